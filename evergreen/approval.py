@@ -1,0 +1,162 @@
+"""What a person says of a challenger under `approval="manual"`, and what becomes of it.
+
+The word is kept in the ledger beside the question, so that the run that waits, the command line and whoever asks again
+find the same answer. The first word counts; a version that was declined comes back when a person names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from evergreen import promotion
+from evergreen.decisions import Decision, Decisions
+from evergreen.errors import RefusedError
+from evergreen.locks import held
+from evergreen.markdown import gate_table, number
+from evergreen.registry import CHALLENGER, DECLINED, Registry, Version
+from evergreen.results import Outcome, RetrainResult
+from evergreen.settings import Settings
+from evergreen.spec import ModelSpec
+
+_WAIT_SECONDS = 30.0
+
+
+class Answer(BaseModel):
+    """What a person answers; the form of the Prefect UI is made from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Literal["approve", "reject"] = Field(
+        description="approve makes the version the champion; reject leaves the champion as it is."
+    )
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")] = Field(
+        description="Why; kept in the log."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a challenger; `fresh` where it was not known before."""
+
+    outcome: Outcome
+    explanation: str
+    fresh: bool = True
+
+
+def asked_by(ledger: Decisions, flow_run: str) -> Decision | None:
+    """The question that a run has put to a person before; None where it has put none."""
+    asked = [entry for entry in ledger.all("retrain") if flow_run and entry.flow_run == flow_run]
+    return asked[-1] if asked and asked[-1].outcome == "awaiting-approval" else None
+
+
+def unanswered(ledger: Decisions) -> tuple[Decision, ...]:
+    """The questions that nobody has answered, oldest first."""
+    answered = {entry.id for entry in ledger.all("approval")}
+    asked = ledger.all("retrain")
+    return tuple(entry for entry in asked if entry.outcome == "awaiting-approval" and entry.id not in answered)
+
+
+def spoken(ledger: Decisions, decision: str) -> Ruling | None:
+    """What a person has said to a question already."""
+    word = ledger.find("approval", decision)
+    return Ruling(cast(Outcome, word.outcome), word.reason, fresh=False) if word else None
+
+
+def with_word(ledger: Decisions, entry: Decision) -> Decision:
+    """A retraining's entry as it stands after what a person said of it."""
+    word = spoken(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
+    if word is None:
+        return entry
+    detail = {**entry.detail, "outcome": word.outcome}
+    return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
+
+
+def keep_word(ledger: Decisions, version: Version, outcome: Outcome, explanation: str, *, now: datetime) -> None:
+    """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
+    asked = ledger.find("retrain", version.tags.get("decision_id", ""))
+    if asked is None or asked.outcome != "awaiting-approval":
+        return
+    word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
+    ledger.record(replace(word, detail={"version": version.number}))
+
+
+def rule(
+    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, answer: Answer, *, now: datetime
+) -> Ruling:
+    """Carry out an answer; what may not be promoted any more is told, and nothing is moved.
+
+    Raises:
+        ArtifactError: the version's stored files are not what was registered.
+        BusyError: another process is moving the alias.
+    """
+    ledger = Decisions(settings.lake_uri, spec.name)
+    known = spoken(ledger, version.tags.get("decision_id", ""))
+    if known is not None:
+        return known
+    try:
+        if answer.decision == "approve":
+            promotion.promote(spec, settings, registry, version, reason=answer.reason, by="person", now=now)
+            ruling = Ruling("promoted", approved_because(answer.reason))
+        else:
+            decline(spec, settings, registry, version, reason=answer.reason, now=now)
+            ruling = Ruling("rejected", rejected_because(answer.reason))
+    except RefusedError as refused:
+        word = approved_because(answer.reason) if answer.decision == "approve" else rejected_because(answer.reason)
+        ruling = Ruling("inconclusive", f"{word}; but {refused}")
+    keep_word(ledger, version, ruling.outcome, ruling.explanation, now=now)
+    return ruling
+
+
+def decline(
+    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, *, reason: str, now: datetime
+) -> None:
+    """Take a version out of the running: it is tagged with the reason, and is challenger no longer.
+
+    Raises:
+        RefusedError: it never passed its gates, or it is in production.
+    """
+    with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
+        champion = registry.champion(spec.name)
+        if champion is not None and champion.number == version.number:
+            raise RefusedError(
+                f"{version.label} is the champion already.",
+                f"To take it back: evergreen rollback {spec.name} --reason TEXT",
+            )
+        if version.status != "PASSED":
+            raise RefusedError(
+                f"{version.label} waits for nobody: its gates say {version.status}.", "Nothing to reject."
+            )
+        registry.tag(version, DECLINED, reason)
+        challenger = registry.by_alias(spec.name, CHALLENGER)
+        if challenger is not None and challenger.number == version.number:
+            registry.drop_alias(spec.name, CHALLENGER)
+
+
+def approved_because(reason: str) -> str:
+    """How an approval is told."""
+    return f"approved by a person: {reason}"
+
+
+def rejected_because(reason: str) -> str:
+    """How a rejection is told."""
+    return f"rejected by a person: {reason}"
+
+
+def question(result: RetrainResult, until: datetime) -> str:
+    """What a person is asked, as Markdown: what there is to win, and every gate."""
+    metric = result.metric
+    place = f"champion in place of version {result.champion}" if result.champion else "the first champion"
+    rival = "" if metric.champion_value is None else f" (the champion: {number(metric.champion_value)})"
+    return (
+        f"## May version {result.version} of {result.model} go into production?\n\n"
+        f"It passed its gates. **approve** makes it {place}, **reject** takes it out of the running. Without an answer "
+        f"by {until:%Y-%m-%d %H:%M} UTC this run fails and the version stays challenger: "
+        f"`evergreen promote {result.model} {result.version} --reason TEXT` still approves it.\n\n"
+        f"- {metric.name} on the holdout: {number(metric.value)}{rival}\n"
+        f"- trained for: {result.reason}; drift: {result.drift.verdict}; decision `{result.decision_id}`\n\n"
+        f"{gate_table(result.checks)}"
+    )

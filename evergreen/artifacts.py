@@ -1,0 +1,88 @@
+"""Files that a version is made of, and the check that they still are what was registered.
+
+skops stores the pipeline. Its own list of safe types is widened only by the model file's `trusted`, never by what the
+artifact says of itself, and nothing is opened before its hash was compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.errors import ArtifactError, ModelFileError
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+PIPELINE = "model.skops"
+_MEND = "Restore it from a backup, or roll back to another version."
+
+
+def sha256(path: Path) -> str:
+    """Of a file, or of every file below a folder with its name; 64 hex digits."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(path).as_posix()}:{sha256(file)}" for file in files]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path, expected: str, what: str) -> None:
+    """Compare a file or folder with the hash that was recorded when it was registered.
+
+    Raises:
+        ArtifactError: it is gone, or it is not the same.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{what}: {path} is missing.", _MEND)
+    if sha256(path) != expected:
+        raise _differs(path, what)
+
+
+def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str) -> Pipeline:
+    """Load a stored pipeline after its hash was checked.
+
+    What is loaded is the very bytes that were hashed: the file may be swapped in between.
+
+    Raises:
+        ArtifactError: the hash differs, or the file cannot be read.
+        ModelFileError: it holds a type that neither skops nor the model file trusts.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = folder / PIPELINE
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise ArtifactError(f"{what}: {path} is missing.", _MEND) from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _differs(path, what)
+    try:
+        loaded: Pipeline = skops.io.loads(content, trusted=list(trusted))
+    except UntrustedTypesFoundException as error:
+        raise ModelFileError(f"{what}: trusted: {error}", "Add the types that you trust to the model file.") from None
+    except Exception as error:
+        raise ArtifactError(
+            f"{what}: {path} cannot be read ({type(error).__name__}).", "Roll back or retrain."
+        ) from None
+    return loaded
+
+
+def untrusted(pipeline: Any, trusted: Sequence[str]) -> list[str]:
+    """The types within a pipeline that could not be loaded again, sorted."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))) - set(trusted))
+
+
+def _differs(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"{what}: {path} is not what was registered: its sha256 differs.", f"It was not loaded. {_MEND}"
+    )

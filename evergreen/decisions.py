@@ -1,0 +1,206 @@
+"""The ledger of decisions: what was seen, what was decided, what followed. Also the decisions to do nothing.
+
+A decision's id follows from what it is about, so that the same question asked twice is one entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from evergreen.drift import DriftReport
+from evergreen.lake import Table, child
+from evergreen.observations import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Kind = Literal["drift", "performance", "data", "retrain", "approval", "escalation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One entry.
+
+    Attributes:
+        id: hash of what it is about.
+        kind: `drift` and `performance`, a report of a monitor; `data`, rows that landed; `retrain`, what came of a
+            candidate; `approval`, what a person said of one that waited; `escalation`, what a person was told because
+            retraining does not help.
+        at: when (aware, UTC).
+        outcome: the report's verdict, or what became of the candidate.
+        champion: version in production when it was taken; None before the first.
+        snapshot: version of the observations that it saw.
+        digest: of their content.
+        reason: one sentence.
+        detail: the whole result as it was shown to the caller.
+        flow_run: the Prefect flow run; empty outside of one.
+    """
+
+    id: str
+    kind: Kind
+    at: datetime
+    outcome: str
+    champion: int | None
+    snapshot: int
+    digest: str
+    reason: str
+    detail: Mapping[str, Any]
+    flow_run: str = ""
+
+
+def decision_id(model: str, champion: int | None, *parts: str) -> str:
+    """A stable id, 16 hex digits, of a model, its champion and what else the decision is about."""
+    text = "\n".join([model, str(champion), *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def drift_decision(model: str, champion: int, snapshot: Snapshot, after: str | None, policy: object) -> str:
+    """The id of the question whether `snapshot` drifted away from what the champion was trained on."""
+    return decision_id(model, champion, "drift", snapshot.digest, str(after), repr(policy))
+
+
+class Decisions:
+    """The `decisions` table of one model, and the `drift` table of its column scores."""
+
+    def __init__(self, lake: str, model: str) -> None:
+        self.model = model
+        self.table = Table(child(lake, model, "decisions"), _decision_schema())
+        self.scores = Table(child(lake, model, "drift"), _drift_schema())
+
+    def record(self, decision: Decision) -> None:
+        """Keep a decision; one that is there already stays as it is."""
+        import pandas as pd
+
+        row = {
+            "id": decision.id,
+            "kind": decision.kind,
+            "at": pd.Timestamp(decision.at),
+            "outcome": decision.outcome,
+            "champion": decision.champion,
+            "snapshot": decision.snapshot,
+            "digest": decision.digest,
+            "reason": decision.reason,
+            "detail": json.dumps(decision.detail, sort_keys=True),
+            "flow_run": decision.flow_run,
+        }
+        self.table.append(pd.DataFrame([row]).astype({"champion": "Int64"}), f"{decision.kind}:{decision.id}")
+
+    def record_scores(self, decision: str, at: datetime, champion: int, report: DriftReport) -> None:
+        """Keep the score of every column of a report."""
+        import pandas as pd
+
+        rows = [
+            {
+                "decision_id": decision,
+                "at": pd.Timestamp(at),
+                "champion": champion,
+                "column": column.name,
+                "kind": column.kind,
+                "verdict": str(column.verdict),
+                "score": column.score,
+                "threshold": column.threshold,
+                "method": column.method,
+                "missing": column.missing_current,
+                "unseen": column.unseen,
+                "reason": column.reason,
+            }
+            for column in report.columns
+        ]
+        if rows:
+            frame = pd.DataFrame(rows).astype({"score": "float64", "threshold": "float64"})
+            self.scores.append(frame, f"drift:{decision}")
+
+    def find(self, kind: Kind, decision: str) -> Decision | None:
+        """A decision by its id."""
+        import pyarrow.dataset as ds
+
+        if not self.table.has(f"{kind}:{decision}"):
+            return None
+        found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
+        return _decision(found.iloc[0]) if len(found) else None
+
+    def all(self, kind: Kind) -> tuple[Decision, ...]:
+        """Every decision of a kind, oldest first."""
+        return self.select((kind,))
+
+    def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
+        """Every decision of some kinds, and of others `only` those of an outcome, oldest first; no other is read."""
+        import pyarrow.dataset as ds
+
+        if not self.table.exists():
+            return ()
+        where = ds.field("kind").isin(list(kinds))
+        for kind, outcome in (only or {}).items():
+            where |= (ds.field("kind") == kind) & (ds.field("outcome") == outcome)
+        found = self.table.read(where=where).sort_values("at", kind="stable")
+        return tuple(_decision(row) for _, row in found.iterrows())
+
+    def last(self, kind: Kind) -> Decision | None:
+        """The newest decision of a kind."""
+        found = self.all(kind)
+        return found[-1] if found else None
+
+
+def _decision(row: pd.Series) -> Decision:
+    import pandas as pd
+
+    return Decision(
+        id=row["id"],
+        kind=row["kind"],
+        at=row["at"].to_pydatetime(),
+        outcome=row["outcome"],
+        champion=None if pd.isna(row["champion"]) else int(row["champion"]),
+        snapshot=int(row["snapshot"]),
+        digest=row["digest"],
+        reason=row["reason"],
+        detail=json.loads(row["detail"]),
+        flow_run=row["flow_run"],
+    )
+
+
+def _decision_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        [
+            ("id", text),
+            ("kind", text),
+            ("at", pa.timestamp("us", "UTC")),
+            ("outcome", text),
+            ("champion", number),
+            ("snapshot", number),
+            ("digest", text),
+            ("reason", text),
+            ("detail", text),
+            ("flow_run", text),
+        ]
+    )
+
+
+def _drift_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    return pa.schema(
+        [
+            ("decision_id", text),
+            ("at", pa.timestamp("us", "UTC")),
+            ("champion", pa.int64()),
+            ("column", text),
+            ("kind", text),
+            ("verdict", text),
+            ("score", number),
+            ("threshold", number),
+            ("method", text),
+            ("missing", number),
+            ("unseen", number),
+            ("reason", text),
+        ]
+    )

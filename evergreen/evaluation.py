@@ -1,0 +1,144 @@
+"""Gathering the evidence that the gates look at: the stored candidate and the champion on the same unseen rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evergreen.candidates import PROBE, trained_ids
+from evergreen.errors import ArtifactError
+from evergreen.gates import Evidence, against_champion, judge, verdict_of
+from evergreen.metrics import measure
+from evergreen.observations import Observations
+from evergreen.registry import Registry, Version
+from evergreen.settings import Settings
+from evergreen.spec import ModelSpec
+from evergreen.training import baseline, labelled, predict, target_of
+from evergreen.verdicts import Check, Verdict
+from evergreen.windows import Window, clusters, holdout_mask
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gates found.
+
+    Attributes:
+        checks: one for each question.
+        verdict: the worst of them.
+        value: the candidate's metric on the holdout; None where it could not be measured.
+        champion_value: the champion's on the same rows; None without one.
+        interval: 95 % interval of the improvement over the champion (positive is better); None without one.
+        rows: holdout rows that judged.
+    """
+
+    checks: tuple[Check, ...]
+    verdict: Verdict
+    value: float | None
+    champion_value: float | None
+    interval: tuple[float, float] | None
+    rows: int
+
+    def to_text(self) -> str:
+        """As JSON, to be kept with the version."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Judgement:
+        """The judgement that was kept as JSON."""
+        told = json.loads(text)
+        checks = tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"])
+        interval = tuple(told["interval"]) if told["interval"] else None
+        return cls(**told | {"checks": checks, "verdict": Verdict(told["verdict"]), "interval": interval})
+
+
+def evaluate(
+    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, champion: Version | None, window: Window
+) -> Judgement:
+    """Hold a registered candidate to the model file's gates.
+
+    The holdout is what the split left out of training, without any row that the champion was trained on.
+
+    Raises:
+        ArtifactError: the candidate's or the champion's stored files are not what was registered.
+    """
+    observations = Observations(settings.lake_uri, spec)
+    frame = labelled(spec, window.read(observations))
+    mask = holdout_mask(spec, frame)
+    train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
+    if champion is not None:
+        seen = np.isin(observations.ids(holdout), trained_ids(registry, champion))
+        holdout = holdout[~seen].reset_index(drop=True)
+    candidate = registry.load(version, spec)
+    y = target_of(spec, holdout)
+    predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
+    rival = predict(registry.load(champion, spec), spec, holdout) if champion and len(holdout) else None
+    groups = clusters(spec, holdout)
+    evidence = Evidence(
+        y=y,
+        candidate=predictions,
+        champion=rival,
+        baseline=baseline(spec, target_of(spec, train), len(holdout)),
+        slices={column: holdout[column].to_numpy() for column in spec.slices},
+        groups=groups,
+        overlap=_overlap(observations, spec, registry, version, holdout),
+        train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
+        latency_ms=_latency(candidate, spec, frame),
+        size_mb=float(version.tags.get("size_mb", "0")),
+        tags=version.tags,
+        description=version.tags.get("reason", ""),
+        integrity=_integrity(candidate, spec, registry, version),
+        same_as_champion=champion is not None and champion.tags.get("sha256") == version.tags.get("sha256"),
+    )
+    checks = judge(evidence, spec, seed=spec.seed)
+    value = measure(spec.metric, y, predictions) if len(y) else float("nan")
+    found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
+    interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
+    rival_value = _finite(found.champion_value) if found else None
+    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout))
+
+
+def _overlap(
+    observations: Observations, spec: ModelSpec, registry: Registry, version: Version, holdout: pd.DataFrame
+) -> int:
+    """Holdout rows that the candidate was trained on, by what was stored with it rather than by how it was split."""
+    if not spec.keys:
+        # Rows without keys are known by their content, and two flowers may have the same measures.
+        return 0
+    return int(np.isin(observations.ids(holdout), trained_ids(registry, version)).sum())
+
+
+def _integrity(candidate: Pipeline, spec: ModelSpec, registry: Registry, version: Version) -> str:
+    """Whether the pipeline that was loaded again repeats the predictions it made right after fitting."""
+    import pandas as pd
+
+    try:
+        probe = pd.read_parquet(registry.files(version) / PROBE)
+    except (ArtifactError, OSError) as error:
+        return str(error)
+    again = predict(candidate, spec, probe).values
+    before = probe["_prediction"].to_numpy()
+    differing = int((again.astype(before.dtype) != before).sum())
+    return f"{differing} of {len(probe)} predictions differ after loading it again" if differing else ""
+
+
+def _latency(candidate: Pipeline, spec: ModelSpec, frame: pd.DataFrame) -> float:
+    """Median time of predicting one row, in milliseconds, after one to warm up."""
+    row = frame.tail(1)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        predict(candidate, spec, row)
+        times.append((time.perf_counter() - start) * 1000)
+    return float(np.median(times[1:]))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,76 @@
+"""Where a version came from: the data, the code and the packages, as tags that a rebuild can start from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from typing import Any
+
+from evergreen.observations import Snapshot
+from evergreen.settings import PROJECT
+
+PACKAGES = ("scikit-learn", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
+
+
+def lineage(
+    snapshot: Snapshot,
+    *,
+    decision: str,
+    reason: str,
+    spec_hash: str,
+    compared_with: int | None,
+    params: Mapping[str, Any] | None,
+    seed: int,
+    flow_run: str,
+    event_id: str = "",
+) -> dict[str, str]:
+    """The tags of a version, without Evergreen's prefix."""
+    commit, dirty = _git()
+    return {
+        "decision_id": decision,
+        "reason": reason,
+        "compared_with": against(compared_with),
+        "data_version": str(snapshot.version),
+        "data_digest": snapshot.digest,
+        "data_rows": str(snapshot.rows),
+        "data_start": snapshot.start or "",
+        "data_end": snapshot.end or "",
+        "next_row": str(snapshot.next_row),
+        "spec_hash": spec_hash,
+        "params": params_text(params),
+        "seed": str(seed),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "flow_run": flow_run,
+        "event_id": event_id,
+        "packages": json.dumps({"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}),
+    }
+
+
+def against(champion: int | None) -> str:
+    """The number of the champion that a candidate is held against, as a tag."""
+    return "none" if champion is None else str(champion)
+
+
+def params_text(params: Mapping[str, Any] | None) -> str:
+    """Parameters given by hand as one comparable text; empty for a search."""
+    return json.dumps(params, sort_keys=True) if params else ""
+
+
+def _git() -> tuple[str, str]:
+    """The commit that is checked out and whether files differ from it; empty outside of a repository."""
+    commit = _run("rev-parse", "HEAD")
+    return (commit, "true" if _run("status", "--porcelain") else "false") if commit else ("", "")
+
+
+def _run(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

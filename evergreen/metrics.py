@@ -1,0 +1,420 @@
+"""Metrics by name: direction, what they need, and the formula of the ones that are a mean over rows.
+
+Values come from scikit-learn. A metric that is a function of a mean of per-row losses says so, which makes a bootstrap
+of it a matrix product instead of a thousand calls.
+
+Class labels become the positions of their classes before anything is computed, so that text, 1, 1.0 and True all work,
+and a class that a model has never seen counts as one to which it gave no probability.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.errors import EvergreenError
+
+if TYPE_CHECKING:
+    from evergreen.spec import Metric
+
+Array = npt.NDArray[Any]
+
+EPS = np.finfo(np.float64).eps
+"""What scikit-learn puts in place of nought in a division or a logarithm."""
+
+MIN_GROUPS = 6
+"""With fewer independent groups there is no interval: resampling five of them promised more than it kept when tried."""
+
+CELLS = 2000
+"""More groups than this are merged at random before they are drawn; it bounds time and memory, whatever the rows."""
+
+LOOPED, LOOPED_ROWS = 300, 10_000
+"""At most so many resamples, of so many rows, for a metric that has to be called once for each resample."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricKind:
+    """How a metric is computed.
+
+    Attributes:
+        greater_is_better: its direction.
+        needs: what it is given: predicted values or labels, or the probability of each class.
+        task: the task it is for; None for one's own.
+        scorer: the name of the function in `sklearn.metrics`.
+        pointwise: figure of each row, from truth and prediction, where the metric is `outer(mean(pointwise))`. Labels
+            are positions of classes, probabilities are of shape (rows, classes).
+        outer: what is applied to that mean; None for the mean itself.
+        function: a function of the user's own.
+    """
+
+    greater_is_better: bool
+    needs: Literal["prediction", "probability"]
+    task: Literal["regression", "classification"] | None
+    scorer: str = ""
+    pointwise: Callable[[Array, Array], Array] | None = None
+    outer: Callable[[Array], Array] | None = None
+    function: Callable[[Any, Any], float] | None = None
+
+
+def _surprise(truth: Array, given: Array) -> Array:
+    return np.asarray(-np.log(np.clip(given[np.arange(len(truth)), truth], EPS, 1 - EPS)))
+
+
+def _brier(truth: Array, given: Array) -> Array:
+    """Brier's score of each row; halved for two classes, where it is the squared error of one probability."""
+    squares: Array = ((given - np.eye(given.shape[1])[truth]) ** 2).sum(axis=1)
+    return squares / 2 if given.shape[1] == 2 else squares
+
+
+def _error(scorer: str, pointwise: Any = None, outer: Any = None) -> MetricKind:
+    return MetricKind(False, "prediction", "regression", scorer, pointwise, outer)
+
+
+def _labels(scorer: str, pointwise: Any = None) -> MetricKind:
+    return MetricKind(True, "prediction", "classification", scorer, pointwise)
+
+
+KNOWN: Mapping[str, MetricKind] = {
+    "mae": _error("mean_absolute_error", lambda y, given: np.abs(given - y)),
+    "mse": _error("mean_squared_error", lambda y, given: (given - y) ** 2),
+    "rmse": _error("root_mean_squared_error", lambda y, given: (given - y) ** 2, np.sqrt),
+    "median_ae": _error("median_absolute_error"),
+    "mape": _error("mean_absolute_percentage_error", lambda y, given: np.abs(given - y) / np.maximum(np.abs(y), EPS)),
+    "r2": MetricKind(True, "prediction", "regression", "r2_score"),
+    "accuracy": _labels("accuracy_score", lambda y, given: (given == y).astype(np.float64)),
+    "balanced_accuracy": _labels("balanced_accuracy_score"),
+    "f1": _labels("f1_score"),
+    "precision": _labels("precision_score"),
+    "recall": _labels("recall_score"),
+    "roc_auc": MetricKind(True, "probability", "classification", "roc_auc_score"),
+    "average_precision": MetricKind(True, "probability", "classification", "average_precision_score"),
+    "log_loss": MetricKind(False, "probability", "classification", "log_loss", _surprise),
+    "brier": MetricKind(False, "probability", "classification", "brier_score_loss", _brier),
+}
+"""Every metric a model file can name. With two classes, f1, precision, recall, roc_auc and average_precision are of the
+last class; with more, the unweighted mean over classes (roc_auc: one against the rest; average_precision: undefined).
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a model says about n rows.
+
+    Attributes:
+        values: predicted values or labels, shape (n,).
+        probability: of each class, shape (n, k); None where the model gives none.
+        classes: what the k columns stand for.
+    """
+
+    values: Array
+    probability: Array | None = None
+    classes: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate beside a champion on the same rows, in the metric's unit.
+
+    Attributes:
+        value: the candidate's metric.
+        champion_value: the champion's.
+        improvement: how much better the candidate is; negative where it is worse, whatever the metric's direction.
+        low: lower end of the improvement's interval; NaN where there is none.
+        high: upper end.
+        rows: how many rows were judged.
+        groups: how many of them, or of their groups, count as independent.
+    """
+
+    value: float
+    champion_value: float
+    improvement: float
+    low: float
+    high: float
+    rows: int
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric with a two-sided interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def measure(metric: Metric, y: Array, predictions: Predictions, weights: Array | None = None) -> float:
+    """The metric of `predictions` against the truth `y`, both of n rows; NaN where it is undefined.
+
+    Undefined is, among others, roc_auc of one class, r2 of a constant target, and anything with a missing or infinite
+    value in it. `weights` (n,) are given to scikit-learn, and not to a function of the user's own.
+
+    Raises:
+        EvergreenError: the user's own function failed, or the model gives no probability and the metric needs one.
+    """
+    truth, (given,), classes = _prepared(metric, y, predictions)
+    return _value(metric, truth, given, classes, weights)
+
+
+def paired_bootstrap(
+    metric: Metric,
+    y: Array,
+    candidate: Predictions,
+    champion: Predictions,
+    *,
+    groups: Array | None,
+    level: float,
+    seed: int,
+    resamples: int = 1000,
+    margin: float = 0.0,
+) -> Comparison:
+    """How much better the candidate is on the same n rows, with a two-sided interval at confidence 1 - `level`.
+
+    Both models are judged on every resample, so that rows which are hard for both cancel (Efron and Tibshirani 1993,
+    An Introduction to the Bootstrap). `groups` (n,) names the cluster of each row, such as its day; clusters are drawn
+    whole, since the errors of neighbours in time are alike (Cameron, Gelbach and Miller 2008). The percentiles are
+    widened for few groups (Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 4.3).
+
+    With a `margin` the interval is that of improvement + margin * |champion's metric|, moved back by the observed
+    margin: held against -margin * |champion_value| it allows for the champion's own metric being an estimate.
+
+    A metric that is no mean over rows takes at most 300 resamples of 10,000 rows, both drawn with `seed`; its interval
+    is then that of the smaller sample, which is wider, around the figures of all rows.
+
+    Returns:
+        NaN for what is undefined: all of it if a prediction is not finite, the interval below 6 groups or when more
+        than a tenth of the resamples has no metric.
+
+    Raises:
+        EvergreenError: as in `measure`.
+    """
+    truth, (mine, theirs), classes = _prepared(metric, y, candidate, champion)
+    value, reference = (_value(metric, truth, given, classes) for given in (mine, theirs))
+    codes, count = _codes(truth, groups)
+    sign = 1.0 if metric.kind.greater_is_better else -1.0
+    low = high = float("nan")
+    if np.isfinite(value - reference) and count >= MIN_GROUPS:
+        draws = _draws(metric, truth, (mine, theirs), (value, reference), codes, classes, resamples, seed)
+        with np.errstate(all="ignore"):
+            gains = sign * (draws[:, 0] - draws[:, 1]) + margin * np.abs(draws[:, 1])
+            low, high = (end - margin * abs(reference) for end in _percentiles(gains, level, min(count, CELLS)))
+    return Comparison(value, reference, sign * (value - reference), low, high, len(truth), count)
+
+
+def bootstrap(
+    metric: Metric,
+    y: Array,
+    predictions: Predictions,
+    *,
+    groups: Array | None,
+    level: float,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """The metric of one model on n rows, with a two-sided interval at confidence 1 - `level`.
+
+    Groups, the widening for few of them, and what is NaN are as in `paired_bootstrap`.
+
+    Raises:
+        EvergreenError: as in `measure`.
+    """
+    truth, (given,), classes = _prepared(metric, y, predictions)
+    value = _value(metric, truth, given, classes)
+    codes, count = _codes(truth, groups)
+    if not np.isfinite(value) or count < MIN_GROUPS:
+        return Estimate(value, float("nan"), float("nan"))
+    draws = _draws(metric, truth, (given,), (value,), codes, classes, resamples, seed)
+    return Estimate(value, *_percentiles(draws[:, 0], level, min(count, CELLS)))
+
+
+def _codes(truth: Array, groups: Array | None) -> tuple[Array, int]:
+    """The number of each row's group, and how many groups there are."""
+    codes = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    return codes, int(codes.max()) + 1 if len(codes) else 0
+
+
+def _draws(
+    metric: Metric,
+    truth: Array,
+    models: tuple[Array, ...],
+    values: tuple[float, ...],
+    codes: Array,
+    classes: int,
+    resamples: int,
+    seed: int,
+) -> Array:
+    """The metric of each model in each resample, (resamples, models); `values` are those of all rows."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        if (pointwise := metric.kind.pointwise) is not None:
+            losses = tuple(pointwise(truth, given) for given in models)
+            return _mean_draws(losses, metric.kind.outer, codes, resamples, rng)
+        extra = _looped_draws(metric, truth, models, codes, classes, min(resamples, LOOPED), rng)
+        return np.asarray(extra + np.array(values))
+
+
+def _mean_draws(losses: tuple[Array, ...], outer: Any, codes: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Metric of each model in each resample, (resamples, models), from sums over groups: no row is touched twice."""
+    count = int(codes.max()) + 1
+    cells = min(count, CELLS)
+    if count > cells:
+        codes = (rng.permutation(count) % cells)[codes]
+    sums = [np.bincount(codes, weights=loss, minlength=cells) for loss in losses]
+    totals = _draw(rng, cells, resamples) @ np.stack([*sums, np.bincount(codes, minlength=cells)], axis=1)
+    means = totals[:, :-1] / totals[:, -1:]
+    return np.asarray(means if outer is None else outer(means))
+
+
+def _looped_draws(
+    metric: Metric,
+    truth: Array,
+    models: tuple[Array, ...],
+    codes: Array,
+    classes: int,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Array:
+    """What the metric of each model is in each resample beyond that of the sample itself, (resamples, models)."""
+    if len(truth) > LOOPED_ROWS:
+        kept = np.sort(rng.choice(len(truth), LOOPED_ROWS, replace=False))
+        truth, models = truth[kept], tuple(given[kept] for given in models)
+        codes = np.unique(codes[kept], return_inverse=True)[1]
+    count = int(codes.max()) + 1
+    whole = np.array([_value(metric, truth, given, classes) for given in models])
+    draws = np.full((resamples, len(models)), np.nan)
+    for draw in range(resamples):
+        rows = np.repeat(np.arange(len(truth)), _draw(rng, count, 1)[0][codes].astype(np.intp))
+        try:
+            draws[draw] = [_value(metric, truth[rows], given[rows], classes) for given in models]
+        except EvergreenError:
+            # A function of the user's own that cannot do with the classes of this resample; it could with all rows.
+            continue
+    return np.asarray(draws - whole)
+
+
+def _draw(rng: np.random.Generator, count: int, resamples: int) -> Array:
+    """How often each of `count` groups is in each resample, (resamples, count)."""
+    picks = rng.integers(count, size=(resamples, count))
+    picks += np.arange(resamples)[:, None] * count
+    return np.bincount(picks.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.float64)
+
+
+def _percentiles(gains: Array, level: float, count: int) -> tuple[float, float]:
+    from scipy.special import ndtr, stdtrit
+
+    defined = gains[np.isfinite(gains)]
+    if len(defined) < 0.9 * len(gains):
+        return float("nan"), float("nan")
+    tail = float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, level / 2)))
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _prepared(metric: Metric, y: Array, *models: Predictions) -> tuple[Array, list[Array], int]:
+    """Truth, what each model says in the form the metric takes, and how many classes they have between them."""
+    kind = metric.kind
+    if kind.needs == "probability" and any(model.probability is None for model in models):
+        raise EvergreenError(
+            f"Metric {metric.name!r} needs the probability of each class, and the model gives none.",
+            "Take a pipeline with predict_proba, or another metric.",
+        )
+    if kind.function is not None:
+        last = kind.needs == "probability"
+        own = [m.probability[:, -1] if last and m.probability is not None else np.asarray(m.values) for m in models]
+        return np.asarray(y), own, 0
+    if kind.task == "regression":
+        return np.asarray(y, dtype=np.float64), [np.asarray(m.values, dtype=np.float64) for m in models], 0
+    named = set(np.asarray(y).tolist())
+    for model in models:
+        named.update(np.asarray(model.values).tolist(), np.asarray(model.classes or ()).tolist())
+    position = {label: at for at, label in enumerate(_sorted({label for label in named if not _missing(label)}))}
+    truth = _positions(y, position)
+    if kind.needs == "prediction":
+        return truth, [_positions(model.values, position) for model in models], len(position)
+    columns = [_columns(m.probability, m.classes, position) for m in models if m.probability is not None]
+    return truth, columns, columns[0].shape[1]
+
+
+def _missing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and not np.isfinite(label)) or str(label) in ("<NA>", "NaT")
+
+
+def _sorted(labels: set[Any]) -> list[Any]:
+    try:
+        return sorted(labels)
+    except TypeError:
+        return sorted(labels, key=str)
+
+
+def _positions(labels: Array, position: Mapping[Any, int]) -> Array:
+    """Where each label stands among the classes; NaN for a missing one."""
+    found = np.array([position.get(label, np.nan) for label in np.asarray(labels).tolist()], dtype=np.float64)
+    return found if np.isnan(found).any() else found.astype(np.intp)
+
+
+def _columns(probability: Array, classes: tuple[Any, ...] | None, position: Mapping[Any, int]) -> Array:
+    """The probability of each joint class, (n, k); nought for a class that the model does not know."""
+    given = np.asarray(probability, dtype=np.float64)
+    own = range(given.shape[1]) if classes is None else [position[c] for c in np.asarray(classes).tolist()]
+    wide = np.zeros((len(given), max([2, len(position), *(at + 1 for at in own)])))
+    wide[:, list(own)] = given
+    return wide
+
+
+def finite(values: Array) -> bool:
+    """Whether every value is there, and no number is infinite."""
+    plain = np.asarray(values)
+    if plain.dtype.kind in "biufc":
+        return bool(np.isfinite(plain).all())
+    return not any(_missing(value) for value in set(plain.tolist()))
+
+
+def _value(metric: Metric, truth: Array, given: Array, classes: int, weights: Array | None = None) -> float:
+    if len(truth) == 0 or not (finite(truth) and finite(given)):
+        return float("nan")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # scikit-learn warns where a metric is undefined; here that is NaN, and whoever asked says so in words.
+        warnings.simplefilter("ignore")
+        if (function := metric.kind.function) is None:
+            value = _scored(metric.kind.scorer, truth, given, classes, weights)
+        else:
+            value = _own(metric.name, function, truth, given)
+    return value if np.isfinite(value) else float("nan")
+
+
+def _scored(scorer: str, truth: Array, given: Array, classes: int, weights: Array | None) -> float:
+    """What scikit-learn answers; NaN where it refuses the data."""
+    from sklearn import metrics
+
+    several = classes > 2
+    options: dict[str, Any] = {}
+    if scorer in ("f1_score", "precision_score", "recall_score"):
+        options = {"average": "macro", "zero_division": 0, "labels": None if several else [classes - 1]}
+    elif scorer in ("log_loss", "brier_score_loss"):
+        options = {"labels": range(classes)}
+    elif scorer == "r2_score":
+        options = {"force_finite": False}
+    elif scorer in ("roc_auc_score", "average_precision_score"):
+        if len(np.unique(truth)) < 2 or (several and scorer == "average_precision_score"):
+            return float("nan")
+        options = {"multi_class": "ovr", "labels": range(classes)} if several else {}
+        given = given if several else given[:, 1]
+    try:
+        return float(getattr(metrics, scorer)(truth, given, sample_weight=weights, **options))
+    except (ValueError, ZeroDivisionError):
+        return float("nan")
+
+
+def _own(name: str, function: Callable[[Any, Any], float], truth: Array, given: Array) -> float:
+    try:
+        return float(function(truth, given))
+    except Exception as error:
+        raise EvergreenError(
+            f"Metric {name!r}: its function failed with {type(error).__name__}: {error}",
+            "Mend the function in the model file; it is called as function(y_true, y_pred) with NumPy arrays.",
+        ) from error

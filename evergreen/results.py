@@ -1,0 +1,202 @@
+"""What a run tells its caller: the same facts for the terminal, the Prefect UI, MLflow and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from evergreen.confirmation import Confirmation
+from evergreen.decisions import Decision
+from evergreen.drift import DriftReport
+from evergreen.ingest import Landing
+from evergreen.observations import Snapshot
+from evergreen.performance import PerformanceReport
+from evergreen.verdicts import Check, Verdict
+
+Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricResult:
+    """The deciding metric; `interval` is that of the improvement over the champion, positive is better."""
+
+    name: str
+    value: float | None
+    champion_value: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriftResult:
+    """The verdict of a drift report and the columns that drifted."""
+
+    verdict: str
+    share: float
+    columns: tuple[str, ...]
+    reason: str
+    report: str | None = None
+
+    @classmethod
+    def of(cls, report: DriftReport) -> DriftResult:
+        """What is told of a report."""
+        html = str(report.html) if report.html else None
+        return cls(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html)
+
+
+NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What came in: rows that are new or changed, and what was refused or left waiting."""
+
+    cached: bool
+    rows: int
+    quarantined: tuple[Mapping[str, Any], ...] = ()
+    waiting: tuple[Mapping[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, landing: Landing, *, cached: bool) -> Ingested:
+        """What is told of a landing; a cached one landed nothing this time."""
+        if cached:
+            return cls(True, 0)
+        refused = tuple(
+            {"origin": report.origin, "rows": report.rejected or None, "reason": report.problem or "rows were refused"}
+            for report in landing.refused
+        )
+        waiting = tuple({"origin": item.origin, "reason": item.reason} for item in landing.waiting)
+        return cls(False, landing.added, refused, waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainResult:
+    """What became of a retraining; `flow_run` and `event_id`, Prefect's own, say what it was and what started it."""
+
+    model: str
+    outcome: Outcome
+    version: int | None
+    champion: int | None
+    reason: str
+    explanation: str
+    metric: MetricResult
+    drift: DriftResult
+    snapshot: Snapshot
+    decision_id: str
+    ingest: Ingested
+    checks: tuple[Check, ...] = field(default=())
+    flow_run: str | None = None
+    event_id: str | None = None
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any], snapshot: Snapshot) -> RetrainResult:
+        """The result that was kept as JSON; of the snapshot, JSON has only what is shown."""
+        metric, drift, ingest = told["metric"], told["drift"], told["ingest"]
+        interval = tuple(metric["interval"]) if metric["interval"] else None
+        rebuilt = {
+            "metric": MetricResult(**metric | {"interval": interval}),
+            "drift": DriftResult(**drift | {"columns": tuple(drift["columns"]), "report": told["report"]}),
+            "ingest": Ingested(**ingest | {key: tuple(ingest[key]) for key in ("quarantined", "waiting")}),
+            "checks": tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"]),
+            "snapshot": snapshot,
+        }
+        return cls(**{key: value for key, value in told.items() if key != "report"} | rebuilt)
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        told = asdict(self)
+        told["checks"] = [dict(asdict(check), status=str(check.status)) for check in self.checks]
+        told["report"] = told["drift"].pop("report")
+        snapshot = self.snapshot
+        told["snapshot"] = {
+            "version": snapshot.version,
+            "rows": snapshot.rows,
+            "digest": snapshot.digest,
+            "start": snapshot.start,
+            "end": snapshot.end,
+        }
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorResult:
+    """What a monitor run saw and decided.
+
+    Attributes:
+        verdict: of the drift report; so are share, columns, reason and report.
+        decision_id: of the drift decision; None before there is a champion.
+        confirmed: the drift report calls for a retraining.
+        doubt: why a failed drift report does not.
+        performance: how the champion does on labelled rows.
+        data: the decision that new data calls for a retraining; None where there is none or the model file asks for
+            none.
+    """
+
+    model: str
+    verdict: str
+    share: float
+    columns: tuple[str, ...]
+    reason: str
+    decision_id: str | None
+    confirmed: bool
+    doubt: str
+    report: str | None
+    champion: int | None
+    performance: PerformanceReport
+    data: str | None
+    ingest: Ingested
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        champion: int | None,
+        drift: DriftReport,
+        decision: Decision | None,
+        performance: PerformanceReport,
+        data: Decision | None,
+        ingest: Ingested,
+    ) -> MonitorResult:
+        """What is told of a run; `decision` and `data` are what was stored, None where nothing was."""
+        told = DriftResult.of(drift)
+        found = Confirmation.of_detail(decision.detail) if decision else None
+        return cls(
+            model=model,
+            verdict=decision.outcome if decision else told.verdict,
+            share=told.share,
+            columns=told.columns,
+            reason=decision.reason if decision else told.reason,
+            decision_id=decision.id if decision else None,
+            confirmed=found is not None and found.confirmed,
+            doubt=found.doubt if found and decision and decision.outcome == "FAIL" else "",
+            report=told.report,
+            champion=champion,
+            performance=performance,
+            data=data.id if data else None,
+            ingest=ingest,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveResult:
+    """What a promotion, a rejection or a rollback by hand did; `champion` is 0 before the first.
+
+    Attributes:
+        rejected: the version that was rejected; None where one was promoted or rolled back.
+    """
+
+    model: str
+    action: str
+    champion: int
+    previous: int | None
+    reason: str
+    changed: bool
+    rejected: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return asdict(self)

@@ -1,0 +1,259 @@
+"""`evergreen new`: write a model file from a CSV, as a person would have written it by hand.
+
+The file is the result, not this run: it is plain Python that is edited afterwards, so it says in comments what was
+inferred and where to change it. Nothing is written before everything that could make it invalid has been checked. Only
+the first rows of a large file are looked at, so that the cost is bounded whatever its size.
+"""
+
+from __future__ import annotations
+
+import gzip
+import keyword
+import os
+import tempfile
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from evergreen.columns import shown
+from evergreen.errors import DataError, EvergreenError, ModelFileError
+from evergreen.files import known_by, rows_of
+from evergreen.inference import Findings, Task, examine
+from evergreen.metrics import KNOWN
+from evergreen.model_source import literal, model_source, short
+from evergreen.spec import NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+"""Longest line of a model file."""
+
+ROWS = 200_000
+"""At most so many rows are looked at; more would not change what is inferred."""
+
+HEAD_BYTES = 256 << 20
+"""At most so much of a file is looked at, however wide its rows."""
+
+RARE = 0.1
+"""A class with a smaller share is rare: what matters then is how well it is found."""
+
+"""A name that can stand in a docstring."""
+
+BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaffolded:
+    """A model file that was written.
+
+    Attributes:
+        path: the file.
+        task: regression or classification.
+        metric: the figure that decides.
+        notes: what was inferred that a person should check, one line each.
+    """
+
+    path: Path
+    task: str
+    metric: str
+    notes: tuple[str, ...]
+
+
+def scaffold(
+    name: str,
+    csv: Path,
+    models: Path,
+    *,
+    target: str,
+    time: str | None = None,
+    keys: tuple[str, ...] = (),
+    task: str | None = None,
+    metric: str | None = None,
+    timezone: str | None = None,
+) -> Scaffolded:
+    """Write `models/NAME.py` for the data in `csv`; an existing file is never overwritten.
+
+    Raises:
+        ModelFileError: the name cannot be one of a model, or there is such a file already.
+        DataError: the CSV cannot be used, or not in the way that was asked for.
+        EvergreenError: an unknown task, metric or time zone, or the file cannot be written.
+    """
+    path = models / f"{_checked_name(name)}.py"
+    if os.path.lexists(path):
+        raise _exists(path)
+    asked = _checked_task(task)
+    _check_metric(metric, asked)
+    _check_timezone(timezone, time)
+    source = Path(os.path.realpath(csv)) if "\0" not in str(csv) else csv
+    frame, more = read_head(source)
+    found = examine(frame, target=target, time=time, keys=keys, task=asked)
+    chosen, why = _metric(found, metric)
+    zone = timezone or ("UTC" if found.time and found.time.naive else None)
+    _write(path, model_source(name, source, found, chosen, why, zone, more=more))
+    notes = _notes(found, zone if not timezone else None, more=more)
+    return Scaffolded(path, found.target.task, chosen, notes)
+
+
+def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
+    """The first rows of a CSV file as a landing folder would read them, and whether there are more.
+
+    Raises:
+        DataError: it is missing, empty, has a header only, or is no text.
+    """
+    where = shown(str(csv))
+    try:
+        if not csv.is_file():
+            what = "is a folder" if csv.is_dir() else "is not a file" if csv.exists() else "is not there"
+            raise DataError(f"{where} {what}.", "Give a CSV file with --csv.")
+        if not csv.name.lower().endswith((".csv", ".csv.gz")) or csv.name.startswith((".", "_")):
+            raise DataError(
+                f"{where}: a landing folder takes files named like data.csv or data.csv.gz.", "Rename the file."
+            )
+        _, problem = known_by(csv)
+        if problem:
+            raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
+        with ExitStack() as opened:
+            head = _cut(csv, rows, Path(opened.enter_context(tempfile.TemporaryDirectory())))
+            frame, problem = rows_of(head or csv)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is no path"
+        raise DataError(f"{where} cannot be read: {reason}.", "Give a CSV file that you may read.") from None
+    if frame is None:
+        raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header and rows.")
+    return frame.rename(columns=str), head is not None
+
+
+def _cut(csv: Path, rows: int, folder: Path) -> Path | None:
+    """The header and the first rows as a file of their own; None if that is the whole file already."""
+    head, lines, quotes, size = folder / "head.csv", 0, 0, 0
+    try:
+        with gzip.open(csv) if csv.name.lower().endswith(".gz") else csv.open("rb") as source, head.open("wb") as out:
+            while piece := source.readline(1 << 20):
+                # A line break within quotes ends no row; outside of them the quotes so far are even in number.
+                if quotes % 2 == 0 and (lines > rows or size > HEAD_BYTES):
+                    return head
+                out.write(piece)
+                size += len(piece)
+                quotes += piece.count(b'"')
+                lines += quotes % 2 == 0
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        # Whoever reads the whole file says what is wrong with it.
+        return None
+    return None
+
+
+def _exists(path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"{path} exists already, and is never overwritten.", "Choose another name, or remove it first."
+    )
+
+
+def _checked_name(name: str) -> str:
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise ModelFileError(
+            f"{shown(name)} cannot be the name of a model.",
+            "Take lower-case letters, digits and underscores, a letter first, at most 63, and no Python keyword.",
+        )
+    return name
+
+
+def _checked_task(task: str | None) -> Task | None:
+    if task == "regression":
+        return "regression"
+    if task == "classification":
+        return "classification"
+    if task is not None:
+        raise EvergreenError(f"--task: {shown(task)} is no task.", "Take regression or classification.")
+    return None
+
+
+def _check_metric(metric: str | None, task: str | None) -> None:
+    if metric is None:
+        return
+    fitting = ", ".join(sorted(name for name, kind in KNOWN.items() if task in (None, kind.task)))
+    if metric not in KNOWN:
+        raise EvergreenError(f"--metric: {shown(metric)} is not known.", f"Take one of {fitting}.")
+    if task is not None and KNOWN[metric].task != task:
+        raise EvergreenError(f"--metric: {metric} is for {KNOWN[metric].task}, not {task}.", f"Take one of {fitting}.")
+
+
+def _check_timezone(timezone: str | None, time: str | None) -> None:
+    if timezone is None:
+        return
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise EvergreenError(
+            f"--timezone: {shown(timezone)} is not an IANA time zone.", "Such as Europe/Paris or UTC."
+        ) from None
+    if time is None:
+        raise EvergreenError("--timezone: there is no time column that it could be for.", "Name one with --time.")
+
+
+def _metric(found: Findings, asked: str | None) -> tuple[str, str]:
+    """The figure that decides, and why it was chosen."""
+    target = found.target
+    if asked is not None:
+        _check_metric(asked, target.task)
+        if asked == "average_precision" and len(target.classes) > 2:
+            raise EvergreenError(
+                f"--metric: average_precision is for two classes, and the target has {len(target.classes)}.",
+                "Take balanced_accuracy, f1 or log_loss.",
+            )
+        return asked, "As asked for."
+    if target.task == "regression":
+        return "mae", "The mean absolute error, in the target's own unit."
+    shares = [rows / target.rows for _, rows in target.classes]
+    if len(shares) > 2:
+        if min(shares) < RARE:
+            return "f1", "The mean over classes, since some are rare."
+        return "balanced_accuracy", "The mean over classes of the share that is recognised."
+    positive = literal(target.classes[1][0])
+    if shares[1] < RARE:
+        return (
+            "average_precision",
+            f"{short(positive)} is rare ({shares[1]:.1%}): what counts is how well it is found.",
+        )
+    return "roc_auc", f"How well the rows of {short(positive)} are told from the others, whatever the threshold."
+
+
+def _notes(found: Findings, assumed: str | None, *, more: bool) -> tuple[str, ...]:
+    notes = [f"only the first {found.rows:,} rows were looked at"] if more else []
+    if assumed:
+        notes.append("times without an offset are read as UTC: change timezone in the file if they are not")
+    notes.extend(found.notes)
+    notes.extend(f"{shown(column.name)} is left out: {column.why}" for column in found.left_out)
+    judged = int(found.target.rows * 0.2)
+    if judged < 30:
+        notes.append(f"{judged} rows will judge a candidate, and fewer than 30 decide nothing: land more data")
+    few = [label for label, rows in found.target.classes if rows < 10]
+    if few:
+        notes.append(f"{len(few)} of the classes have fewer than 10 rows, such as {shown(str(few[0]))}")
+    return (*notes, BOUND)
+
+
+def _write(path: Path, text: str) -> None:
+    """Put the whole file in its place at once, unless there is one by now."""
+    compile(text, str(path), "exec", dont_inherit=True)
+    draft = None
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        Path(draft).chmod(0o644)
+        # A link fails where the name is taken; a rename would overwrite.
+        os.link(draft, path)
+    except FileExistsError:
+        if not path.parent.is_dir():
+            raise EvergreenError(f"{path.parent} is not a folder.", "Mend EVERGREEN_MODELS.") from None
+        raise _exists(path) from None
+    except OSError as error:
+        raise EvergreenError(f"{path} cannot be written: {error.strerror}.", "Make room, or mend the folder.") from None
+    finally:
+        if draft is not None:
+            Path(draft).unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Where things live. Read once at the edge (command line, flow) and passed in.
+
+What a model is stands in `models/`, what a run is in its flow parameters, when it runs in `prefect.yaml`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from evergreen.errors import EvergreenError
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Every `EVERGREEN_*` variable, from the environment or from `.env` in the project.
+
+    Attributes:
+        home: all state: tables, landing folders, reports, registry, locks.
+        models: the folder of model files.
+        lake: where the Delta tables are, a path or an object store's URL; default `home/lake`.
+        tracking_uri: MLflow's database; default SQLite in `home`.
+        prefect_database: the local stack's Prefect database; default SQLite in `home`.
+        redis: carries the events of the local stack's Prefect server; empty for its own memory.
+        notify: who is told, by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks saved in Prefect.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
+
+    home: Path = PROJECT / ".evergreen"
+    models: Path = PROJECT / "models"
+    lake: str = ""
+    tracking_uri: SecretStr = Field(default=SecretStr(""))
+    prefect_database: SecretStr = Field(default=SecretStr(""))
+    redis: SecretStr = Field(default=SecretStr(""))
+    notify: SecretStr = Field(default=SecretStr(""))
+
+    @property
+    def root(self) -> Path:
+        """`home` as an absolute path; a relative one counts from the project."""
+        return (PROJECT / self.home.expanduser()).resolve()
+
+    @property
+    def lake_uri(self) -> str:
+        """Where the Delta tables are."""
+        return self.lake or str(self.root / "lake")
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's tracking and registry URI. May hold a password: never print it."""
+        return self.tracking_uri.get_secret_value() or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def landing(self) -> Path:
+        """Relative source folders count from here."""
+        return self.root / "landing"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps its artifacts."""
+        return self.root / "artifacts"
+
+    def reports(self, model: str) -> Path:
+        """Where a model's drift reports are kept."""
+        return self.root / "reports" / model
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment; a wrong one is a clear line.
+
+    Raises:
+        EvergreenError: a variable has a value that cannot be read or used.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "EVERGREEN_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise EvergreenError(f"{name}: {first['msg']}.", "Mend it in the environment or in .env.") from None
+    # Delta Lake and MLflow take a folder for a URL, in which these have a meaning of their own.
+    strange = [letter for letter in "#?%" if letter in str(settings.root)]
+    if strange:
+        raise EvergreenError(
+            f"EVERGREEN_HOME: {settings.root} has a {strange[0]!r} in it, which tables cannot be kept under.",
+            "Set EVERGREEN_HOME to a folder without it.",
+        )
+    return settings

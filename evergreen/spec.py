@@ -1,0 +1,344 @@
+"""What a model is: one frozen, validated `ModelSpec` for each file in `models/`.
+
+A model file builds a `MODEL = ModelSpec(...)`. Anything heavy (the contract, the pipeline) is a function that imports
+what it needs when it is called, so that reading a model file costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from evergreen.metrics import KNOWN, MetricKind
+from evergreen.sources import Source
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pandera.pandas import DataFrameSchema
+    from sklearn.pipeline import Pipeline
+else:
+    DataFrame = DataFrameSchema = Pipeline = Any
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("has to be longer than zero")
+    return value
+
+
+Duration = Annotated[timedelta, AfterValidator(_positive)]
+Ground = Literal["drift", "performance", "data"]
+
+
+class Frozen(BaseModel):
+    """Immutable, and a misspelt field is an error rather than a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Features(Frozen):
+    """The columns that the pipeline sees, by kind. Numbers arrive as float64, categories as text."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Numeric columns first, then categorical ones: the order the pipeline sees."""
+        return self.numeric + self.categorical
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if not self.all:
+            raise ValueError("name at least one numeric or categorical column")
+        twice = sorted({column for column in self.all if self.all.count(column) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return self
+
+
+class Metric(Frozen):
+    """The figure that decides.
+
+    Attributes:
+        name: one of `evergreen.metrics.KNOWN`, or a name of your own together with `function`.
+        bound: the worst value that may be promoted (an upper bound for errors, a lower one for scores).
+        function: `function(y_true, y_pred) -> float` for a metric of your own.
+        greater_is_better: its direction; only with `function`.
+        needs: `prediction`, or `probability` (of the last class) for a metric of your own.
+    """
+
+    name: str
+    bound: float | None = Field(default=None, allow_inf_nan=False)
+    function: Callable[[Any, Any], float] | None = None
+    greater_is_better: bool | None = None
+    needs: Literal["prediction", "probability"] = "prediction"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.function is None and self.name not in KNOWN:
+            raise ValueError(f"{self.name!r} is not one of {', '.join(sorted(KNOWN))}; or give a function")
+        if self.function is not None and self.greater_is_better is None:
+            raise ValueError("say greater_is_better=True or False for a metric of your own")
+        if self.function is None and self.greater_is_better is not None:
+            raise ValueError("greater_is_better is known already; it goes with a function of your own")
+        return self
+
+    @property
+    def kind(self) -> MetricKind:
+        """Direction, input and formula."""
+        if self.function is not None:
+            return MetricKind(bool(self.greater_is_better), self.needs, None, function=self.function)
+        return KNOWN[self.name]
+
+
+class Search(Frozen):
+    """A bounded grid: every combination is tried, `folds` times, so the cost is known beforehand.
+
+    Folds follow time where the model has a time column, and are stratified for a classification without one.
+    """
+
+    grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
+    folds: Annotated[int, Field(ge=2, le=10)] = 3
+    at_most: PositiveInt = 32
+
+    @property
+    def size(self) -> int:
+        """How many combinations the grid holds."""
+        size = 1
+        for values in self.grid.values():
+            size *= len(values)
+        return size
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        empty = [name for name, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"grid: {empty[0]!r} has no values")
+        if self.size > self.at_most:
+            raise ValueError(f"grid: {self.size} combinations are more than at_most={self.at_most}")
+        return self
+
+
+class Holdout(Frozen):
+    """Which rows judge a candidate; neither it nor the champion is trained on them.
+
+    Attributes:
+        strategy: `latest`, the newest `share` of the rows; `blocked`, every `every`-th `block` of time within the last
+            `recent`, counted from the epoch so that every version leaves out the same ones and a candidate can still
+            learn a fresh regime; `random`, a seeded `share`, for rows without an order.
+        min_rows: with fewer, gates answer INCONCLUSIVE.
+    """
+
+    strategy: Literal["latest", "blocked", "random"] = "latest"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    block: Duration = timedelta(days=1)
+    every: Annotated[int, Field(ge=2)] = 5
+    recent: Duration | None = None
+    seed: int = 42
+    min_rows: PositiveInt = 30
+
+
+class Training(Frozen):
+    """Which rows a candidate learns from, and how much each counts.
+
+    Attributes:
+        last: only rows this recent, counted from the newest; None for all of history.
+        half_life: a row this old counts half as much as the newest; None weighs all alike.
+        min_rows: with fewer, nothing is trained and the outcome is inconclusive.
+    """
+
+    last: Duration | None = None
+    half_life: Duration | None = None
+    min_rows: PositiveInt = 50
+
+
+class DriftPolicy(Frozen):
+    """When a drift report fails. Methods are effect sizes, never p-values, so that row counts do not decide.
+
+    Attributes:
+        columns: what is compared; empty for every feature. The champion's prediction is always added.
+        method: Evidently's name of the score for every column. The default, the population stability index, has
+            thresholds that credit-risk practice has used since Siddiqi (2006): above 0.1 moderate, above 0.25 large.
+        threshold: a column with a score above this has drifted.
+        share: the report fails when at least this share of the columns has drifted.
+        missing: a column whose share of missing or infinite values rose by more than this has drifted.
+        unseen: a categorical column with more than this share of unknown categories has drifted.
+        last: only current rows this recent; None for all since the champion's window.
+        min_rows: with fewer current or reference rows the verdict is INCONCLUSIVE.
+        confirm, of: `confirm` of the last `of` reports on this champion have to fail before one counts; an earlier
+            failure is only a suspicion. Reports on the same data count once. (1, 1) acts on the first.
+        silence: no report for this long is told to a person.
+    """
+
+    columns: tuple[str, ...] = ()
+    method: Literal["psi", "jensenshannon", "hellinger", "kl_div"] = "psi"
+    threshold: Annotated[float, Field(gt=0)] = 0.25
+    share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    missing: Share = 0.05
+    unseen: Share = 0.05
+    last: Duration | None = None
+    min_rows: Annotated[int, Field(ge=2)] = 100
+    confirm: PositiveInt = 1
+    of: PositiveInt = 1
+    silence: Duration = timedelta(hours=26)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.confirm > self.of:
+            raise ValueError(f"confirm: {self.confirm} of the last {self.of} reports can never fail")
+        return self
+
+
+class PerformancePolicy(Frozen):
+    """When a performance report fails: the champion's own metric, on rows that came since, against the one it had.
+
+    Attributes:
+        tolerance: how much the champion's error may grow after its promotion, as a share of it; of a score the error
+            is what it lacks to 1. The default was measured: see `docs/performance.md`.
+        absolute: the same in the metric's unit, where that is more than the share; what counts when the error was 0.
+        level: 1 - confidence of the interval that has to lie beyond the tolerance.
+        last: only labelled rows this recent; None for all since the champion's window.
+        min_rows: with fewer labelled rows the verdict is INCONCLUSIVE.
+    """
+
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    absolute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    last: Duration | None = None
+    min_rows: Annotated[int, Field(ge=2)] = 100
+
+
+class Gates(Frozen):
+    """What a candidate has to prove, beside the metric's own bound.
+
+    Attributes:
+        margin: how much worse than the champion is still accepted, as a share of the champion's metric. 0 asks for a
+            proven improvement; 0.01 accepts what is proven not to be more than 1 % worse.
+        level: chance of promoting a candidate that is exactly `margin` worse.
+        slice_margin: a slice proven to be worse by more than this share rejects the candidate.
+        slice_min_rows: smaller slices are not judged.
+        overfit: the largest gap between the training and the holdout metric, in the metric's unit.
+        latency_ms: median time of a prediction of one row.
+        size_mb: size of the stored model.
+        tags: version tags that must be there and not empty.
+    """
+
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    slice_margin: Annotated[float, Field(ge=0)] = 0.1
+    slice_min_rows: PositiveInt = 30
+    overfit: Annotated[float, Field(gt=0)] | None = None
+    latency_ms: Annotated[float, Field(gt=0)] = 200.0
+    size_mb: Annotated[float, Field(gt=0)] = 200.0
+    tags: tuple[str, ...] = ()
+
+
+class ModelSpec(Frozen):
+    """One model.
+
+    Attributes:
+        name: the file's name; also the registered model, the folder and the tables.
+        source: where rows come from.
+        prepare: turns a batch as it arrives into the contract's columns; None where they agree.
+        contract: builds the pandera schema that every row has to meet.
+        keys: columns that name a row. A row with a known key replaces the earlier one. Without keys a changed file
+            replaces its own earlier rows as a whole.
+        time: the column that says when; None for data whose only order is that of landing.
+        timezone: IANA zone of times that carry no offset. Without it such times are refused.
+        lateness: rows older than the newest known one by more than this go to quarantine; None takes them all.
+        max_rejected: a batch with a larger share of bad rows goes to quarantine whole.
+        pipeline: `pipeline(seed)` builds the unfitted scikit-learn pipeline, preprocessing included.
+        slices: columns whose every value is judged on its own.
+        retrain_on: what starts a retraining beside the schedule: a failed drift report, a failed performance report,
+            new data.
+        cooldown: no second retraining for the same kind of ground within this time.
+        escalate_after: so many retrainings for drift or performance in a row that brought no new champion are told to a
+            person.
+        approval: `manual` leaves a candidate that passed as challenger until a person promotes it.
+        approval_timeout: how long a run waits for that person; afterwards the challenger stays as it is.
+        trusted: types beyond skops' own list that a stored model of this kind may hold.
+    """
+
+    name: str
+    task: Literal["regression", "classification"]
+    source: Source
+    prepare: Callable[[DataFrame], DataFrame] | None = None
+    contract: Callable[[], DataFrameSchema]
+    keys: tuple[str, ...] = ()
+    time: str | None = None
+    timezone: str | None = None
+    lateness: Duration | None = None
+    max_rejected: Share = 0.05
+    target: str
+    features: Features
+    pipeline: Callable[[int], Pipeline]
+    search: Search = Search()
+    metric: Metric
+    gates: Gates = Gates()
+    slices: tuple[str, ...] = ()
+    holdout: Holdout = Holdout()
+    training: Training = Training()
+    drift: DriftPolicy = DriftPolicy()
+    performance: PerformancePolicy = PerformancePolicy()
+    retrain_on: tuple[Ground, ...] = ("drift",)
+    cooldown: timedelta = timedelta(hours=6)
+    escalate_after: PositiveInt = 3
+    approval: Literal["auto", "manual"] = "auto"
+    approval_timeout: Duration = timedelta(days=3)
+    trusted: tuple[str, ...] = ()
+    seed: int = 42
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("lower-case letters, digits and underscores, starting with a letter, at most 63")
+        return name
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(f"{zone!r} is not an IANA time zone such as 'Europe/Paris' or 'UTC'") from None
+        return zone
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.target in self.features.all:
+            raise ValueError(f"features: the target {self.target!r} is among them; the model would see the answer")
+        if self.time is None:
+            for field, asks in (
+                ("holdout", self.holdout.strategy == "blocked"),
+                ("training", self.training.last or self.training.half_life),
+                ("drift", self.drift.last),
+                ("performance", self.performance.last),
+                ("lateness", self.lateness),
+            ):
+                if asks:
+                    raise ValueError(f"{field}: it counts in time, and the model has no time column")
+        known = self.features.all
+        stray = [column for column in self.drift.columns if column not in (*known, self.target)]
+        if stray:
+            raise ValueError(f"drift: columns: {stray[0]!r} is neither a feature nor the target")
+        kind = self.metric.kind
+        if kind.task is not None and kind.task != self.task:
+            raise ValueError(f"metric: {self.metric.name!r} is for {kind.task}, and task is {self.task!r}")
+        return self
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The columns that a drift report compares, the prediction aside."""
+        return self.drift.columns or self.features.all
