@@ -1,0 +1,37 @@
+"""Watch one model: land new data, compare it with what the champion was trained on, measure the champion on it.
+
+Each finding is stored and then told, before the next is looked for: what goes wrong later takes nothing back. The event
+is a hint; the stored decision is the truth. Nothing is trained here.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from evergreen.results import MonitorResult
+from flows.steps import announced, champion_and_snapshot, landed, open_workspace
+from tasks.detect import detect
+from tasks.measure import measure
+from tasks.record import record_data, record_drift, record_performance
+from tasks.report import report_drift, report_performance
+
+
+@flow(flow_run_name="monitor-{model}", timeout_seconds=3600)
+def monitor(model: str = "bike_demand") -> MonitorResult:
+    """Report the drift and the performance of one model.
+
+    Args:
+        model: name of a file in `models/`.
+    """
+    workspace = open_workspace(model)
+    ingested = landed(workspace)
+    champion, snapshot = champion_and_snapshot(workspace)
+    data = announced(workspace, record_data(workspace, champion, snapshot))
+    drift = detect(workspace, champion, snapshot)
+    decision = announced(workspace, record_drift(workspace, champion, snapshot, drift))
+    report_drift(model, drift)
+    performance = measure(workspace, champion, snapshot)
+    announced(workspace, record_performance(workspace, champion, snapshot, performance))
+    report_performance(model, performance)
+    number = champion.number if champion else None
+    return MonitorResult.of(model, number, drift, decision, performance, data, ingested)

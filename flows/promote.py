@@ -1,0 +1,35 @@
+"""A person's word on a version that passed its gates: the other half of `approval="manual"`.
+
+A run that waits for it in the Prefect UI goes on, and ends as one that was answered there.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from evergreen.approval import Answer
+from evergreen.promotion import require_reason
+from evergreen.results import MoveResult
+from flows.approval import rejected
+from flows.steps import moved, open_workspace
+from tasks.approve import resume_waiting
+from tasks.promote import promote_by_hand
+
+
+@flow(name="promote", flow_run_name="promote-{model}", timeout_seconds=600)
+def promote(model: str, reason: str, version: int | None = None, reject: bool = False) -> MoveResult:
+    """Promote the challenger, or a named version; or reject it.
+
+    Args:
+        model: name of a file in `models/`.
+        reason: why; kept in the log.
+        version: the version; the challenger where none is named.
+        reject: take it out of the running instead.
+    """
+    workspace = open_workspace(model)
+    why = require_reason(reason)
+    if reject:
+        return rejected(workspace, version, why)
+    result = moved(workspace, "promote", promote_by_hand(workspace, version, why), reason)
+    resume_waiting(workspace, result.champion, Answer(decision="approve", reason=why))
+    return result

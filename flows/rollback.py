@@ -1,0 +1,27 @@
+"""Give the champion alias back to an earlier version, its reference and all.
+
+What was taken back does not come back by itself.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from evergreen.promotion import require_reason
+from evergreen.results import MoveResult
+from flows.steps import moved, open_workspace
+from tasks.promote import roll_back
+
+
+@flow(flow_run_name="rollback-{model}", timeout_seconds=600)
+def rollback(model: str, reason: str, to: int | None = None) -> MoveResult:
+    """Roll back to the previous champion, or to a named version that once passed its gates.
+
+    Args:
+        model: name of a file in `models/`.
+        reason: why; kept in the log and on the version that is taken back.
+        to: the version; the previous champion where none is named.
+    """
+    workspace = open_workspace(model)
+    move = roll_back(workspace, to, require_reason(reason))
+    return moved(workspace, "rollback", move, reason)

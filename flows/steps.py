@@ -1,0 +1,192 @@
+"""What the flows share: opening a run's surroundings, and concluding it in the order that loses nothing.
+
+The order is the point: the decision is stored first, then told by event, then shown.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+import models
+from evergreen.decisions import Decision
+from evergreen.drift import DriftReport
+from evergreen.evaluation import Judgement
+from evergreen.events import (
+    DATA_REJECTED,
+    MODEL_PROMOTED,
+    MODEL_REJECTED,
+    MODEL_ROLLED_BACK,
+    MODEL_WAITING,
+    Event,
+    decision_event,
+)
+from evergreen.ingest import Landing
+from evergreen.observations import Snapshot
+from evergreen.promotion import require_consistent
+from evergreen.promotion_log import Move, Promotions
+from evergreen.registry import PREVIOUS, Registry, Version
+from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, MoveResult, Outcome, RetrainResult
+from evergreen.retraining import Plan
+from evergreen.settings import load_settings
+from evergreen.verdicts import Verdict
+from evergreen.workspace import Workspace
+from tasks.announce import announce
+from tasks.ingest import ingest
+from tasks.record import record_drift, record_retrain
+from tasks.report import report_drift, report_move, report_retrain
+
+
+def open_workspace(model: str) -> Workspace:
+    """The surroundings of this run, read from the settings and the model file."""
+    settings = load_settings()
+    loaded = models.load(model, settings.models)
+    _label(model)
+    return Workspace(
+        loaded.spec, loaded.hash, settings, Registry(settings), datetime.now(UTC), str(flow_run.get_id() or "")
+    )
+
+
+def _label(model: str) -> None:
+    """Tag the flow run, and not its tasks: Prefect asks for a concurrency slot for each task that bears a tag."""
+    run = flow_run.get_id()
+    if run is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), "evergreen", model})
+
+
+def landed(workspace: Workspace) -> Ingested:
+    """Ingest, and tell of what was refused."""
+    state = ingest(workspace, return_state=True)
+    landing: Landing = state.result()
+    cached = state.name == "Cached"
+    model = workspace.spec.name
+    if cached:
+        get_run_logger().info("ingest: nothing new, nothing read")
+    else:
+        for report in landing.refused:
+            told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
+            announce(Event(DATA_REJECTED, model, told))
+    return Ingested.of(landing, cached=cached)
+
+
+def champion_and_snapshot(workspace: Workspace) -> tuple[Version | None, Snapshot]:
+    """What is in production, and what there is to compare it with."""
+    champion = workspace.registry.champion(workspace.spec.name)
+    require_consistent(workspace.spec.name, champion, Promotions(workspace.settings.lake_uri, workspace.spec.name))
+    return champion, workspace.observations.snapshot()
+
+
+def announced(workspace: Workspace, decision: Decision | None) -> Decision | None:
+    """Tell of a decision that was stored, if one was."""
+    if decision is not None:
+        announce(decision_event(workspace.spec.name, decision))
+    return decision
+
+
+def conclude(
+    workspace: Workspace,
+    plan: Plan,
+    ingested: Ingested,
+    outcome: Outcome | None = None,
+    version: Version | None = None,
+    drift: DriftReport | None = None,
+    judgement: Judgement | None = None,
+) -> RetrainResult:
+    """Store, announce and show what became of a retraining; what was settled before fitting has nothing to announce."""
+    model = workspace.spec.name
+    result = _result(workspace, plan, ingested, outcome, version, drift, judgement)
+    against = plan.champion.number if plan.champion else None
+    if drift is not None and drift.columns:
+        record_drift(workspace, plan.champion, plan.snapshot, drift, answered_by=plan.decision_id)
+    if plan.answer is None and result.outcome != "unchanged":
+        record_retrain(workspace, result, against)
+    if judgement is None or drift is None:
+        return result
+    payload = {
+        "decision_id": plan.decision_id,
+        "version": result.version,
+        "outcome": result.outcome,
+        "reason": plan.request.reason,
+    }
+    told = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
+    announce(Event(told, model, payload))
+    report_drift(model, drift)
+    report_retrain(result)
+    return result
+
+
+def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> MoveResult:
+    """Announce and show a promotion or a rollback by hand."""
+    registry, model = workspace.registry, workspace.spec.name
+    champion, previous = registry.champion(model), registry.by_alias(model, PREVIOUS)
+    result = MoveResult(
+        model=model,
+        action=action,
+        champion=champion.number if champion else 0,
+        previous=previous.number if previous else None,
+        reason=reason,
+        changed=move is not None,
+    )
+    if move is not None:
+        name = MODEL_PROMOTED if action == "promote" else MODEL_ROLLED_BACK
+        announce(Event(name, model, {"version": move.after, "before": move.before, "reason": reason}))
+        report_move(result)
+    return result
+
+
+def _result(
+    workspace: Workspace,
+    plan: Plan,
+    ingested: Ingested,
+    outcome: Outcome | None,
+    version: Version | None,
+    drift: DriftReport | None,
+    judgement: Judgement | None,
+) -> RetrainResult:
+    champion = workspace.registry.champion(workspace.spec.name)
+    metric = workspace.spec.metric.name
+    return RetrainResult(
+        model=workspace.spec.name,
+        outcome=outcome or plan.settled or "inconclusive",
+        version=version.number if version else _answered_version(plan),
+        champion=champion.number if champion else None,
+        reason=plan.request.reason,
+        explanation=plan.explanation if judgement is None else _explained(judgement),
+        metric=MetricResult(metric, _last_value(champion, metric))
+        if judgement is None
+        else MetricResult(metric, judgement.value, judgement.champion_value, judgement.interval),
+        drift=DriftResult.of(drift) if drift else NO_DRIFT,
+        snapshot=plan.snapshot,
+        decision_id=plan.decision_id,
+        ingest=ingested,
+        checks=judgement.checks if judgement else (),
+        flow_run=workspace.flow_run or None,
+        event_id=plan.request.event_id,
+    )
+
+
+def _explained(judgement: Judgement) -> str:
+    """The first reason that decided: the failed check, else the open one, else that of the champion or the baseline."""
+    for status in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        for check in judgement.checks:
+            if check.status is status:
+                return f"{check.name}: {check.reason}"
+    named = {check.name: check.reason for check in judgement.checks}
+    return named.get("champion") or named.get("baseline") or "every gate passed"
+
+
+def _answered_version(plan: Plan) -> int | None:
+    if plan.answer is None:
+        return None
+    found: int | None = plan.answer.detail.get("version")
+    return found
+
+
+def _last_value(champion: Version | None, metric: str) -> float | None:
+    text = champion.tags.get(f"holdout_{metric}") if champion else None
+    return float(text) if text else None

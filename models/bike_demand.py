@@ -1,0 +1,101 @@
+"""Hourly demand for shared bikes, from the calendar and the weather: the UCI Bike Sharing schema.
+
+Put the real hourly file (or monthly pieces of it) into the landing folder `.evergreen/landing/bike_demand/`; until the
+first file is there, the seeded simulator stands in, so that everything runs offline.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from evergreen.simulator import Simulator
+from evergreen.sources import Fallback, Folder
+from evergreen.spec import (
+    DriftPolicy,
+    Features,
+    Gates,
+    Holdout,
+    Metric,
+    ModelSpec,
+    Search,
+    Training,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandera.pandas import DataFrameSchema
+    from sklearn.pipeline import Pipeline
+
+WEATHER = ("temp", "atemp", "hum", "windspeed")
+CALENDAR = ("mnth", "hr", "weekday", "holiday", "workingday")
+FEATURES = Features(numeric=(*WEATHER, *CALENDAR), categorical=("season", "weathersit"))
+
+
+def prepare(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `at`, the hour that a row is about, from `dteday` and `hr`; leave out what is only known afterwards."""
+    import pandas as pd
+
+    day = pd.to_datetime(frame["dteday"], format="%m/%d/%Y")
+    return frame.assign(at=day + pd.to_timedelta(frame["hr"], unit="h"), date=day.dt.strftime("%Y-%m-%d"))
+
+
+def contract() -> DataFrameSchema:
+    """The ranges of the UCI file: weather is scaled to 0..1, calendars are whole numbers, `cnt` counts rides."""
+    import pandera.pandas as pa
+
+    between = pa.Check.in_range
+    return pa.DataFrameSchema(
+        {
+            "at": pa.Column("datetime64[us, UTC]"),
+            "date": pa.Column(str),
+            "season": pa.Column(int, between(1, 4)),
+            "mnth": pa.Column(int, between(1, 12)),
+            "hr": pa.Column(int, between(0, 23)),
+            "weekday": pa.Column(int, between(0, 6)),
+            "holiday": pa.Column(int, pa.Check.isin([0, 1])),
+            "workingday": pa.Column(int, pa.Check.isin([0, 1])),
+            "weathersit": pa.Column(int, between(1, 9)),
+            **{name: pa.Column(float, between(0, 1)) for name in WEATHER},
+            "cnt": pa.Column(float, pa.Check.ge(0)),
+        }
+    )
+
+
+def pipeline(seed: int) -> Pipeline:
+    """Gradient-boosted trees; a season or a weather that was never seen is a category of its own."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+
+    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
+    columns = ColumnTransformer([("encode", encode, list(FEATURES.categorical))], remainder="passthrough")
+    boost = HistGradientBoostingRegressor(max_iter=200, random_state=seed)
+    return Pipeline([("columns", columns), ("model", boost)])
+
+
+MODEL = ModelSpec(
+    name="bike_demand",
+    task="regression",
+    source=Fallback(Folder("bike_demand"), Simulator(start=date(2011, 1, 1), days=365)),
+    prepare=prepare,
+    contract=contract,
+    keys=("date", "hr"),
+    time="at",
+    timezone="America/New_York",
+    target="cnt",
+    features=FEATURES,
+    pipeline=pipeline,
+    search=Search(grid={"model__learning_rate": (0.05, 0.1), "model__max_leaf_nodes": (15, 31)}, folds=3),
+    metric=Metric(name="mae", bound=200.0),
+    gates=Gates(margin=0.0, slice_margin=0.25),
+    slices=("workingday", "weathersit"),
+    # Every fifth day of the last eight weeks: a candidate can learn a fresh regime and still be judged in it.
+    holdout=Holdout(strategy="blocked", block=timedelta(days=1), every=5, recent=timedelta(weeks=8), min_rows=72),
+    # On the UCI file half a year of history beats all of it by far: demand nearly doubles within two years.
+    training=Training(last=timedelta(days=180), min_rows=336),
+    # The calendar moves by itself; what is watched is the weather, and what the champion makes of it.
+    drift=DriftPolicy(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
+    trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
+)

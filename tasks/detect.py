@@ -1,0 +1,27 @@
+"""Compare what came since the champion was trained with what it was trained on."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen import monitoring
+from evergreen.drift import DriftReport
+from evergreen.monitoring import drift_question, no_champion_report
+from evergreen.observations import Snapshot
+from evergreen.registry import Version
+from evergreen.workspace import Workspace
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")
+def detect(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> DriftReport:
+    """The drift report of the champion; INCONCLUSIVE before there is one."""
+    if champion is None:
+        return no_champion_report(workspace.spec)
+    decision, _ = drift_question(workspace.spec, champion, snapshot)
+    report = monitoring.detect(
+        workspace.spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision
+    )
+    get_run_logger().info("detect: drift %s, %s", report.verdict, report.reason)
+    return report

@@ -1,0 +1,55 @@
+"""Search within the model file's bounds, fit once, store the candidate with its run."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.candidates import build
+from evergreen.lineage import lineage
+from evergreen.naming import dashed
+from evergreen.registry import Candidate
+from evergreen.retraining import Plan
+from evergreen.workspace import Workspace
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")
+def fit(workspace: Workspace, plan: Plan) -> Candidate:
+    """A fitted, stored, not yet registered candidate."""
+    logger = get_run_logger()
+    shown: list[object] = []
+
+    def progress(done: int, total: int) -> None:
+        logger.debug("fit: %d of %d fits of the search", done, total)
+        # A call for each tenth, so that a short search is not slowed by its own report.
+        if done * 10 // total == (done - 1) * 10 // total:
+            return
+        if not shown:
+            shown.append(create_progress_artifact(0.0, dashed("search", workspace.spec.name)))
+        update_progress_artifact(shown[0], progress=100.0 * done / total)  # type: ignore[arg-type]
+
+    tags = lineage(
+        plan.snapshot,
+        decision=plan.decision_id,
+        reason=plan.request.reason,
+        spec_hash=workspace.spec_hash,
+        compared_with=plan.champion.number if plan.champion else None,
+        params=plan.request.params,
+        seed=workspace.spec.seed,
+        flow_run=workspace.flow_run,
+        event_id=plan.request.event_id or "",
+    )
+    candidate = build(
+        workspace.spec,
+        workspace.settings,
+        workspace.registry,
+        plan.window,
+        decision=plan.decision_id,
+        params=plan.request.params,
+        tags=tags,
+        progress=progress,
+    )
+    logger.info("fit: %s on %d rows, stored in %.1f MB", workspace.spec.name, plan.train_rows, candidate.size_mb)
+    return candidate

@@ -1,0 +1,70 @@
+"""Hold a version to its gates and write down what they found."""
+
+from __future__ import annotations
+
+import json
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.drift import DriftReport
+from evergreen.evaluation import Judgement, evaluate
+from evergreen.lineage import against
+from evergreen.markdown import gate_table
+from evergreen.registry import Version, status_of
+from evergreen.retraining import Plan
+from evergreen.verdicts import Verdict
+from evergreen.workspace import Workspace
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")
+def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport) -> Judgement:
+    """The judgement of a version, kept with it; a fault on the way leaves it INCONCLUSIVE, never PENDING.
+
+    What a killed run has found and written down stands: it is not judged twice.
+    """
+    known = _known(version) if plan.judged else None
+    if known is not None:
+        return known
+    registry = workspace.registry
+    try:
+        judgement = evaluate(workspace.spec, workspace.settings, registry, version, plan.champion, plan.window)
+        _keep(workspace, plan, version, drift, judgement)
+    except BaseException as error:
+        registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})
+        raise
+    failed = [check.name for check in judgement.checks if check.status is not Verdict.PASS]
+    get_run_logger().info(
+        "gate: %s%s", judgement.verdict, f" ({', '.join(failed)})" if failed else f", {len(judgement.checks)} checks"
+    )
+    return judgement
+
+
+def _known(version: Version) -> Judgement | None:
+    """What was written down with the version; its status came last, so that without it the rest may not be whole."""
+    text = version.tags.get("judgement")
+    judgement = Judgement.of_text(text) if text else None
+    return judgement if judgement is not None and status_of(judgement.verdict) == version.status else None
+
+
+def _keep(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
+    """Write the judgement down with the version: the figures, the page of the drift report, the gate table."""
+    registry = workspace.registry
+    named = workspace.spec.metric.name
+    heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
+    figures = {f"holdout_{named}": judgement.value, f"champion_{named}": judgement.champion_value}
+    files = {"drift": drift.html} if drift.html else {}
+    registry.enrich(version.run_id, {key: value for key, value in figures.items() if value is not None}, files)
+    registry.conclude(
+        version,
+        judgement.verdict,
+        f"{heading}\n\n{gate_table(judgement.checks)}",
+        {
+            "holdout_rows": str(judgement.rows),
+            "checks": json.dumps({check.name: str(check.status) for check in judgement.checks}),
+            "compared_with": against(plan.champion.number if plan.champion else None),
+            "judgement": judgement.to_text(),
+            **{key: repr(value) for key, value in figures.items() if value is not None},
+        },
+    )

@@ -1,0 +1,82 @@
+"""Land what is new, once. With an unchanged source, contract and code nothing is read at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.logging import get_run_logger
+
+import evergreen.cells
+import evergreen.contract
+import evergreen.digests
+import evergreen.files
+import evergreen.frames
+import evergreen.ingest
+import evergreen.lake
+import evergreen.observations
+import evergreen.sources
+from evergreen.ingest import Landing, contract_digest
+from evergreen.workspace import Workspace
+from tasks import passing
+
+_CODE = (
+    evergreen.cells,
+    evergreen.contract,
+    evergreen.digests,
+    evergreen.files,
+    evergreen.frames,
+    evergreen.ingest,
+    evergreen.lake,
+    evergreen.observations,
+    evergreen.sources,
+)
+
+
+def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
+    """The cache key: stale when the source, the model file, the ingest's code or the table itself is another one."""
+    workspace: Workspace = parameters["workspace"]
+    spec = workspace.spec
+    parts = [
+        spec.source.fingerprint(workspace.settings.landing),
+        contract_digest(spec),
+        workspace.spec_hash,
+        workspace.observations.identity(),
+        *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
+    ]
+    return f"ingest-{spec.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+
+
+@task(
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code),
+    persist_result=True,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=passing,
+    timeout_seconds=3600,
+    task_run_name="ingest",
+)
+def ingest(workspace: Workspace) -> Landing:
+    """Land every new batch of the model's source."""
+    logger = get_run_logger()
+    landing = evergreen.ingest.ingest(
+        workspace.spec,
+        workspace.settings,
+        now=workspace.now,
+        step=lambda origin: logger.debug("reading %s", origin),
+    )
+    logger.info(
+        "ingest: %d new rows from %d batches, %d with something in quarantine",
+        landing.added,
+        len(landing.batches),
+        len(landing.refused),
+    )
+    for report in landing.refused:
+        why = report.problem or f"{report.rejected} rows broke the contract"
+        logger.warning("quarantine: %s: %s", report.origin, why)
+    for item in landing.waiting:
+        logger.warning("left alone: %s: %s", item.origin, item.reason)
+    return landing

@@ -1,0 +1,22 @@
+"""Measure the champion on labelled rows that came since it was trained."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.observations import Snapshot
+from evergreen.performance import PerformanceReport, assess, no_champion
+from evergreen.registry import Version
+from evergreen.workspace import Workspace
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="measure")
+def measure(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> PerformanceReport:
+    """The performance report of the champion; INCONCLUSIVE before there is one."""
+    if champion is None:
+        return no_champion(workspace.spec)
+    report = assess(workspace.spec, workspace.settings, workspace.registry, champion, snapshot, now=workspace.now)
+    get_run_logger().info("measure: performance %s, %s", report.verdict, report.reason)
+    return report

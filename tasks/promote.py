@@ -1,0 +1,81 @@
+"""Move aliases: the only steps that change what is in production.
+
+The log gets the time of the move itself: a training may take hours after its run's own time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen import promotion
+from evergreen.approval import approved_because, keep_word
+from evergreen.decisions import Decisions
+from evergreen.errors import RegistryError
+from evergreen.evaluation import Judgement
+from evergreen.promotion_log import Move
+from evergreen.registry import CHALLENGER, Version
+from evergreen.results import Outcome
+from evergreen.verdicts import Verdict
+from evergreen.workspace import Workspace
+from tasks import passing
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=passing,
+    timeout_seconds=300,
+    task_run_name="promote",
+)
+def promote(workspace: Workspace, version: Version, judgement: Judgement, reason: str) -> Outcome:
+    """Promote a version that passed; without automatic approval it stays challenger."""
+    outcome: Outcome
+    champion = workspace.registry.champion(workspace.spec.name)
+    if champion is not None and champion.number == version.number:
+        outcome = "promoted"
+    elif judgement.verdict is not Verdict.PASS:
+        outcome = "rejected" if judgement.verdict is Verdict.FAIL else "inconclusive"
+    else:
+        outcome = _approved(workspace, version, reason)
+    get_run_logger().info("promote: %s", outcome)
+    return outcome
+
+
+def _approved(workspace: Workspace, version: Version, reason: str) -> Outcome:
+    registry, spec = workspace.registry, workspace.spec
+    registry.set_alias(spec.name, CHALLENGER, version.number)
+    if spec.approval == "manual":
+        return "awaiting-approval"
+    passed = registry.get(spec.name, version.number)
+    promotion.promote(spec, workspace.settings, registry, passed, reason=reason, by="retrain", now=datetime.now(UTC))
+    return "promoted"
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="promote")
+def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Move | None:
+    """Make a version champion because a person says so; the challenger where none is named."""
+    registry, spec = workspace.registry, workspace.spec
+    if number is None:
+        version = registry.by_alias(spec.name, CHALLENGER)
+        if version is None:
+            raise RegistryError(f"{spec.name} has no challenger.", f"Run: evergreen retrain {spec.name}")
+    else:
+        version = registry.get(spec.name, number)
+    now = datetime.now(UTC)
+    move = promotion.promote(spec, workspace.settings, registry, version, reason=reason, by="person", now=now)
+    ledger = Decisions(workspace.settings.lake_uri, spec.name)
+    keep_word(ledger, version, "promoted", approved_because(reason), now=now)
+    return move
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="roll-back")
+def roll_back(workspace: Workspace, to: int | None, reason: str) -> Move:
+    """Give the alias back to an earlier version."""
+    return promotion.rollback(
+        workspace.spec, workspace.settings, workspace.registry, to, reason=reason, by="person", now=datetime.now(UTC)
+    )

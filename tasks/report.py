@@ -1,0 +1,88 @@
+"""Leave what a run decided where a person looks: tables, a note and links among the run's Prefect artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from evergreen.drift import DriftReport
+from evergreen.markdown import MARK, drift_table, gate_table, table
+from evergreen.naming import dashed
+from evergreen.performance import PerformanceReport
+from evergreen.reconciling import Step
+from evergreen.results import MoveResult, RetrainResult
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
+def report_drift(model: str, report: DriftReport) -> None:
+    """The drift table, and a link to Evidently's page."""
+    if not report.columns:
+        return
+    note = f"# Drift of {model}: {report.verdict}\n\n{report.reason}\n\n{drift_table(report)}"
+    create_markdown_artifact(note, key=dashed("drift", model), description=report.reason)
+    if report.html is not None:
+        create_link_artifact(report.html.as_uri(), link_text="Evidently report", key=dashed("drift-report", model))
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-performance")
+def report_performance(model: str, report: PerformanceReport) -> None:
+    """What the champion's metric is now, and what it was."""
+    if report.decision_id is None:
+        return
+    low, high = report.interval or (None, None)
+    row = (report.metric, MARK[report.verdict], report.value, low, high, report.at_promotion, report.rows)
+    facts = table(("metric", "status", "now", "from", "to", "at promotion", "labelled rows"), [row])
+    note = f"# Performance of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
+    create_markdown_artifact(note, key=dashed("performance", model), description=report.reason)
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
+def report_retrain(result: RetrainResult) -> None:
+    """The gate table and what came of it."""
+    if not result.checks:
+        return
+    metric = result.metric
+    against = "" if metric.champion_value is None else f", the champion {metric.champion_value:.4g}"
+    figure = "not measured" if metric.value is None else f"{metric.value:.4g}{against}"
+    note = (
+        f"# {result.model}: {result.outcome}\n\n{result.explanation}\n\n"
+        f"- candidate: version {result.version}\n- champion now: version {result.champion or 'none'}\n"
+        f"- {metric.name} on the holdout: {figure}\n- decision: `{result.decision_id}`, reason: {result.reason}\n"
+        f"- MLflow: model `{result.model}`, version {result.version}\n{_link(result)}\n{gate_table(result.checks)}"
+    )
+    create_markdown_artifact(
+        note, key=dashed("gates", result.model), description=f"{result.outcome}: {result.explanation}"
+    )
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-move")
+def report_move(result: MoveResult) -> None:
+    """The note of a promotion, a rejection or a rollback by hand."""
+    rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
+    champion = f"Version {result.champion} is the champion." if result.champion else "There is no champion yet."
+    note = f"# {result.model}: {result.action}\n\n{rejected}{champion} Reason: {result.reason}"
+    create_markdown_artifact(note, key=dashed(result.action, result.model))
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-steps")
+def report_steps(steps: Sequence[Step], now: datetime) -> None:
+    """What a reconciliation did, one row each."""
+    rows = [
+        {"model": step.model, "decision or run": step.about, "age": _age(now, step.since), "done": step.what}
+        for step in steps
+    ]
+    create_table_artifact(rows, key="reconcile", description=f"{len(rows)} things were done")
+
+
+def _age(now: datetime, since: datetime) -> str:
+    minutes = int((now - since).total_seconds() // 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _link(result: RetrainResult) -> str:
+    return f"- [drift report]({Path(result.drift.report).as_uri()})\n" if result.drift.report else ""
