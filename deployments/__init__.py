@@ -1,0 +1,1 @@
+"""What `prefect.yaml` cannot say: the command line and the demo."""
