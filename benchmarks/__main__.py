@@ -1,0 +1,52 @@
+"""`python -m benchmarks [PART ...]`: measure everything, or the named parts, and print the tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import drift, ingest, latency, memory, retrain, unchanged
+from benchmarks.measure import Finding, Scale, console, prefect_server, table
+
+PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
+    "retrain": retrain.run,
+    "unchanged": unchanged.run,
+    "drift": drift.run,
+    "ingest": ingest.run,
+    "memory": memory.run,
+    "latency": latency.run,
+}
+TINY = Scale(rounds=1, warmups=0, rows=5_000, details=False, batches=(1, 3))
+"""Enough to see that every part still runs; its figures mean nothing."""
+
+
+def main() -> None:
+    """Measure in a temporary folder, against a Prefect server of its own."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=Scale().rounds, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="the smallest sizes, to see that everything runs")
+    given = parser.parse_args()
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"unknown part {unknown[0]!r}; there are: {', '.join(PARTS)}")
+    scale = TINY if given.tiny else Scale(rounds=given.rounds)
+    findings: list[Finding] = []
+    with tempfile.TemporaryDirectory(prefix="evergreen-benchmarks-") as place:
+        folder = Path(place)
+        with prefect_server(folder / "server") as api:
+            for part in given.parts or PARTS:
+                console.print(f"[bold]{part}[/]")
+                findings += PARTS[part](scale, folder, api)
+    marks = {True: "[green]met[/]", False: "[red]missed[/]"}
+    rows = [(one.what, one.value, one.target, marks[one.met]) for one in findings]
+    where = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
+    table(f"Findings ({where})", ("", "measured", "target", ""), rows)
+
+
+if __name__ == "__main__":
+    main()
