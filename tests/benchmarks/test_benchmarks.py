@@ -1,0 +1,80 @@
+"""The benchmarks still run. Nothing is said here about time: a busy machine fails no test."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def _run(*parts: str) -> str:
+    words = [sys.executable, "-m", "benchmarks", "--tiny", *parts]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_small_parts_run_and_print_what_they_found() -> None:
+    """Drift, ingest and memory at their smallest sizes end with a table of findings."""
+    printed = _run("drift", "ingest", "memory")
+    assert "Findings" in printed
+    for what in ("beyond the import", "peak memory", "read_csv + write_deltalake", "memory at 3 batches"):
+        assert what in printed
+
+
+@pytest.mark.slow
+def test_a_retraining_comes_to_the_same_figures_as_the_straight_line() -> None:
+    """Both sides of the retrain benchmark do the same work: it fails by itself where a figure differs."""
+    printed = _run("retrain")
+    assert "Where the time goes" in printed
+
+
+def test_imports_are_added_up_by_library() -> None:
+    """A trace of `-X importtime` becomes one line a library, of the modules' own times."""
+    retrain = importlib.import_module("benchmarks.retrain")
+    trace = "import time: self [us] | cumulative | imported package\n"
+    trace += "import time:    500000 |     500000 |   numpy.core\nimport time:    250000 |     750000 | numpy\n"
+    totals = retrain.imports_by_library({"ours": trace, "script": ""})
+    assert totals == {"numpy": {"ours": 0.75, "script": 0.0}}
+
+
+@pytest.mark.slow
+def test_a_rerun_is_unchanged_and_one_changed_cell_is_noticed() -> None:
+    """The part stops by itself if the rerun is not `unchanged`, not cached, or the new figure is not in the lake."""
+    printed = _run("unchanged")
+    assert "one changed cell at the same path" in printed
+    assert "landed" in printed
+
+
+def test_an_unknown_part_is_refused_by_name() -> None:
+    """A misspelt part is told before anything is started."""
+    words = [sys.executable, "-m", "benchmarks", "retrian"]
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "unknown part 'retrian'" in done.stderr
+
+
+def test_a_ratio_is_that_of_pairs() -> None:
+    """One slow pair, slow on both sides, leaves the median ratio alone."""
+    measure = importlib.import_module("benchmarks.measure")
+
+    def run(wall: float) -> object:
+        return measure.Run(wall, wall, 1.0, 0.0, wall, {}, "")
+
+    assert measure.ratio([run(2), run(20), run(2)], [run(1), run(10), run(1)]) == 2
+
+
+def test_a_process_is_measured_and_its_last_line_read() -> None:
+    """Wall time, CPU, memory and the JSON on the last line come back; a failing one is an error with its stderr."""
+    measure = importlib.import_module("benchmarks.measure")
+    done = measure.fresh([sys.executable, "-c", "print('x'); print('{\"a\": 1}')"])
+    assert done.told == {"a": 1}
+    assert done.wall > 0 and done.cpu > 0 and done.peak_mb > 0
+    with pytest.raises(RuntimeError, match="boom"):
+        measure.fresh([sys.executable, "-c", "raise SystemExit('boom')"])

@@ -1,0 +1,278 @@
+"""Shared builders and surroundings. Every test has its own state folder; nothing outside of it is touched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+# Before Prefect or MLflow is imported by any test module: quiet, no telemetry, no state outside of the test's folder.
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN_TRACKING_URI", "EVERGREEN_LAKE"):
+    os.environ.pop(name, None)
+
+from evergreen.settings import Settings
+from evergreen.sources import Batch, Waiting
+from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
+
+PROJECT = Path(__file__).resolve().parents[1]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first, so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def _events_are_sent() -> Iterator[None]:
+    """Send what a test emitted before the next begins; Prefect would go on talking to the first server it met."""
+    yield
+    if "prefect.events.worker" in sys.modules:
+        from prefect.events.worker import EventsWorker
+
+        EventsWorker.drain_all(timeout=20, at_exit=False)
+
+
+class Given:
+    """A source of batches that the test hands over, by id."""
+
+    def __init__(self, **batches: pd.DataFrame) -> None:
+        self.batches = batches
+
+    def fingerprint(self, root: Path) -> str:
+        return ",".join(self.batches)
+
+    def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
+        for name, frame in self.batches.items():
+            if new(name):
+                yield Batch(name, f"{name}.csv", frame)
+
+
+def _contract() -> Any:
+    import pandera.pandas as pa
+
+    return pa.DataFrameSchema(
+        {
+            "id": pa.Column(int),
+            "at": pa.Column("datetime64[us, UTC]"),
+            "x": pa.Column(float, pa.Check.in_range(-100, 100), nullable=True),
+            "kind": pa.Column(str, nullable=True),
+            "y": pa.Column(float, nullable=True),
+        }
+    )
+
+
+def _pipeline(seed: int) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    columns = ColumnTransformer([("kind", OneHotEncoder(handle_unknown="ignore"), ["kind"])], remainder="passthrough")
+    return Pipeline([("columns", columns), ("model", Ridge())])
+
+
+@pytest.fixture
+def make_spec() -> Callable[..., ModelSpec]:
+    """Build a small regression with a key, a time, one number and one category; any field can be changed."""
+
+    def make(**changes: Any) -> ModelSpec:
+        fields: dict[str, Any] = {
+            "name": "toy",
+            "task": "regression",
+            "source": Given(),
+            "contract": _contract,
+            "keys": ("id",),
+            "time": "at",
+            "timezone": "UTC",
+            "target": "y",
+            "features": Features(numeric=("x",), categorical=("kind",)),
+            "pipeline": _pipeline,
+            "metric": Metric(name="mae"),
+            "holdout": Holdout(strategy="latest", min_rows=10),
+            "training": Training(min_rows=20),
+        }
+        return ModelSpec(**fields | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_rows() -> Callable[..., pd.DataFrame]:
+    """Build rows for `make_spec`: hourly from 2025-01-01, y = 3 x + noise; seeded."""
+
+    def make(rows: int = 48, *, start: int = 0, seed: int = 0, slope: float = 3.0, shift: float = 0.0) -> pd.DataFrame:
+        import numpy as np
+
+        random = np.random.default_rng([seed, start])
+        x = random.normal(size=rows) + shift
+        return pd.DataFrame(
+            {
+                "id": range(start, start + rows),
+                "at": pd.date_range("2025-01-01", periods=rows, freq="h") + pd.Timedelta(hours=start),
+                "x": x,
+                "kind": random.choice(["a", "b"], rows),
+                "y": slope * x + random.normal(scale=0.1, size=rows),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own, also for the code that reads the environment."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("EVERGREEN_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings that point into the test's own folder."""
+    return Settings(home=home)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's URL of a real Prefect server on a free port, with a home of its own; ended by its process id."""
+    folder = tmp_path_factory.mktemp("prefect-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
+    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=folder)
+        url = f"http://127.0.0.1:{port}/api"
+        try:
+            _until_healthy(url, server)
+            yield url
+        finally:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.fail(f"the Prefect server ended with status {server.returncode}")
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail("the Prefect server was not healthy within two minutes")
+
+
+@pytest.fixture
+def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own against the session's server."""
+
+    def run(*words: str, timeout: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
+        surroundings = os.environ | {
+            "EVERGREEN_HOME": str(home),
+            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_API_URL": prefect_server,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "deployments.cli", *words],
+            env=surroundings | environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_process(home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run flows in the test's own process against the session's server, results kept in the test's folder."""
+    (home / "prefect").mkdir(parents=True)
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        temporary_settings,
+    )
+
+    changed = {
+        PREFECT_API_URL: prefect_server,
+        PREFECT_HOME: home / "prefect",
+        PREFECT_LOCAL_STORAGE_PATH: home / "prefect" / "storage",
+        # Log lines are sent on a thread that outlives the server.
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with temporary_settings(changed):
+        yield
+
+
+@pytest.fixture(scope="session")
+def uci() -> Path:
+    """The real UCI hourly file; tests that need it are skipped where it is not."""
+    folder = Path(os.environ.get("EVERGREEN_TEST_DATA", PROJECT.parent / "shared" / "data"))
+    place = folder / "bike_sharing" / "hour.csv"
+    if not place.exists():
+        pytest.skip("the UCI Bike Sharing hourly file is not here; set EVERGREEN_TEST_DATA to the folder that holds it")
+    return place
+
+
+@pytest.fixture
+def make_version(settings: Settings) -> Callable[..., Any]:
+    """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
+    from evergreen.candidates import build
+    from evergreen.lineage import lineage
+    from evergreen.observations import Observations
+    from evergreen.registry import Registry
+    from evergreen.windows import training_window
+
+    def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
+        from evergreen.contract import check, schema_of
+
+        registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
+        checked = check(rows, spec, schema_of(spec), now=NOW)
+        assert not checked.problem
+        observations.land(checked.rows, batch, batch, now=NOW)
+        snapshot = observations.snapshot()
+        tags = lineage(
+            snapshot,
+            decision=batch,
+            reason="test",
+            spec_hash="spec",
+            compared_with=champion.number if champion else None,
+            params=None,
+            seed=spec.seed,
+            flow_run="",
+        )
+        window = training_window(spec, snapshot)
+        candidate = build(spec, settings, registry, window, decision=batch, params=None, tags=tags)
+        return registry.register(spec.name, candidate)
+
+    return make

@@ -1,0 +1,129 @@
+"""Registries for tests: a real one that opens at once, and one in memory that mirrors it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evergreen.registry import CHAMPION, STATUS, Registry, Version
+from evergreen.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database as it is after its first opening, which takes seconds."""
+    settings = Settings(home=tmp_path_factory.mktemp("empty"))
+    Registry(settings).client  # noqa: B018 - opening it makes it
+    return settings.root / "mlflow.db"
+
+
+@pytest.fixture
+def registry(settings: Settings, empty_database: Path) -> Registry:
+    """A real registry in the test's own folder, empty."""
+    settings.root.mkdir(parents=True, exist_ok=True)
+    shutil.copy(empty_database, settings.root / "mlflow.db")
+    return Registry(settings)
+
+
+@dataclass
+class InMemory:
+    """Versions and aliases of one model; every write goes through `wrote` first, which may raise in its place."""
+
+    settings: Settings
+    stored: dict[int, Version] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    wrote: Callable[[str], None] = lambda _what: None
+    damaged: set[int] = field(default_factory=set)
+    made: int = 0
+
+    def add(self, model: str = "toy", status: str = "PASSED", **tags: str) -> Version:
+        """Store a version; judged against the present champion unless a tag says otherwise. No number comes twice."""
+        self.made += 1
+        number = self.made
+        present = self.aliases.get(CHAMPION)
+        facts = {"compared_with": str(present or "none"), "decision_id": f"decision-{number}", STATUS: status}
+        self.stored[number] = Version(model, number, f"run-{number}", f"model-{number}", facts | tags, "")
+        return self.stored[number]
+
+    def delete(self, number: int) -> None:
+        """As MLflow does: the aliases of a deleted version vanish with it."""
+        del self.stored[number]
+        self.aliases = {alias: target for alias, target in self.aliases.items() if target != number}
+
+    def champion(self, model: str) -> Version | None:
+        return self.by_alias(model, CHAMPION)
+
+    def by_alias(self, model: str, alias: str) -> Version | None:
+        return self.stored.get(self.aliases.get(alias, 0))
+
+    def lookup(self, model: str, number: int) -> Version | None:
+        return self.stored.get(number)
+
+    def get(self, model: str, number: int) -> Version:
+        from evergreen.errors import RegistryError
+
+        if number not in self.stored:
+            raise RegistryError(f"{model} has no version {number}.", "Choose one.")
+        return self.stored[number]
+
+    def versions(self, model: str) -> tuple[Version, ...]:
+        return tuple(self.stored.values())
+
+    def find(self, model: str, decision_id: str) -> Version | None:
+        found = [version for version in self.stored.values() if version.tags["decision_id"] == decision_id]
+        return found[-1] if found else None
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        self.get(model, number)
+        self._write(f"{alias}={number}", lambda: self.aliases.update({alias: number}))
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        self._write(f"drop {alias}", lambda: self.aliases.pop(alias, None))
+
+    def tag(self, version: Version, key: str, value: str) -> None:
+        self._write(f"tag {key}", lambda: self._retag(version.number, {key: value}))
+
+    def untag(self, version: Version, key: str) -> None:
+        self._write(f"untag {key}", lambda: self._retag(version.number, {}, without=key))
+
+    def load(self, version: Version, spec: Any) -> object:
+        from evergreen.errors import ArtifactError
+
+        if version.number in self.damaged:
+            raise ArtifactError(f"{version.label} is not what was registered.", "Restore it.")
+        return object()
+
+    def _retag(self, number: int, more: Mapping[str, str], without: str = "") -> None:
+        old = self.stored[number]
+        tags = {key: value for key, value in old.tags.items() if key != without} | more
+        self.stored[number] = replace(old, tags=tags)
+
+    def _write(self, what: str, change: Callable[[], object]) -> None:
+        self.wrote(f"{what}:before")
+        change()
+        self.wrote(f"{what}:after")
+
+
+@pytest.fixture
+def in_memory(settings: Settings) -> InMemory:
+    """A registry in memory, for what is not about MLflow."""
+    return InMemory(settings)
+
+
+@pytest.fixture
+def make_in_memory() -> Callable[[Settings], InMemory]:
+    """Build registries in memory, for tests that need many."""
+    return InMemory
+
+
+@pytest.fixture
+def environment(home: Path) -> dict[str, str]:
+    """Of processes that work on the test's folder."""
+    project = Path(__file__).resolve().parents[2]
+    return os.environ | {"EVERGREEN_HOME": str(home), "PYTHONPATH": str(project)}

@@ -1,0 +1,35 @@
+"""Markdown for people: readable numbers, and text from data that stays text."""
+
+from __future__ import annotations
+
+from evergreen.markdown import escape, gate_table, number, table
+from evergreen.verdicts import Check, Verdict
+
+
+def test_text_from_data_stays_text() -> None:
+    """A tag or a bar within a cell neither becomes markup nor ends the cell."""
+    shown = table(("a",), [("<script>alert(1)</script> | x\ny",)])
+    assert "<script>" not in shown
+    assert shown.splitlines()[-1] == "| &lt;script>alert(1)&lt;/script> \\| x y |"
+    assert escape("a & b") == "a &amp; b"
+
+
+def test_numbers_are_short() -> None:
+    """Four figures, nothing for what was not measured, no negative zero."""
+    assert [number(cell) for cell in (None, 1 / 3, 12345678.0, 3, -0.0, "x")] == [
+        "",
+        "0.3333",
+        "1.235e+07",
+        "3",
+        "0",
+        "x",
+    ]
+
+
+def test_gate_table_shows_status_value_bound_and_reason() -> None:
+    """One line a check, in order."""
+    checks = [Check("bound", Verdict.FAIL, 2.5, 2.0, "too large"), Check("size", Verdict.PASS, 1.0, None, "fine")]
+    lines = gate_table(checks).splitlines()
+    assert len(lines) == 4
+    assert lines[2] == "| bound | **FAIL** | 2.5 | 2 | too large |"
+    assert lines[3] == "| size | PASS | 1 |  | fine |"

@@ -1,0 +1,42 @@
+"""Settings are read once, and what cannot be used is said before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evergreen.errors import EvergreenError
+from evergreen.settings import PROJECT, Settings, load_settings
+
+
+def test_everything_lives_under_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tables, registry, artifacts, reports and landing folders follow EVERGREEN_HOME."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
+    settings = load_settings()
+    places = [settings.lake_uri, settings.landing, settings.artifacts, settings.reports("toy")]
+    assert all(str(place).startswith(str(tmp_path / "home")) for place in places)
+    assert settings.tracking == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+
+
+def test_a_relative_folder_counts_from_the_project() -> None:
+    """The default is the same wherever a command is called from."""
+    assert Settings(home=Path(".evergreen")).root == PROJECT / ".evergreen"
+
+
+@pytest.mark.parametrize("letter", ["#", "?", "%"])
+def test_letters_that_mean_something_in_a_url_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, letter: str
+) -> None:
+    """Delta and MLflow would keep their files in another folder than the one that was named."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / f"a{letter}20b"))
+    with pytest.raises(EvergreenError, match=r"EVERGREEN_HOME: .* has a"):
+        load_settings()
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tracking URI is a secret in every printed form of the settings."""
+    monkeypatch.setenv("EVERGREEN_TRACKING_URI", "postgresql+psycopg://u:hunter2@127.0.0.1/mlflow")
+    settings = load_settings()
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" in settings.tracking

@@ -1,0 +1,194 @@
+"""Runs flows in processes of their own that are killed, or stopped, at a named point.
+
+One process imports everything once and then forks for each order that it reads from stdin (a JSON object a line), so
+that a killed run costs a second rather than ten. The flows have no hooks for this: functions are wrapped before they
+are called. MLflow keeps a database open by its path, and only a new process sees a state folder that was put in the
+place of another, so that the state is read here, too. An order is {"flow", "arguments", "point", "signal", "out"};
+without a flow it lets a stopped child go on. The answer on stdout is the child's wait status.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Match = Callable[[tuple[Any, ...], dict[str, Any]], bool]
+
+
+def _always(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+    return True
+
+
+def _argument(index: int, value: Any) -> Match:
+    return lambda args, _kwargs: len(args) > index and args[index] == value
+
+
+def _phase(phase: str) -> Match:
+    return lambda args, _kwargs: args[1].phase == phase
+
+
+def _kind(kind: str) -> Match:
+    return lambda args, _kwargs: args[1].kind == kind
+
+
+# Name of a point: module, attribute within it, and which of its calls. Methods see `self` as their first argument.
+POINTS: dict[str, tuple[str, str, Match]] = {
+    "ingest": ("evergreen.ingest", "ingest", _always),
+    "quarantine": ("evergreen.ingest", "_keep_rows", _always),
+    "land": ("evergreen.observations", "Observations.land", _always),
+    "split": ("tasks.split", "plan", _always),
+    "detect": ("evergreen.monitoring", "detect", _always),
+    "fit": ("tasks.fit", "build", _always),
+    "store-files": ("evergreen.candidates", "_store", _always),
+    "log-model": ("mlflow.sklearn", "log_model", _always),
+    "save-model": ("mlflow.sklearn", "save_model", _always),
+    "log-files": ("mlflow", "MlflowClient.log_artifacts", _always),
+    "log-dataset": ("mlflow", "MlflowClient.log_inputs", _always),
+    "register-model": ("mlflow", "MlflowClient.create_registered_model", _always),
+    "register": ("evergreen.registry", "Registry.register", _always),
+    "gate": ("tasks.gate", "evaluate", _always),
+    "gate-figures": ("evergreen.registry", "Registry.enrich", _always),
+    "gate-status": ("mlflow", "MlflowClient.set_model_version_tag", _argument(3, "model_validation_status")),
+    "challenger": ("evergreen.registry", "Registry.set_alias", _argument(2, "challenger")),
+    "intent": ("evergreen.promotion", "Promotions.write", _phase("intent")),
+    "previous": ("evergreen.registry", "Registry.set_alias", _argument(2, "previous")),
+    "champion": ("evergreen.registry", "Registry.set_alias", _argument(2, "champion")),
+    "drop-challenger": ("evergreen.registry", "Registry.drop_alias", _argument(2, "challenger")),
+    "drop-previous": ("evergreen.registry", "Registry.drop_alias", _argument(2, "previous")),
+    "tag-rolled-back": ("evergreen.registry", "Registry.tag", _argument(2, "rolled_back")),
+    "done": ("evergreen.promotion", "Promotions.write", _phase("done")),
+    "record-scores": ("evergreen.decisions", "Decisions.record_scores", _always),
+    "record-drift": ("evergreen.decisions", "Decisions.record", _kind("drift")),
+    "record-retrain": ("evergreen.decisions", "Decisions.record", _kind("retrain")),
+    "announce": ("tasks.announce", "emit_event", _always),
+    "report": ("tasks.report", "create_markdown_artifact", _always),
+}
+
+
+def arm(point: str, how: signal.Signals) -> None:
+    """Send the process a signal before or after the function of a point: `fit:before`, `fit:after`."""
+    name, _, side = point.partition(":")
+    module, path, matches = POINTS[name]
+    owner: Any = importlib.import_module(module)
+    *parents, last = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    real = getattr(owner, last)
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not matches(args, kwargs):
+            return real(*args, **kwargs)
+        if side == "before":
+            os.kill(os.getpid(), how)
+        answer = real(*args, **kwargs)
+        if side == "after":
+            os.kill(os.getpid(), how)
+        return answer
+
+    setattr(owner, last, wrapped)
+
+
+def state() -> dict[str, Any]:
+    """What a person would call the state: two runs that ended alike have an equal one.
+
+    The champion, where there is one, is loaded, and has to have passed its gates.
+    """
+    import pandas as pd
+
+    import models
+    from evergreen.decisions import Decisions
+    from evergreen.ingest import quarantine_table
+    from evergreen.observations import Observations
+    from evergreen.promotion_log import Promotions
+    from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+    from evergreen.settings import load_settings
+
+    settings = load_settings()
+    spec = models.load("toy", settings.models).spec
+    registry, promotions = Registry(settings), Promotions(settings.lake_uri, "toy")
+    decisions = Decisions(settings.lake_uri, "toy")
+    versions = registry.versions("toy")
+    aliases = {alias: registry.by_alias("toy", alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
+    champion = aliases[CHAMPION]
+    if champion is not None:
+        registry.load(champion, spec)
+        if champion.status != "PASSED":
+            raise AssertionError(f"the champion's status is {champion.status}")
+    snapshot = Observations(settings.lake_uri, spec).snapshot()
+    scores = decisions.scores.read() if decisions.scores.exists() else pd.DataFrame({"decision_id": [], "column": []})
+    return {
+        "aliases": {alias: version.number if version else None for alias, version in aliases.items()},
+        "versions": [
+            (found.number, found.status, found.tags["decision_id"], _figures(found.tags)) for found in versions
+        ],
+        "rolled_back": [found.tags.get("rolled_back") for found in versions],
+        "moves": [(move.action, move.before, move.after, move.reason) for move in promotions.done()],
+        "open": promotions.open() is not None,
+        "retrain": [(one.id, one.outcome, one.champion, one.digest, one.reason) for one in decisions.all("retrain")],
+        "drift": [(one.id, one.outcome, one.champion, one.digest) for one in decisions.all("drift")],
+        "scores": sorted(zip(scores["decision_id"], scores["column"], strict=True)),
+        "observations": (snapshot.rows, snapshot.digest, snapshot.start, snapshot.end),
+        "quarantine": len(quarantine_table(settings.lake_uri, "toy").read()),
+        "running": registry.sweep("toy"),
+    }
+
+
+def _figures(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What the gates measured, time aside."""
+    told = json.loads(tags.get("judgement", "{}"))
+    checks = {check["name"]: check["status"] for check in told.pop("checks", [])}
+    return told | {"checks": checks}
+
+
+def _run(order: dict[str, Any]) -> None:
+    """In the child: run a flow and leave what came of it in the order's file."""
+    if order["point"]:
+        arm(order["point"], signal.Signals[order["signal"]])
+    told: dict[str, Any]
+    try:
+        if order["flow"] == "state":
+            told = state()
+        else:
+            module = importlib.import_module(f"flows.{order['flow']}")
+            told = getattr(module, order["flow"])(**order["arguments"]).to_json()
+    except BaseException as error:
+        told = {"error": str(error), "type": type(error).__name__, "trace": traceback.format_exc()}
+    Path(order["out"]).write_text(json.dumps(told, default=str))
+
+
+def main() -> None:
+    """Import what every run needs, say so, then serve orders until stdin ends."""
+    for name in (
+        "flows.retrain", "flows.rollback", "flows.monitor", "flows.promote",
+        "evidently", "evidently.presets", "mlflow.sklearn", "deltalake", "pandera.pandas", "skops.io",
+        "pyarrow.dataset", "sklearn.linear_model", "sklearn.compose", "sklearn.model_selection", "sklearn.dummy",
+        "sqlalchemy", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
+    ):  # fmt: skip
+        importlib.import_module(name)
+    print("ready", flush=True)
+    child = 0
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["flow"] is None:
+            os.kill(child, signal.SIGCONT)
+        else:
+            child = os.fork()
+            if child == 0:
+                try:
+                    _run(order)
+                finally:
+                    os._exit(0)
+        print(os.waitpid(child, os.WUNTRACED)[1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""kill -9 at every step of a retraining and of a rollback, then a rerun: the end is that of an uninterrupted run.
+
+Every case starts from a copied state folder at one and the same path, because MLflow stores absolute paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evergreen.registry import Registry
+from evergreen.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+MODELS = HERE / "models"
+
+
+def _points(both: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
+    """Both sides of the named steps, and the moment after every other write that lasts."""
+    return [f"{step}:{side}" for step in both for side in ("before", "after")] + [f"{step}:after" for step in after]
+
+
+STORING = ("save-model", "log-model", "log-files", "log-dataset")
+FIRST = _points(
+    ("ingest", "fit", "register", "gate-status", "champion", "record-retrain"), ("register-model", "intent")
+)
+NEXT = _points(
+    ("ingest", "detect", "fit", "register", "gate", "gate-status", "champion", "record-retrain", "announce"),
+    (
+        *("quarantine", "land", "split", *STORING, "gate-figures", "challenger", "intent", "previous"),
+        *("drop-challenger", "done", "record-scores", "record-drift", "report"),
+    ),
+)
+WORSE = _points(("gate-status", "record-retrain"), ("announce",))
+ROLLBACK = _points(("intent", "champion", "done"), ("tag-rolled-back", "announce"))
+
+
+@dataclass(frozen=True)
+class Killed:
+    """The signal that ended or stopped a driver's child, 0 without one; `told` is None where there was one."""
+
+    signal: int
+    told: dict[str, Any] | None
+
+
+class Driver:
+    """Runs flows on one state folder, each in a process of its own."""
+
+    def __init__(self, base: Path, server: str) -> None:
+        self.home = base / "home"
+        self.out = base / "out.json"
+        self.base = base
+        self.environment = os.environ | {
+            "EVERGREEN_HOME": str(self.home),
+            "EVERGREEN_MODELS": str(MODELS),
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_API_URL": server,
+            "PYTHONPATH": str(PROJECT),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "driver.py")],
+            env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT,
+        )  # fmt: skip
+        assert self._line() == "ready"
+
+    def run(self, flow: str = "retrain", point: str | None = None, how: str = "SIGKILL", **arguments: Any) -> Killed:
+        """Run a flow to its end, or to a signal at a point."""
+        self.out.unlink(missing_ok=True)
+        order = {"flow": flow, "arguments": {"model": "toy"} | arguments, "out": str(self.out)}
+        return self._answer(order | {"point": point, "signal": how})
+
+    def go_on(self) -> Killed:
+        """Let a stopped flow run on to its end."""
+        return self._answer({"flow": None})
+
+    def finish(self, flow: str = "retrain", **arguments: Any) -> dict[str, Any]:
+        """Run a flow that is not killed and has no error."""
+        done = self.run(flow, **arguments)
+        assert done.told is not None, done
+        assert "error" not in done.told, done.told
+        return done.told
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the state folder holds; the champion of which loads and has passed its gates."""
+        return self.finish("state")
+
+    def keep(self, name: str) -> None:
+        """Put the state folder aside as a start for cases."""
+        shutil.copytree(self.home, self.base / name)
+
+    def start_from(self, name: str) -> None:
+        """Take a start that was put aside."""
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.copytree(self.base / name, self.home)
+
+    def land(self, name: str, rows: pd.DataFrame) -> None:
+        """Put a complete file into the landing folder."""
+        file = self.home / "landing" / "toy" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(file, index=False)
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the state folder."""
+        return Settings(home=self.home, models=MODELS)
+
+    def close(self) -> None:
+        """End the driver."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _answer(self, order: dict[str, Any]) -> Killed:
+        assert self.process.stdin is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        status = int(self._line())
+        told = json.loads(self.out.read_text()) if self.out.exists() else None
+        stopped = os.WSTOPSIG(status) if os.WIFSTOPPED(status) else 0
+        return Killed(os.WTERMSIG(status) if os.WIFSIGNALED(status) else stopped, told)
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+def rows(start: int, *, shift: float = 0.0, noise: float = 0.1) -> pd.DataFrame:
+    """Three hundred hourly rows of which two break the contract."""
+    random = np.random.default_rng(start)
+    x = random.normal(size=300) + shift
+    frame = pd.DataFrame(
+        {
+            "id": range(start, start + 300),
+            "at": pd.date_range("2025-01-01", periods=300, freq="h", tz="UTC") + pd.Timedelta(hours=start),
+            "x": x,
+            "kind": random.choice(["a", "b"], 300),
+            "y": 3 * x + 2 * shift + random.normal(scale=noise, size=300),
+        }
+    )
+    frame.loc[[5, 6], "x"] = 1e6
+    return frame
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Iterator[Driver]:
+    """The driver with the starts of all scenarios, and the states that uninterrupted runs end in."""
+    driver = Driver(tmp_path_factory.mktemp("crash"), prefect_server)
+    try:
+        Registry(driver.settings).client  # noqa: B018 - makes the database once, for all cases
+        driver.land("a.csv", rows(0))
+        driver.keep("first")
+        assert driver.finish()["outcome"] == "promoted"
+        driver.keep("first-end")
+        driver.land("b.csv", rows(300, shift=4))
+        driver.keep("next")
+        told = driver.finish()
+        assert (told["outcome"], told["drift"]["verdict"]) == ("promoted", "FAIL"), told
+        driver.keep("next-end")
+        assert driver.finish("rollback", reason="test")["champion"] == 1
+        driver.keep("rollback-end")
+        driver.start_from("first-end")
+        driver.land("b.csv", rows(300, noise=3.0))
+        driver.keep("worse")
+        told = driver.finish()
+        assert told["outcome"] in ("rejected", "inconclusive"), told
+        driver.keep("worse-end")
+        yield driver
+    finally:
+        driver.close()
+
+
+@pytest.fixture(scope="module")
+def ends(driver: Driver) -> Callable[[str], dict[str, Any]]:
+    """The state that an uninterrupted run of a scenario ends in."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def end(name: str) -> dict[str, Any]:
+        if name not in known:
+            driver.start_from(f"{name}-end")
+            known[name] = driver.state
+        return known[name]
+
+    return end
+
+
+Ends = Callable[[str], dict[str, Any]]
+
+
+def _killed_then_run_again(driver: Driver, ends: Ends, scenario: str, point: str) -> None:
+    expected = ends(scenario)
+    driver.start_from(scenario)
+    killed = driver.run(point=point)
+    assert killed.signal == signal.SIGKILL, f"{point} was never reached: {killed.told}"
+    if scenario != "first":
+        assert driver.state["aliases"]["champion"] is not None
+    driver.finish()
+    assert driver.state == expected
+    assert all(status != "PENDING" for _, status, _, _ in expected["versions"])
+    assert len({decision for _, _, decision, _ in expected["versions"]}) == len(expected["versions"])
+
+
+@pytest.mark.parametrize("point", FIRST)
+def test_first_champion(driver: Driver, ends: Ends, point: str) -> None:
+    """Killed on the way to the first champion, the rerun ends where an uninterrupted run does."""
+    _killed_then_run_again(driver, ends, "first", point)
+
+
+@pytest.mark.parametrize("point", NEXT)
+def test_next_champion(driver: Driver, ends: Ends, point: str) -> None:
+    """Killed while replacing a champion, there is one at every moment, and the rerun ends as an uninterrupted run."""
+    _killed_then_run_again(driver, ends, "next", point)
+
+
+@pytest.mark.parametrize("point", WORSE)
+def test_worse_candidate(driver: Driver, ends: Ends, point: str) -> None:
+    """Killed around the judgement of a candidate that fails, the champion stays and the judgement is the same."""
+    _killed_then_run_again(driver, ends, "worse", point)
+
+
+@pytest.mark.parametrize("point", ROLLBACK)
+def test_rollback(driver: Driver, ends: Ends, point: str) -> None:
+    """Killed during a rollback, a champion is there at once, and whoever comes next finishes what was begun."""
+    expected = ends("rollback")
+    driver.start_from("next-end")
+    killed = driver.run("rollback", point, reason="test")
+    assert killed.signal == signal.SIGKILL, killed
+    assert driver.state["aliases"]["champion"] is not None
+    if point == "intent:before":
+        driver.finish("rollback", reason="test")
+    else:
+        driver.run()
+    ended = driver.state
+    # The retraining that finished it also recorded that the same data is not promoted again.
+    assert ended == expected | {"retrain": ended["retrain"]}
+
+
+def test_new_data_after_a_kill(driver: Driver) -> None:
+    """A version that a killed run left unjudged does not stay PENDING when the next run answers another question."""
+    driver.start_from("next")
+    assert driver.run(point="register:after").signal == signal.SIGKILL
+    driver.land("c.csv", rows(600, shift=4))
+    assert driver.finish()["outcome"] == "promoted"
+    statuses = [status for _, status, *_ in driver.state["versions"]]
+    assert statuses == ["PASSED", "INCONCLUSIVE", "PASSED"]
+
+
+@pytest.mark.parametrize("point", ["register:after", "gate-status:after", "champion:after"])
+def test_a_forced_retraining_is_taken_on(driver: Driver, point: str) -> None:
+    """A forced run that was killed is finished by the next forced one, not made again; the one after makes another."""
+    driver.start_from("next")
+    assert driver.run(point=point, force=True).signal == signal.SIGKILL
+    driver.finish(force=True)
+    ended = driver.state
+    assert (len(ended["versions"]), len(ended["retrain"])) == (2, 2)
+    driver.finish(force=True)
+    assert len(driver.state["versions"]) == 3
+
+
+def test_a_second_retraining_says_who_is_at_it(driver: Driver, ends: Ends) -> None:
+    """While one retraining runs (or is stopped), another ends with status 2 and one line; the first ends as ever."""
+    expected = ends("next")
+    driver.start_from("next")
+    assert driver.run(point="fit:before", how="SIGSTOP").signal == signal.SIGSTOP
+    second = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", "retrain", "toy", "--json"],
+        env=driver.environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    first = driver.go_on()
+    assert second.returncode == 2, second.stderr
+    assert "Another retrain of toy is running (process " in json.loads(second.stdout)["error"]
+    assert first.told is not None
+    assert first.told["outcome"] == "promoted"
+    assert driver.state == expected

@@ -1,0 +1,105 @@
+"""The flows as a picture of the loop: what was decided is stored, told by event, shown as artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evergreen.decisions import Decisions
+from evergreen.registry import Registry
+from evergreen.settings import Settings
+from evergreen.simulator import simulate
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+MODEL = "bike_demand"
+CHANGE = date(2011, 8, 29)
+PERFORMANCE = {"FAIL": "failed", "PASS": "passed", "INCONCLUSIVE": "inconclusive"}
+
+
+@pytest.fixture
+def land(settings: Settings) -> Callable[..., None]:
+    """Put simulated days into the landing folder: land("name", start, days)."""
+
+    def put(name: str, start: date, days: int, **scenario: Any) -> None:
+        folder: Path = settings.landing / MODEL
+        folder.mkdir(parents=True, exist_ok=True)
+        simulate(start, days, seed=42, **scenario).to_csv(folder / f"{name}.csv", index=False)
+
+    return put
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What was emitted, in order; emitted for real as well."""
+    import tasks.announce
+
+    seen: list[tuple[str, dict[str, Any]]] = []
+    real = tasks.announce.emit_event
+
+    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
+        assert resource["prefect.resource.id"] == f"evergreen.model.{MODEL}"
+        seen.append((event, payload))
+        return real(event=event, resource=resource, payload=payload)
+
+    monkeypatch.setattr(tasks.announce, "emit_event", emit)
+    return seen
+
+
+def test_drift_is_answered_by_one_retrain(
+    land: Callable[..., None], settings: Settings, events: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """A failed report is stored, told, answered by one promoted version, and not answered again."""
+    from prefect.client.orchestration import get_client
+
+    from flows.monitor import monitor
+    from flows.retrain import retrain
+    from flows.rollback import rollback
+
+    land("1", date(2011, 6, 6), 70)
+    assert retrain(MODEL).outcome == "promoted"
+    land("2", CHANGE, 21, scenario="covariate", change=CHANGE)
+    seen = monitor(MODEL)
+    assert seen.verdict == "FAIL"
+    assert seen.decision_id is not None
+    stored = Decisions(settings.lake_uri, MODEL).find("drift", seen.decision_id)
+    assert stored is not None
+    assert stored.outcome == "FAIL"
+    assert seen.confirmed
+    assert events[-2] == (
+        "evergreen.drift.failed",
+        {"decision_id": seen.decision_id, "share": seen.share, "columns": list(seen.columns)},
+    )
+    assert monitor(MODEL).decision_id == seen.decision_id
+    assert len(Decisions(settings.lake_uri, MODEL).all("drift")) == 1
+
+    answer = retrain(MODEL, reason="drift", decision_id=seen.decision_id)
+    assert (answer.outcome, answer.champion) == ("promoted", 2)
+    assert answer.metric.champion_value is not None
+    assert answer.metric.value is not None
+    assert answer.metric.value < answer.metric.champion_value
+    again = retrain(MODEL, reason="drift", decision_id=seen.decision_id)
+    assert (again.outcome, len(Registry(settings).versions(MODEL))) == ("unchanged", 2)
+    assert "answered already" in again.explanation
+    version = Registry(settings).get(MODEL, 2)
+    assert version.tags["decision_id"] == seen.decision_id
+    assert version.status == "PASSED"
+    assert "| champion |" in version.description
+
+    assert rollback(MODEL, "test").champion == 1
+    assert retrain(MODEL).outcome == "rejected"
+    names = [name for name, _ in events]
+    assert names == [
+        "evergreen.model.promoted",
+        *["evergreen.drift.failed", f"evergreen.performance.{PERFORMANCE[seen.performance.verdict]}"] * 2,
+        "evergreen.model.promoted",
+        "evergreen.model.rolled-back",
+    ]
+    with get_client(sync_client=True) as client:
+        keys = {artifact.key for artifact in client.read_artifacts()}
+        runs = {run.name for run in client.read_flow_runs()}
+    assert {"gates-bike-demand", "drift-bike-demand", "drift-report-bike-demand", "rollback-bike-demand"} <= keys
+    assert {"retrain-bike_demand-drift", "monitor-bike_demand", "rollback-bike_demand"} <= runs

@@ -1,0 +1,77 @@
+"""The real UCI hourly file, month by month, through the model definition that ships."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import models
+from evergreen.candidates import trained_ids
+from evergreen.decisions import Decisions
+from evergreen.observations import Observations
+from evergreen.registry import Registry
+from evergreen.settings import Settings
+from evergreen.training import predict, target_of
+
+MODEL = "bike_demand"
+
+
+def _months(file: Path) -> list[tuple[str, pd.DataFrame]]:
+    frame = pd.read_csv(file)
+    day = pd.to_datetime(frame["dteday"], format="%m/%d/%Y")
+    return [(f"{period}", rows) for period, rows in frame.groupby(day.dt.strftime("%Y-%m"))]
+
+
+def _error(settings: Settings, version: int, rows: pd.DataFrame) -> float:
+    """Mean absolute error of a version on rows of observations."""
+    spec = models.load(MODEL, settings.models).spec
+    registry = Registry(settings)
+    pipeline = registry.load(registry.get(MODEL, version), spec)
+    return float(np.abs(predict(pipeline, spec, rows).values - target_of(spec, rows)).mean())
+
+
+@pytest.mark.slow
+def test_two_real_years_keep_the_champion_fresh(uci: Path, in_process: None, settings: Settings) -> None:
+    """Each month lands once; drift fails by summer; the last champion beats the first on the last month."""
+    from flows.monitor import monitor
+    from flows.retrain import retrain
+
+    landing = settings.landing / MODEL
+    landing.mkdir(parents=True)
+    failed: list[str] = []
+    for month, rows in _months(uci):
+        rows.to_csv(landing / f"{month}.csv", index=False)
+        seen = monitor(MODEL)
+        assert seen.ingest.rows + sum(item["rows"] or 0 for item in seen.ingest.quarantined) == len(rows), month
+        if seen.verdict == "FAIL":
+            failed.append(month)
+        if seen.champion is None or seen.verdict == "FAIL":
+            retrain(MODEL, reason=f"month {month}", decision_id=seen.decision_id)
+
+    spec = models.load(MODEL, settings.models).spec
+    observations = Observations(settings.lake_uri, spec)
+    before = observations.snapshot()
+    (landing / "2011-05-again.csv").write_bytes((landing / "2011-05.csv").read_bytes())
+    assert monitor(MODEL).ingest.rows == 0
+    assert observations.snapshot() == before, "feeding a month again changed something"
+
+    assert failed
+    assert failed[0] <= "2011-07", failed
+    registry = Registry(settings)
+    champion = registry.champion(MODEL)
+    assert champion is not None
+    first = registry.get(MODEL, 1)
+    assert champion.tags["data_end"] > first.tags["data_end"]
+    rows = observations.frame(before.version)
+    december = rows[rows["at"] >= datetime(2012, 12, 1, 5, tzinfo=UTC)]
+    unseen = ~np.isin(observations.ids(december), trained_ids(registry, champion))
+    december = december[unseen].reset_index(drop=True)
+    assert len(december) >= 100
+    new, old = _error(settings, champion.number, december), _error(settings, 1, december)
+    print(f"December 2012: first champion {old:.1f}, version {champion.number} {new:.1f}; failed reports: {failed}")
+    print([d.outcome for d in Decisions(settings.lake_uri, MODEL).all("retrain")])
+    assert new < old

@@ -1,0 +1,96 @@
+"""A clone of the project with its live stack, and how a test asks it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from evergreen.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The clone, its state and the server of its stack."""
+
+    project: Path
+    home: Path
+    url: str
+    environment: Mapping[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home, models=self.project / "models")
+
+    def evergreen(self, *words: str, timeout: float = 180, check: bool = True) -> dict[str, Any]:
+        """Run a command with `--json`; what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.cli", *words, "--json"],
+            env=self.environment,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """POST to the API where there is a body, GET otherwise."""
+        answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30) if body else httpx.get(f"{self.url}/{path}")
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        """Every run of a deployment but those that a schedule has planned, oldest first."""
+        wanted = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        return [run for run in self.ask("flow_runs/filter", **wanted) if not run["auto_scheduled"]]
+
+    def start(self, flow: str, name: str, **parameters: Any) -> str:
+        """Start a run of a deployment; its id."""
+        deployment = self.ask(f"deployments/name/{flow}/{name}")
+        made = self.ask(f"deployments/{deployment['id']}/create_flow_run", parameters=parameters)
+        return str(made["id"])
+
+    def ended(self, run: str, seconds: float = 120) -> dict[str, Any]:
+        """A run, once it has ended."""
+        return until(
+            lambda: (found := self.ask(f"flow_runs/{run}"))["state_type"]
+            in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") and found,
+            f"run {run} ends",
+            seconds,
+        )  # fmt: skip
+
+    def land(self, model: str, name: str, rows: pd.DataFrame) -> None:
+        """Put a batch where a model's source looks."""
+        folder = self.settings.landing / model
+        folder.mkdir(parents=True, exist_ok=True)
+        half = folder / f"{name}.tmp"
+        rows.to_csv(half, index=False)
+        half.rename(folder / f"{name}.csv")
+
+
+def until(found: Callable[[], Any], what: str, seconds: float) -> Any:
+    """What `found` gives once it gives something; a server that is starting is asked again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            answer = found()
+        except httpx.HTTPError:
+            answer = None
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.2)

@@ -1,0 +1,81 @@
+"""One clone of the project with models of its own and its live stack, brought up as a user does, for every test here.
+
+The clone is a copy of the code, so that `evergreen deployments sync` may write into its prefect.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deployments.parts import Ports, write_ports
+from deployments.parts import folder as stack_folder
+from tests.live.clone import Stack
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARTS = ("deployments", "evergreen", "flows", "models", "tasks", "prefect.yaml", "pyproject.toml")
+TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
+QUICK = ("north", "south", "east", "west")
+SLOW = ("long_one", "long_two")
+"""Their pipeline takes its time, so that something can happen in the middle of their retraining."""
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        found: int = free.getsockname()[1]
+        return found
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`evergreen deployments sync`, `evergreen up --detach`, and `evergreen down` at the end."""
+    folder = tmp_path_factory.mktemp("live")
+    project, home = folder / "project", folder / "home"
+    for part in PARTS:
+        source = PROJECT / part
+        if source.is_dir():
+            shutil.copytree(source, project / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, project / part)
+    for name in QUICK + SLOW:
+        text = TOY.replace('"toy"', f'"{name}"')
+        if name in SLOW:
+            text = text.replace("    columns = ", "    import time\n\n    time.sleep(6)\n    columns = ")
+        (project / "models" / f"{name}.py").write_text(text)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "EVERGREEN_"))}
+    environment = kept | {"EVERGREEN_HOME": str(home), "COLUMNS": "200"}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    bare = Stack(project, home, "", environment)
+    bare.evergreen("deployments", "sync")
+    # No run here but those that a test or an event starts, whatever the time of day.
+    manifest = project / "prefect.yaml"
+    manifest.write_text(re.sub(r'cron: "[^"]+"', 'cron: "0 0 1 1 *"', manifest.read_text()))
+    # Another stack that starts while a server of this one is killed would take the port that everybody likes.
+    stack_folder(bare.settings).mkdir(parents=True)
+    write_ports(bare.settings, Ports(prefect=_free_port(), mlflow=_free_port()))
+    told = bare.evergreen("up", "--detach")
+    try:
+        yield Stack(project, home, f"{told['prefect']}/api", environment)
+    finally:
+        bare.evergreen("down")
+
+
+@pytest.fixture
+def champion(stack: Stack, make_rows: Callable[..., pd.DataFrame]) -> Callable[[str], int]:
+    """Give a toy model its first champion; returns the rows that it knows."""
+
+    def make(model: str, rows: int = 240) -> int:
+        stack.land(model, "history", make_rows(rows))
+        run = stack.start("retrain", f"retrain-{model.replace('_', '-')}", reason="first")
+        assert stack.ended(run)["state_type"] == "COMPLETED"
+        return rows
+
+    return make

@@ -1,0 +1,120 @@
+"""Parts that are down, or die in the middle: nothing is lost, and nothing is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+import pandas as pd
+import psutil
+import pytest
+
+from evergreen.decisions import Decisions
+from evergreen.registry import Registry
+from tests.live.clone import Stack, until
+
+pytestmark = pytest.mark.slow
+
+
+def _process(stack: Stack, *words: str) -> psutil.Process:
+    """The process of this stack whose command line has all of `words`."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        line = " ".join(process.info["cmdline"] or ())
+        mine = (process.info["environ"] or {}).get("EVERGREEN_HOME") == str(stack.home)
+        if mine and all(word in line for word in words):
+            return process
+    pytest.fail(f"no process {words}")
+
+
+@contextlib.contextmanager
+def _without(stack: Stack, part: str) -> Iterator[None]:
+    """The stack with one of its parts stopped, until the end of the block."""
+    from supervisor.xmlrpc import SupervisorTransport
+
+    from deployments.supervision import socket_path
+
+    transport = SupervisorTransport(None, None, f"unix://{socket_path(stack.settings)}")
+    asked: Any = ServerProxy("http://localhost", transport)
+    asked.supervisor.stopProcess(part)
+    try:
+        yield
+    finally:
+        asked.supervisor.startProcess(part)
+        transport.close()
+        until(lambda: stack.ask("health"), "the server answers again", 60)
+
+
+def _running(stack: Stack, run: str) -> dict[str, Any]:
+    return until(
+        lambda: (found := stack.ask(f"flow_runs/{run}"))["state_type"] == "RUNNING" and found, "the run runs", 60
+    )  # type: ignore[no-any-return]
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_retrain(
+    stack: Stack, make_rows: Callable[..., pd.DataFrame]
+) -> None:
+    """The stack starts it again, and the run ends well: completed, its version champion."""
+    stack.land("long_one", "history", make_rows(240))
+    run = stack.start("retrain", "retrain-long-one", reason="first")
+    _running(stack, run)
+    _process(stack, "prefect_server").kill()
+    ended = stack.ended(run, 150)
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    champion = Registry(stack.settings).champion("long_one")
+    assert champion is not None
+    assert champion.tags["flow_run"] == run
+
+
+def test_an_event_that_nobody_heard(
+    stack: Stack, make_rows: Callable[..., pd.DataFrame], champion: Callable[[str], int]
+) -> None:
+    """The report fails while the server is down: the decision stands, and the reconciler starts its retrain after."""
+    known = champion("east")
+    stack.land("east", "drifted", make_rows(240, start=known, shift=4.0))
+    with _without(stack, "prefect-server"):
+        seen = stack.evergreen("monitor", "east", timeout=240)
+    assert (seen["verdict"], seen["confirmed"]) == ("FAIL", True)
+    mine = [run for run in stack.runs("retrain-east") if run["parameters"].get("decision_id") == seen["decision_id"]]
+    assert not mine
+
+    reconciled = stack.ended(stack.start("reconcile", "reconcile", grace_minutes=0.001))
+    assert reconciled["state_type"] == "COMPLETED", reconciled["state"]
+
+    def answers() -> list[dict[str, Any]]:
+        return [
+            run for run in stack.runs("retrain-east") if run["parameters"].get("decision_id") == seen["decision_id"]
+        ]
+
+    runs = until(answers, "the reconciler starts the retrain", 30)
+    assert stack.ended(runs[0]["id"])["state_type"] == "COMPLETED"
+    again = stack.ended(stack.start("reconcile", "reconcile", grace_minutes=0.001))
+    assert again["state_type"] == "COMPLETED"
+    assert len(answers()) == 1
+    answer = Decisions(stack.settings.lake_uri, "east").find("retrain", seen["decision_id"])
+    assert answer is not None
+    assert (answer.flow_run, answer.detail["reason"]) == (runs[0]["id"], "drift")
+
+
+def test_a_worker_that_is_killed_in_the_middle(stack: Stack, make_rows: Callable[..., pd.DataFrame]) -> None:
+    """Worker and run killed with -9: the run is marked crashed, its slot is free, and the next run answers."""
+    stack.land("long_two", "history", make_rows(240))
+    run = stack.start("retrain", "retrain-long-two", reason="first", decision_id="killed")
+    _running(stack, run)
+    worker = _process(stack, "prefect", "worker")
+    engine = until(lambda: worker.children(recursive=True), "the run has a process", 30)
+    for process in [worker, *engine]:
+        os.kill(process.pid, signal.SIGKILL)
+    crashed = stack.ended(run, 180)
+    assert crashed["state_type"] == "CRASHED", crashed["state"]
+    assert Decisions(stack.settings.lake_uri, "long_two").find("retrain", "killed") is None
+
+    following = stack.ended(stack.start("retrain", "retrain-long-two", reason="first", decision_id="killed"))
+    assert following["state_type"] == "COMPLETED", following["state"]
+    answer = Decisions(stack.settings.lake_uri, "long_two").find("retrain", "killed")
+    assert answer is not None
+    assert answer.outcome == "promoted"
+    assert len(Registry(stack.settings).versions("long_two")) == 1

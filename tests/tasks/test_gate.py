@@ -1,0 +1,101 @@
+"""A version is judged once, and never left PENDING by a fault on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import tasks.gate
+from evergreen.evaluation import Judgement
+from evergreen.monitoring import no_champion_report
+from evergreen.observations import Observations
+from evergreen.registry import Registry, Version
+from evergreen.retraining import Plan, Request
+from evergreen.settings import Settings
+from evergreen.verdicts import Check, Verdict
+from evergreen.windows import training_window
+from evergreen.workspace import Workspace
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PASSED = Judgement((Check("metric", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, (0.5, 1.5), 20)
+
+
+class Case:
+    """A registered version, the plan that led to it, and the gate's task as a plain function."""
+
+    def __init__(self, settings: Settings, spec: Any, version: Version) -> None:
+        self.spec, self.version = spec, version
+        self.workspace = Workspace(spec, "spec", settings, Registry(settings), NOW)
+        snapshot = Observations(settings.lake_uri, spec).snapshot()
+        self.window = training_window(spec, snapshot)
+        self.snapshot = snapshot
+
+    def gate(self, *, judged: bool = False) -> Judgement:
+        plan = Plan("first", Request(), self.snapshot, self.window, None, 80, 20, resume=self.version, judged=judged)
+        found: Judgement = tasks.gate.gate.fn(self.workspace, plan, self.now, no_champion_report(self.spec))
+        return found
+
+    @property
+    def now(self) -> Version:
+        return self.workspace.registry.get("toy", 1)
+
+
+@pytest.fixture
+def case(
+    settings: Settings,
+    make_spec: Callable[..., Any],
+    make_rows: Callable[..., Any],
+    make_version: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Case:
+    """A version that waits for its gates."""
+    monkeypatch.setattr(tasks.gate, "get_run_logger", lambda: logging.getLogger("test"))
+    spec = make_spec()
+    return Case(settings, spec, make_version(spec, make_rows(100)))
+
+
+@pytest.mark.parametrize("where", ["evaluate", "enrich"])
+@pytest.mark.parametrize("error", [ValueError("no such column"), KeyboardInterrupt("stopped")])
+def test_a_fault_leaves_it_inconclusive(
+    case: Case, where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised while it is judged or written down, the version says INCONCLUSIVE and why; it is raised on."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
+    owner: Any = tasks.gate if where == "evaluate" else Registry
+    monkeypatch.setattr(owner, where, fail)
+    with pytest.raises(type(error)):
+        case.gate()
+    assert case.now.status == "INCONCLUSIVE"
+    assert str(error.args[0]) in case.now.description
+
+
+def test_a_judgement_stands(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written down whole is read back, equal; a judgement that does not stand is made again."""
+    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
+    assert case.gate() == PASSED
+    assert (case.now.status, case.now.tags["compared_with"]) == ("PASSED", "none")
+
+    def again(*_args: Any, **_kwargs: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tasks.gate, "evaluate", again)
+    assert case.gate(judged=True) == PASSED
+    with pytest.raises(ZeroDivisionError):
+        case.gate(judged=False)
+
+
+def test_half_a_judgement_does_not_stand(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is written last: where it disagrees, the run was killed before, and the gates are asked again."""
+    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
+    case.gate()
+    case.workspace.registry.conclude(case.now, Verdict.INCONCLUSIVE, "swept", {})
+    assert case.gate(judged=True) == PASSED
+    assert case.now.status == "PASSED"

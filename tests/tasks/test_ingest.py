@@ -1,0 +1,68 @@
+"""The cache key of ingest: the same as long as nothing that matters changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from evergreen.errors import DataError
+from evergreen.registry import Registry
+from evergreen.settings import Settings
+from evergreen.sources import Folder
+from evergreen.workspace import Workspace
+from tasks import passing
+from tasks.ingest import source_contract_and_code
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def key(make_spec: Make, settings: Settings) -> Callable[..., str]:
+    """The cache key for a folder of files and a model file's hash."""
+
+    def of(spec_hash: str = "one", **changes: Any) -> str:
+        spec = make_spec(source=Folder("toy"), **changes)
+        return source_contract_and_code(
+            None, {"workspace": Workspace(spec, spec_hash, settings, Registry(settings), NOW)}
+        )
+
+    return of
+
+
+def test_the_key_changes_with_source_contract_and_code(key: Callable[..., str], settings: Settings) -> None:
+    """A new file, a changed cell, another contract, model file or table each give another key; nothing else does."""
+    folder = settings.landing / "toy"
+    folder.mkdir(parents=True)
+    seen = [key()]
+    assert key() == seen[0]
+    file: Path = folder / "a.csv"
+    pd.DataFrame({"x": [1, 2]}).to_csv(file, index=False)
+    seen.append(key())
+    file.write_text(file.read_text().replace("2", "3"))
+    seen.append(key())
+    seen.append(key(spec_hash="two"))
+    seen.append(key(timezone="Europe/Paris"))
+    seen.append(key(name="other"))
+    assert len(set(seen)) == len(seen)
+    assert key() == seen[2]
+
+
+class _State:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self, *, raise_on_failure: bool) -> Exception:
+        assert not raise_on_failure
+        return self.error
+
+
+def test_what_a_person_has_to_mend_is_not_tried_again() -> None:
+    """Bad input fails at once; an outage is worth another try."""
+    assert not passing(None, None, _State(DataError("no rows")))
+    assert passing(None, None, _State(OSError("connection reset")))

@@ -1,0 +1,147 @@
+"""README, docs, settings and prefect.yaml say what is true."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+import models
+from deployments.cli import app
+from evergreen.decisions import Decision
+from evergreen.events import GROUNDS, decision_event
+from evergreen.settings import Settings
+from evergreen.spec import ModelSpec
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((PROJECT / "docs").rglob("*.md"))
+DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+
+
+def _commands() -> dict[str, Any]:
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_named_in_a_page_exist(page: Path) -> None:
+    """A file or folder that a page names in backticks, or links to, is there."""
+    text = page.read_text()
+    named = re.findall(r"`((?:docs|evergreen|models|flows|tasks|deployments|tests|benchmarks)/[\w./-]*)`", text)
+    linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    wanted = [PROJECT / name for name in named] + [page.parent / link for link in linked]
+    made_by_users = {"models/NAME.py", "models/churn.py"}
+    missing = [
+        str(path) for path in wanted if str(path.relative_to(PROJECT)) not in made_by_users and not path.exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_named_in_a_page_exist(page: Path) -> None:
+    """A make target or an evergreen command that a page names is there, with the options it names."""
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)(?:$|`)", text, flags=re.MULTILINE)) <= targets
+    known = _commands()
+    for line in re.findall(r"(?:`|^|bin/)evergreen ([a-z][^`\n|]*)", text, flags=re.MULTILINE):
+        words = shlex.split(line)
+        assert words[0] in known, line
+        options = {flag for option in known[words[0]].params for flag in option.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_readme_names_every_command() -> None:
+    """No command is missing from the README's table."""
+    text = (PROJECT / "README.md").read_text()
+    assert not [name for name in _commands() if f"`evergreen {name}" not in text]
+
+
+def test_model_file_page_names_every_field() -> None:
+    """docs/model-files.md explains each field of a model file."""
+    text = (PROJECT / "docs" / "model-files.md").read_text()
+    absent = [name for name in ModelSpec.model_fields if f"`{name}`" not in text]
+    assert not absent
+
+
+def test_env_example_names_every_setting() -> None:
+    """.env.example shows each EVERGREEN_ variable, and none that does nothing."""
+    shown = set(re.findall(r"^# (EVERGREEN_\w+)=", (PROJECT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert shown == {f"EVERGREEN_{name.upper()}" for name in Settings.model_fields}
+
+
+def _flow(deployment: dict[str, Any]) -> Any:
+    module, _, function = deployment["entrypoint"].rpartition(".")
+    return getattr(importlib.import_module(module), function)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployments_fit_their_flows(deployment: dict[str, Any]) -> None:
+    """An entrypoint imports; what the deployment, its schedules and its triggers pass is what the flow takes."""
+    flow = _flow(deployment)
+    passed = deployment["parameters"]
+    given = [passed, *(passed | schedule.get("parameters", {}) for schedule in deployment["schedules"])]
+    event = {"{{ event.payload.share | default(none) }}": 0.5}
+    for trigger in deployment.get("triggers", []):
+        given.append(passed | {key: event.get(value, value) for key, value in trigger["parameters"].items()})
+    for parameters in given:
+        flow.validate_parameters(parameters)
+        assert set(parameters) <= set(flow.parameters.properties)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployments_are_named_scheduled_and_bounded(deployment: dict[str, Any]) -> None:
+    """By flow and model; each schedule has a zone and a slug, without which a redeploy would undo a pause."""
+    model = deployment["parameters"].get("model")
+    function = deployment["entrypoint"].rpartition(".")[2]
+    assert deployment["name"] == (f"{function}-{model.replace('_', '-')}" if model else function)
+    assert {"evergreen", function, *([model] if model else [])} == set(deployment["tags"])
+    assert deployment["schedules"]
+    for schedule in deployment["schedules"]:
+        assert {"cron", "timezone", "slug"} <= set(schedule) <= {"cron", "timezone", "slug", "parameters"}
+    assert deployment["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
+    assert deployment["concurrency_limit"]["limit"] == 1 or not model
+    assert deployment["description"]
+    assert deployment["version"] == importlib.metadata.version("evergreen")
+
+
+def test_every_model_is_deployed() -> None:
+    """Each model is watched and retrained, and its triggers wait for what its file asks for, as long as it asks for."""
+    by_name = {deployment["name"]: deployment for deployment in DEPLOYMENTS}
+    for name in models.names(PROJECT / "models"):
+        spec, dashed = models.load(name, PROJECT / "models").spec, name.replace("_", "-")
+        assert f"monitor-{dashed}" in by_name
+        told = {
+            (trigger["name"], *trigger["expect"], trigger["match"]["prefect.resource.id"], trigger["within"])
+            for trigger in by_name[f"retrain-{dashed}"].get("triggers", [])
+        }
+        wait = int(spec.cooldown.total_seconds())
+        assert told == {
+            (f"retrain-{dashed}-on-{ground}", GROUNDS[ground], f"evergreen.model.{name}", wait)
+            for ground in spec.retrain_on
+        }
+
+
+def test_every_event_that_is_waited_for_is_sent() -> None:
+    """The names in prefect.yaml are among those that a monitor run sends of its decisions."""
+    waited = {name for one in DEPLOYMENTS for trigger in one.get("triggers", []) for name in trigger["expect"]}
+    detail = {"share": 0.5, "columns": [], "confirmed": True, "rows": 1}
+    detail |= {"metric": "mae", "value": 1.0, "at_promotion": 1.0}
+    sent = {
+        decision_event("iris", Decision("id", kind, datetime.now(UTC), "FAIL", 1, 1, "", "", detail)).name
+        for kind in GROUNDS
+    }
+    assert waited <= sent == set(GROUNDS.values())
+    assert "announce(decision_event(" in (PROJECT / "flows" / "steps.py").read_text()
+
+
+def test_the_lock_holds_no_address() -> None:
+    """The lock file has versions and hashes, and no place that they were fetched from."""
+    assert "://" not in (PROJECT / "requirements.lock").read_text()
