@@ -91,7 +91,8 @@ def arrow_schema(spec: ModelSpec) -> pa.Schema:
     kinds = {"time": instant, "integer": pa.int64(), "number": pa.float64(), "flag": pa.bool_(), "text": pa.string()}
     columns = schema_of(spec).columns
     fields = {name: pa.field(name, kinds[kind_of(column.dtype)]) for name, column in columns.items()}
-    added = [("_batch", pa.string()), ("_origin", pa.string()), ("_row", pa.int64()), ("_landed_at", instant)]
+    added = [("_batch", pa.string()), ("_origin", pa.string()), ("_row", pa.int64())]
+    added += [("_landed_at", instant), ("_labelled_at", instant)]
     first = [fields.pop(name) for name in dict.fromkeys([*spec.keys, *([spec.time] if spec.time else [])])]
     return pa.schema([*first, *(pa.field(name, kind) for name, kind in added), *fields.values()])
 

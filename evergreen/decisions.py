@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Kind = Literal["drift", "performance", "data", "retrain", "approval", "escalation"]
+Kind = Literal["drift", "performance", "shadow", "data", "retrain", "approval", "escalation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Decision:
 
     Attributes:
         id: hash of what it is about.
-        kind: `drift` and `performance`, a report of a monitor; `data`, rows that landed; `retrain`, what came of a
-            candidate; `approval`, what a person said of one that waited; `escalation`, what a person was told because
-            retraining does not help.
+        kind: `drift` and `performance`, a report of a monitor; `shadow`, whether a promotion helped; `data`, rows that
+            landed; `retrain`, what came of a candidate; `approval`, what a person said of one that waited;
+            `escalation`, what a person was told because retraining does not help.
         at: when (aware, UTC).
         outcome: the report's verdict, or what became of the candidate.
         champion: version in production when it was taken; None before the first.

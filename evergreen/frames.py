@@ -12,8 +12,11 @@ from evergreen.spec import Features
 if TYPE_CHECKING:
     import pandas as pd
 
-SYSTEM = ("_batch", "_origin", "_row", "_landed_at")
-"""Columns that the lake adds to every row; they are no part of the content."""
+SYSTEM = ("_batch", "_origin", "_row", "_landed_at", "_labelled_at")
+"""Columns that the lake adds to every row; they are no part of the content.
+
+`_labelled_at` says when a target became known that came later than its row; it is null where both came together.
+"""
 
 
 def numbers(column: pd.Series) -> pd.Series:

@@ -62,7 +62,7 @@ def detect(
 
     observations = Observations(settings.lake_uri, spec)
     _, window = drift_question(spec, champion, snapshot)
-    current, _ = observations.sample(snapshot.version, window.where(observations), SAMPLE_ROWS, seed=spec.seed)
+    current, _ = window.sample(observations, SAMPLE_ROWS, seed=spec.seed)
     reference = pd.read_parquet(registry.files(champion) / REFERENCE)
     if len(current) >= spec.drift.min_rows:
         pipeline = registry.load(champion, spec)

@@ -128,31 +128,43 @@ class Observations:
         return Landed(int(fresh.sum()), int(changed.sum()), int((is_known & ~changed).sum()))
 
     def frame(
-        self, version: int, where: ds.Expression | None = None, columns: Sequence[str] | None = None
+        self,
+        version: int,
+        where: ds.Expression | None = None,
+        columns: Sequence[str] | None = None,
+        known: datetime | None = None,
     ) -> pd.DataFrame:
-        """Rows of a version in time order (landing order among equals), content columns and `_row`."""
+        """Rows of a version in time order (landing order among equals), content columns and `_row`.
+
+        A target that became known later than `known` (aware) is missing; None takes every one.
+        """
         names = [*(columns or self.content), "_row"]
         if self.spec.time and self.spec.time not in names:
             names.append(self.spec.time)
-        return self._ordered(self.table.read(names, where, version))
+        if known is None:
+            return self._ordered(self.table.read(names, where, version))
+        return self._ordered(self._as_known(self.table.read([*names, "_labelled_at"], where, version), known))
 
-    def sample(self, version: int, where: ds.Expression | None, rows: int, *, seed: int) -> tuple[pd.DataFrame, int]:
+    def sample(
+        self, version: int, where: ds.Expression | None, rows: int, *, seed: int, known: datetime | None = None
+    ) -> tuple[pd.DataFrame, int]:
         """At most `rows` rows, one drawn from each of as many equal stretches of the scan, and how many there were.
 
-        The table streams past: memory is bounded whatever its size.
+        The table streams past: memory is bounded whatever its size. `known` is as in `frame`.
         """
         total = sum(batch.num_rows for batch in self.table.scan(["_row"], where, version))
         if total <= rows:
-            return self.frame(version, where), total
+            return self.frame(version, where, known=known), total
         edges = np.linspace(0, total, rows + 1).astype(np.int64)
         picked = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
         pieces, passed = [], 0
-        names = (*self.content, "_row")
+        names = (*self.content, "_row", *(() if known is None else ("_labelled_at",)))
         for batch in self.table.scan(names, where, version):
             low, high = np.searchsorted(picked, [passed, passed + batch.num_rows])
             pieces.append(batch.take(picked[low:high] - passed))
             passed += batch.num_rows
-        return self._ordered(self.table.frame_of(pieces, names)), total
+        found = self.table.frame_of(pieces, names)
+        return self._ordered(found if known is None else self._as_known(found, known)), total
 
     def ids(self, frame: pd.DataFrame) -> Hashes:
         """An identity for each row of a frame: of its keys, or of its whole content where the model has none."""
@@ -176,6 +188,13 @@ class Observations:
     def verify(self, version: int) -> bool:
         """Whether the rows of a version still are those that its commit named; reads them all, in a stream."""
         return self._measured(version)[0].hex == self.snapshot(version).digest
+
+    def _as_known(self, frame: pd.DataFrame, known: datetime) -> pd.DataFrame:
+        """Take away the targets that became known later."""
+        later = frame.pop("_labelled_at") > known
+        if self.spec.target in frame and later.any():
+            frame[self.spec.target] = frame[self.spec.target].mask(later)
+        return frame
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         order = [self.spec.time, "_row"] if self.spec.time else ["_row"]
@@ -322,6 +341,7 @@ class _Stamp:
             .append_column("_origin", pa.repeat(self.origin, count))
             .append_column("_row", pa.array(np.arange(first, first + count, dtype=np.int64)))
             .append_column("_landed_at", pa.repeat(pa.scalar(self.now, pa.timestamp("us", "UTC")), count))
+            .append_column("_labelled_at", pa.nulls(count, pa.timestamp("us", "UTC")))
         )
 
 

@@ -180,9 +180,8 @@ def _question(
 
     observations = Observations(settings.lake_uri, spec)
     window = judged_window(spec, snapshot, champion.tags.get("data_end") or None, int(champion.tags["next_row"]), now)
-    known, since = ds.field(spec.target).is_valid(), window.where(observations)
-    where = known if since is None else since & known
-    frame = labelled(spec, observations.sample(snapshot.version, where, ROWS, seed=spec.seed)[0])
+    has_target = ds.field(spec.target).is_valid()
+    frame = labelled(spec, window.sample(observations, ROWS, seed=spec.seed, also=has_target)[0])
     names = observations.content
     schema = pa.schema([observations.table.schema.field(name) for name in names])
     rows = pa.Table.from_pandas(frame[list(names)], schema=schema, preserve_index=False)

@@ -102,7 +102,7 @@ def plan(
     snapshot = observations.snapshot()
     if snapshot.rows == 0:
         raise _nothing(spec, settings)
-    window = training_window(spec, snapshot)
+    window = training_window(spec, snapshot, now)
     found = _id(spec, spec_hash, decisions, champion, snapshot, request)
     facts = _Facts(spec, spec_hash, registry, decisions, champion, snapshot, request, found, now)
     for question in (_unchanged, _rolled_back, _answered, _cooling):
@@ -169,7 +169,7 @@ def _unrecorded(spec: ModelSpec, registry: Registry, observations: Observations,
 def _counts(spec: ModelSpec, observations: Observations, window: Window) -> tuple[int, int]:
     """Rows to learn from and rows to judge by."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
-    frame = labelled(spec, observations.frame(window.snapshot.version, window.where(observations), needed))
+    frame = labelled(spec, window.read(observations, needed))
     held = int(holdout_mask(spec, frame).sum())
     return len(frame) - held, held
 

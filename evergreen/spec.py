@@ -178,6 +178,9 @@ class DriftPolicy(Frozen):
         confirm, of: `confirm` of the last `of` reports on this champion have to fail before one counts; an earlier
             failure is only a suspicion. Reports on the same data count once. (1, 1) acts on the first.
         silence: no report for this long is told to a person.
+        weigh: what a drifted column counts in the share: `equal`, all alike; `importance`, by how much the champion
+            leans on it (permutation importance, stored with the version; the prediction counts like all features
+            together).
     """
 
     columns: tuple[str, ...] = ()
@@ -191,12 +194,27 @@ class DriftPolicy(Frozen):
     confirm: PositiveInt = 1
     of: PositiveInt = 1
     silence: Duration = timedelta(hours=26)
+    weigh: Literal["equal", "importance"] = "equal"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.confirm > self.of:
             raise ValueError(f"confirm: {self.confirm} of the last {self.of} reports can never fail")
         return self
+
+
+class Labels(Frozen):
+    """Targets that come later than the rows they belong to, from a source of their own.
+
+    Attributes:
+        source: where they come from; its rows hold the model's keys and the target.
+        prepare: turns a batch as it arrives into keys, target and `time`; None where they agree.
+        time: the column that says when a label became known; None: when it landed.
+    """
+
+    source: Source
+    prepare: Callable[[DataFrame], DataFrame] | None = None
+    time: str | None = None
 
 
 class PerformancePolicy(Frozen):
@@ -209,12 +227,36 @@ class PerformancePolicy(Frozen):
         level: 1 - confidence of the interval that has to lie beyond the tolerance.
         last: only labelled rows this recent; None for all since the champion's window.
         min_rows: with fewer labelled rows the verdict is INCONCLUSIVE.
+        window: rows are judged by windows of this length, counted from the epoch; a model without a time column has
+            one window.
+        coverage: a window is mature, and judged, when at least this share of its rows has a label.
+        also: metrics that are measured beside the model file's. One with a `bound` fails the report when it is proven
+            beyond it; the others are only shown.
     """
 
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     absolute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     last: Duration | None = None
+    min_rows: Annotated[int, Field(ge=2)] = 100
+    window: Duration = timedelta(days=1)
+    coverage: Annotated[float, Field(gt=0, le=1)] = 0.9
+    also: tuple[Metric, ...] = ()
+
+
+class Shadow(Frozen):
+    """Whether a promotion helped: the former champion goes on predicting in the shadow of the new one.
+
+    Attributes:
+        windows: for so many mature windows (`performance.window`) after the promotion; 0 for none.
+        rollback: give the alias back to the former champion once it is proven better on the same rows.
+        level: 1 - confidence of the gain's interval, shared among the `windows` looks.
+        min_rows: with fewer labelled rows nothing is said.
+    """
+
+    windows: Annotated[int, Field(ge=0)] = 4
+    rollback: bool = True
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     min_rows: Annotated[int, Field(ge=2)] = 100
 
 
@@ -249,6 +291,7 @@ class ModelSpec(Frozen):
     Attributes:
         name: the file's name; also the registered model, the folder and the tables.
         source: where rows come from.
+        labels: where targets come from that are known later than their rows; None where they come together.
         prepare: turns a batch as it arrives into the contract's columns; None where they agree.
         contract: builds the pandera schema that every row has to meet.
         keys: columns that name a row. A row with a known key replaces the earlier one. Without keys a changed file
@@ -272,6 +315,7 @@ class ModelSpec(Frozen):
     name: str
     task: Literal["regression", "classification"]
     source: Source
+    labels: Labels | None = None
     prepare: Callable[[DataFrame], DataFrame] | None = None
     contract: Callable[[], DataFrameSchema]
     keys: tuple[str, ...] = ()
@@ -290,6 +334,7 @@ class ModelSpec(Frozen):
     training: Training = Training()
     drift: DriftPolicy = DriftPolicy()
     performance: PerformancePolicy = PerformancePolicy()
+    shadow: Shadow = Shadow()
     retrain_on: tuple[Ground, ...] = ("drift",)
     cooldown: timedelta = timedelta(hours=6)
     escalate_after: PositiveInt = 3
@@ -330,6 +375,8 @@ class ModelSpec(Frozen):
                 if asks:
                     raise ValueError(f"{field}: it counts in time, and the model has no time column")
         known = self.features.all
+        if self.labels is not None and not self.keys:
+            raise ValueError("labels: they are joined by the model's keys, and it has none")
         stray = [column for column in self.drift.columns if column not in (*known, self.target)]
         if stray:
             raise ValueError(f"drift: columns: {stray[0]!r} is neither a feature nor the target")

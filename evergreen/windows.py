@@ -7,6 +7,7 @@ the same split.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Window:
         after: rows later than this time; None for no bound.
         from_row: rows landed with this number or a later one; 0 for all.
         until: rows up to this time; None for no bound.
+        known: the logical time: a target that became known later counts as missing; None takes every one.
     """
 
     snapshot: Snapshot
@@ -42,10 +44,23 @@ class Window:
     after: str | None = None
     from_row: int = 0
     until: str | None = None
+    known: str | None = None
 
-    def read(self, observations: Observations) -> pd.DataFrame:
-        """Its rows in time order."""
-        return observations.frame(self.snapshot.version, self.where(observations))
+    def read(self, observations: Observations, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Its rows in time order; of `columns` where some are named."""
+        return observations.frame(self.snapshot.version, self.where(observations), columns, self._known())
+
+    def sample(
+        self, observations: Observations, rows: int, *, seed: int, also: ds.Expression | None = None
+    ) -> tuple[pd.DataFrame, int]:
+        """At most `rows` of its rows that meet `also`, drawn evenly over it, and how many there were."""
+        where = self.where(observations)
+        if also is not None:
+            where = also if where is None else where & also
+        return observations.sample(self.snapshot.version, where, rows, seed=seed, known=self._known())
+
+    def _known(self) -> datetime | None:
+        return None if self.known is None else datetime.fromisoformat(self.known)
 
     def where(self, observations: Observations) -> ds.Expression | None:
         """The filter that picks its rows; None for all."""
@@ -70,19 +85,22 @@ class Window:
         return both
 
 
-def training_window(spec: ModelSpec, snapshot: Snapshot) -> Window:
-    """The rows that the model file lets a candidate see: its training rows and its holdout."""
-    return Window(snapshot, start=_back(snapshot.end, spec.training.last))
+def training_window(spec: ModelSpec, snapshot: Snapshot, now: datetime | None = None) -> Window:
+    """The rows that the model file lets a candidate see at `now` (aware): its training rows and its holdout."""
+    return Window(snapshot, start=_back(snapshot.end, spec.training.last), known=now.isoformat() if now else None)
 
 
-def current_window(spec: ModelSpec, snapshot: Snapshot, champion_end: str | None, champion_rows: int) -> Window:
+def current_window(
+    spec: ModelSpec, snapshot: Snapshot, champion_end: str | None, champion_rows: int, now: datetime | None = None
+) -> Window:
     """What came after the champion's window, as far back as the drift policy looks.
 
-    `champion_end` is the latest time of the champion's snapshot, `champion_rows` its `next_row`.
+    `champion_end` is the latest time that the champion learned from, `champion_rows` the `next_row` of its snapshot.
     """
+    known = now.isoformat() if now else None
     if spec.time is None:
-        return Window(snapshot, from_row=champion_rows)
-    return Window(snapshot, start=_back(snapshot.end, spec.drift.last), after=champion_end)
+        return Window(snapshot, from_row=champion_rows, known=known)
+    return Window(snapshot, start=_back(snapshot.end, spec.drift.last), after=champion_end, known=known)
 
 
 def judged_window(
@@ -92,10 +110,11 @@ def judged_window(
 
     What a table says of the future, a forecast or a wrong clock, has not happened yet.
     """
+    known = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=champion_rows)
+        return Window(snapshot, from_row=champion_rows, known=known)
     end = min(datetime.fromisoformat(snapshot.end), now).isoformat() if snapshot.end else None
-    return Window(snapshot, start=_back(end, spec.performance.last), after=champion_end, until=end)
+    return Window(snapshot, start=_back(end, spec.performance.last), after=champion_end, until=end, known=known)
 
 
 def holdout_mask(spec: ModelSpec, frame: pd.DataFrame) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from evergreen.observations import Observations
 from evergreen.registry import Registry
@@ -18,14 +18,23 @@ class Workspace:
         spec_hash: of the model file's code.
         settings: where things live.
         registry: the model registry.
-        now: the run's logical time (aware, UTC); nothing below reads a clock.
+        now: the run's logical time (aware, UTC): what became known later does not count.
         flow_run: the Prefect flow run's id; empty outside of one.
+        live: `now` is when the run began; otherwise it was given, and the run is about the past.
     """
 
-    __slots__ = ("flow_run", "now", "registry", "settings", "spec", "spec_hash")
+    __slots__ = ("flow_run", "live", "now", "registry", "settings", "spec", "spec_hash")
 
     def __init__(
-        self, spec: ModelSpec, spec_hash: str, settings: Settings, registry: Registry, now: datetime, flow_run: str = ""
+        self,
+        spec: ModelSpec,
+        spec_hash: str,
+        settings: Settings,
+        registry: Registry,
+        now: datetime,
+        flow_run: str = "",
+        *,
+        live: bool = True,
     ) -> None:
         self.spec = spec
         self.spec_hash = spec_hash
@@ -33,6 +42,11 @@ class Workspace:
         self.registry = registry
         self.now = now
         self.flow_run = flow_run
+        self.live = live
+
+    def moment(self) -> datetime:
+        """When something is done: a training may take hours after its run's own time."""
+        return datetime.now(UTC) if self.live else self.now
 
     @property
     def observations(self) -> Observations:

@@ -6,6 +6,8 @@ is a hint; the stored decision is the truth. Nothing is trained here.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prefect import flow
 
 from evergreen.results import MonitorResult
@@ -17,13 +19,14 @@ from tasks.report import report_drift, report_performance
 
 
 @flow(flow_run_name="monitor-{model}", timeout_seconds=3600)
-def monitor(model: str = "bike_demand") -> MonitorResult:
+def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorResult:
     """Report the drift and the performance of one model.
 
     Args:
         model: name of a file in `models/`.
+        at: logical time of a look at the past, UTC where it has no offset: labels that became known later do not count.
     """
-    workspace = open_workspace(model)
+    workspace = open_workspace(model, at)
     ingested = landed(workspace)
     champion, snapshot = champion_and_snapshot(workspace)
     data = announced(workspace, record_data(workspace, champion, snapshot))

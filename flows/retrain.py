@@ -7,6 +7,7 @@ on from the answer.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from prefect import flow
@@ -34,6 +35,7 @@ def retrain(
     params: dict[str, Any] | None = None,
     share: float | None = None,
     event_id: str | None = None,
+    at: datetime | None = None,
 ) -> RetrainResult | None:
     """Retrain one model; a rehearsal's canary ends here, with nothing touched.
 
@@ -45,8 +47,10 @@ def retrain(
         params: pipeline parameters to use instead of searching.
         share: the share of drifted columns, where a failed drift report started this run.
         event_id: the event that started this run, where one did.
+        at: logical time of a run about the past, UTC where it has no offset: labels that became known later do not
+            count.
     """
-    workspace = open_workspace(model)
+    workspace = open_workspace(model, at)
     if is_canary(decision_id):
         return None
     asked = waiting(workspace)

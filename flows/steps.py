@@ -41,14 +41,14 @@ from tasks.record import record_drift, record_retrain
 from tasks.report import report_drift, report_move, report_retrain
 
 
-def open_workspace(model: str) -> Workspace:
-    """The surroundings of this run, read from the settings and the model file."""
+def open_workspace(model: str, at: datetime | None = None) -> Workspace:
+    """The surroundings of this run, read from the settings and the model file; `at` is its logical time, if given."""
     settings = load_settings()
     loaded = models.load(model, settings.models)
     _label(model)
-    return Workspace(
-        loaded.spec, loaded.hash, settings, Registry(settings), datetime.now(UTC), str(flow_run.get_id() or "")
-    )
+    now = datetime.now(UTC) if at is None else at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    run = str(flow_run.get_id() or "")
+    return Workspace(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 
 
 def _label(model: str) -> None:

@@ -5,8 +5,6 @@ The log gets the time of the move itself: a training may take hours after its ru
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -52,7 +50,7 @@ def _approved(workspace: Workspace, version: Version, reason: str) -> Outcome:
     if spec.approval == "manual":
         return "awaiting-approval"
     passed = registry.get(spec.name, version.number)
-    promotion.promote(spec, workspace.settings, registry, passed, reason=reason, by="retrain", now=datetime.now(UTC))
+    promotion.promote(spec, workspace.settings, registry, passed, reason=reason, by="retrain", now=workspace.moment())
     return "promoted"
 
 
@@ -66,7 +64,7 @@ def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Mo
             raise RegistryError(f"{spec.name} has no challenger.", f"Run: evergreen retrain {spec.name}")
     else:
         version = registry.get(spec.name, number)
-    now = datetime.now(UTC)
+    now = workspace.moment()
     move = promotion.promote(spec, workspace.settings, registry, version, reason=reason, by="person", now=now)
     ledger = Decisions(workspace.settings.lake_uri, spec.name)
     keep_word(ledger, version, "promoted", approved_because(reason), now=now)
@@ -77,5 +75,5 @@ def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Mo
 def roll_back(workspace: Workspace, to: int | None, reason: str) -> Move:
     """Give the alias back to an earlier version."""
     return promotion.rollback(
-        workspace.spec, workspace.settings, workspace.registry, to, reason=reason, by="person", now=datetime.now(UTC)
+        workspace.spec, workspace.settings, workspace.registry, to, reason=reason, by="person", now=workspace.moment()
     )

@@ -112,7 +112,7 @@ def test_the_judged_window_ends_now(tmp_path: Path, make_spec: Make, make_rows: 
         window = judged_window(spec, second, first.end, first.next_row, at)
         assert window.read(observations)["id"].tolist() == list(ids)
     timeless = judged_window(make_spec(time=None), second, first.end, first.next_row, now)
-    assert timeless == Window(second, from_row=30)
+    assert timeless == Window(second, from_row=30, known=now.isoformat())
 
 
 def test_a_window_reads_its_own_version(tmp_path: Path, make_spec: Make, make_rows: Rows) -> None:
