@@ -97,11 +97,27 @@ def arrow_schema(spec: ModelSpec) -> pa.Schema:
     return pa.schema([*first, *(pa.field(name, kind) for name, kind in added), *fields.values()])
 
 
-def check(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, *, now: datetime) -> Checked:
+def scoring_schema(spec: ModelSpec) -> DataFrameSchema:
+    """The schema for rows that are to be scored: without the target, which is not known yet.
+
+    Every row stands for itself, so that the same rows are refused in whatever pieces an input is read.
+
+    Raises:
+        ModelFileError: as `schema_of`.
+    """
+    schema = schema_of(spec).remove_columns([spec.target])
+    schema.unique = None
+    return schema.update_columns({name: {"unique": False} for name in schema.columns})
+
+
+def check(
+    frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, *, now: datetime, scoring: bool = False
+) -> Checked:
     """Hold a batch to the contract.
 
     `frame` is as the source gave it, numbered from 0 in the result's index; `now` (aware) is what "from the future" is
-    measured against.
+    measured against. For `scoring` (with `scoring_schema`) every row stands for itself: one may repeat another, be
+    about the future, and be one of many that are bad.
 
     Raises:
         ModelFileError: times carry no offset, and the model file does not say which zone they are in.
@@ -125,15 +141,16 @@ def check(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, *, now:
     )
     if spec.time:
         reasons.note(rows[spec.time].isna(), f"{spec.time}: no time")
-        reasons.note(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: in the future")
+        if not scoring:
+            reasons.note(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: in the future")
     for key in spec.keys:
         reasons.note(rows[key].isna(), f"{key}: a key is missing")
     problem = _pandera(rows, schema.remove_columns(optional) if optional else schema, reasons)
-    repeats = _repeats(rows, reasons, spec)
+    repeats = np.zeros(len(rows), dtype=bool) if scoring else _repeats(rows, reasons, spec)
     bad = ~reasons.good
     rejected = reasons.of_bad()
     kept = len(rows) - int(repeats.sum())
-    if not problem and len(rejected) > spec.max_rejected * kept:
+    if not problem and not scoring and len(rejected) > spec.max_rejected * kept:
         worst = rejected.value_counts()
         problem = (
             f"{len(rejected)} of {kept} rows break the contract ({len(rejected) / kept:.1%}, at most "

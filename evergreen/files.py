@@ -13,6 +13,7 @@ import io
 import re
 import warnings
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -57,7 +58,7 @@ def hashed(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def _kind(file: Path) -> str:
+def format_of(file: Path) -> str:
     """What the name says it is; empty for neither CSV nor Parquet."""
     name = file.name.lower()
     return next((kind for kind in ("csv", "csv.gz", "parquet") if name.endswith(f".{kind}")), "")
@@ -65,7 +66,7 @@ def _kind(file: Path) -> str:
 
 def ends_of(file: Path, size: int, age: float) -> Ends:
     """Look at both ends of a file; one that is too old to wait for is not opened."""
-    kind = _kind(file)
+    kind = format_of(file)
     if age >= SETTLE or not kind:
         return Ends()
     if size == 0:
@@ -129,7 +130,7 @@ def known_by(file: Path) -> tuple[str, str]:
     A file that is not what its name says has an id of its own kind: renamed to what it is, it is new.
     """
     digest = hashlib.sha256()
-    kind, found, binary = _kind(file), "csv", False
+    kind, found, binary = format_of(file), "csv", False
     with file.open("rb", buffering=0) as handle:
         while block := handle.read(BLOCK):
             if handle.tell() == len(block):
@@ -145,28 +146,46 @@ def known_by(file: Path) -> tuple[str, str]:
 
 def rows_of(file: Path) -> tuple[pd.DataFrame | None, str]:
     """The rows of a file, or why there are none."""
+    kind = format_of(file)
+    try:
+        return (_parquet(file) if kind == "parquet" else _csv(file, kind)), ""
+    except Exception as error:
+        return None, problem_of(error, kind)
+
+
+def csv_pieces(file: Path, rows: int, types: Mapping[str, str] | None = None) -> Iterator[pd.DataFrame]:
+    """A CSV file in pieces of `rows` rows, each with the types that suit it, or with given ones.
+
+    What is wrong with the file is raised where it is found; `problem_of` says it in words.
+    """
+    kind = format_of(file)
+    names, separator = _names(file, kind)
+    for piece in _parser(file, kind, separator, rows, types):
+        _refuse_shifted(piece)
+        _refuse(names, rows=len(piece))
+        yield piece
+
+
+def problem_of(error: Exception, kind: str) -> str:
+    """What an error says of a file's content; any other error is raised again."""
     import pyarrow as pa
     from pandas.errors import EmptyDataError, ParserError
 
-    kind = _kind(file)
-    try:
-        return (_parquet(file) if kind == "parquet" else _csv(file, kind)), ""
-    except _RefusedError as error:
-        problem = str(error)
-    except EmptyDataError:
-        problem = EMPTY
-    except ParserError as error:
-        problem = _parser_problem(str(error))
-    except UnicodeDecodeError:
-        problem = "its text is not UTF-8"
-    except EOFError:
-        problem = TRUNCATED
-    except (OSError, ValueError, OverflowError, csv.Error, zlib.error, pa.ArrowException) as error:
-        # The operating system's errors carry a number; what a decoder raises about the content does not.
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        problem = f"it is damaged: it cannot be read as {kind}"
-    return None, problem
+    if isinstance(error, _RefusedError):
+        return str(error)
+    if isinstance(error, EmptyDataError):
+        return EMPTY
+    if isinstance(error, ParserError):
+        return _parser_problem(str(error))
+    if isinstance(error, UnicodeDecodeError):
+        return "its text is not UTF-8"
+    if isinstance(error, EOFError):
+        return TRUNCATED
+    decoding = (OSError, ValueError, OverflowError, csv.Error, zlib.error, pa.ArrowException)
+    # The operating system's errors carry a number; what a decoder raises about the content does not.
+    if not isinstance(error, decoding) or (isinstance(error, OSError) and error.errno is not None):
+        raise error
+    return f"it is damaged: it cannot be read as {kind}"
 
 
 def _parser_problem(message: str) -> str:
@@ -188,9 +207,24 @@ def _parquet(file: Path) -> pd.DataFrame:
 
 
 def _csv(file: Path, kind: str) -> pd.DataFrame:
-    import pandas as pd
     from pandas.errors import DtypeWarning
 
+    names, separator = _names(file, kind)
+    # By path and as UTF-8 the parser reads the bytes itself; an open file would pass through Python's decoder first.
+    # In pieces it takes half the time and memory, as long as the pieces agree on every column's type.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DtypeWarning)
+            frame = _parsed(file, kind, separator, in_pieces=True)
+    except DtypeWarning:
+        frame = _parsed(file, kind, separator, in_pieces=False)
+    _refuse_shifted(frame)
+    _refuse(names, rows=len(frame))
+    return frame
+
+
+def _names(file: Path, kind: str) -> tuple[list[str], str]:
+    """Names of a CSV file's columns, and what separates them; a file that ends within a row is refused."""
     if kind == "csv.gz":
         with gzip.open(file) as handle:
             head = handle.read(BLOCK)
@@ -200,19 +234,7 @@ def _csv(file: Path, kind: str) -> pd.DataFrame:
         # The parser would fill a cut row up with missing values.
         if cut := _short(head, tail, whole=size <= BLOCK):
             raise _RefusedError(cut)
-    names, separator = _header(head)
-    # By path and as UTF-8 the parser reads the bytes itself; an open file would pass through Python's decoder first.
-    # In pieces it takes half the time and memory, as long as the pieces agree on every column's type.
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DtypeWarning)
-            frame = _parsed(file, kind, separator, in_pieces=True)
-    except DtypeWarning:
-        frame = _parsed(file, kind, separator, in_pieces=False)
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise _RefusedError("its first row has more fields than its header")
-    _refuse(names, rows=len(frame))
-    return frame
+    return _header(head)
 
 
 def _parsed(file: Path, kind: str, separator: str, *, in_pieces: bool) -> pd.DataFrame:
@@ -222,9 +244,33 @@ def _parsed(file: Path, kind: str, separator: str, *, in_pieces: bool) -> pd.Dat
     return pd.read_csv(str(file), sep=separator, engine="c", low_memory=in_pieces, compression=packed)
 
 
-def _refuse(names: list[str], *, rows: int) -> None:
+def _parser(
+    file: Path, kind: str, separator: str, rows: int, types: Mapping[str, str] | None
+) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    packed: Literal["gzip"] | None = "gzip" if kind == "csv.gz" else None
+    with pd.read_csv(
+        str(file), sep=separator, engine="c", low_memory=False, compression=packed, chunksize=rows, dtype=types
+    ) as pieces:
+        yield from pieces
+
+
+def _refuse_shifted(frame: pd.DataFrame) -> None:
+    import pandas as pd
+
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise _RefusedError("its first row has more fields than its header")
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Raise, for `problem_of`, where two columns have one name."""
     for number, name in enumerate(names):
         if name and names.index(name) < number:
             raise _RefusedError(f"columns {names.index(name) + 1} and {number + 1} have the same name")
+
+
+def _refuse(names: list[str], *, rows: int) -> None:
+    refuse_repeated(names)
     if not rows:
         raise _RefusedError(NO_ROWS)

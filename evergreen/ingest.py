@@ -1,35 +1,43 @@
-"""Landing what a source has: each batch once, checked against the contract, what is refused kept with its reason."""
+"""Landing what a source has: each batch once, checked against the contract, what is refused kept with its reason.
+
+Rows come first, then the labels that waited for them, then new labels, where the model has a source of labels.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from evergreen.contract import Checked, check, schema_of
-from evergreen.errors import DataError, EvergreenError
-from evergreen.lake import Table, child
+from evergreen.errors import DataError
+from evergreen.inbox import Inbox, Joined
+from evergreen.labels import KNOWN, check_labels, rows_schema
 from evergreen.observations import Observations
+from evergreen.quarantine import keep_batch, keep_labels, keep_rows, quarantine_table
 from evergreen.settings import Settings
 from evergreen.simulator import SIMULATED
 from evergreen.sources import Batch, Waiting
-from evergreen.spec import ModelSpec
+from evergreen.spec import Labels, ModelSpec
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
+    from pandera.pandas import DataFrameSchema
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of one batch: counts of rows, and why it was refused if it was (`problem`).
+    """What became of one batch of rows or labels: counts, and why it was refused if it was (`problem`).
 
-    `repeated` rows were there already, or twice in the batch; every row that `prepare` let through is in one count.
+    `repeated` ones were there already, or twice in the batch; `waiting` are labels whose row is not there yet. Every
+    row that `prepare` let through is in one count, but for `beaten`: labels that were there and gave way.
     """
 
     batch: str
@@ -39,14 +47,49 @@ class BatchReport:
     repeated: int = 0
     rejected: int = 0
     problem: str = ""
+    waiting: int = 0
+    beaten: int = 0
+
+    @classmethod
+    def of_labels(cls, batch: str, origin: str, joined: Joined, checked: Checked | None = None) -> BatchReport:
+        """What became of labels; `checked` is the batch that they are left of."""
+        repeated, rejected = (checked.repeated, len(checked.rejected)) if checked else (0, 0)
+        return cls(
+            batch,
+            origin,
+            joined.added,
+            joined.replaced,
+            joined.repeated + repeated,
+            joined.rejected + rejected,
+            waiting=joined.waiting,
+            beaten=joined.beaten,
+        )
+
+    @property
+    def reason(self) -> str:
+        """What of it is in quarantine, in words; empty for nothing."""
+        if self.problem:
+            return self.problem
+        rows = f"{self.rejected} rows were refused" if self.rejected else ""
+        labels = f"{self.beaten} older labels gave way" if self.beaten else ""
+        return ", ".join(filter(None, (rows, labels)))
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """What an ingest did. A source with nothing new gives an empty one."""
+    """What an ingest did. A source with nothing new gives an empty one.
+
+    Attributes:
+        batches: of rows.
+        waiting: what is there but was left alone, and what is missing for it.
+        labels: batches of labels, and first those that had waited for rows that landed now.
+        early: how many labels wait for a row with their key, those of earlier runs included.
+    """
 
     batches: tuple[BatchReport, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    labels: tuple[BatchReport, ...] = ()
+    early: int = 0
 
     @property
     def added(self) -> int:
@@ -54,21 +97,14 @@ class Landing:
         return sum(report.added + report.replaced for report in self.batches)
 
     @property
+    def labelled(self) -> int:
+        """Rows that got a label, or another one."""
+        return sum(report.added + report.replaced for report in self.labels)
+
+    @property
     def refused(self) -> tuple[BatchReport, ...]:
-        """Batches of which something is in quarantine."""
-        return tuple(report for report in self.batches if report.problem or report.rejected)
-
-
-def quarantine_table(lake: str, model: str) -> Table:
-    """The `quarantine` table of a model: one row a refused row, or a refused batch (`row` is then -1)."""
-    import pyarrow as pa
-
-    text = pa.string()
-    fields = [("batch", text), ("origin", text), ("row", pa.int64()), ("reason", text), ("payload", text)]
-    return Table(
-        child(lake, model, "quarantine"),
-        pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
-    )
+        """Batches of which something is in quarantine, or that put an older label there."""
+        return tuple(report for report in (*self.batches, *self.labels) if report.reason)
 
 
 def contract_digest(spec: ModelSpec) -> str:
@@ -87,51 +123,118 @@ def _code(function: Callable[..., object]) -> str:
         return getattr(function, "__qualname__", type(function).__qualname__)
 
 
+def labels_digest(spec: ModelSpec, labels: Labels) -> str:
+    """The same of a batch of labels."""
+    rules = (contract_digest(spec), labels.time, _code(labels.prepare) if labels.prepare else "")
+    return hashlib.sha256(repr(rules).encode()).hexdigest()[:16]
+
+
 def ingest(
     spec: ModelSpec, settings: Settings, *, now: datetime, step: Callable[[str], None] = lambda _origin: None
 ) -> Landing:
-    """Land every new batch of the model's source.
+    """Land every new batch of the model's source, then of its labels.
 
     `now` is aware; `step` is told the origin of each batch before it is checked.
 
     Raises:
         DataError: simulated and real rows would mix.
+        BusyError: another run wrote at the same time.
     """
-    observations = Observations(settings.lake_uri, spec)
-    quarantine = quarantine_table(settings.lake_uri, spec.name)
-    contract = contract_digest(spec)
-    schema = schema_of(spec)
+    run = _Run(spec, settings, now, step)
+    waiting: list[Waiting] = []
+    batches = _rows(run, waiting)
+    if spec.labels is None:
+        return Landing(batches, tuple(waiting))
+    inbox = Inbox(settings.lake_uri, run.observations, run.quarantine, labels_digest(spec, spec.labels))
+    labels = _labels(run, spec.labels, inbox, waiting)
+    early = inbox.waiting()
+    if early:
+        waiting.append(Waiting("labels", f"{early} wait for a row with their key"))
+    return Landing(batches, tuple(waiting), labels, early)
 
-    landed, refused = observations.table.commits(), quarantine.commits()
+
+class _Run:
+    """What the steps of one ingest share."""
+
+    def __init__(self, spec: ModelSpec, settings: Settings, now: datetime, step: Callable[[str], None]) -> None:
+        self.spec, self.settings, self.now, self.step = spec, settings, now, step
+        self.observations = Observations(settings.lake_uri, spec)
+        self.quarantine = quarantine_table(settings.lake_uri, spec.name)
+        self.schema = schema_of(spec)
+
+    def refuse(self, item: Batch, problem: str, contract: str) -> BatchReport:
+        keep_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
+        return BatchReport(item.id, item.origin, problem=problem)
+
+
+def _rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
+    spec, contract = run.spec, contract_digest(run.spec)
+    landed, refused = run.observations.table.commits(), run.quarantine.commits()
 
     def new(batch: str) -> bool:
         return not landed(batch) and not refused(f"{batch}:{contract}:whole")
 
+    schema = rows_schema(spec, run.schema)
     reports: list[BatchReport] = []
-    waiting: list[Waiting] = []
-    for item in spec.source.read(settings.landing, new):
+    for item in spec.source.read(run.settings.landing, new):
         if isinstance(item, Waiting):
             waiting.append(item)
             continue
-        step(item.origin)
+        run.step(item.origin)
         if not reports:
-            _refuse_mixture(observations, item)
-        checked = _late(spec, observations, _checked(item, spec, schema, now))
-        if checked.problem:
-            _keep_batch(quarantine, settings, spec, item, checked.problem, contract, now)
-            reports.append(BatchReport(item.id, item.origin, problem=checked.problem))
+            _refuse_mixture(run.observations, item)
+        checked = _late(spec, run.observations, _checked(item, spec, schema, run.now))
+        report = run.refuse(item, checked.problem, contract) if checked.problem else _land(run, item, checked, contract)
+        reports.append(report)
+    return tuple(reports)
+
+
+def _land(run: _Run, item: Batch, checked: Checked, contract: str) -> BatchReport:
+    # Quarantine first: a crash between the two commits leaves a batch that the next run lands, none that is lost.
+    keep_rows(run.quarantine, item, checked, contract, run.now)
+    beaten = 0
+
+    def losing(by: npt.NDArray[np.int64], rows: pa.Table) -> None:
+        nonlocal beaten
+        beaten = len(by)
+        lost = rows.select([*run.spec.keys, run.spec.target, KNOWN]).to_pandas()
+        place = np.asarray(checked.rows.index, dtype=np.int64)[by] + 1
+        lost = lost.assign(_batch=item.id, _origin=item.origin, _row=place)
+        reasons = [f"{run.spec.target}: the row came again with a target of its own"] * beaten
+        keep_labels(run.quarantine, lost, reasons, f"{item.id}:{contract}:beaten", contract, run.now)
+
+    counts = run.observations.land(checked.rows, item.id, item.origin, now=run.now, losing=losing)
+    repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
+    return BatchReport(item.id, item.origin, counts.added, counts.replaced, repeated, rejected, beaten=beaten)
+
+
+def _labels(run: _Run, labels: Labels, inbox: Inbox, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
+    settled = inbox.settle(now=run.now)
+    reports = [BatchReport.of_labels("", "labels that waited", settled)] if settled else []
+    landed, refused = run.observations.table.commits(), run.quarantine.commits()
+
+    def new(batch: str) -> bool:
+        return not landed(inbox.commit(batch)) and not refused(f"{batch}:{inbox.contract}:whole")
+
+    for item in labels.source.read(run.settings.landing, new):
+        if isinstance(item, Waiting):
+            waiting.append(item)
             continue
-        # Quarantine first: a crash between the two commits leaves a batch that the next run lands, none that is lost.
-        _keep_rows(quarantine, item, checked, contract, now)
-        counts = observations.land(checked.rows, item.id, item.origin, now=now)
-        repeated = counts.repeated + checked.repeated
-        reports.append(
-            BatchReport(item.id, item.origin, counts.added, counts.replaced, repeated, len(checked.rejected))
-        )
-    return Landing(tuple(reports), tuple(waiting))
+        run.step(item.origin)
+        if item.frame is None:
+            reports.append(run.refuse(item, item.problem, inbox.contract))
+            continue
+        checked = check_labels(item.frame, run.spec, labels, run.schema, now=run.now)
+        if checked.problem:
+            reports.append(run.refuse(item, checked.problem, inbox.contract))
+            continue
+        keep_rows(run.quarantine, item, checked, inbox.contract, run.now)
+        joined = inbox.land(item, checked, now=run.now)
+        reports.append(BatchReport.of_labels(item.id, item.origin, joined, checked))
+    return tuple(reports)
 
 
-def _checked(item: Batch, spec: ModelSpec, schema: pa.Schema, now: datetime) -> Checked:
+def _checked(item: Batch, spec: ModelSpec, schema: DataFrameSchema, now: datetime) -> Checked:
     import pandas as pd
 
     if item.frame is None:
@@ -165,57 +268,3 @@ def _refuse_mixture(observations: Observations, item: Batch) -> None:
             "of the other kind: they would mix.",
             "Move the state folder away, or set EVERGREEN_HOME to an empty one, to start on your own data.",
         )
-
-
-def _keep_rows(quarantine: Table, item: Batch, checked: Checked, contract: str, now: datetime) -> None:
-    if checked.rejected.empty or item.frame is None:
-        return
-    refused = item.frame.reset_index(drop=True).loc[checked.rejected.index]
-    # JSON has no infinity: it would become null, which is not what was there.
-    infinite = [name for name in refused.select_dtypes("float") if (refused[name].abs() == float("inf")).any()]
-    text = refused.astype(dict.fromkeys(infinite, "str")).to_json(
-        orient="records", lines=True, date_format="iso", double_precision=15
-    )
-    rows = (checked.rejected.index + 1).to_list()
-    frame = _records(item, contract, now, rows, checked.rejected.to_list(), text.splitlines())
-    quarantine.append(frame, f"{item.id}:{contract}:rows")
-
-
-def _keep_batch(
-    quarantine: Table, settings: Settings, spec: ModelSpec, item: Batch, problem: str, contract: str, now: datetime
-) -> None:
-    """Keep the batch's own bytes (or its rows as Parquet), then the record that points to them."""
-    folder = settings.root / "quarantine" / spec.name
-    payload = ""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if item.path is not None:
-            # A file's name may be as long as names can be, or no text at all; what a person called it is cut short.
-            payload = str(shutil.copy2(item.path, folder / f"{item.id}-{item.origin[-50:].replace('/', '_')}"))
-        elif item.frame is not None:
-            payload = str(folder / f"{item.id}.parquet")
-            item.frame.astype("str").to_parquet(payload)
-    except OSError as error:
-        raise EvergreenError(
-            f"{item.origin} is refused ({problem}), and cannot be kept in {folder}: {error.strerror or error}.",
-            "Free space or mend the folder's mode, then run it again.",
-        ) from None
-    quarantine.append(_records(item, contract, now, [-1], [problem], [payload]), f"{item.id}:{contract}:whole")
-
-
-def _records(
-    item: Batch, contract: str, now: datetime, rows: list[int], reasons: list[str], payloads: list[str]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "batch": item.id,
-            "origin": item.origin,
-            "row": rows,
-            "reason": reasons,
-            "payload": payloads,
-            "contract": contract,
-            "at": pd.Timestamp(now),
-        }
-    )

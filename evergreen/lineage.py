@@ -7,10 +7,13 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version as installed
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evergreen.observations import Snapshot
 from evergreen.settings import PROJECT
+
+if TYPE_CHECKING:
+    from evergreen.registry import Version
 
 PACKAGES = ("scikit-learn", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
 
@@ -26,8 +29,12 @@ def lineage(
     seed: int,
     flow_run: str,
     event_id: str = "",
+    learned_end: str | None = None,
 ) -> dict[str, str]:
-    """The tags of a version, without Evergreen's prefix."""
+    """The tags of a version, without Evergreen's prefix.
+
+    `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by.
+    """
     commit, dirty = _git()
     return {
         "decision_id": decision,
@@ -38,6 +45,7 @@ def lineage(
         "data_rows": str(snapshot.rows),
         "data_start": snapshot.start or "",
         "data_end": snapshot.end or "",
+        "learned_end": learned_end or "",
         "next_row": str(snapshot.next_row),
         "spec_hash": spec_hash,
         "params": params_text(params),
@@ -48,6 +56,14 @@ def lineage(
         "event_id": event_id,
         "packages": json.dumps({"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}),
     }
+
+
+def learned_until(version: Version) -> str | None:
+    """The time (ISO 8601, UTC) up to which a version knew what came of the rows; None for a model without time.
+
+    Where labels come late that is earlier than its newest row: rows after it are still able to judge the version.
+    """
+    return version.tags.get("learned_end") or version.tags.get("data_end") or None
 
 
 def against(champion: int | None) -> str:

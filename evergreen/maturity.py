@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.observations import Observations
+from evergreen.spec import ModelSpec
 from evergreen.windows import Window, blocks
 
 if TYPE_CHECKING:
@@ -45,27 +46,28 @@ class LabelWindow:
 
 
 def label_windows(observations: Observations, window: Window) -> tuple[LabelWindow, ...]:
-    """The windows that `window` covers, oldest first, as they are at its logical time; only two columns are read."""
+    """The windows that `window` covers, oldest first, as they are at its logical time; the rows stream past."""
     spec = observations.spec
-    frame = window.read(observations, [spec.target])
-    if frame.empty:
-        return ()
-    numbers = window_numbers(observations, frame)
-    has = frame[spec.target].notna().to_numpy()
-    found, places, rows = np.unique(numbers, return_inverse=True, return_counts=True)
-    labelled = np.bincount(places, weights=has, minlength=len(found)).astype(np.int64)
-    enough = spec.performance.coverage
-    length = spec.performance.window
-    return tuple(
-        LabelWindow(
-            number,
-            None if spec.time is None else (datetime.fromtimestamp(0, UTC) + number * length).isoformat(),
-            count,
-            known,
-            known >= enough * count,
-        )
-        for number, count, known in zip(found.tolist(), rows.tolist(), labelled.tolist(), strict=True)
-    )
+    names = list(dict.fromkeys([*([spec.time] if spec.time else []), spec.target, "_labelled_at"]))
+    known = None if window.known is None else datetime.fromisoformat(window.known)
+    counts: dict[int, tuple[int, int]] = {}
+    for batch in observations.table.scan(names, window.where(observations), window.snapshot.version):
+        frame = batch.to_pandas()
+        has = frame[spec.target].notna()
+        if known is not None:
+            has &= ~(frame["_labelled_at"] > known)
+        found, places, rows = np.unique(window_numbers(observations, frame), return_inverse=True, return_counts=True)
+        labelled = np.bincount(places, weights=has, minlength=len(found)).astype(np.int64)
+        for number, count, there in zip(found.tolist(), rows.tolist(), labelled.tolist(), strict=True):
+            before = counts.get(number, (0, 0))
+            counts[number] = before[0] + count, before[1] + there
+    return tuple(_window(spec, number, *counted) for number, counted in sorted(counts.items()))
+
+
+def _window(spec: ModelSpec, number: int, rows: int, labelled: int) -> LabelWindow:
+    policy = spec.performance
+    start = None if spec.time is None else (datetime.fromtimestamp(0, UTC) + number * policy.window).isoformat()
+    return LabelWindow(number, start, rows, labelled, labelled >= policy.coverage * rows)
 
 
 def window_numbers(observations: Observations, frame: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -6,10 +6,10 @@ the rows that it replaces by the statistics of the files: a batch costs the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from evergreen.contract import arrow_schema
 from evergreen.digests import Digest, Hashes, row_hashes
 from evergreen.errors import BusyError
 from evergreen.frames import SYSTEM
+from evergreen.keyed import may_hold, numbered, places, sharing, spans
+from evergreen.labels import carried, overruled
 from evergreen.lake import Table, child, quoted
 from evergreen.spec import ModelSpec
 
@@ -60,6 +62,21 @@ class Landed:
     repeated: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """What the table holds of some keys.
+
+    Attributes:
+        rows: the rows with one of these keys, every column.
+        places: for each key its place in `rows`; -1 for one that no row has.
+        before: the table's state at that time.
+    """
+
+    rows: pa.Table
+    places: npt.NDArray[np.int64]
+    before: Snapshot
+
+
 class Observations:
     """The `observations` table of one model."""
 
@@ -90,10 +107,20 @@ class Observations:
         start, end = self._range(opened)
         return Snapshot(self.table.uri, opened.version(), digest.rows, start, end, next_row, digest.hex)
 
-    def land(self, rows: pd.DataFrame, batch: str, origin: str, *, now: datetime) -> Landed:
+    def land(
+        self,
+        rows: pd.DataFrame,
+        batch: str,
+        origin: str,
+        *,
+        now: datetime,
+        losing: Callable[[npt.NDArray[np.int64], pa.Table], None] = lambda _by, _rows: None,
+    ) -> Landed:
         """Commit a checked batch once: new rows are added, rows with a known key replace the earlier ones.
 
-        Without keys the rows take the place of those that came from the same origin before.
+        Without keys the rows take the place of those that came from the same origin before. A row without a target
+        leaves the label be that its key has; one with a target of its own takes its place. `losing` is told of those
+        labels before they go: the places of the new rows in the batch, and the old rows.
 
         Raises:
             BusyError: another run landed rows at the same time.
@@ -104,28 +131,67 @@ class Observations:
         opened = self.table.open()
         before = self._snapshot(opened)
         arrow = pa.Table.from_pandas(rows[list(self.content)], schema=self._content_schema, preserve_index=False)
-        hashes = row_hashes(arrow, self.content)
         stamp = _Stamp(batch, origin, now)
         if not self.spec.keys:
-            return self._replace_origin(arrow, hashes, stamp, opened, before)
-        ids = row_hashes(arrow, self.spec.keys)
-        known = self._known(rows, ids, opened)
-        is_known = np.isin(ids, np.fromiter(known, dtype=np.uint64, count=len(known)))
-        old, places = np.zeros(len(ids), dtype=np.uint64), np.zeros(len(ids), dtype=np.int64)
-        if known:
-            old[is_known], places[is_known] = zip(*(known[key] for key in ids[is_known].tolist()), strict=True)
-        changed, fresh = is_known & (old != hashes), ~is_known
+            return self._replace_origin(arrow, row_hashes(arrow, self.content), stamp, opened, before)
+        names = (*self.content, "_row", "_labelled_at")
+        held, found = sharing(self.table, opened, arrow.select(list(self.spec.keys)), names)
+        place = places(row_hashes(arrow, self.spec.keys), found)
+        arrow, labelled_at = carried(self.spec, arrow, held, place)
+        hashes, old = row_hashes(arrow, self.content), row_hashes(held, self.content)
+        fresh = place < 0
+        changed = ~fresh
+        changed[changed] = old[place[changed]] != hashes[changed]
         if changed.any():
+            beaten = held.take(place[changed])
+            gone = overruled(self.spec, arrow.filter(pa.array(changed)), beaten)
+            if gone.any():
+                losing(np.flatnonzero(changed)[gone], beaten.filter(pa.array(gone)))
             # Two commits if there are new rows too, for Delta would write them into one file with those that it
             # rewrites, and that file would grow with every batch. After a crash between them the rest lands.
             commit = f"{batch}:replaced:{before.version}" if fresh.any() else batch
-            beaten = old[changed], np.sort(places[changed])
-            before = self._replace_rows(arrow.filter(pa.array(changed)), hashes[changed], beaten, commit, stamp, before)
+            # Rows that are rewritten together are numbered one after the other.
+            order = np.concatenate(spans(beaten.column("_row").to_numpy()))
+            better = np.flatnonzero(changed)[order]
+            stamped = stamp.on(arrow.take(better), before, labelled_at.take(better))
+            before = self._replace(beaten.take(order), stamped, commit, before)
         if fresh.any() or not changed.any():
             wanted = arrow if fresh.all() else arrow.filter(pa.array(fresh))
             facts = self._facts(Digest.parse(before.digest, before.rows).plus(hashes[fresh]), before, wanted)
             self.table.append(stamp.on(wanted, before), batch, facts, on=before.version)
-        return Landed(int(fresh.sum()), int(changed.sum()), int((is_known & ~changed).sum()))
+        return Landed(int(fresh.sum()), int(changed.sum()), int((~fresh & ~changed).sum()))
+
+    def holding(self, keys: pa.Table) -> Held:
+        """The rows that have these keys, none of which is named twice."""
+        opened = self.table.open()
+        rows, found = sharing(self.table, opened, keys, self.table.schema.names)
+        return Held(rows, places(row_hashes(keys, self.spec.keys), found), self._snapshot(opened))
+
+    def label(self, held: Held, labels: pa.Table, chosen: npt.NDArray[np.bool_], commit: str) -> None:
+        """Set the target and `_labelled_at` of the held rows of the chosen labels, once.
+
+        A row that gets its label later is no new row: its number and where it came from stay. `labels` are those that
+        `held` was asked for, the columns target and `_labelled_at` among them. `commit` is the id of the last commit;
+        it is there also where no label is chosen. After a crash between two of them the labels that are left are set.
+
+        Raises:
+            BusyError: another run wrote since `held` was read.
+            EvergreenError: the table cannot be written; it is left as it was.
+        """
+        import pyarrow as pa
+
+        before, names = held.before, (self.spec.target, "_labelled_at")
+        picked = pa.array(chosen)
+        old = held.rows.take(held.places[chosen])
+        rows = old
+        for name in names:
+            field = self.table.schema.field(name)
+            rows = rows.set_column(rows.column_names.index(name), field, labels.column(name).filter(picked))
+        if rows.num_rows:
+            self._replace(old, rows, commit, before)
+        else:
+            facts = self._facts(Digest.parse(before.digest, before.rows), before, rows)
+            self.table.append(rows, commit, facts, on=before.version)
 
     def frame(
         self,
@@ -197,8 +263,15 @@ class Observations:
         return frame
 
     def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """In time order; a target of which some are missing stays a whole number or a flag, as it is where none is."""
         order = [self.spec.time, "_row"] if self.spec.time else ["_row"]
-        return frame.sort_values(order, kind="stable", ignore_index=True)
+        frame = frame.sort_values(order, kind="stable", ignore_index=True)
+        target, kind = self.spec.target, str(self.table.schema.field(self.spec.target).type)
+        if kind == "int64" and target in frame:
+            frame[target] = frame[target].astype("Int64" if frame[target].isna().any() else "int64")
+        elif kind == "bool" and target in frame:
+            frame[target] = frame[target].astype("boolean" if frame[target].isna().any() else "bool")
+        return frame
 
     def _facts(self, digest: Digest, before: Snapshot, written: pa.Table) -> dict[str, str]:
         return {
@@ -208,25 +281,28 @@ class Observations:
             "content": self._columns,
         }
 
-    def _replace_rows(
-        self,
-        rows: pa.Table,
-        hashes: Hashes,
-        beaten: tuple[Hashes, npt.NDArray[np.int64]],
-        commit: str,
-        stamp: _Stamp,
-        before: Snapshot,
-    ) -> Snapshot:
-        """Put rows in the place of those with other content hashes, at these row numbers (sorted)."""
-        old, places = beaten
-        digest = Digest.parse(before.digest, before.rows).plus(hashes).minus(old)
-        where = f"_batch = {quoted(stamp.batch)} OR {_numbered(places)}"
-        facts = self._facts(digest, before, rows)
-        self.table.replace(stamp.on(rows, before), commit, facts, where=where, on=before.version)
-        after = self.snapshot()
-        if after.digest != digest.hex:
-            raise BusyError(f"Another run wrote {self.table.uri} at the same time.", "Run it again.")
-        return after
+    def _replace(self, old: pa.Table, rows: pa.Table, commit: str, before: Snapshot) -> Snapshot:
+        """Put rows in the place of as many old ones, in one commit or, scattered over a long table, in several."""
+        import pyarrow as pa
+
+        numbers, own = old.column("_row").to_numpy(), rows.column("_row").to_numpy()
+        next_row, pieces = max(before.next_row, int(own.max()) + 1), spans(numbers)
+        anew = next_row > before.next_row
+        for count, piece in enumerate(pieces, start=1):
+            gone, come = old.take(piece), rows.take(piece)
+            where, others = numbered(self.table, before.version, numbers[piece])
+            if anew:
+                where = f"{where} OR {numbered(self.table, before.version, own[piece])[0]}"
+            digest = Digest.parse(before.digest, before.rows)
+            digest = digest.minus(row_hashes(gone, self.content)).plus(row_hashes(come, self.content))
+            facts = self._facts(digest, before, come) | {"next_row": str(next_row)}
+            part = commit if count == len(pieces) else f"{commit}:{before.version}"
+            written = pa.concat_tables([come.select(others.column_names), others])
+            self.table.replace(written, part, facts, where=where, on=before.version)
+            before = self.snapshot()
+            if before.digest != digest.hex:
+                raise BusyError(f"Another run wrote {self.table.uri} at the same time.", "Run it again.")
+        return before
 
     def _replace_origin(
         self, arrow: pa.Table, hashes: Hashes, stamp: _Stamp, opened: DeltaTable, before: Snapshot
@@ -234,7 +310,7 @@ class Observations:
         import pyarrow.dataset as ds
 
         origin = stamp.origin
-        there = self._may_hold(opened, {"_origin": (origin, origin)})
+        there = may_hold(self.table, opened, {"_origin": (origin, origin)})
         found = self._scanned(before.version, ds.field("_origin") == origin) if there else ()
         earlier = np.concatenate([np.empty(0, np.uint64), *found])
         facts = self._facts(Digest.parse(before.digest, before.rows).minus(earlier).plus(hashes), before, arrow)
@@ -246,49 +322,6 @@ class Observations:
         repeated = int(np.isin(hashes, earlier).sum())
         replaced = min(len(hashes) - repeated, max(len(earlier) - repeated, 0))
         return Landed(len(hashes) - repeated - replaced, replaced, repeated)
-
-    def _known(self, rows: pd.DataFrame, wanted: Hashes, opened: DeltaTable) -> dict[int, tuple[int, int]]:
-        """Content hash and `_row` by key id of the rows already there that share a key with `rows`.
-
-        Only what lies between the least and the greatest of each key is looked at: rows that continue the table cost
-        no more when it is long than when it is short.
-        """
-        if rows.empty:
-            return {}
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
-        ranges = {key: (rows[key].min(), rows[key].max()) for key in self.spec.keys}
-        if not self._may_hold(opened, ranges):
-            return {}
-        where = None
-        for key, (low, high) in ranges.items():
-            kind = self.table.schema.field(key).type
-            if pa.types.is_boolean(kind):
-                continue
-            term = (ds.field(key) >= pa.scalar(low, kind)) & (ds.field(key) <= pa.scalar(high, kind))
-            where = term if where is None else where & term
-        known: dict[int, tuple[int, int]] = {}
-        for piece in self.table.scan((*self.content, "_row"), where, opened.version()):
-            ids = row_hashes(piece, self.spec.keys)
-            hits = np.isin(ids, wanted)
-            if hits.any():
-                places = piece.column("_row").to_numpy()[hits].tolist()
-                found = zip(row_hashes(piece, self.content)[hits].tolist(), places, strict=True)
-                known.update(zip(ids[hits].tolist(), found, strict=True))
-        return known
-
-    def _may_hold(self, opened: DeltaTable, ranges: Mapping[str, tuple[Any, Any]]) -> bool:
-        """Whether by its statistics any file has a value of every column within its range; no data is read."""
-        candidates: npt.NDArray[np.bool_] | None = None
-        for column, (low, high) in ranges.items():
-            edges = self.table.edges(opened, column)
-            if edges is None:
-                continue
-            # The greatest of a file is rounded down: a time by less than a millisecond, a text to a prefix.
-            within = np.array([least <= high and _ceiling(most) >= low for least, most in edges], dtype=bool)
-            candidates = within if candidates is None else candidates & within
-        return candidates is None or bool(candidates.any())
 
     def _measured(self, version: int) -> tuple[Digest, int]:
         digest = Digest(0, 0, 0)
@@ -332,32 +365,19 @@ class _Stamp:
     origin: str
     now: datetime
 
-    def on(self, rows: pa.Table, before: Snapshot) -> pa.Table:
+    def on(self, rows: pa.Table, before: Snapshot, labelled_at: pa.ChunkedArray | None = None) -> pa.Table:
         import pyarrow as pa
 
         first, count = before.next_row, rows.num_rows
+        if labelled_at is None:
+            labelled_at = pa.nulls(count, pa.timestamp("us", "UTC"))
         return (
             rows.append_column("_batch", pa.repeat(self.batch, count))
             .append_column("_origin", pa.repeat(self.origin, count))
             .append_column("_row", pa.array(np.arange(first, first + count, dtype=np.int64)))
             .append_column("_landed_at", pa.repeat(pa.scalar(self.now, pa.timestamp("us", "UTC")), count))
-            .append_column("_labelled_at", pa.nulls(count, pa.timestamp("us", "UTC")))
+            .append_column("_labelled_at", labelled_at)
         )
-
-
-def _numbered(places: npt.NDArray[np.int64]) -> str:
-    """SQL for the rows with these numbers (sorted); the outer bounds tell Delta which files to leave alone."""
-    low, high = int(places[0]), int(places[-1])
-    between = f"(_row >= {low} AND _row <= {high}"
-    if high - low + 1 == len(places):
-        return f"{between})"
-    return f"{between} AND _row IN ({', '.join(map(str, places.tolist()))}))"
-
-
-def _ceiling(most: Any) -> Any:
-    if isinstance(most, datetime):
-        return most + timedelta(milliseconds=1)
-    return most + "\U0010ffff" if isinstance(most, str) else most
 
 
 def _of(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:

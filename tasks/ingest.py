@@ -15,11 +15,15 @@ import evergreen.contract
 import evergreen.digests
 import evergreen.files
 import evergreen.frames
+import evergreen.inbox
 import evergreen.ingest
+import evergreen.keyed
+import evergreen.labels
 import evergreen.lake
 import evergreen.observations
+import evergreen.quarantine
 import evergreen.sources
-from evergreen.ingest import Landing, contract_digest
+from evergreen.ingest import Landing, contract_digest, labels_digest
 from evergreen.workspace import Workspace
 from tasks import passing
 
@@ -29,22 +33,27 @@ _CODE = (
     evergreen.digests,
     evergreen.files,
     evergreen.frames,
+    evergreen.inbox,
     evergreen.ingest,
+    evergreen.keyed,
+    evergreen.labels,
     evergreen.lake,
     evergreen.observations,
+    evergreen.quarantine,
     evergreen.sources,
 )
 
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
-    """The cache key: stale when the source, the model file, the ingest's code or the table itself is another one."""
+    """The cache key: stale when a source, the model file, the ingest's code or the table itself is another one."""
     workspace: Workspace = parameters["workspace"]
-    spec = workspace.spec
+    spec, landing = workspace.spec, workspace.settings.landing
     parts = [
-        spec.source.fingerprint(workspace.settings.landing),
+        spec.source.fingerprint(landing),
         contract_digest(spec),
         workspace.spec_hash,
         workspace.observations.identity(),
+        *([spec.labels.source.fingerprint(landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
     return f"ingest-{spec.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
@@ -60,7 +69,7 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
     task_run_name="ingest",
 )
 def ingest(workspace: Workspace) -> Landing:
-    """Land every new batch of the model's source."""
+    """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
     landing = evergreen.ingest.ingest(
         workspace.spec,
@@ -74,9 +83,10 @@ def ingest(workspace: Workspace) -> Landing:
         len(landing.batches),
         len(landing.refused),
     )
+    if workspace.spec.labels is not None:
+        logger.info("ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.early)
     for report in landing.refused:
-        why = report.problem or f"{report.rejected} rows broke the contract"
-        logger.warning("quarantine: %s: %s", report.origin, why)
+        logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:
         logger.warning("left alone: %s: %s", item.origin, item.reason)
     return landing

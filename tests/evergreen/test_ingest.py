@@ -19,9 +19,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from evergreen.errors import DataError, EvergreenError
-from evergreen.ingest import contract_digest, ingest, quarantine_table
+from evergreen.ingest import contract_digest, ingest
 from evergreen.lake import Table
 from evergreen.observations import Observations, Snapshot
+from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.simulator import SIMULATED
 from evergreen.sources import Batch, Folder, Waiting

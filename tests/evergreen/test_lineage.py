@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from evergreen import lineage as module
-from evergreen.lineage import against, lineage, params_text
+from evergreen.lineage import against, learned_until, lineage, params_text
 from evergreen.observations import Snapshot
+from evergreen.registry import Version
 
 SNAPSHOT = Snapshot("table", 7, 100, None, "2025-01-02T00:00:00+00:00", 120, "ab" * 16)
 
@@ -39,6 +40,19 @@ def test_data_decision_and_packages_are_named() -> None:
     assert "scikit-learn" in json.loads(tags["packages"])
     assert _tags(compared_with=None)["compared_with"] == against(None) == "none"
     assert params_text(None) == params_text({}) == ""
+
+
+def test_a_version_knows_until_when_it_learned() -> None:
+    """The newest labelled row counts; of versions without that tag the newest row, without time there is none."""
+
+    def until(**tags: str) -> str | None:
+        return learned_until(Version("toy", 1, "run", "model", tags, ""))
+
+    assert _tags(learned_end="2025-01-01T00:00:00+00:00")["learned_end"] == "2025-01-01T00:00:00+00:00"
+    assert _tags()["learned_end"] == ""
+    assert until(learned_end="a", data_end="b") == "a"
+    assert until(learned_end="", data_end="b") == until(data_end="b") == "b"
+    assert until(learned_end="", data_end="") is None
 
 
 def test_the_commit_and_whether_files_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evergreen import keyed
+from evergreen import observations as module
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.observations import Observations
 from evergreen.spec import Features, ModelSpec
@@ -96,6 +98,27 @@ def test_corrections_leave_other_files_alone(observations: Observations, make_ro
     files = observations.table.edges(observations.table.open(), "id")
     assert files is not None and len(files) >= 4
     assert max(high - low for low, high in files) < 10
+    sound(observations)
+
+
+@pytest.mark.parametrize("limits", [(500, 200_000), (3, 200_000), (3, 8)], ids=["listed", "range", "pieces"])
+def test_scattered_corrections(
+    observations: Observations, make_rows: Rows, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+) -> None:
+    """Many corrections here and there cost a few ranges, and change the same rows as when each is named."""
+    monkeypatch.setattr(keyed, "FEW", limits[0])
+    monkeypatch.setattr(keyed, "SPAN", limits[1])
+    for number in range(3):
+        land(observations, f"b{number}", make_rows(10, start=10 * number))
+    picked = [28, 3, 4, 9, 11, 15, 17, 22]
+    rows = pd.concat([make_rows(10, start=10 * number) for number in range(3)]).iloc[picked].assign(y=7.0)
+    before = observations.snapshot()
+    assert land(observations, "fix", pd.concat([rows, make_rows(2, start=30)])) == (2, 8, 0)
+    held = observations.table.read().set_index("id")
+    assert sorted(held.index[held["y"] == 7.0]) == sorted(picked)
+    assert len(held) == 32 and held["_row"].is_unique
+    assert set(held.index[held["_batch"] == "fix"]) == {*picked, 30, 31}
+    assert held.loc[picked, "_row"].min() >= before.next_row
     sound(observations)
 
 
@@ -249,15 +272,17 @@ def test_a_writer_without_statistics(observations: Observations, make_rows: Rows
 def test_two_writers_at_once(observations: Observations, make_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that was worked out from a version that has passed is refused, so that a digest is never wrong."""
     land(observations, "one", make_rows(5))
-    real, other = observations._known, Observations(observations.table.uri.rsplit("/", 2)[0], observations.spec)
+    real, other = module.sharing, Observations(observations.table.uri.rsplit("/", 2)[0], observations.spec)
+    calls = iter(range(9))
 
     def meanwhile(*args: Any) -> Any:
         found = real(*args)
-        land(other, "two", make_rows(5, start=5))
+        if next(calls) == 0:
+            land(other, "two", make_rows(5, start=5))
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(observations, "_known", meanwhile)
+        patch.setattr(module, "sharing", meanwhile)
         with pytest.raises(BusyError):
             land(observations, "three", make_rows(5, start=10))
     assert land(observations, "three", make_rows(5, start=10)) == (5, 0, 0)

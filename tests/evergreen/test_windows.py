@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,3 +212,27 @@ def test_weights_halve_with_age(make_spec: Make) -> None:
     assert found is not None
     assert found.tolist() == pytest.approx([0.25, 0.5, 1.0])
     assert weights(make_spec(), frame) is None
+
+
+def test_a_window_knows_what_was_known_then(tmp_path: Path, make_spec: Make, make_rows: Rows) -> None:
+    """A target that became known after the logical time is missing, in frames and in samples; the row is there."""
+    spec = make_spec()
+    observations, _ = landed(tmp_path, spec, make_rows(30).assign(y=[1.0] * 10 + [np.nan] * 20))
+    at = NOW + timedelta(hours=1)
+    types = {name: observations.table.schema.field(name).type for name in ("id", "y", "_labelled_at")}
+    columns = {"id": range(10, 30), "y": [2.0] * 20, "_labelled_at": [at] * 10 + [at + timedelta(hours=1)] * 10}
+    labels = pa.table({name: pa.array(list(values), types[name]) for name, values in columns.items()})
+    observations.label(observations.holding(labels.select(["id"])), labels, np.ones(20, dtype=bool), "labels")
+    snapshot = observations.snapshot()
+    for now, known in ((NOW, 10), (at, 20), (at + timedelta(hours=2), 30), (None, 30)):
+        windows = [training_window(spec, snapshot, now), current_window(spec, snapshot, None, 0, now)]
+        windows += [judged_window(spec, snapshot, None, 0, now)] if now else []
+        for window in windows:
+            frame = window.read(observations)
+            assert (len(frame), int(frame["y"].notna().sum())) == (30, known)
+            assert "_labelled_at" not in frame
+            sampled, total = window.sample(observations, 15, seed=1)
+            assert (len(sampled), total, list(sampled.columns)) == (15, 30, list(frame.columns))
+            drawn = frame.set_index("id").loc[sampled["id"], "y"].reset_index(drop=True)
+            pd.testing.assert_series_equal(sampled["y"], drawn)
+    assert len(training_window(spec, snapshot, NOW).read(observations, ["x"]).columns) == 3

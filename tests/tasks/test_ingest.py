@@ -14,6 +14,7 @@ from evergreen.errors import DataError
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.sources import Folder
+from evergreen.spec import Labels
 from evergreen.workspace import Workspace
 from tasks import passing
 from tasks.ingest import source_contract_and_code
@@ -51,6 +52,22 @@ def test_the_key_changes_with_source_contract_and_code(key: Callable[..., str], 
     seen.append(key(name="other"))
     assert len(set(seen)) == len(seen)
     assert key() == seen[2]
+
+
+def test_the_key_changes_with_the_labels(make_spec: Make, settings: Settings) -> None:
+    """A new file of labels, or another way to read them, gives another key."""
+
+    def key(**changes: Any) -> str:
+        spec = make_spec(source=Folder("toy"), labels=Labels(source=Folder("labels"), **changes))
+        return source_contract_and_code(None, {"workspace": Workspace(spec, "one", settings, Registry(settings), NOW)})
+
+    folder = settings.landing / "labels"
+    folder.mkdir(parents=True)
+    seen = [key()]
+    pd.DataFrame({"id": [1], "y": [2.0]}).to_csv(folder / "a.csv", index=False)
+    seen += [key(), key(time="known"), key(prepare=lambda frame: frame)]
+    assert len(set(seen)) == 4
+    assert key() == seen[1]
 
 
 class _State:
