@@ -40,6 +40,15 @@ class Bikes:
         """The new file in the landing folder."""
         return self.home / "landing" / "bike_demand" / "2-news.csv"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process that works on `home`."""
+        return {
+            "EVERGREEN_HOME": str(self.home),
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_API_URL": self.api,
+        }
+
     def prepare(self, rows: int) -> None:
         """Train the first champion on four fifths of `rows`."""
         data, landing = self.folder / "data", self.news.parent
@@ -60,12 +69,7 @@ class Bikes:
 
     def evergreen(self, command: str, flags: Sequence[str] = ()) -> Run:
         """Run a command of Evergreen as it stands in `home`."""
-        environment = {
-            "EVERGREEN_HOME": str(self.home),
-            "PREFECT_HOME": str(self.home / "prefect"),
-            "PREFECT_API_URL": self.api,
-        }
-        return fresh(python("deployments.cli", command, "bike_demand", "--json", flags=flags), environment)
+        return fresh(python("deployments.cli", command, "bike_demand", "--json", flags=flags), self.environment)
 
     def retrain(self, flags: Sequence[str] = ()) -> Run:
         """`evergreen retrain` from the prepared state."""

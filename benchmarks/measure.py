@@ -61,16 +61,20 @@ class Scale:
         warmups: pairs before them that are not counted.
         retrain_rows: rows of a retraining; a fifth of them are new.
         rows: rows of the large table and the large file.
+        many: rows of the larger file at which the memory of scoring is looked at again.
         details: whether a retraining is also measured with a tuned script, and its imports are traced.
         batches: numbers of batches already there, rising, at which memory is looked at.
+        windows: windows without drift in which false alarms are counted.
     """
 
     rounds: int = 5
     warmups: int = 1
     retrain_rows: int = 10_000
     rows: int = 1_000_000
+    many: int = 5_000_000
     details: bool = True
     batches: tuple[int, ...] = (20, 100, 200)
+    windows: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

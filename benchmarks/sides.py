@@ -111,6 +111,49 @@ def batch(home: Path, number: int, rows: int) -> dict[str, Any]:
     return {}
 
 
+def predict(home: Path, file: Path, out: Path) -> dict[str, Any]:
+    """What scoring is measured against: the champion on a frame in memory, and its answers as Parquet."""
+    import time
+
+    import pandas as pd
+
+    import models
+    from evergreen.frames import model_frame
+    from evergreen.registry import Registry
+    from evergreen.settings import Settings
+
+    settings = Settings(home=home)
+    spec, registry = models.load("bike_demand", settings.models).spec, Registry(settings)
+    champion = registry.champion("bike_demand")
+    assert champion is not None
+    pipeline = registry.load(champion, spec)
+    frame = model_frame(pd.read_parquet(file), spec.features)
+    began = time.perf_counter()
+    pd.DataFrame({"prediction": pipeline.predict(frame)}).to_parquet(out)
+    return {"seconds": time.perf_counter() - began, "rows": len(frame)}
+
+
+def score(few: Path, file: Path) -> dict[str, Any]:
+    """Score a few rows, with which everything is imported and the champion loaded, then the file."""
+    from flows.score import score
+
+    score("bike_demand", str(few))
+    return score("bike_demand", str(file)).to_json()
+
+
+def scoring() -> dict[str, Any]:
+    """What a scoring imports."""
+    from importlib import import_module
+
+    for name in (
+        *("flows.score", "pandas", "pyarrow.dataset", "pyarrow.parquet"),
+        *("mlflow.sklearn", "mlflow.store.tracking.sqlalchemy_store", "deltalake", "pandera.pandas", "skops.io"),
+        *("sklearn.compose", "sklearn.ensemble", "sklearn.pipeline", "sklearn.preprocessing", "sklearn.metrics"),
+    ):
+        import_module(name)
+    return {}
+
+
 def count(lake: Path, day: str, hour: int) -> dict[str, Any]:
     """The target in the lake for one hour of `bike_demand`."""
     from deltalake import DeltaTable
@@ -128,6 +171,9 @@ SIDES: tuple[Callable[..., dict[str, Any]], ...] = (
     detect,
     batches,
     batch,
+    predict,
+    score,
+    scoring,
     count,
 )
 

@@ -6,8 +6,9 @@ What a model is stands in `models/`, what a run is in its flow parameters, when 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, NonNegativeInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evergreen.errors import EvergreenError
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
         prefect_database: the local stack's Prefect database; default SQLite in `home`.
         redis: carries the events of the local stack's Prefect server; empty for its own memory.
         notify: who is told, by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks saved in Prefect.
+        runner: what scores chunks beside each other: threads of the run's own process, or a Dask cluster.
+        dask: the address of the Dask scheduler; empty for a cluster on this machine, for as long as the run.
+        workers: how many chunks at a time, in threads or a cluster of the run's own; 0 is one a processor, at most 4.
     """
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
@@ -37,6 +41,9 @@ class Settings(BaseSettings):
     prefect_database: SecretStr = Field(default=SecretStr(""))
     redis: SecretStr = Field(default=SecretStr(""))
     notify: SecretStr = Field(default=SecretStr(""))
+    runner: Literal["threads", "dask"] = "threads"
+    dask: str = ""
+    workers: NonNegativeInt = 0
 
     @property
     def root(self) -> Path:

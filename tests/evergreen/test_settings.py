@@ -40,3 +40,12 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert "hunter2" not in repr(settings)
     assert "hunter2" in settings.tracking
+
+
+@pytest.mark.parametrize(("name", "value"), [("RUNNER", "ray"), ("WORKERS", "-1"), ("WORKERS", "many")])
+def test_a_runner_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The variable is named, and nothing runs."""
+    monkeypatch.setenv(f"EVERGREEN_{name}", value)
+    with pytest.raises(EvergreenError, match=f"EVERGREEN_{name}: ") as error:
+        load_settings()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,102 @@
+"""Predict with the champion: a file, a table, or the observations that have no prediction yet.
+
+The champion is looked up at each run. Chunks are predicted beside each other and committed in their order, so that a
+rerun after a crash goes on behind the last commit, and the same input scored twice is there once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from evergreen.locks import held
+from evergreen.outputs import require
+from evergreen.predictions import PredictionLog
+from evergreen.registry import Version
+from evergreen.results import ScoreResult
+from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
+from evergreen.scoring_input import Input, InputError
+from evergreen.workspace import Workspace
+from flows.chunks import in_chunks
+from flows.steps import champion_and_snapshot, landed, open_workspace
+from tasks.export import export
+from tasks.predict import close, refuse, take
+from tasks.record import record_run
+from tasks.report import report_score
+
+WAIT = 30.0
+"""Seconds that a scoring waits for another one of the same model to end."""
+
+
+@flow(flow_run_name="score-{model}", timeout_seconds=24 * 3600)
+def score(
+    model: str = "bike_demand",
+    input: str | None = None,
+    output: str | None = None,
+    chunk_rows: Annotated[int, Field(ge=1)] = CHUNK_ROWS,
+) -> ScoreResult:
+    """Score an input with the champion.
+
+    Args:
+        model: name of a file in `models/`.
+        input: a .csv, .csv.gz or .parquet file, or a Delta table's folder or URL; by default what lands, and every
+            observation without a prediction.
+        output: where the predictions go beside the log: a .csv or .parquet file, a SQL table's or Redis' URL, env:NAME.
+        chunk_rows: rows at a time; memory grows with it, the predictions are the same.
+    """
+    workspace = open_workspace(model)
+    if output is not None:
+        require(output, input)
+    with held(workspace.settings, model, "score", wait=WAIT, now=workspace.now):
+        if input is None:
+            landed(workspace)
+        champion, _ = champion_and_snapshot(workspace)
+        if champion is None:
+            return _without_champion(workspace)
+        found = take(workspace, champion, input)
+        result = _scored(workspace, champion, found, output, chunk_rows)
+    report_score(result)
+    record_run(workspace, "score", result.rows_in - result.repeated, f"version {champion.number}")
+    return result
+
+
+def _without_champion(workspace: Workspace) -> ScoreResult:
+    get_run_logger().warning("score: %s has no champion yet: nothing was scored", workspace.spec.name)
+    return ScoreResult(workspace.spec.name, None, 0, 0, 0, None, workspace.flow_run)
+
+
+def _scored(workspace: Workspace, champion: Version, found: Input, output: str | None, chunk_rows: int) -> ScoreResult:
+    """Score what is not scored yet, write it out, and say that it is complete: in this order a crash costs nothing."""
+    before = PredictionLog(workspace.settings.lake_uri, workspace.spec).progress(found.batch)
+    began = time.monotonic()
+    try:
+        after = before if before.closed else in_chunks(workspace, champion, found, before, chunk_rows)
+        seconds = max(time.monotonic() - began, 1e-3)
+        if found.kind != "observations":
+            require_rows(found, after)
+    except InputError as error:
+        refuse(workspace, found, error.what)
+        raise
+    name = export(workspace, found.batch, output) if output is not None and after.chunks else None
+    if after.chunks and not after.closed:
+        after = close(workspace, after)
+    if found.kind != "observations":
+        require_scored(found, after)
+    return ScoreResult(
+        model=workspace.spec.name,
+        version=champion.number,
+        rows_in=after.rows_in,
+        rows_scored=after.rows_scored,
+        rows_rejected=after.rows_rejected,
+        output=name,
+        run_id=workspace.flow_run,
+        batch=found.batch,
+        repeated=before.rows_scored,
+        rows_per_second=round((after.rows_in - before.rows_in) / seconds, 1),
+        versions=after.scored,
+        reasons=after.rejected,
+    )
