@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import operations
-from deployments.invocation import Json, Name, Why, guard, prepare, start, use_prefect
+from deployments import moves, operations
+from deployments.invocation import At, Json, Name, guard, prepare, start, use_prefect
 from evergreen.errors import EvergreenError
 from evergreen.settings import load_settings
 
@@ -31,6 +31,8 @@ app.add_typer(operations.automations, name="automations")
 app.command()(operations.up)
 app.command()(operations.down)
 app.command()(operations.rehearse)
+app.command()(moves.promote)
+app.command()(moves.rollback)
 
 
 @app.command()
@@ -78,6 +80,7 @@ def retrain(
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Use this instead of searching.")
     ] = None,
+    at: At = None,
     as_json: Json = False,
 ) -> None:
     """Land new data, report drift, train, gate and promote."""
@@ -86,12 +89,12 @@ def retrain(
         from deployments import console
 
         prepare(name)
-        params = _params(param)
+        params, moment = _params(param), _time(at)
         with console.steps(start(f"retraining {name}")) as listen:
             from flows.retrain import retrain as flow
 
             listen()
-            result = flow(name, reason=reason, decision_id=decision, force=force, params=params)
+            result = flow(name, reason=reason, decision_id=decision, force=force, params=params, at=moment)
         if result is None:
             raise EvergreenError(f"{decision} is a rehearsal's.", f"Run: evergreen rehearse {name}")
         if as_json:
@@ -103,18 +106,19 @@ def retrain(
 
 
 @app.command()
-def monitor(name: Name, as_json: Json = False) -> None:
+def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
     """Land new data and report drift against what the champion was trained on."""
 
     def work() -> None:
         from deployments import console
 
         prepare(name)
+        moment = _time(at)
         with console.steps(start(f"watching {name}")) as listen:
             from flows.monitor import monitor as flow
 
             listen()
-            result = flow(name)
+            result = flow(name, at=moment)
         if as_json:
             console.emit_json(result.to_json())
         else:
@@ -124,54 +128,44 @@ def monitor(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
-def promote(
+def score(
     name: Name,
-    reason: Why,
-    version: Annotated[int | None, typer.Argument(help="The version; the challenger where none is named.")] = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Take it out of the running instead.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="INPUT", help="A file or a table; the source's rows without a prediction where none is named."
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Argument(metavar="OUTPUT", help="A .csv or .parquet file, a SQL table's or Redis' URL, or env:NAME."),
+    ] = None,
+    chunk_rows: Annotated[
+        int | None, typer.Option("--chunk-rows", metavar="N", min=1, help="Rows at a time; bounds the memory.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version that passed its gates the champion, or reject it."""
+    """Predict with the champion, and keep what it predicted."""
 
     def work() -> None:
         from deployments import console
+        from evergreen.outputs import require
 
         prepare(name)
-        with console.steps(start(f"promoting {name}")) as listen:
-            from flows.promote import promote as flow
+        if output is not None:
+            require(output, source)
+        chosen = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
+        with console.steps(start(f"scoring with {name}")) as listen:
+            from flows.score import score as flow
 
             listen()
-            result = flow(name, reason, version, reject)
+            result = flow(name, source, output, **chosen)
+        if result.version is None:
+            raise EvergreenError(f"{name} has no champion yet: nothing was scored.", f"Run: evergreen retrain {name}")
         if as_json:
             console.emit_json(result.to_json())
         else:
-            console.show_move(result)
-
-    guard(work, as_json)
-
-
-@app.command()
-def rollback(
-    name: Name,
-    reason: Why,
-    to: Annotated[int | None, typer.Option("--to", metavar="VERSION", help="The previous one by default.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Give the champion alias back to an earlier version."""
-
-    def work() -> None:
-        from deployments import console
-
-        prepare(name)
-        with console.steps(start(f"rolling back {name}")) as listen:
-            from flows.rollback import rollback as flow
-
-            listen()
-            result = flow(name, reason, to)
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_move(result)
+            console.show_score(result)
 
     guard(work, as_json)
 

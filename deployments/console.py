@@ -16,7 +16,7 @@ from rich.status import Status
 from rich.table import Table
 
 from evergreen.markdown import number
-from evergreen.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult
+from evergreen.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult, ScoreResult
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -132,6 +132,14 @@ def show_monitor(result: MonitorResult) -> None:
     measured = result.performance
     if measured.decision_id:
         out.print(f"Performance: {coloured(measured.verdict)}. {escape(measured.reason)}")
+    for beside in measured.also:
+        bound = "" if beside.bound is None else f" ({coloured(str(beside.verdict))} against {number(beside.bound)})"
+        out.print(f"  {escape(beside.name)}: {number(beside.value) or 'not measured'}{bound}")
+    if result.shadow.decision_id:
+        out.print(f"Last promotion: {coloured(result.shadow.verdict)}. {escape(result.shadow.reason)}")
+    if result.rolled_back is not None:
+        out.print(f"[red]Version {result.rolled_back} was rolled back:[/] version {result.champion} is the champion.")
+        return
     failed = {"drift": result.decision_id if result.confirmed else None}
     failed["performance"] = measured.decision_id if measured.verdict == "FAIL" else None
     failed["data"] = result.data
@@ -141,6 +149,18 @@ def show_monitor(result: MonitorResult) -> None:
                 f"Answer it with: [bold]evergreen retrain {result.model} --reason {reason} --decision {decision}[/]"
             )
             return
+
+
+def show_score(result: ScoreResult) -> None:
+    """What was scored, and where it is."""
+    where = escape(result.output) if result.output else "the predictions table"
+    out.print(
+        f"[bold]{escape(result.model)}[/]: version {result.version} scored {result.rows_scored} of {result.rows_in} "
+        f"rows; they are in {where}.",
+        soft_wrap=True,
+    )
+    if result.rows_rejected:
+        out.print(f"[yellow]In quarantine:[/] {result.rows_rejected} rows that broke the contract.")
 
 
 def show_move(result: MoveResult) -> None:
@@ -164,6 +184,8 @@ def _show_drift(drift: DriftResult) -> None:
 
 
 def _show_ingest(ingest: Ingested) -> None:
+    if ingest.labels:
+        out.print(f"Labels: {ingest.labels} rows got theirs.")
     for item in ingest.quarantined:
         out.print(f"[yellow]In quarantine:[/] {escape(str(item['origin']))}: {escape(str(item['reason']))}")
     for waiting in ingest.waiting:

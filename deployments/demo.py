@@ -21,8 +21,8 @@ from deployments.following import Chain, deployed
 from deployments.stack import Stack
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import EvergreenError
-from evergreen.ingest import quarantine_table
 from evergreen.promotion_log import Promotions
+from evergreen.quarantine import quarantine_table
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.simulator import simulate
 
@@ -224,8 +224,8 @@ def show(demo: Demo, links: Stack, *, keep: bool) -> None:
 def main() -> int:
     """Play the demo; 0 if it went as it should."""
     home = Path(os.environ.get("EVERGREEN_DEMO_HOME", PROJECT / ".demo"))
-    ours = any((home / part).exists() for part in ("lake", "stack"))
-    if home.exists() and not ours and any(home.iterdir()):
+    known = any((home / part).exists() for part in ("lake", "stack"))
+    if home.exists() and not known and any(home.iterdir()):
         console.err.print(f"[red]{home} is not a folder of the demo; it is left alone.[/] Set EVERGREEN_DEMO_HOME.")
         return 2
     os.environ["EVERGREEN_HOME"] = str(home)
@@ -241,7 +241,8 @@ def main() -> int:
         links = _up(settings)
         try:
             # Nothing comes in between at a quarter past the hour.
-            with following.no_schedule(deployed("monitor", MODEL), deployed("retrain", MODEL), "reconcile/reconcile"):
+            ours = [deployed(flow, MODEL) for flow in ("monitor", "retrain", "score")]
+            with following.no_schedule(*ours, "reconcile/reconcile"):
                 demo.play()
         finally:
             if not keep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from evergreen.approval import with_word
 from evergreen.decisions import Decision, Decisions
 from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from evergreen.runs import Runs
 from evergreen.settings import Settings
 
 
@@ -27,7 +29,9 @@ def status(settings: Settings, model: str) -> dict[str, Any]:
         "model": model,
         **numbers,
         "last_drift": _told(decisions.last("drift"), ("share", "columns", "report")),
+        "last_performance": _told(decisions.last("performance"), ("metric", "value", "interval", "rows")),
         "last_retrain": _told(last and with_word(decisions, last), ("version", "metric")),
+        "last_run": _run(settings, model),
     }
 
 
@@ -49,14 +53,14 @@ def show_status(told: Mapping[str, Any]) -> None:
     out.print(f"[bold]{told['model']}[/]")
     for alias in (CHAMPION, CHALLENGER, PREVIOUS):
         out.print(f"  {alias:<11}{f'version {told[alias]}' if told[alias] else '[dim]none[/]'}")
-    for name in ("last_drift", "last_retrain"):
+    for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
         entry = told[name]
         line = (
             "[dim]none[/]"
             if entry is None
             else f"{coloured(entry['outcome'])} {entry['at'][:19]} UTC: {escape(entry['reason'])}"
         )
-        out.print(f"  {name.replace('_', ' '):<14}{line}")
+        out.print(f"  {name.replace('_', ' '):<18}{line}")
 
 
 def show_history(told: Mapping[str, Any]) -> None:
@@ -72,6 +76,14 @@ def show_history(told: Mapping[str, Any]) -> None:
     for move in told["moves"]:
         if move["flow_run"]:
             out.print(f"[dim]version {move['champion']} came of {escape(_chain(move))}[/]", soft_wrap=True)
+
+
+def _run(settings: Settings, model: str) -> dict[str, Any] | None:
+    """The last run of any flow, and what it cost."""
+    for run in Runs(settings.lake_uri, model).newest(1):
+        cost = f"{run.flow}, {run.rows} rows in {run.seconds:.1f} s, queued for {run.queue_seconds:.1f} s"
+        return asdict(run) | {"at": run.at.isoformat(), "rows_per_second": run.rows_per_second, "reason": cost}
+    return None
 
 
 def _told(decision: Decision | None, keys: tuple[str, ...]) -> dict[str, Any] | None:

@@ -12,6 +12,12 @@ from evergreen.settings import Settings, load_settings
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="TIME", help="Look at the past: what became known later does not count. ISO 8601, or UTC."
+    ),
+]
 Why = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
 
 

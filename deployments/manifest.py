@@ -26,7 +26,7 @@ COMMAND = "python -m prefect.engine"
 _KEPT = ("expect", "match", "within")
 """What a trigger takes from the model file; the rest of it is a person's."""
 LIMIT = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-_FLOWS = ("flows.monitor.monitor", "flows.retrain.retrain")
+_FLOWS = ("flows.monitor.monitor", "flows.retrain.retrain", "flows.score.score")
 _ORDER = (
     *("name", "description", "entrypoint", "parameters", "version", "tags", "schedules"),
     *("concurrency_limit", "triggers", "work_pool"),
@@ -63,7 +63,7 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
     orphans = manifest.orphans({spec.name for spec in specs})
     try:
         for spec in specs:
-            for wanted in (_monitor(spec), _retrain(spec)):
+            for wanted in (_monitor(spec), _retrain(spec), _score(spec)):
                 _bring_in(manifest, wanted)
         if prune:
             for name in orphans:
@@ -118,6 +118,19 @@ def _retrain(spec: ModelSpec) -> dict[str, Any]:
         "tags": ["evergreen", spec.name, "retrain"],
         "schedules": [weekly | {"parameters": {"reason": "schedule"}}],
     } | ({"triggers": triggers} if triggers else {})
+
+
+def _score(spec: ModelSpec) -> dict[str, Any]:
+    # Half an hour apart from the monitor run, so that the two do not load the machine at once.
+    hourly = {"cron": f"{(_minute(spec) + 30) % 60} * * * *", "timezone": "UTC", "slug": "hourly"}
+    return {
+        "name": dashed("score", spec.name),
+        "description": "Hourly predictions for the rows that have none yet.",
+        "entrypoint": "flows.score.score",
+        "parameters": {"model": spec.name},
+        "tags": ["evergreen", spec.name, "score"],
+        "schedules": [hourly],
+    }
 
 
 def _minute(spec: ModelSpec) -> int:

@@ -87,6 +87,7 @@ def notices(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
         _of_models("approval-awaited", "a candidate waits for your approval", events.MODEL_WAITING),
         _of_models("model-promoted", "there is a new champion", events.MODEL_PROMOTED),
         _of_models("model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
+        *_promotion_hurt(specs),
         _of_models("retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
         *(_silence(spec) for spec in specs),
         _run_failed(),
@@ -108,11 +109,17 @@ def tagged() -> dict[str, str]:
     return {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.evergreen"}
 
 
-def _of_models(name: str, says: str, event: str) -> Notice:
+def _promotion_hurt(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
+    """For the models whose champion is not rolled back by itself; of the others the rollback is told."""
+    asked = tuple(f"evergreen.model.{spec.name}" for spec in specs if spec.shadow.windows and not spec.shadow.rollback)
+    return (_of_models("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, asked),) if asked else ()
+
+
+def _of_models(name: str, says: str, event: str, models: tuple[str, ...] = ("evergreen.model.*",)) -> Notice:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     # A canary bears a value of its own in this label.
-    match = {"prefect.resource.id": "evergreen.model.*", events.REHEARSAL: events.NO_REHEARSAL}
+    match = {"prefect.resource.id": list(models), events.REHEARSAL: events.NO_REHEARSAL}
     return Notice(name, says, EventTrigger(expect={event}, match=match, posture=Posture.Reactive), facts=_FACTS)
 
 

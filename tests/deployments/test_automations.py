@@ -221,10 +221,11 @@ def runs(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 @pytest.fixture(scope="module")
 def settings_of(tmp_path_factory: pytest.TempPathFactory, api: str) -> Callable[..., Settings]:
-    """Settings of one model, `toy`, which is silent after ten seconds, and whom to tell."""
+    """Settings of one model, `toy`, which is silent after ten seconds and is not rolled back, and whom to tell."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "models").mkdir()
-    text = TOY.replace("min_rows=50)", "min_rows=50, silence=timedelta(seconds=10))")
+    text = TOY.replace("min_rows=50)", "min_rows=50, silence=timedelta(seconds=10)), shadow=Shadow(rollback=False)")
+    text = text.replace("import DriftPolicy,", "import DriftPolicy, Shadow,")
     (folder / "models" / "toy.py").write_text(
         text.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
     )
@@ -325,6 +326,20 @@ def test_each_event_is_told_once_and_a_canary_is_not(swept: dict[str, UUID], hoo
     everything = " ".join(json.dumps(post.body) for post in hook.posts)
     assert "somebodys_row" not in everything
     assert SECRET not in everything + log.read_text()
+
+
+def test_harm_is_told_of_a_model_that_is_not_rolled_back(swept: dict[str, UUID], hook: Hook) -> None:
+    """Where the model file leaves the rollback to a person, that person hears of it; elsewhere of the rollback."""
+    for model in ("shop", "toy"):
+        emit(Event(events.SHADOW_FAILED, model, {"decision_id": "d8", "reason": "the promotion hurt: mae 12 worse"}))
+    emit(Event(events.MODEL_ROLLED_BACK, "later", {"version": 1, "before": 2, "reason": "the promotion hurt"}))
+    (last,) = until(lambda: hook.about("later"), "the notice of the rollback")
+    told = until(lambda: [one for one in hook.about("toy") if one["event"] == events.SHADOW_FAILED], "the notice")
+    assert [(one["title"], one["reason"]) for one in told] == [
+        ("Evergreen: toy: the last promotion hurt", "the promotion hurt: mae 12 worse")
+    ]
+    assert (last["before"], last["version"], last["reason"]) == ("2", "1", "the promotion hurt")
+    assert events.SHADOW_FAILED not in {one["event"] for one in hook.about("shop")}
 
 
 def test_a_notice_links_to_the_run_that_emitted_it(swept: dict[str, UUID], hook: Hook) -> None:

@@ -1,4 +1,4 @@
-"""The demo decides the same each time, and refuses to wipe a folder that is not its own."""
+"""The demo plays through, and refuses to wipe a folder that is not its own."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def _play(home: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_demo_decides_the_same_twice(tmp_path: Path) -> None:
-    """Seven scenes, status 0, the same verdicts and errors over the first one's state, and no locked database."""
+def test_the_demo_plays_seven_scenes(tmp_path: Path) -> None:
+    """Status 0 over the state that an earlier one left, the scenes end as they should, no locked database."""
     home = tmp_path / "demo"
-    one, two = (_play(home) for _ in range(2))
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    (home / "lake" / "left-by-an-earlier-one").mkdir(parents=True)
+    done = _play(home)
+    assert done.returncode == 0, done.stderr
+    assert not (home / "lake" / "left-by-an-earlier-one").exists()
     logs = {log.name: log.read_text(errors="replace") for log in (home / "stack" / "logs").glob("*.log")}
     assert {"prefect-server.log", "worker.log"} <= set(logs)
     assert not [name for name, text in logs.items() if "database is locked" in text]
-    rows = [re.findall(r"^\d  .*", done.stdout, flags=re.MULTILINE) for done in (one, two)]
-    without_times = [[re.sub(r" +", " ", re.sub(r"\d+\.\d s", "", row)) for row in table] for table in rows]
-    assert len(without_times[0]) == 7
-    assert without_times[0] == without_times[1]
+    rows = re.findall(r"^\d  .*", done.stdout, flags=re.MULTILINE)
     outcomes = ["promoted", "no retrain", "promoted", "quarantined", "rejected", "rolled back", "rejected"]
-    assert all(word in row for word, row in zip(outcomes, without_times[0], strict=True))
+    assert len(rows) == len(outcomes)
+    assert all(word in row for word, row in zip(outcomes, rows, strict=True))
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:

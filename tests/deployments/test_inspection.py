@@ -25,12 +25,14 @@ def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.Capt
         "challenger": None,
         "previous": None,
         "last_drift": None,
+        "last_performance": None,
         "last_retrain": None,
+        "last_run": None,
     }
     inspection.show_status(told)
     inspection.show_history(inspection.history(settings, "toy", None))
     shown = capsys.readouterr().out
-    assert shown.count("none") == 5
+    assert shown.count("none") == 7
     assert "evergreen retrain toy" in shown
 
 

@@ -106,25 +106,28 @@ def test_the_shipped_file_has_every_shipped_model() -> None:
 
 
 def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Callable[..., Settings]) -> None:
-    """Its two deployments are added, the shared parts by alias; not a line that was there changes; then all is said."""
+    """Its three deployments are added, the shared parts by alias; no line that was there changes; then all is said."""
     path = tmp_path / "prefect.yaml"
     path.write_text(SHIPPED)
     shutil.copy(PROJECT / "models" / "bike_demand.py", tmp_path / "models")
     chosen = made(iris="", rose_garden='retrain_on=("drift", "data"), cooldown=timedelta(minutes=90), ')
     shutil.copy(PROJECT / "models" / "bike_demand.py", tmp_path / "models")
     found = manifest.sync(chosen, path)
-    assert found.changes == ("added monitor-rose-garden", "added retrain-rose-garden")
+    assert found.changes == tuple(f"added {flow}-rose-garden" for flow in ("monitor", "retrain", "score"))
     after = path.read_text()
     assert after.startswith(SHIPPED)
     fresh = after.removeprefix(SHIPPED)
-    assert fresh.count("work_pool: *pool") == fresh.count("version: *version") == 2
+    assert fresh.count("work_pool: *pool") == fresh.count("version: *version") == 3
     assert fresh.startswith("\n  - name: monitor-rose-garden\n")
-    retrain = yaml.safe_load(after)["deployments"][-1]
+    monitor, retrain, score = yaml.safe_load(after)["deployments"][-3:]
     assert [(one["name"], one["expect"], one["within"]) for one in retrain["triggers"]] == [
         ("retrain-rose-garden-on-drift", ["evergreen.drift.failed"], 5400),
         ("retrain-rose-garden-on-data", ["evergreen.data.landed"], 5400),
     ]
-    assert retrain["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    for one in (monitor, retrain, score):
+        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    minutes = {one["schedules"][0]["cron"].split()[0] for one in (monitor, score)}
+    assert len(minutes) == 2, "the hourly ones start together"
     stamp = path.stat().st_mtime_ns
     assert manifest.sync(chosen, path) == manifest.Synced(str(path), (), ())
     assert (path.read_text(), path.stat().st_mtime_ns) == (after, stamp)
@@ -140,6 +143,7 @@ def test_what_a_person_wrote_stays(tmp_path: Path, made: Callable[..., Settings]
         "added monitor-flower",
         "retrain-flower-on-drift: within was 60, is 7200",
         "added trigger retrain-flower-on-performance",
+        "added score-flower",
     )
     after = path.read_text()
     changed = [line for line in BY_HAND.splitlines() if line not in after.splitlines()]
@@ -147,7 +151,9 @@ def test_what_a_person_wrote_stays(tmp_path: Path, made: Callable[..., Settings]
     assert re.search(r"within: +7200 +# a minute\n", after)
     assert is_within([line for line in BY_HAND.splitlines() if line not in changed], after)
     before, now = yaml.safe_load(BY_HAND), yaml.safe_load(after)
-    assert [one["name"] for one in now["deployments"]] == ["retrain-flower", "nightly-report", "monitor-flower"]
+    assert [one["name"] for one in now["deployments"]] == [
+        *("retrain-flower", "nightly-report", "monitor-flower", "score-flower")
+    ]
     assert now["deployments"][1] == before["deployments"][1]
     mine, his = now["deployments"][0], before["deployments"][0]
     assert mine["triggers"][:2] == [his["triggers"][0] | {"within": 7200}, his["triggers"][1]]
@@ -160,7 +166,7 @@ def test_a_ground_that_the_model_file_dropped_goes(tmp_path: Path, made: Callabl
     path = tmp_path / "prefect.yaml"
     path.write_text(BY_HAND)
     found = manifest.sync(made(flower="retrain_on=(), "), path)
-    assert found.changes[1:] == ("took out trigger retrain-flower-on-drift: retrain_on does not ask for drift",)
+    assert "took out trigger retrain-flower-on-drift: retrain_on does not ask for drift" in found.changes
     kept = yaml.safe_load(path.read_text())["deployments"][0]["triggers"]
     assert [one["name"] for one in kept] == ["on-harvest"]
     assert "# our own, from the factory" in path.read_text()
@@ -218,8 +224,8 @@ def test_entries_in_every_form_of_yaml(entry: str, tmp_path: Path, made: Callabl
     path.write_text(f"deployments:\n  - {entry}\n  - {{name: other, entrypoint: 'o.p'}}   # last\n")
     before = yaml.safe_load(path.read_text())["deployments"]
     manifest.sync(made(rose=""), path)
-    first, other, added = yaml.safe_load(path.read_text())["deployments"]
-    assert (other, added["name"]) == (before[1], "monitor-rose")
+    first, other, added, scoring = yaml.safe_load(path.read_text())["deployments"]
+    assert (other, added["name"], scoring["name"]) == (before[1], "monitor-rose", "score-rose")
     assert {**first, "triggers": 0} == {**before[0], "triggers": 0}
     kept = [one for one in before[0].get("triggers") or [] if not one["name"].startswith("retrain-rose")]
     assert [one for one in first["triggers"] if not one["name"].startswith("retrain-rose")] == kept
