@@ -2,80 +2,33 @@
 
 The model file's metric with a bootstrap interval, held against the one that the gate measured at promotion. FAIL and
 PASS are both proven: the whole interval lies beyond the tolerance, or within it. The figure at promotion is taken as it
-stands; that it was an estimate as well is what the tolerance is for.
+stands; that it was an estimate as well is what the tolerance is for. Only windows of time that have their labels count:
+labels that come early are no fair sample.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 
-from evergreen.decisions import Decision, Decisions, decision_id
-from evergreen.digests import Digest, row_hashes
+from evergreen.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
+from evergreen.decisions import Decisions
+from evergreen.evaluation import Judgement
+from evergreen.judged import Judged, answers, judged
 from evergreen.markdown import number
 from evergreen.metrics import Estimate, bootstrap
-from evergreen.observations import Observations, Snapshot
+from evergreen.observations import Snapshot
+from evergreen.performance_report import AlsoFigure, PerformanceReport
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
-from evergreen.training import labelled, predict, target_of
+from evergreen.training import target_of
 from evergreen.verdicts import Verdict
-from evergreen.windows import clusters, judged_window
+from evergreen.windows import clusters
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-ROWS = 20_000
-"""Labelled rows that are measured, at most; more are sampled by time."""
-
-
-@dataclass(frozen=True, slots=True)
-class PerformanceReport:
-    """How a champion does.
-
-    Attributes:
-        metric: the model file's.
-        value: what it is now; None where it was not or could not be measured.
-        interval: of `value`.
-        at_promotion: what it was on the holdout then; None where that is not known.
-        rows: labelled rows that it was measured on.
-        decision_id: follows from model, champion, those rows and the policy; None before there is a champion.
-    """
-
-    verdict: Verdict
-    metric: str
-    value: float | None
-    interval: tuple[float, float] | None
-    at_promotion: float | None
-    rows: int
-    reason: str
-    decision_id: str | None = None
-
-    def to_detail(self) -> dict[str, Any]:
-        """What is kept with its decision, beside verdict and reason."""
-        return {
-            "metric": self.metric,
-            "value": self.value,
-            "interval": self.interval,
-            "at_promotion": self.at_promotion,
-            "rows": self.rows,
-        }
-
-    @classmethod
-    def of_decision(cls, decision: Decision) -> PerformanceReport:
-        """The report that a decision was made of."""
-        interval = decision.detail["interval"]
-        kept = dict(decision.detail) | {"interval": tuple(interval) if interval else None}
-        return cls(verdict=Verdict(decision.outcome), reason=decision.reason, decision_id=decision.id, **kept)
-
-
-def no_champion(spec: ModelSpec) -> PerformanceReport:
-    """What a report says before there is anything to measure."""
-    reason = "there is no champion yet to measure"
-    return PerformanceReport(Verdict.INCONCLUSIVE, spec.metric.name, None, None, None, 0, reason)
+NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 def assess(
@@ -87,23 +40,92 @@ def assess(
         ArtifactError: the champion's stored files are not what was registered.
         EvergreenError: the model file's own metric failed.
     """
-    frame, decision = _question(spec, settings, champion, snapshot, now)
-    known = Decisions(settings.lake_uri, spec.name).find("performance", decision)
+    rows = judged(spec, settings, champion, snapshot, now)
+    text = champion.tags.get(f"holdout_{spec.metric.name}")
+    before = float(text) if text else None
+    if len(rows.frame) < spec.performance.min_rows:
+        report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
+        immature = len(rows.windows) - len(rows.mature)
+        return replace(report, reason=_waiting(spec, rows, report), decision_id=rows.decision, immature=immature)
+    known = Decisions(settings.lake_uri, spec.name).find("performance", rows.decision)
     if known is not None:
         return PerformanceReport.of_decision(known)
-    found = Estimate(float("nan"), float("nan"), float("nan"))
-    if len(frame) >= spec.performance.min_rows:
-        found = bootstrap(
-            spec.metric,
-            target_of(spec, frame),
-            predict(registry.load(champion, spec), spec, frame),
-            groups=clusters(spec, frame),
-            level=spec.performance.level,
-            seed=spec.seed,
-        )
-    text = champion.tags.get(f"holdout_{spec.metric.name}")
-    report = judge(spec, found, at_promotion=float(text) if text else None, rows=len(frame))
-    return replace(report, decision_id=decision)
+    return _measured(spec, settings, registry, champion, rows, before)
+
+
+def _measured(
+    spec: ModelSpec, settings: Settings, registry: Registry, champion: Version, rows: Judged, before: float | None
+) -> PerformanceReport:
+    """The report of rows that are enough to judge by."""
+    frame, y = rows.frame, target_of(spec, rows.frame)
+    given, logged = answers(spec, settings, registry, champion, rows)
+    level, seed = spec.performance.level, spec.seed
+    found = bootstrap(spec.metric, y, given, groups=clusters(spec, frame), level=level, seed=seed)
+    report = judge(spec, found, at_promotion=before, rows=len(frame))
+    also = also_figures(spec, frame, y, given)
+    kept = champion.tags.get("judgement")
+    return replace(
+        report,
+        verdict=_verdict(report.verdict, also),
+        reason="; ".join([*_failed(also), report.reason, *_unmeasured(also), *_awaited(spec, rows)]),
+        decision_id=rows.decision,
+        logged=logged,
+        immature=len(rows.windows) - len(rows.mature),
+        windows=window_figures(spec, frame, rows.numbers, rows.mature, y, given),
+        slices=slice_figures(spec, frame, y, given, Judgement.of_text(kept).slices if kept else {}),
+        also=also,
+        residuals=residuals(spec, frame, y, given),
+        calibration=calibration(spec, y, given),
+    )
+
+
+def _verdict(main: Verdict, also: tuple[AlsoFigure, ...]) -> Verdict:
+    """What is proven bad of any metric fails; what is open of another one does not take a proven PASS back."""
+    return Verdict.FAIL if any(one.verdict is Verdict.FAIL for one in also) else main
+
+
+def _failed(also: tuple[AlsoFigure, ...]) -> list[str]:
+    return [
+        f"{one.name} is {number(one.value)} ({number(one.interval[0])} to {number(one.interval[1])}), proven beyond "
+        f"its bound of {number(one.bound)}"
+        for one in also
+        if one.verdict is Verdict.FAIL and one.interval is not None
+    ]
+
+
+def _unmeasured(also: tuple[AlsoFigure, ...]) -> list[str]:
+    return [one.problem.rstrip(".") for one in also if one.problem]
+
+
+def _awaited(spec: ModelSpec, rows: Judged) -> list[str]:
+    """What is not judged for want of labels; nothing where every window has them."""
+    mature, every = rows.mature, rows.windows
+    if len(mature) == len(every):
+        return []
+    if spec.time is None:
+        return [f"{every[0].coverage:.0%} of the rows have a label"]
+    newest = next((window.start for window in reversed(mature)), None)
+    told = f"{len(mature)} of {len(every)} windows have their labels"
+    if newest is None:
+        return [told]
+    return [f"{told}; the newest mature one ends {_plain(newest, spec.performance.window)}"]
+
+
+def _plain(start: str, length: timedelta) -> str:
+    return f"{datetime.fromisoformat(start) + length:%Y-%m-%d %H:%M} UTC"
+
+
+def _waiting(spec: ModelSpec, rows: Judged, report: PerformanceReport) -> str:
+    """Why too few rows are judged yet, and who watches meanwhile."""
+    watched = "its predictions are watched by the drift report"
+    if not any(window.rows for window in rows.windows):
+        return report.reason
+    if not any(window.labelled for window in rows.windows):
+        return f"no labels yet; {watched}"
+    if not rows.mature:
+        asked = f"{spec.performance.coverage:.0%} of a window's rows"
+        return "; ".join([*_awaited(spec, rows), f"labels of {asked} are needed; {watched}"])
+    return "; ".join([report.reason, *_awaited(spec, rows), *([watched] if _awaited(spec, rows) else [])])
 
 
 def judge(spec: ModelSpec, found: Estimate, *, at_promotion: float | None, rows: int) -> PerformanceReport:
@@ -169,22 +191,3 @@ def _allowed(spec: ModelSpec, at_promotion: float) -> float:
     kind = spec.metric.kind
     error = 1 - at_promotion if kind.greater_is_better and kind.function is None else at_promotion
     return max(spec.performance.tolerance * abs(error), spec.performance.absolute)
-
-
-def _question(
-    spec: ModelSpec, settings: Settings, champion: Version, snapshot: Snapshot, now: datetime
-) -> tuple[pd.DataFrame, str]:
-    """The labelled rows that judge, in time order, and the decision id of what is asked of them."""
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    observations = Observations(settings.lake_uri, spec)
-    window = judged_window(spec, snapshot, champion.tags.get("data_end") or None, int(champion.tags["next_row"]), now)
-    has_target = ds.field(spec.target).is_valid()
-    frame = labelled(spec, window.sample(observations, ROWS, seed=spec.seed, also=has_target)[0])
-    names = observations.content
-    schema = pa.schema([observations.table.schema.field(name) for name in names])
-    rows = pa.Table.from_pandas(frame[list(names)], schema=schema, preserve_index=False)
-    digest = Digest(0, 0, 0).plus(row_hashes(rows, names)).hex
-    policy = repr((spec.metric.name, spec.performance))
-    return frame, decision_id(spec.name, champion.number, "performance", digest, policy)

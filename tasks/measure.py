@@ -7,7 +7,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.observations import Snapshot
-from evergreen.performance import PerformanceReport, assess, no_champion
+from evergreen.performance import assess
+from evergreen.performance_report import PerformanceReport, no_champion
 from evergreen.registry import Version
 from evergreen.workspace import Workspace
 

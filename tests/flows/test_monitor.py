@@ -14,6 +14,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from deployments.console import show_monitor
 from evergreen.decisions import Decisions
+from evergreen.markdown import number
+from evergreen.registry import Registry
+from evergreen.runs import Runs
 from evergreen.settings import Settings
 from flows.monitor import monitor
 from flows.retrain import retrain
@@ -71,9 +74,16 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_a_new_law_fails_performance_and_not_drift(
-    model: Callable[[str], None], land: Land, settings: Settings, events: list[tuple[str, dict[str, Any]]]
+    model: Callable[[str], None],
+    land: Land,
+    settings: Settings,
+    events: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Labels that follow another law, features as ever: drift passes, performance fails, is stored, told and shown."""
+    """Labels that follow another law, features as ever: drift passes, performance fails, is stored, told and shown.
+
+    Each run's own figures are kept once and shown; a run does not fail for want of them.
+    """
     model("    drift=DriftPolicy(columns=('x', 'kind'), min_rows=50, share=0.5),\n    retrain_on=('performance',),\n")
     land(300)
     assert monitor(MODEL).performance.reason == "there is no champion yet to measure"
@@ -82,6 +92,7 @@ def test_a_new_law_fails_performance_and_not_drift(
     events.clear()
     land(200, slope=4.0)
     seen = monitor(MODEL)
+    assert seen.performance.residuals is not None
     assert (seen.verdict, seen.performance.verdict, seen.performance.rows, seen.data) == ("PASS", "FAIL", 200, None)
     ledger = Decisions(settings.lake_uri, MODEL)
     (stored,) = ledger.all("performance")
@@ -89,17 +100,32 @@ def test_a_new_law_fails_performance_and_not_drift(
     told = {"metric": "mae", "value": seen.performance.value, "at_promotion": seen.performance.at_promotion}
     failed = ("evergreen.performance.failed", {"decision_id": stored.id} | told | {"rows": 200})
     assert [events[0][0], events[1]] == ["evergreen.drift.passed", failed]
-    again = monitor(MODEL)
+    with monkeypatch.context() as patch:
+        patch.setattr("evergreen.runs.Runs.record", _broken)
+        again = monitor(MODEL)
     assert (again.performance, len(ledger.all("performance")), events[3]) == (seen.performance, 1, failed)
     assert seen.to_json()["performance"]["interval"] is not None
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(stored.flow_run)]))
         notes = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)}
     assert "| mae | **FAIL** |" in notes["performance-toy"]
+    assert f"Truth less prediction is {number(seen.performance.residuals.bias)} on average" in notes["performance-toy"]
+    assert stored.flow_run in notes["runs-toy"]
 
     answer = retrain(MODEL, reason="performance", decision_id=stored.id)
     assert answer.decision_id == stored.id
     assert answer.version == 2
+    runs = Runs(settings.lake_uri, MODEL).newest(10)
+    assert [(run.flow, run.rows, run.outcome) for run in runs] == [
+        ("retrain", 500, answer.outcome),
+        ("monitor", 400, "drift PASS, performance FAIL"),
+        ("retrain", 300, "promoted"),
+        ("monitor", 300, "drift INCONCLUSIVE, performance INCONCLUSIVE"),
+    ]
+    assert all(0 < run.seconds < 600 and 0 <= run.queue_seconds < 600 for run in runs)
+    registry = Registry(settings)
+    kept = registry.client.get_run(registry.get(MODEL, 2).run_id).data.metrics
+    assert {name: kept[name] for name in runs[0].metrics} == runs[0].metrics
 
 
 def test_one_failed_report_of_three_is_a_suspicion(
@@ -191,3 +217,7 @@ def test_new_data_calls_for_a_retrain_where_the_model_file_says_so(
 
 def _killed(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _broken(*_: Any) -> None:
+    raise OSError("no space left")
