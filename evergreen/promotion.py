@@ -43,13 +43,23 @@ def promote(
 
 
 def rollback(
-    spec: ModelSpec, settings: Settings, registry: Registry, to: int | None, *, reason: str, by: str, now: datetime
+    spec: ModelSpec,
+    settings: Settings,
+    registry: Registry,
+    to: int | None,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    undoes: str | None = None,
 ) -> Move:
     """Give the alias back to the previous champion, or to a named version that once passed its gates.
 
-    It does not need the present champion: its files may be damaged, its version deleted, its alias moved by hand.
+    It does not need the present champion: its files may be damaged, its version deleted, its alias moved by hand. With
+    `undoes`, the id of a promotion, it is done only while that one still is the last move.
 
     Raises:
+        RefusedError: another move came after the promotion that was to be undone.
         RegistryError: there never was a champion, there is nothing to go back to, or the version never passed.
         ArtifactError: the stored files of the version are not what was registered.
     """
@@ -58,6 +68,8 @@ def rollback(
         _settle(registry, promotions, now=now)
         champion, logged = registry.champion(spec.name), promotions.champion()
         present = champion.number if champion else None
+        if undoes is not None:
+            _require_last(spec.name, promotions, undoes, present)
         if present is None and logged is None:
             raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
         target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
@@ -163,7 +175,7 @@ def _carry_out(move: Move, registry: Registry, promotions: Promotions) -> None:
         registry.drop_alias(model, CHALLENGER)
     registry.untag(seen, DECLINED)
     if move.action == "rollback":
-        # A person vouches for it again.
+        # Whoever asked for it vouches for it again.
         registry.untag(seen, "rolled_back")
         _restore_previous(move, registry, promotions)
 
@@ -178,6 +190,12 @@ def _restore_previous(move: Move, registry: Registry, promotions: Promotions) ->
         registry.set_alias(model, PREVIOUS, before.number)
     elif registry.by_alias(model, PREVIOUS) is not None:
         registry.drop_alias(model, PREVIOUS)
+
+
+def _require_last(model: str, promotions: Promotions, promotion: str, present: int | None) -> None:
+    done = promotions.done()
+    if not done or done[-1].id != promotion or done[-1].after != present:
+        raise RefusedError(f"{model}: the champion was moved since that promotion.", f"See: evergreen history {model}")
 
 
 def _require_promotable(version: Version, champion: Version | None) -> None:

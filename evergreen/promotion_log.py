@@ -119,6 +119,29 @@ def champion_at(moves: Sequence[Move], when: datetime) -> Move | None:
     return past[-1] if past else None
 
 
+def promotion_of(moves: Sequence[Move], champion: int | None) -> Move | None:
+    """The promotion by which the champion replaced another one, of the moves that happened, oldest first.
+
+    None where it is the first, where it came back by a rollback (whoever asked for that knew it), or where the log does
+    not name it.
+    """
+    last = moves[-1] if moves else None
+    if last is None or champion is None or last.action != "promote" or last.before is None:
+        return None
+    return last if last.after == champion else None
+
+
+def taken_back(moves: Sequence[Move]) -> frozenset[int]:
+    """The versions that a rollback took out of production and that did not come back."""
+    found: set[int] = set()
+    for move in moves:
+        if move.phase == "done" and move.action == "rollback" and move.before is not None:
+            found.add(move.before)
+        if move.phase == "done":
+            found.discard(move.after)
+    return frozenset(found)
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 

@@ -14,14 +14,14 @@ from typing import Literal, cast, get_args
 
 from evergreen.decisions import Decision, Decisions, Kind, decision_id
 from evergreen.events import RETRAIN_ESCALATED, Event
-from evergreen.promotion_log import Promotions
+from evergreen.promotion_log import Promotions, taken_back
 from evergreen.settings import Settings
 from evergreen.spec import Ground, ModelSpec
 
 CALLS: Mapping[Ground, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
 """The outcome with which a decision of each kind calls for a retraining."""
 
-FRUITLESS = ("rejected", "inconclusive")
+FRUITLESS = ("rejected", "inconclusive", "rolled-back")
 """Outcomes of a retraining that brought no new champion; one that awaits approval is a person's turn."""
 
 _TOLD: tuple[Kind, ...] = ("retrain", "approval", "escalation")
@@ -37,11 +37,13 @@ class Ledger:
         entries: decisions of every kind; of those that call for a retraining at least the ones about the champion.
         champion: version in production by the log of promotions; None before the first.
         since: when it became that.
+        taken_back: versions whose promotion was rolled back, and that did not come back since.
     """
 
     entries: tuple[Decision, ...]
     champion: int | None
     since: datetime | None = None
+    taken_back: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +172,12 @@ def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = ()
     if not about:
         return None
     last = max(about, key=_order)
-    latest = max([(entry.at, entry.outcome) for entry in rejected] + [(each.at, "failed") for each in failed])[1]
+    outcomes = [(entry.at, _came_to(ledger, entry)) for entry in rejected]
+    latest = max(outcomes + [(each.at, "failed") for each in failed])[1]
+    undone = sum(outcome == "rolled-back" for _, outcome in outcomes)
     reason = (
-        f"{number} retrainings in a row brought no new champion: {len(rejected)} without a better candidate, "
-        f"{len(failed)} failed runs"
+        f"{number} retrainings in a row brought no new champion: {len(rejected) - undone} without a better candidate, "
+        f"{f'{undone} rolled back, ' if undone else ''}{len(failed)} failed runs"
     )
     return Decision(
         id=decision_id(spec.name, ledger.champion, "escalation"),
@@ -207,12 +211,16 @@ def is_asking(ledger: Ledger) -> bool:
 
 
 def fruitless(ledger: Ledger) -> tuple[Decision, ...]:
-    """The retrainings for drift or performance since the champion's, none of which brought a better one."""
+    """The retrainings for drift or performance since the champion's, none of which brought a better one.
+
+    Neither did those whose version was promoted and taken back, nor those that were held against such a one.
+    """
     found: list[Decision] = []
     for entry in reversed(_retrains(ledger.entries)):
-        if entry.champion != ledger.champion or entry.outcome == "promoted":
+        outcome = _came_to(ledger, entry)
+        if entry.champion not in (ledger.champion, *ledger.taken_back) or outcome == "promoted":
             break
-        if entry.outcome in FRUITLESS and ground_of(entry.detail["reason"]) in ("drift", "performance"):
+        if outcome in FRUITLESS and ground_of(entry.detail["reason"]) in ("drift", "performance"):
             found.append(entry)
     return tuple(found)
 
@@ -222,7 +230,13 @@ def read_ledger(settings: Settings, spec: ModelSpec) -> Ledger:
     wanted: dict[Kind, str] = {ground: CALLS[ground] for ground in spec.retrain_on}
     entries = Decisions(settings.lake_uri, spec.name).select(_TOLD, wanted)
     moves = Promotions(settings.lake_uri, spec.name).done() if entries else ()
-    return Ledger(entries, moves[-1].after if moves else None, moves[-1].at if moves else None)
+    last = moves[-1] if moves else None
+    return Ledger(entries, last.after if last else None, last.at if last else None, taken_back(moves))
+
+
+def _came_to(ledger: Ledger, entry: Decision) -> str:
+    """What a retraining came to in the end."""
+    return "rolled-back" if entry.detail.get("version") in ledger.taken_back else entry.outcome
 
 
 def _retrains(entries: Sequence[Decision]) -> list[Decision]:

@@ -7,8 +7,8 @@ behind is found by its decision and taken on from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,17 +16,19 @@ from evergreen import reconciling
 from evergreen.approval import with_word
 from evergreen.decisions import Decision, Decisions, decision_id
 from evergreen.errors import DataError, EvergreenError
-from evergreen.ingest import quarantine_table
+from evergreen.evaluation import Judgement
 from evergreen.lineage import against, params_text
 from evergreen.observations import Observations, Snapshot
 from evergreen.promotion import require_consistent, settle
 from evergreen.promotion_log import Promotions
+from evergreen.quarantine import quarantine_table
 from evergreen.reconciling import CALLS, cooling, ground_of
 from evergreen.registry import DECLINED, Registry, Version
 from evergreen.results import Outcome
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
 from evergreen.training import labelled
+from evergreen.verdicts import Check, Verdict
 from evergreen.windows import Window, holdout_mask, training_window
 
 ROUTINE = ("manual", "schedule")
@@ -66,6 +68,7 @@ class Plan:
         resume: a version that this decision made before; None to make one.
         judged: what its gates found still stands: it was held against the present champion.
         answer: the recorded decision, where it was answered before.
+        learned_end: the time of the newest labelled row of the window; None without a time column or a label.
     """
 
     decision_id: str
@@ -80,6 +83,7 @@ class Plan:
     resume: Version | None = None
     judged: bool = False
     answer: Decision | None = None
+    learned_end: str | None = None
 
 
 def plan(
@@ -105,12 +109,12 @@ def plan(
     window = training_window(spec, snapshot, now)
     found = _id(spec, spec_hash, decisions, champion, snapshot, request)
     facts = _Facts(spec, spec_hash, registry, decisions, champion, snapshot, request, found, now)
-    for question in (_unchanged, _rolled_back, _answered, _cooling):
+    for question in (_unchanged, _rolled_back, _answered, _taken_back, _cooling):
         settled = question(facts)
         if settled is not None:
             outcome, explanation, answer = settled
             return Plan(found, request, snapshot, window, champion, 0, 0, outcome, explanation, answer=answer)
-    learned, held = _counts(spec, observations, window)
+    learned, held, end = _counts(spec, observations, window)
     short = learned < spec.training.min_rows
     resume = registry.find(spec.name, found)
     if resume is not None and resume.tags["spec_hash"] != spec_hash:
@@ -125,10 +129,18 @@ def plan(
         learned,
         held,
         "inconclusive" if short else None,
-        f"{learned} training rows are fewer than the minimum of {spec.training.min_rows}" if short else "",
+        _short(spec, snapshot, learned, held) if short else "",
         resume,
         resume is not None and resume.tags["compared_with"] == against(champion.number if champion else None),
+        learned_end=end,
     )
+
+
+def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, held: int) -> str:
+    """Why too few rows can be learned from."""
+    if learned + held == 0:
+        return f"none of the {snapshot.rows} rows has a known {spec.target!r} by now: there is nothing to learn from"
+    return f"{learned} training rows are fewer than the minimum of {spec.training.min_rows}"
 
 
 def _nothing(spec: ModelSpec, settings: Settings) -> DataError:
@@ -161,17 +173,18 @@ def _unrecorded(spec: ModelSpec, registry: Registry, observations: Observations,
     rival = None if tags["compared_with"] == "none" else registry.lookup(spec.name, int(tags["compared_with"]))
     snapshot = observations.snapshot(int(tags["data_version"]))
     window = training_window(spec, snapshot)
-    learned, held = _counts(spec, observations, window)
+    learned, held, _ = _counts(spec, observations, window)
     request = Request(reason=tags["reason"], decision_id=tags["decision_id"])
     return Plan(tags["decision_id"], request, snapshot, window, rival, learned, held, resume=champion, judged=True)
 
 
-def _counts(spec: ModelSpec, observations: Observations, window: Window) -> tuple[int, int]:
-    """Rows to learn from and rows to judge by."""
+def _counts(spec: ModelSpec, observations: Observations, window: Window) -> tuple[int, int, str | None]:
+    """Rows to learn from, rows to judge by, and the time of the newest of both."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
     frame = labelled(spec, window.read(observations, needed))
     held = int(holdout_mask(spec, frame).sum())
-    return len(frame) - held, held
+    end = frame[spec.time].max().isoformat() if spec.time and len(frame) else None
+    return len(frame) - held, held, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,26 @@ def _answered(facts: _Facts) -> _Settled | None:
         return "unchanged", f"decision {facts.decision} was answered already: {answer.reason}", answer
     outcome: Outcome = answer.detail["outcome"]
     return outcome, f"decision {facts.decision} was answered already: {answer.reason}", answer
+
+
+def _taken_back(facts: _Facts) -> _Settled | None:
+    """A killed run promoted its version and told of nothing, and the version was taken back before the rerun."""
+    made = None if facts.request.force else facts.registry.find(facts.spec.name, facts.decision)
+    if made is None or "rolled_back" not in made.tags:
+        return None
+    why = f"version {made.number} came of this decision and was rolled back: {made.tags['rolled_back']}"
+    return "rejected", why, None
+
+
+def not_again(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
+    """The judgement with a failed check where the very same model was rolled back before, under another number."""
+    for known in versions if judgement.verdict is Verdict.PASS else ():
+        same = known.number != version.number and known.tags.get("sha256") == version.tags.get("sha256")
+        if same and "rolled_back" in known.tags:
+            why = f"the very model of version {known.number}, which was rolled back: {known.tags['rolled_back']}"
+            check = Check("repeat", Verdict.FAIL, None, None, why)
+            return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
+    return judgement
 
 
 def _covered(facts: _Facts) -> str:

@@ -1,7 +1,8 @@
 """Watch one model: land new data, compare it with what the champion was trained on, measure the champion on it.
 
-Each finding is stored and then told, before the next is looked for: what goes wrong later takes nothing back. The event
-is a hint; the stored decision is the truth. Nothing is trained here.
+The champion is measured beside the one that it replaced, too, and taken back where that promotion is proven to have
+hurt. Each finding is stored and then told, before the next is looked for: what goes wrong later takes nothing back. The
+event is a hint; the stored decision is the truth. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from datetime import datetime
 from prefect import flow
 
 from evergreen.results import MonitorResult
-from flows.steps import announced, champion_and_snapshot, landed, open_workspace
+from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
+from tasks.compare import compare
 from tasks.detect import detect
 from tasks.measure import measure
-from tasks.record import record_data, record_drift, record_performance
-from tasks.report import report_drift, report_performance
+from tasks.record import record_data, record_drift, record_performance, record_run, record_shadow
+from tasks.report import report_drift, report_performance, report_shadow
 
 
 @flow(flow_run_name="monitor-{model}", timeout_seconds=3600)
@@ -36,5 +38,11 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
     performance = measure(workspace, champion, snapshot)
     announced(workspace, record_performance(workspace, champion, snapshot, performance))
     report_performance(model, performance)
+    shadow = compare(workspace, champion, snapshot)
+    announced(workspace, record_shadow(workspace, champion, snapshot, shadow))
+    report_shadow(model, shadow)
+    move = taken_back(workspace, shadow)
+    outcome = f"drift {drift.verdict}, performance {performance.verdict}"
+    record_run(workspace, "monitor", ingested.rows + drift.current_rows, outcome)
     number = champion.number if champion else None
-    return MonitorResult.of(model, number, drift, decision, performance, data, ingested)
+    return MonitorResult.of(model, number, drift, decision, performance, shadow, move, data, ingested)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evergreen.errors import ArtifactError, BusyError, EvergreenError, RegistryError
+from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
 from evergreen.locks import held
 from evergreen.promotion import promote, require_consistent, rollback, settle
-from evergreen.promotion_log import Move, Promotions, champion_at
+from evergreen.promotion_log import Move, Promotions, champion_at, taken_back
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from evergreen.settings import Settings
 from evergreen.verdicts import Verdict
@@ -148,6 +149,42 @@ def test_a_rollback_that_cannot_be_is_refused(model: Model) -> None:
         model.rollback()
     assert model.aliases == {CHAMPION: 2, PREVIOUS: 1}
     assert len(model.log.done()) == 2
+
+
+def test_a_rollback_of_one_promotion_leaves_every_other_champion(model: Model) -> None:
+    """It is done while that promotion is the last move, and not after whatever a person did since."""
+    model.promoted(3)
+    second, third = model.log.done()[-2:]
+
+    def undo(move: Move) -> Move:
+        to = move.before
+        return rollback(*(model.spec, model.settings, model.registry, to), reason="", by="x", now=NOW, undoes=move.id)
+
+    with pytest.raises(RefusedError, match="the champion was moved since that promotion"):
+        undo(second)
+    assert (undo(third).after, model.aliases[CHAMPION]) == (2, 2)
+    model.rollback(3)
+    with pytest.raises(RefusedError, match="the champion was moved since that promotion"):
+        undo(third)
+    assert model.aliases[CHAMPION] == 3
+    model.registry.aliases[CHAMPION] = 1
+    with pytest.raises(RefusedError):
+        undo(third)
+
+
+@pytest.mark.parametrize(
+    ("moves", "left"),
+    [
+        ([(None, 1, "promote"), (1, 2, "promote")], set()),
+        ([(None, 1, "promote"), (1, 2, "promote"), (2, 1, "rollback"), (1, 3, "promote"), (3, 1, "rollback")], {2, 3}),
+        ([(1, 2, "promote"), (2, 1, "rollback"), (1, 2, "rollback")], {1}),
+    ],
+)
+def test_what_was_taken_back_and_stayed_so(moves: list[Any], left: set[int]) -> None:
+    """The versions that a rollback took out of production, without those that came back."""
+    done = [Move(str(n), NOW, action, "done", b, a, "", "", "test") for n, (b, a, action) in enumerate(moves)]
+    assert taken_back(done) == left
+    assert taken_back([replace(move, phase="aborted") for move in done]) == set()
 
 
 def test_a_rollback_does_not_need_the_champion(model: Model) -> None:

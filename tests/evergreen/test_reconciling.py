@@ -287,6 +287,29 @@ def test_what_does_not_escalate(last: Decision) -> None:
     assert escalation(SPEC, Ledger(entries, 1), now=NOW) is None
 
 
+def test_a_promotion_that_was_rolled_back_is_no_new_champion() -> None:
+    """Promoted and taken back, again and again, is told as rejected candidates are; what stayed is not counted."""
+
+    def round_of(version: int, at: float, **more: Any) -> Decision:
+        entry = retrained(f"d{version}", at=at, outcome="promoted", **more)
+        return replace(entry, detail=dict(entry.detail) | {"version": version})
+
+    entries = (
+        round_of(2, -50),
+        round_of(3, -40),
+        retrained("d9", at=-35, champion=3, outcome="inconclusive"),
+        round_of(4, -30, reason="performance"),
+    )
+    assert escalation(SPEC, Ledger(entries, 4), now=NOW) is None
+    assert escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({4})), now=NOW) is None
+    told = escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({2, 3, 4})), now=NOW)
+    assert told is not None
+    assert (told.champion, told.detail["retrains"], told.detail["last_outcome"]) == (1, 4, "rolled-back")
+    assert "1 without a better candidate, 3 rolled back, 0 failed runs" in told.reason
+    stayed = (round_of(2, -50), round_of(3, -40), replace(round_of(4, -30, champion=3), champion=3))
+    assert escalation(spec(escalate_after=1), Ledger(stayed, 4, taken_back=frozenset({2})), now=NOW) is None
+
+
 def test_failed_runs_and_rejected_candidates_add_up() -> None:
     """A crash is a retraining that brought nothing too; one whose answer is stored is not counted twice."""
     entries = (asks("d2"), retrained("d0", at=-500, snapshot=1, run="r0"))

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
+from evergreen.evaluation import Judgement
 from evergreen.observations import Observations
 from evergreen.promotion import promote, rollback
-from evergreen.retraining import Plan, Request, plan
+from evergreen.retraining import Plan, Request, not_again, plan
 from evergreen.settings import Settings
 from evergreen.spec import Training
+from evergreen.verdicts import Check, Verdict
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,6 +108,29 @@ def test_too_few_rows_are_inconclusive(model: Model, make_spec: Make) -> None:
     made = model.plan()
     assert made.settled == "inconclusive"
     assert made.explanation == "38 training rows are fewer than the minimum of 39"
+
+
+def test_rows_whose_labels_have_not_come_teach_nothing(model: Model, make_spec: Make) -> None:
+    """Without any label there is one line; labelled rows alone count, and the newest of them is what was learned."""
+    model.spec = make_spec(name="late", training=Training(min_rows=20))
+    observations = Observations(model.settings.lake_uri, model.spec)
+    frame: pd.DataFrame = model.make_rows(60, start=100).assign(y=float("nan"))
+    frame["at"] = frame["at"].dt.tz_localize("UTC")
+    observations.land(frame, "rows", "test", now=NOW)
+    made = model.plan()
+    assert (made.settled, made.train_rows, made.learned_end) == ("inconclusive", 0, None)
+    assert made.explanation == "none of the 60 rows has a known 'y' by now: there is nothing to learn from"
+    columns = {"id": range(100, 140), "y": [1.0] * 40, "_labelled_at": [NOW] * 20 + [NOW + timedelta(hours=1)] * 20}
+    types = {name: observations.table.schema.field(name).type for name in columns}
+    labels = pa.table({name: pa.array(list(values), types[name]) for name, values in columns.items()})
+    observations.label(observations.holding(labels.select(["id"])), labels, np.ones(40, dtype=bool), "labels")
+    made = model.plan()
+    assert (made.settled, made.train_rows + made.holdout_rows) == ("inconclusive", 20)
+    model.now = NOW + timedelta(hours=1)
+    made = model.plan()
+    assert (made.settled, made.train_rows + made.holdout_rows) == (None, 40)
+    assert made.learned_end == frame["at"][39].isoformat()
+    assert made.snapshot.end == frame["at"][59].isoformat()
 
 
 @pytest.mark.parametrize("reason", ["manual", "schedule"])
@@ -197,6 +224,34 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(model: Model) -> None
     model.land()
     fresh = model.plan()
     assert (fresh.settled, fresh.champion.number if fresh.champion else 0) == (None, 1)
+
+
+def test_a_version_that_was_taken_back_before_it_was_told_of_is_not_taken_on(model: Model) -> None:
+    """Its run was killed after the promotion; asked again, on more data, its decision is answered: rejected."""
+    model.trained()
+    model.land()
+    made = model.plan(reason="drift", decision_id="d1")
+    model.promote(model.make(made))
+    rollback(model.spec, model.settings, model.registry, None, reason="it hurt", by="shadow", now=NOW)
+    model.land()
+    again = model.plan(reason="drift", decision_id="d1")
+    assert (again.settled, again.explanation) == (
+        "rejected",
+        "version 2 came of this decision and was rolled back: it hurt",
+    )
+    assert model.plan(reason="drift", decision_id="d2").settled is None
+
+
+def test_the_very_model_that_was_rolled_back_does_not_pass_under_another_number(in_memory: Any) -> None:
+    """Other rows may lead to the same training rows, and so to the same model: a failed check says which it is."""
+    passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
+    old = in_memory.add(sha256="a", rolled_back="it hurt")
+    same, other = in_memory.add(sha256="a"), in_memory.add(sha256="b")
+    found = not_again(passed, same, in_memory.versions("toy"))
+    assert (found.verdict, found.checks[-1].name, found.checks[-1].status) == (Verdict.FAIL, "repeat", Verdict.FAIL)
+    assert found.checks[-1].reason == "the very model of version 1, which was rolled back: it hurt"
+    assert not_again(passed, other, in_memory.versions("toy")) == passed
+    assert not_again(passed, old, in_memory.versions("toy")) == passed
 
 
 def test_cooling_down_after_drift(model: Model) -> None:

@@ -1,0 +1,21 @@
+"""Compare the champion with the one that it replaced, on labelled rows that came since."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.observations import Snapshot
+from evergreen.registry import Version
+from evergreen.shadow import assess
+from evergreen.shadow_report import ShadowReport
+from evergreen.workspace import Workspace
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="compare")
+def compare(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> ShadowReport:
+    """Whether the promotion that made the champion helped; INCONCLUSIVE where there is none to judge."""
+    report = assess(workspace.spec, workspace.settings, workspace.registry, champion, snapshot, now=workspace.now)
+    get_run_logger().info("compare: %s", report.reason)
+    return report
