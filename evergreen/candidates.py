@@ -1,7 +1,8 @@
 """From rows to a stored candidate: split, fit, and keep with it what later decisions need.
 
-Stored beside the pipeline: the reference sample and its profile, the identities of every row it was trained on, and a
-probe (rows with the predictions made right after fitting) that the integrity gate repeats.
+Stored beside the pipeline: the reference sample and its profile, the identities of every row it was trained on, what
+each feature matters on the holdout, and a probe (rows with the predictions made right after fitting) that the integrity
+gate repeats.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen import importance
 from evergreen.monitoring import REFERENCE, reference_sample
 from evergreen.observations import Observations
 from evergreen.registry import Candidate, Registry, Version
@@ -48,21 +50,24 @@ def build(
     """
     observations = Observations(settings.lake_uri, spec)
     frame = labelled(spec, window.read(observations))
-    train = frame[~holdout_mask(spec, frame)].reset_index(drop=True)
+    held = holdout_mask(spec, frame)
+    train = frame[~held].reset_index(drop=True)
     fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
     predicted = predict(fitted.pipeline, spec, probe)
+    matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "evergreen"
         folder.mkdir()
         _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
+        importance.write(folder, spec, matters)
         return registry.log(
             spec,
             fitted.pipeline,
             run_name=f"candidate-{decision}",
             classes=predicted.classes,
             params=fitted.params,
-            metrics={f"train_{spec.metric.name}": fitted.value, "train_rows": len(train)},
+            metrics={f"train_{spec.metric.name}": fitted.value, "train_rows": len(train)} | importance.shown(matters),
             files=folder,
             dataset={
                 "name": spec.name,

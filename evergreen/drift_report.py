@@ -3,6 +3,9 @@
 It gets columns of named cells (`evergreen.drift` cuts them), so that everything is a category to it and nothing is left
 for it to guess. One `ValueDrift` and one `MissingValueCount` a column rather than the preset, which computes every
 score three times. Names are escaped, because Evidently writes them into its page as they are.
+
+Where no page is asked for the same scores come from the functions that the report calls itself, without the drawing
+that a report cannot be kept from, which takes nine tenths of its time.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
         method: Evidently's name of a score.
         threshold: the page marks a higher score as drift.
         missing: by column, the page marks a higher share of missing values, 0 to 1.
-        folder: None writes no files.
+        folder: None writes no files, and draws none.
 
     Raises:
         OSError: a file cannot be written. Whatever Evidently raises is told in `failed` instead.
@@ -63,6 +66,8 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
     if not cells:
         return Drawn({}, {}, None, None)
     with _quiet():
+        if folder is None:
+            return _scored(cells, method, threshold)
         snapshot, failed = _run(cells, method, threshold, missing)
         if snapshot is None:
             return Drawn({}, failed, None, None)
@@ -73,11 +78,27 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
         }
         # Evidently adds up over a set of texts: its order changes from process to process, and with it the last digit.
         scores = {name: round(float(found[_safe(name)]), 12) for name in cells if _safe(name) in found}
-        if folder is None:
-            return Drawn(scores, failed, None, None)
         folder.mkdir(parents=True, exist_ok=True)
         page = _written(folder / "report.html", snapshot.save_html)
         return Drawn(scores, failed, page, _written(folder / "report.json", snapshot.save_json))
+
+
+def _scored(cells: Cells, method: str, threshold: float) -> Drawn:
+    """The score of every column, each by itself."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from evidently.legacy.calculations.stattests import get_stattest
+    from evidently.legacy.core import ColumnType
+
+    scores: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    for name, pair in cells.items():
+        old, new = (side.dropna() for side in pair)
+        try:
+            test = get_stattest(old, new, ColumnType.Categorical, method)
+            scores[name] = round(float(test(old, new, ColumnType.Categorical, threshold).drift_score), 12)
+        except Exception as error:
+            failed[name] = type(error).__name__
+    return Drawn(scores, failed, None, None)
 
 
 def _run(cells: Cells, method: str, threshold: float, missing: Mapping[str, float]) -> tuple[Any, dict[str, str]]:

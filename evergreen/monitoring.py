@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from evergreen import importance
 from evergreen.decisions import Decision, decision_id, drift_decision
 from evergreen.drift import DriftReport, compare
+from evergreen.lineage import learned_until
 from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
@@ -24,10 +29,15 @@ REFERENCE = "reference.parquet"
 PREDICTION = "prediction"
 
 
-def drift_question(spec: ModelSpec, champion: Version, snapshot: Snapshot) -> tuple[str, Window]:
-    """The decision id of the question whether a champion's data drifted, and the current rows it is about."""
-    end = champion.tags.get("data_end") or None
-    window = current_window(spec, snapshot, end, int(champion.tags["next_row"]))
+def drift_question(
+    spec: ModelSpec, champion: Version, snapshot: Snapshot, now: datetime | None = None
+) -> tuple[str, Window]:
+    """The decision id of the question whether a champion's data drifted, and the current rows it is about.
+
+    `now` (aware) is the logical time: a target that became known later is missing in those rows. The id does not tell.
+    """
+    end = learned_until(champion)
+    window = current_window(spec, snapshot, end, int(champion.tags["next_row"]), now)
     # After how long a person is told of silence is no part of what is asked.
     policy = spec.drift.model_dump(exclude={"silence"})
     return drift_decision(spec.name, champion.number, snapshot, end, policy), window
@@ -51,9 +61,18 @@ def data_question(
 
 
 def detect(
-    spec: ModelSpec, settings: Settings, registry: Registry, champion: Version, snapshot: Snapshot, *, decision: str
+    spec: ModelSpec,
+    settings: Settings,
+    registry: Registry,
+    champion: Version,
+    snapshot: Snapshot,
+    *,
+    decision: str,
+    now: datetime | None = None,
 ) -> DriftReport:
     """The drift report of a champion: its reference against what came after, its predictions among the columns.
+
+    `now` is as in `drift_question`.
 
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
@@ -61,17 +80,27 @@ def detect(
     import pandas as pd
 
     observations = Observations(settings.lake_uri, spec)
-    _, window = drift_question(spec, champion, snapshot)
+    _, window = drift_question(spec, champion, snapshot, now)
     current, _ = window.sample(observations, SAMPLE_ROWS, seed=spec.seed)
-    reference = pd.read_parquet(registry.files(champion) / REFERENCE)
+    stored = registry.files(champion)
+    reference = pd.read_parquet(stored / REFERENCE)
     if len(current) >= spec.drift.min_rows:
         pipeline = registry.load(champion, spec)
         reference = reference.assign(**{PREDICTION: predict(pipeline, spec, reference).values})
         current = current.assign(**{PREDICTION: predict(pipeline, spec, current).values})
+    if spec.labels is not None and spec.target in spec.watched:
+        reference = _as_unlabelled(reference, current, spec)
     numeric, categorical = _kinds(spec)
     folder: Path = settings.reports(spec.name) / decision
     return compare(
-        reference, current, spec.drift, numeric=numeric, categorical=categorical, folder=folder, seed=spec.seed
+        reference,
+        current,
+        spec.drift,
+        numeric=numeric,
+        categorical=categorical,
+        folder=folder,
+        weights=_weights(spec, importance.read(stored)),
+        seed=spec.seed,
     )
 
 
@@ -97,6 +126,21 @@ def _kinds(spec: ModelSpec) -> tuple[list[str], list[str]]:
     categorical = [name for name in spec.watched if name not in numeric]
     (numeric if regression else categorical).append(PREDICTION)
     return numeric, categorical
+
+
+def _weights(spec: ModelSpec, found: dict[str, float] | None) -> dict[str, float] | None:
+    """What each watched column counts; the target, where it is watched, as much as the prediction of it."""
+    if found is None:
+        return None
+    features = [name for name in spec.watched if name in spec.features.all]
+    return importance.weights(found, features, (PREDICTION, *(name for name in spec.watched if name == spec.target)))
+
+
+def _as_unlabelled(reference: pd.DataFrame, current: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
+    """The reference with as large a share of targets missing: a label that has not come yet is no fault of the data."""
+    missing = round(len(reference) * current[spec.target].isna().mean()) if len(current) else 0
+    gone = np.random.default_rng(spec.seed).permutation(len(reference)) < missing
+    return reference.assign(**{spec.target: reference[spec.target].mask(gone)})
 
 
 def reference_sample(frame: pd.DataFrame, spec: ModelSpec, *, seed: int) -> pd.DataFrame:

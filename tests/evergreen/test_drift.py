@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import warnings
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.drift import ColumnDrift, DriftReport, compare, sample
+from evergreen.drift import ColumnDrift, DriftReport, compare, judge, sample
 from evergreen.spec import DriftPolicy
 from evergreen.verdicts import Verdict
 
@@ -242,11 +243,11 @@ def test_a_constant_fails_once_too_many_values_differ(changed: int, verdict: Ver
 
 def test_a_rise_of_missing_values_is_measured_against_the_reference() -> None:
     """What was half missing before may be half missing still; exactly the accepted rise passes."""
-    old = frame(1000, seed=0).assign(v=lambda f: f.v.where(f.index % 2 == 0))
+    old = frame(20_000, seed=0).assign(v=lambda f: f.v.where(f.index % 2 == 0))
     assert column(report(old, old.iloc[:400])).verdict is PASS
-    rise = frame(1000, seed=1).assign(v=lambda f: f.v.where(f.index >= 550))
+    rise = frame(20_000, seed=1).assign(v=lambda f: f.v.where(f.index >= 11_000))
     assert column(report(old, rise)).verdict is PASS
-    assert column(report(old, rise.assign(v=rise.v.where(rise.index != 999)))).verdict is FAIL
+    assert column(report(old, rise.assign(v=rise.v.where(rise.index != 19_999)))).verdict is FAIL
 
 
 def test_the_share_of_drifted_columns_decides() -> None:
@@ -330,6 +331,122 @@ def anything(draw: st.DrawFn) -> pd.Series:
             return column
     except Exception:
         return pd.Series(values, dtype="object")
+
+
+SKEWED = np.array([0.4, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05, 0.04, 0.03, 0.03])
+
+
+def test_many_columns_in_small_windows_raise_no_alarm() -> None:
+    """Forty columns, twelve windows of 100 rows without a shift: not one column drifts, though many scores are high."""
+    rng = np.random.default_rng(12)
+    names = tuple(f"c{place}" for place in range(40))
+
+    def rows(count: int) -> Frame:
+        return pd.DataFrame({name: rng.choice(list("abcdefghij"), count, p=SKEWED) for name in names})
+
+    old = rows(5000)
+    found = [report(old, rows(100), numeric=(), categorical=names, threshold=0.1) for _ in range(12)]
+    assert [one.drifted for one in found] == [()] * 12
+    doubted = sum("by chance" in column.reason for one in found for column in one.columns)
+    assert doubted >= 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_sigma_is_found_in_a_hundred_rows(seed: int) -> None:
+    """Allowing for chance does not blind a report on a few columns to a plain shift."""
+    names = ("v", "w")
+    assert report(frame(2000, seed=seed), frame(100, seed=seed + 50) + 1, numeric=names).drifted == names
+
+
+@pytest.mark.parametrize(("rows", "verdict"), [(100, INCONCLUSIVE), (2000, FAIL)])
+def test_a_rise_that_chance_may_bring_is_not_proven(rows: int, verdict: Verdict) -> None:
+    """Eleven points more missing or unknown values are drift in 2,000 rows, and may be chance in 100."""
+    old = frame(500, seed=0).assign(c="x", v=lambda f: f.v.where(f.index % 5 > 0))
+    old = old.assign(c=old.c.where(old.index % 100 > 0, "y"))
+    gone = frame(rows, seed=1).assign(v=lambda f: f.v.where(f.index % 100 >= 31))
+    assert column(report(old, gone, numeric=("v", "w"))).verdict is verdict
+    new = frame(rows, seed=1).assign(c=lambda f: np.where(f.index % 100 < 6, "new", "x"))
+    found = column(report(old.head(120), new, categorical=("c",)), "c")
+    assert found.verdict is verdict
+    assert ("by chance" in found.reason) is (verdict is INCONCLUSIVE)
+
+
+def test_values_that_are_mostly_new_each_time_are_told_from_rare_ones() -> None:
+    """Of 2,000 categories some are always unknown to 5,000 rows, and that is no drift; of identifiers all are."""
+    rng = np.random.default_rng(5)
+    old, new = (frame(rows, seed=1, v=rng.integers(0, 2000, rows).astype(str)) for rows in (5000, 500))
+    found = column(report(old, new, numeric=("w",), categorical=("v",)))
+    assert found.unseen > 0.05 and found.verdict is INCONCLUSIVE
+    assert column(report(*new_identifiers(), numeric=("w",), categorical=("v",))).verdict is FAIL
+
+
+def test_a_rare_category_that_takes_over_a_small_window_is_drift() -> None:
+    """A tenth of 200 rows is proven against 20,000 rows of a thousand categories."""
+    rng = np.random.default_rng(7)
+    old = frame(20_000, seed=0, v=rng.integers(0, 1000, 20_000).astype(str))
+    values = np.where(np.arange(200) < 20, "999", rng.integers(0, 1000, 200).astype(str))
+    found = column(report(old, frame(200, seed=1, v=values), numeric=(), categorical=("v",)))
+    assert (found.verdict, found.unseen) == (FAIL, 0.0)
+
+
+def one(name: str, verdict: Verdict) -> ColumnDrift:
+    return ColumnDrift(name, "numeric", verdict, 0.1, "psi", 0.25, 0.0, 0.0, 0.0, "because")
+
+
+SIX = tuple(one(name, FAIL if name in ("temp", "prediction") else PASS) for name in ("temp", *"abcd", "prediction"))
+WEIGHTS = {"temp": 0.42, "a": 0.5, "b": 0.08, "c": 0.0, "d": 0.0, "prediction": 1.0}
+HEAVY = DriftPolicy(weigh="importance")
+
+
+def test_columns_count_by_importance() -> None:
+    """Two of six columns are 71 % of the weight, and the reason says so; a column that matters little is let be."""
+    found = judge(SIX, HEAVY, (500, 500), WEIGHTS)
+    assert found.verdict is FAIL and found.share == pytest.approx(0.71)
+    assert found.reason == "2 of 6 columns drifted, 71% of the weight; the report fails at 30%: temp, prediction."
+    assert [column.weight for column in found.columns] == pytest.approx([0.21, 0.25, 0.04, 0, 0, 0.5])
+    idle = tuple(one(name, FAIL if name in "bcd" else PASS) for name in WEIGHTS)
+    assert judge(idle, HEAVY, (500, 500), WEIGHTS).verdict is PASS
+    assert judge(idle, DriftPolicy(), (500, 500), WEIGHTS).share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        pytest.param(None, "stored without importances", id="an older version"),
+        pytest.param({}, "none of them matters", id="nothing matters"),
+        pytest.param({"gone": 1.0}, "none of them matters", id="only what is not watched matters"),
+    ],
+)
+def test_without_weights_columns_count_alike_and_that_is_said(weights: dict[str, float] | None, why: str) -> None:
+    """The share is that of the columns, and the reason tells why it is not the weight's."""
+    found = judge(SIX, HEAVY, (500, 500), weights)
+    assert found.verdict is FAIL and found.share == pytest.approx(1 / 3)
+    assert "33%; the report fails at 30%: temp, prediction; columns count alike" in found.reason
+    assert why in found.reason
+
+
+def test_where_nothing_that_matters_could_be_judged_the_others_count_alike() -> None:
+    """An importance of nought is no reason to divide by it."""
+    columns = (one("a", INCONCLUSIVE), one("c", FAIL), one("d", PASS))
+    found = judge(columns, HEAVY, (500, 500), WEIGHTS)
+    assert (found.verdict, found.share) == (FAIL, 0.5) and "no column that could be judged matters" in found.reason
+
+
+@given(
+    verdicts=st.lists(st.sampled_from([PASS, FAIL, INCONCLUSIVE]), min_size=1, max_size=8),
+    weights=st.lists(st.floats(0, 1e9), min_size=8, max_size=8),
+    share=st.floats(1e-6, 1),
+)
+def test_a_share_is_one_whatever_the_weights(verdicts: list[Verdict], weights: list[float], share: float) -> None:
+    """It lies between 0 and 1, is 0 without drift and 1 where all drifted, and the weights add up to 1."""
+    columns = tuple(one(str(place), verdict) for place, verdict in enumerate(verdicts))
+    policy = DriftPolicy(weigh="importance", share=share)
+    found = judge(columns, policy, (500, 500), dict(zip("01234567", weights, strict=True)))
+    judged = {verdict for verdict in verdicts if verdict is not INCONCLUSIVE}
+    assert math.fsum(column.weight for column in found.columns) == pytest.approx(1)
+    assert 0 <= found.share <= 1 + 1e-9
+    assert not judged or (judged == {FAIL}) <= (found.share == pytest.approx(1))
+    assert (FAIL in judged) or found.verdict is not FAIL
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

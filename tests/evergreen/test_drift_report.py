@@ -17,7 +17,7 @@ from evergreen import drift_report
 from evergreen.drift_report import Cells, Drawn, draw
 
 
-def cells(old: Sequence[str | float], new: Sequence[str | float]) -> tuple[pd.Series, pd.Series]:
+def cells(old: Sequence[str | float | None], new: Sequence[str | float | None]) -> tuple[pd.Series, pd.Series]:
     return pd.Series(list(old), dtype="str"), pd.Series(list(new), dtype="str")
 
 
@@ -34,6 +34,25 @@ def test_scores_are_those_of_the_formula_whatever_the_order_of_the_columns() -> 
     psi = 0.25 * math.log(0.75 / 0.5) - 0.25 * math.log(0.25 / 0.5)
     for columns in ({"x": SAME, "y": shifted}, {"y": shifted, "x": SAME}):
         assert drawn(columns).scores == {"x": pytest.approx(0.0), "y": pytest.approx(psi)}
+
+
+@pytest.mark.parametrize("method", ["psi", "jensenshannon", "hellinger", "kl_div"])
+def test_scores_do_not_depend_on_whether_a_page_is_drawn(method: str, tmp_path: Path) -> None:
+    """With files or without, every method gives the same figure, nulls, one-sided cells and odd names included."""
+    columns = {
+        "x": cells(["a", "b"] * 50, ["a"] * 75 + ["b"] * 25),
+        "<b>": cells(["a", None, "<i>"] * 40, ["<i>", "new"] * 30),
+        "n": cells(["01: up to 1", "02: over 1"] * 500, ["02: over 1"] * 100),
+    }
+    with_page, without = drawn(columns, tmp_path, method=method), drawn(columns, method=method)
+    assert with_page.html is not None and without.html is None
+    assert with_page.scores == without.scores and set(without.scores) == set(columns)
+
+
+def test_without_a_page_a_column_that_fails_is_named_too() -> None:
+    """An empty side is that column's own failure."""
+    result = drawn({"good": SAME, "bad": cells([None] * 100, ["a"] * 100)})
+    assert (set(result.failed), set(result.scores)) == ({"bad"}, {"good"})
 
 
 @pytest.mark.parametrize("method", ["psi", "jensenshannon", "hellinger", "kl_div"])
@@ -106,11 +125,11 @@ def test_one_column_that_fails_is_named_and_the_others_are_scored(
     assert result.failed == {"bad": "ValueError"}
     assert result.scores == {"good": pytest.approx(0.0)}
     assert result.html is not None
-    alone = drawn({"bad": SAME}, tmp_path)
+    alone = drawn({"bad": SAME}, tmp_path / "alone")
     assert (alone.scores, alone.failed, alone.html) == ({}, {"bad": "ValueError"}, None)
 
 
-def test_columns_that_only_fail_together_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_that_only_fail_together_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the whole report is nobody's in particular, and every column says so."""
 
     def together(columns: Cells, *_: Any) -> Any:
@@ -119,7 +138,7 @@ def test_columns_that_only_fail_together_are_all_named(monkeypatch: pytest.Monke
         return object()
 
     monkeypatch.setattr(drift_report, "_snapshot", together)
-    assert set(drawn({"x": SAME, "y": SAME}).failed) == {"x", "y"}
+    assert set(drawn({"x": SAME, "y": SAME}, tmp_path).failed) == {"x", "y"}
 
 
 def test_without_columns_evidently_is_not_even_imported() -> None:

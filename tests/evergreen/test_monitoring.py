@@ -11,11 +11,12 @@ import pytest
 from evergreen.contract import check, schema_of
 from evergreen.decisions import Decision
 from evergreen.drift import DriftReport
+from evergreen.labels import rows_schema
 from evergreen.monitoring import data_question, detect, drift_question, no_champion_report
 from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy
+from evergreen.spec import DriftPolicy, Labels
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -89,6 +90,34 @@ def test_the_question_has_one_id(spec: Any, make_rows: Make, make_version: Make,
     assert one == drift_question(patient, champion, before)[0]
     observations.land(check(make_rows(5, start=300), spec, schema_of(spec), now=NOW).rows, "b", "b", now=NOW)
     assert one != drift_question(spec, champion, observations.snapshot())[0]
+
+
+def test_the_question_is_about_rows_that_the_champion_never_saw(spec: Any) -> None:
+    """It begins after the newest label that the champion knew; its id does not change with the time it is asked at."""
+    snapshot = Snapshot("table", 1, 9, None, "2025-03-01T00:00:00+00:00", 9, "digest")
+    tags = {"data_end": "2025-02-10T00:00:00+00:00", "learned_end": "2025-02-03T00:00:00+00:00", "next_row": "5"}
+    champion = Version("toy", 1, "run", "model", tags, "")
+    one, window = drift_question(spec, champion, snapshot, NOW)
+    assert (window.after, window.known) == (tags["learned_end"], NOW.isoformat())
+    assert one == drift_question(spec, champion, snapshot, NOW + timedelta(days=3))[0]
+    assert one == drift_question(spec, champion, snapshot)[0]
+
+
+def test_a_label_that_has_not_come_is_no_drift(
+    spec: Any, make_rows: Make, make_version: Make, settings: Settings
+) -> None:
+    """A watched target is compared where it is known at the logical time, and no row is missing it by fault."""
+    policy = DriftPolicy(columns=("x", "y"), share=0.5, min_rows=50)
+    spec = spec.model_copy(update={"drift": policy, "labels": Labels(source=spec.source)})
+    champion = make_version(spec, make_rows(400))
+    observations = Observations(settings.lake_uri, spec)
+    rows = make_rows(400, start=400).assign(y=lambda frame: frame["y"].where(frame["id"] < 560))
+    observations.land(check(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW)
+    report = detect(spec, settings, Registry(settings), champion, observations.snapshot(), decision="one", now=NOW)
+    assert report.verdict is Verdict.PASS, report
+    watched = {column.name: column for column in report.columns}
+    assert watched["y"].missing_current == pytest.approx(0.6)
+    assert watched["y"].verdict is Verdict.PASS
 
 
 def test_data_is_news_until_it_was_decided_on_or_learned_from(spec: Any) -> None:
