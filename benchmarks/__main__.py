@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import drift, ingest, latency, memory, retrain, unchanged
+from benchmarks import alarms, drift, ingest, latency, memory, retrain, score, unchanged, year
 from benchmarks.measure import Finding, Scale, console, prefect_server, table
 
 PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
@@ -19,8 +19,11 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "ingest": ingest.run,
     "memory": memory.run,
     "latency": latency.run,
+    "alarms": alarms.run,
+    "score": score.run,
+    "year": year.run,
 }
-TINY = Scale(rounds=1, warmups=0, rows=5_000, details=False, batches=(1, 3))
+TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""
 
 
@@ -29,12 +32,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; all by default")
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="measured pairs (default: %(default)s)")
+    windows = "windows without drift of the part alarms (default: %(default)s)"
+    parser.add_argument("--windows", type=int, default=Scale().windows, help=windows)
+    many = "rows of the larger file of the part score (default: %(default)s)"
+    parser.add_argument("--many", type=int, default=Scale().many, help=many)
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes, to see that everything runs")
     given = parser.parse_args()
     unknown = [part for part in given.parts if part not in PARTS]
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; there are: {', '.join(PARTS)}")
-    scale = TINY if given.tiny else Scale(rounds=given.rounds)
+    scale = TINY if given.tiny else Scale(rounds=given.rounds, many=given.many, windows=given.windows)
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="evergreen-benchmarks-") as place:
         folder = Path(place)

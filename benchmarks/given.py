@@ -1,6 +1,6 @@
 """The data of the benchmarks, seeded, made in a process of its own.
 
-`python -m benchmarks.given bikes|wide FOLDER ROWS`
+`python -m benchmarks.given bikes|wide FOLDER ROWS`, `hours FILE ROWS`, or `years FILE SCENARIO`
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,33 @@ def wide(folder: Path, rows: int) -> None:
     wide_frame(rows, first=2_000).to_csv(folder / "news.csv", index=False)
 
 
+def years(file: Path, scenario: Any) -> None:
+    """Two years without season or growth; from May of the second one on they follow the scenario."""
+    from evergreen.simulator import simulate
+
+    change = None if scenario == "none" else date(2012, 5, 3)
+    frame = simulate(date(2011, 1, 1), 731, seed=7, scenario=scenario, change=change, growth=0.0, seasonal=0.0)
+    frame.to_csv(file, index=False)
+
+
+def hours(file: Path, rows: int) -> None:
+    """A simulated year of `bike_demand`, over and over from the year 1700 on, as Parquet."""
+    import pandas as pd
+
+    from evergreen.simulator import simulate
+
+    year = simulate(date(2011, 1, 1), 365, seed=7)
+    order = np.arange(rows + rows // 1000 + 100)
+    days = pd.Timestamp("1700-01-01") + pd.to_timedelta(order // 24, unit="D")
+    clock = days + pd.to_timedelta(order % 24, unit="h")
+    # Without the hours that Washington's clock skips, which would go to quarantine.
+    there = ~clock.tz_localize("America/New_York", ambiguous=np.zeros(len(order), bool), nonexistent="NaT").isna()
+    frame = year.iloc[order % len(year)].assign(dteday=days.strftime("%m/%d/%Y"), hr=order % 24)
+    frame[there].head(rows).to_parquet(file, index=False)
+
+
 if __name__ == "__main__":
-    made = {"bikes": bikes, "wide": wide}[sys.argv[1]]
-    made(Path(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[1] == "years":
+        years(Path(sys.argv[2]), sys.argv[3])
+    else:
+        {"bikes": bikes, "wide": wide, "hours": hours}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -108,6 +108,7 @@ class Decisions:
                 "method": column.method,
                 "missing": column.missing_current,
                 "unseen": column.unseen,
+                "weight": column.weight,
                 "reason": column.reason,
             }
             for column in report.columns
@@ -201,6 +202,7 @@ def _drift_schema() -> pa.Schema:
             ("method", text),
             ("missing", number),
             ("unseen", number),
+            ("weight", number),
             ("reason", text),
         ]
     )

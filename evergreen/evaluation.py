@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evergreen.candidates import PROBE, trained_ids
-from evergreen.errors import ArtifactError
-from evergreen.gates import Evidence, against_champion, judge, verdict_of
+from evergreen.errors import ArtifactError, EvergreenError
+from evergreen.gates import Evidence, against_champion, judge, picked, slices, verdict_of
 from evergreen.metrics import measure
 from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
@@ -37,6 +39,7 @@ class Judgement:
         champion_value: the champion's on the same rows; None without one.
         interval: 95 % interval of the improvement over the champion (positive is better); None without one.
         rows: holdout rows that judged.
+        slices: the candidate's metric in every slice of the holdout (`column=value`) that is large enough.
     """
 
     checks: tuple[Check, ...]
@@ -45,6 +48,7 @@ class Judgement:
     champion_value: float | None
     interval: tuple[float, float] | None
     rows: int
+    slices: Mapping[str, float] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """As JSON, to be kept with the version."""
@@ -102,7 +106,18 @@ def evaluate(
     found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
     interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
     rival_value = _finite(found.champion_value) if found else None
-    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout))
+    by_slice = _by_slice(spec, evidence)
+    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice)
+
+
+def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:
+    """What a performance report holds the metric of each slice against."""
+    found: dict[str, float] = {}
+    for name, rows in slices(evidence.slices, spec.gates.slice_min_rows):
+        # A function of the user's own may not do with so few rows; the gates need no figure here.
+        with suppress(EvergreenError):
+            found[name] = measure(spec.metric, evidence.y[rows], picked(evidence.candidate, rows))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _overlap(

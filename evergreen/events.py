@@ -75,7 +75,7 @@ def drift_event(
 
 
 def decision_event(model: str, decision: Decision) -> Event:
-    """The event of a stored decision of a monitor run: drift, performance or data."""
+    """The event of a stored decision of a monitor run: drift, performance, shadow or data."""
     detail = decision.detail
     if decision.kind == "drift":
         return drift_event(
@@ -90,4 +90,8 @@ def decision_event(model: str, decision: Decision) -> Event:
         name = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}.get(decision.outcome, PERFORMANCE_INCONCLUSIVE)
         told = {key: detail[key] for key in ("metric", "value", "at_promotion", "rows")}
         return Event(name, model, {"decision_id": decision.id} | told)
+    if decision.kind == "shadow":
+        name = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}.get(decision.outcome, SHADOW_INCONCLUSIVE)
+        told = {key: detail[key] for key in ("metric", "gain", "rows", "champion", "former")}
+        return Event(name, model, {"decision_id": decision.id} | told | {"reason": decision.reason})
     return Event(DATA_LANDED, model, {"decision_id": decision.id, "rows": detail["rows"]})

@@ -225,14 +225,14 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
     """
     if evidence.champion is None or evidence.same_as_champion:
         return
-    judged = list(_judged(evidence, spec))
+    judged = list(slices(evidence.slices, spec.gates.slice_min_rows))
     level = spec.gates.level / max(1, len(judged))
     for name, rows in judged:
         found = paired_bootstrap(
             spec.metric,
             evidence.y[rows],
-            _rows(evidence.candidate, rows),
-            _rows(evidence.champion, rows),
+            picked(evidence.candidate, rows),
+            picked(evidence.champion, rows),
             groups=None if evidence.groups is None else evidence.groups[rows],
             level=level,
             seed=seed,
@@ -247,19 +247,19 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
         yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, found.high, bound, reason)
 
 
-def _judged(evidence: Evidence, spec: ModelSpec) -> Iterator[tuple[str, Array]]:
-    """Name and row mask of every slice that is large enough."""
+def slices(columns: Mapping[str, Array], least: int) -> Iterator[tuple[str, Array]]:
+    """Name and row mask of every slice of at least `least` rows; of a column, of its most frequent values."""
     import pandas as pd
 
     from evergreen.frames import texts
 
-    for column, values in evidence.slices.items():
+    for column, values in columns.items():
         plain = texts(pd.Series(values)).astype("object").fillna("missing").to_numpy()
         names, sizes = np.unique(plain.astype(str), return_counts=True)
         frequent = np.argsort(-sizes, kind="stable")[:SLICES]
         for name in sorted(names[frequent]):
             rows = plain == name
-            if rows.sum() >= spec.gates.slice_min_rows:
+            if rows.sum() >= least:
                 yield f"{column}={name}", rows
 
 
@@ -310,7 +310,8 @@ def _seen(metric: Metric, model: Predictions) -> Array:
     return model.values
 
 
-def _rows(model: Predictions, rows: Array) -> Predictions:
+def picked(model: Predictions, rows: Array) -> Predictions:
+    """What a model says of some of its rows, by mask or position."""
     return Predictions(
         model.values[rows], None if model.probability is None else model.probability[rows], model.classes
     )

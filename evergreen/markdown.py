@@ -31,12 +31,13 @@ def drift_table(report: DriftReport) -> str:
             MARK[column.verdict],
             column.score,
             column.threshold,
+            f"{column.weight:.1%}",
             f"{column.missing_current:.1%}",
             column.reason,
         )
         for column in report.columns
     ]
-    return table(("column", "status", f"score ({_method(report)})", "threshold", "missing", "reason"), rows)
+    return table(("column", "status", f"score ({_method(report)})", "threshold", "weight", "missing", "reason"), rows)
 
 
 def number(cell: object) -> str:

@@ -11,7 +11,9 @@ from evergreen.decisions import Decision
 from evergreen.drift import DriftReport
 from evergreen.ingest import Landing
 from evergreen.observations import Snapshot
-from evergreen.performance import PerformanceReport
+from evergreen.performance_report import PerformanceReport
+from evergreen.promotion_log import Move
+from evergreen.shadow_report import ShadowReport
 from evergreen.verdicts import Check, Verdict
 
 Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]
@@ -29,19 +31,21 @@ class MetricResult:
 
 @dataclass(frozen=True, slots=True)
 class DriftResult:
-    """The verdict of a drift report and the columns that drifted."""
+    """The verdict of a drift report and the columns that drifted; `weights` is what each of these counts, 0 to 1."""
 
     verdict: str
     share: float
     columns: tuple[str, ...]
     reason: str
     report: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, report: DriftReport) -> DriftResult:
         """What is told of a report."""
         html = str(report.html) if report.html else None
-        return cls(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html)
+        weights = {column.name: round(column.weight, 6) for column in report.columns if column.name in report.drifted}
+        return cls(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html, weights)
 
 
 NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
@@ -49,24 +53,30 @@ NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What came in: rows that are new or changed, and what was refused or left waiting."""
+    """What came in: rows that are new or changed, and what was refused or left waiting.
+
+    `labels` are rows that got a label from a source of labels, or another one; `labels_waiting` are those, of all runs,
+    whose row is not there yet.
+    """
 
     cached: bool
     rows: int
     quarantined: tuple[Mapping[str, Any], ...] = ()
     waiting: tuple[Mapping[str, str], ...] = ()
+    labels: int = 0
+    labels_waiting: int = 0
 
     @classmethod
     def of(cls, landing: Landing, *, cached: bool) -> Ingested:
         """What is told of a landing; a cached one landed nothing this time."""
         if cached:
-            return cls(True, 0)
+            return cls(True, 0, labels_waiting=landing.early)
         refused = tuple(
-            {"origin": report.origin, "rows": report.rejected or None, "reason": report.problem or "rows were refused"}
-            for report in landing.refused
+            {"origin": one.origin, "rows": one.rejected + one.beaten or None, "reason": one.problem or one.reason}
+            for one in landing.refused
         )
         waiting = tuple({"origin": item.origin, "reason": item.reason} for item in landing.waiting)
-        return cls(False, landing.added, refused, waiting)
+        return cls(False, landing.added, refused, waiting, landing.labelled, landing.early)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,9 @@ class MonitorResult:
         confirmed: the drift report calls for a retraining.
         doubt: why a failed drift report does not.
         performance: how the champion does on labelled rows.
+        shadow: what the promotion that made the champion brought.
+        rolled_back: the version that was champion until this run took it back; None where it stayed.
+        champion: in production at the end of the run.
         data: the decision that new data calls for a retraining; None where there is none or the model file asks for
             none.
     """
@@ -143,6 +156,8 @@ class MonitorResult:
     report: str | None
     champion: int | None
     performance: PerformanceReport
+    shadow: ShadowReport
+    rolled_back: int | None
     data: str | None
     ingest: Ingested
 
@@ -154,10 +169,15 @@ class MonitorResult:
         drift: DriftReport,
         decision: Decision | None,
         performance: PerformanceReport,
+        shadow: ShadowReport,
+        move: Move | None,
         data: Decision | None,
         ingest: Ingested,
     ) -> MonitorResult:
-        """What is told of a run; `decision` and `data` are what was stored, None where nothing was."""
+        """What is told of a run; `decision` and `data` are what was stored, None where nothing was.
+
+        `move` is the rollback of the promotion, where there was one.
+        """
         told = DriftResult.of(drift)
         found = Confirmation.of_detail(decision.detail) if decision else None
         return cls(
@@ -170,8 +190,10 @@ class MonitorResult:
             confirmed=found is not None and found.confirmed,
             doubt=found.doubt if found and decision and decision.outcome == "FAIL" else "",
             report=told.report,
-            champion=champion,
+            champion=move.after if move else champion,
             performance=performance,
+            shadow=shadow,
+            rolled_back=move.before if move else None,
             data=data.id if data else None,
             ingest=ingest,
         )
@@ -196,6 +218,40 @@ class MoveResult:
     reason: str
     changed: bool
     rejected: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreResult:
+    """What a scoring did.
+
+    Attributes:
+        version: the champion that scored; None before there is one, and nothing was scored.
+        rows_in: rows of the input; those that `prepare` leaves out are neither scored nor rejected.
+        output: where the predictions went beside the log, as it may be shown.
+        run_id: of the flow run.
+        batch: the input's id in the log.
+        repeated: rows of these that had been scored by an earlier run already.
+        rows_per_second: rows that this run read, by the time from the first chunk to the last commit.
+        versions: rows scored by the version that scored them; more than one where a run went on after a promotion.
+        reasons: rows rejected by reason.
+    """
+
+    model: str
+    version: int | None
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    output: str | None
+    run_id: str
+    batch: str = ""
+    repeated: int = 0
+    rows_per_second: float = 0.0
+    versions: Mapping[int, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""

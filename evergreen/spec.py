@@ -179,8 +179,8 @@ class DriftPolicy(Frozen):
             failure is only a suspicion. Reports on the same data count once. (1, 1) acts on the first.
         silence: no report for this long is told to a person.
         weigh: what a drifted column counts in the share: `equal`, all alike; `importance`, by how much the champion
-            leans on it (permutation importance, stored with the version; the prediction counts like all features
-            together).
+            leans on it (permutation importance, stored with the version). The prediction, and the target where it is
+            watched, count like all watched features together.
     """
 
     columns: tuple[str, ...] = ()
@@ -225,7 +225,8 @@ class PerformancePolicy(Frozen):
             is what it lacks to 1. The default was measured: see `docs/performance.md`.
         absolute: the same in the metric's unit, where that is more than the share; what counts when the error was 0.
         level: 1 - confidence of the interval that has to lie beyond the tolerance.
-        last: only labelled rows this recent; None for all since the champion's window.
+        last: only labelled rows this recent, counted back from the newest mature window; None for all since the
+            champion's.
         min_rows: with fewer labelled rows the verdict is INCONCLUSIVE.
         window: rows are judged by windows of this length, counted from the epoch; a model without a time column has
             one window.
@@ -239,9 +240,16 @@ class PerformancePolicy(Frozen):
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     last: Duration | None = None
     min_rows: Annotated[int, Field(ge=2)] = 100
-    window: Duration = timedelta(days=1)
+    window: Duration = timedelta(days=7)
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.9
     also: tuple[Metric, ...] = ()
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        names = [metric.name for metric in self.also]
+        if len(set(names)) < len(names):
+            raise ValueError(f"also: two metrics have one name, among {', '.join(names)}")
+        return self
 
 
 class Shadow(Frozen):
@@ -380,9 +388,9 @@ class ModelSpec(Frozen):
         stray = [column for column in self.drift.columns if column not in (*known, self.target)]
         if stray:
             raise ValueError(f"drift: columns: {stray[0]!r} is neither a feature nor the target")
-        kind = self.metric.kind
-        if kind.task is not None and kind.task != self.task:
-            raise ValueError(f"metric: {self.metric.name!r} is for {kind.task}, and task is {self.task!r}")
+        for field, metric in (("metric", self.metric), *(("performance: also", one) for one in self.performance.also)):
+            if metric.kind.task is not None and metric.kind.task != self.task:
+                raise ValueError(f"{field}: {metric.name!r} is for {metric.kind.task}, and task is {self.task!r}")
         return self
 
     @property

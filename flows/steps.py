@@ -33,11 +33,13 @@ from evergreen.registry import PREVIOUS, Registry, Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, MoveResult, Outcome, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.settings import load_settings
+from evergreen.shadow_report import ShadowReport
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 from tasks.announce import announce
 from tasks.ingest import ingest
-from tasks.record import record_drift, record_retrain
+from tasks.promote import take_back
+from tasks.record import record_drift, record_retrain, record_run
 from tasks.report import report_drift, report_move, report_retrain
 
 
@@ -98,15 +100,20 @@ def conclude(
     judgement: Judgement | None = None,
 ) -> RetrainResult:
     """Store, announce and show what became of a retraining; what was settled before fitting has nothing to announce."""
-    model = workspace.spec.name
     result = _result(workspace, plan, ingested, outcome, version, drift, judgement)
     against = plan.champion.number if plan.champion else None
     if drift is not None and drift.columns:
         record_drift(workspace, plan.champion, plan.snapshot, drift, answered_by=plan.decision_id)
     if plan.answer is None and result.outcome != "unchanged":
         record_retrain(workspace, result, against)
-    if judgement is None or drift is None:
-        return result
+    if judgement is not None and drift is not None:
+        _tell(plan, result, drift)
+    rows, run_id = plan.train_rows + plan.holdout_rows, version.run_id if version else ""
+    record_run(workspace, "retrain", rows, result.outcome, run_id)
+    return result
+
+
+def _tell(plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
     payload = {
         "decision_id": plan.decision_id,
         "version": result.version,
@@ -114,14 +121,13 @@ def conclude(
         "reason": plan.request.reason,
     }
     told = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
-    announce(Event(told, model, payload))
-    report_drift(model, drift)
+    announce(Event(told, result.model, payload))
+    report_drift(result.model, drift)
     report_retrain(result)
-    return result
 
 
 def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> MoveResult:
-    """Announce and show a promotion or a rollback by hand."""
+    """Announce and show a promotion by hand, or a rollback."""
     registry, model = workspace.registry, workspace.spec.name
     champion, previous = registry.champion(model), registry.by_alias(model, PREVIOUS)
     result = MoveResult(
@@ -137,6 +143,14 @@ def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> 
         announce(Event(name, model, {"version": move.after, "before": move.before, "reason": reason}))
         report_move(result)
     return result
+
+
+def taken_back(workspace: Workspace, report: ShadowReport) -> Move | None:
+    """Roll back a promotion that hurt, and tell of it; None where the champion stays."""
+    move = take_back(workspace, report)
+    if move is not None:
+        moved(workspace, "rollback", move, move.reason)
+    return move
 
 
 def _result(

@@ -19,9 +19,10 @@ def detect(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -
     """The drift report of the champion; INCONCLUSIVE before there is one."""
     if champion is None:
         return no_champion_report(workspace.spec)
-    decision, _ = drift_question(workspace.spec, champion, snapshot)
+    spec, now = workspace.spec, workspace.now
+    decision, _ = drift_question(spec, champion, snapshot)
     report = monitoring.detect(
-        workspace.spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision
+        spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision, now=now
     )
     get_run_logger().info("detect: drift %s, %s", report.verdict, report.reason)
     return report

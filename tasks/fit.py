@@ -40,6 +40,7 @@ def fit(workspace: Workspace, plan: Plan) -> Candidate:
         seed=workspace.spec.seed,
         flow_run=workspace.flow_run,
         event_id=plan.request.event_id or "",
+        learned_end=plan.learned_end,
     )
     candidate = build(
         workspace.spec,

@@ -13,7 +13,7 @@ from evergreen.evaluation import Judgement, evaluate
 from evergreen.lineage import against
 from evergreen.markdown import gate_table
 from evergreen.registry import Version, status_of
-from evergreen.retraining import Plan
+from evergreen.retraining import Plan, not_again
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 
@@ -30,6 +30,8 @@ def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport)
     registry = workspace.registry
     try:
         judgement = evaluate(workspace.spec, workspace.settings, registry, version, plan.champion, plan.window)
+        if not plan.request.force:
+            judgement = not_again(judgement, version, registry.versions(version.model))
         _keep(workspace, plan, version, drift, judgement)
     except BaseException as error:
         registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})

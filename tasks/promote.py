@@ -12,11 +12,12 @@ from prefect.logging import get_run_logger
 from evergreen import promotion
 from evergreen.approval import approved_because, keep_word
 from evergreen.decisions import Decisions
-from evergreen.errors import RegistryError
+from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation import Judgement
 from evergreen.promotion_log import Move
 from evergreen.registry import CHALLENGER, Version
 from evergreen.results import Outcome
+from evergreen.shadow_report import BY, ShadowReport
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 from tasks import passing
@@ -68,6 +69,42 @@ def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Mo
     move = promotion.promote(spec, workspace.settings, registry, version, reason=reason, by="person", now=now)
     ledger = Decisions(workspace.settings.lake_uri, spec.name)
     keep_word(ledger, version, "promoted", approved_because(reason), now=now)
+    return move
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=passing,
+    timeout_seconds=300,
+    task_run_name="take-back",
+)
+def take_back(workspace: Workspace, report: ShadowReport) -> Move | None:
+    """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
+
+    The stored decision is what counts, so that a later run carries out what a killed one left. Nothing is done where
+    the champion was moved since: a person knows better.
+    """
+    registry, spec, now = workspace.registry, workspace.spec, workspace.moment()
+    left = promotion.settle(spec.name, workspace.settings, registry, now=now)
+    if left is not None and left.by == BY and left.phase == "done":
+        return left
+    if report.verdict is not Verdict.FAIL or not (report.rollback and spec.shadow.rollback):
+        return None
+    reason = f"{report.reason} (decision {report.decision_id})"
+    try:
+        move = promotion.rollback(
+            *(spec, workspace.settings, registry, report.former),
+            reason=reason,
+            by=BY,
+            now=now,
+            undoes=report.promotion,
+        )
+    except RefusedError as refused:
+        get_run_logger().warning("take-back: version %s stays champion: %s", report.champion, refused.what)
+        return None
+    get_run_logger().warning("take-back: version %s is the champion again: %s", move.after, reason)
     return move
 
 

@@ -1,21 +1,28 @@
-"""Write decisions to the ledger."""
+"""Write decisions to the ledger, and what a run cost to its own table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 
 from evergreen.confirmation import confirm
 from evergreen.decisions import Decision, Decisions, Kind
 from evergreen.drift import DriftReport
 from evergreen.monitoring import data_question, drift_question
+from evergreen.naming import dashed
 from evergreen.observations import Snapshot
-from evergreen.performance import PerformanceReport
+from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
 from evergreen.results import DriftResult, RetrainResult
+from evergreen.runs import Run, Runs
+from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace
 from tasks import passing
 
@@ -76,6 +83,26 @@ def record_performance(
     ledger = Decisions(workspace.settings.lake_uri, workspace.spec.name)
     outcome, reason = str(report.verdict), report.reason
     return _recorded(workspace, ledger, asked, "performance", outcome, champion, snapshot, reason, report.to_detail())
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=passing,
+    timeout_seconds=120,
+    task_run_name="record-shadow",
+)
+def record_shadow(
+    workspace: Workspace, champion: Version | None, snapshot: Snapshot, report: ShadowReport
+) -> Decision | None:
+    """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""
+    asked = report.decision_id
+    ledger = Decisions(workspace.settings.lake_uri, workspace.spec.name)
+    if asked is None or ledger.find("shadow", asked) is not None:
+        return None
+    outcome, reason = str(report.verdict), report.reason
+    return _recorded(workspace, ledger, asked, "shadow", outcome, champion, snapshot, reason, report.to_detail())
 
 
 @task(
@@ -150,3 +177,27 @@ def record_retrain(workspace: Workspace, result: RetrainResult, compared_with: i
             flow_run=workspace.flow_run,
         )
     )
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="record-run")
+def record_run(workspace: Workspace, flow: str, rows: int, outcome: str, run_id: str = "") -> None:
+    """Keep and show how long this flow run took and had waited; `run_id` is the MLflow run that gets the figures too.
+
+    By the clock, whatever the run's logical time. What goes wrong here is a warning: it takes nothing from the run.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    try:
+        now, began = datetime.now(UTC), context.start_time
+        due = context.flow_run.expected_start_time or began
+        waited = max(0.0, (began - due).total_seconds())
+        took = (now - began).total_seconds()
+        run = Run(flow, str(context.flow_run.id), now, took, rows, waited, outcome)
+        newest = Runs(workspace.settings.lake_uri, workspace.spec.name).record(run)
+        if run_id:
+            workspace.registry.enrich(run_id, run.metrics, {})
+        shown = [each.to_json() for each in newest]
+        create_table_artifact(shown, key=dashed("runs", workspace.spec.name), description="The newest runs")
+    except Exception as error:
+        get_run_logger().warning("record-run: this run's own figures were not kept: %s", error)

@@ -11,11 +11,13 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from evergreen.drift import DriftReport
-from evergreen.markdown import MARK, drift_table, gate_table, table
+from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed
-from evergreen.performance import PerformanceReport
+from evergreen.performance_note import performance_note
+from evergreen.performance_report import PerformanceReport
 from evergreen.reconciling import Step
-from evergreen.results import MoveResult, RetrainResult
+from evergreen.results import MoveResult, RetrainResult, ScoreResult
+from evergreen.shadow_report import ShadowReport
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
@@ -31,14 +33,25 @@ def report_drift(model: str, report: DriftReport) -> None:
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-performance")
 def report_performance(model: str, report: PerformanceReport) -> None:
-    """What the champion's metric is now, and what it was."""
+    """What the champion's metric is now and what it was, by window and slice, and what it gets wrong."""
+    if report.decision_id is None:
+        return
+    note = performance_note(model, report)
+    create_markdown_artifact(note, key=dashed("performance", model), description=report.reason)
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-shadow")
+def report_shadow(model: str, report: ShadowReport) -> None:
+    """The champion beside the one that it replaced."""
     if report.decision_id is None:
         return
     low, high = report.interval or (None, None)
-    row = (report.metric, MARK[report.verdict], report.value, low, high, report.at_promotion, report.rows)
-    facts = table(("metric", "status", "now", "from", "to", "at promotion", "labelled rows"), [row])
-    note = f"# Performance of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
-    create_markdown_artifact(note, key=dashed("performance", model), description=report.reason)
+    what = "metric", "status", f"version {report.champion}", f"version {report.former}", "gain", "from", "to"
+    seen = f"{report.windows} of {report.of}"
+    row = (report.metric, MARK[report.verdict], report.value, report.former_value, report.gain, low, high)
+    facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, seen)])
+    note = f"# Last promotion of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
+    create_markdown_artifact(note, key=dashed("shadow", model), description=report.reason)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
@@ -60,9 +73,25 @@ def report_retrain(result: RetrainResult) -> None:
     )
 
 
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-score")
+def report_score(result: ScoreResult) -> None:
+    """How many rows were scored, by which version, how fast, and why others were not."""
+    if result.version is None:
+        return
+    head = "rows in", "scored", "in quarantine", "scored before", "rows a second"
+    speed = round(result.rows_per_second)
+    facts = table(head, [(result.rows_in, result.rows_scored, result.rows_rejected, result.repeated, speed)])
+    versions = table(("version", "rows"), result.versions.items())
+    reasons = f"\n\n{table(('reason', 'rows'), result.reasons.items())}" if result.reasons else ""
+    where = f" Written to {escape(result.output)}." if result.output else ""
+    told = f"{result.rows_scored} of {result.rows_in} rows scored by version {result.version}."
+    note = f"# Scoring with {result.model}\n\n{told}{where}\n\n{facts}\n\n{versions}{reasons}"
+    create_markdown_artifact(note, key=dashed("score", result.model), description=told)
+
+
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-move")
 def report_move(result: MoveResult) -> None:
-    """The note of a promotion, a rejection or a rollback by hand."""
+    """The note of a promotion or a rejection by hand, or of a rollback."""
     rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
     champion = f"Version {result.champion} is the champion." if result.champion else "There is no champion yet."
     note = f"# {result.model}: {result.action}\n\n{rejected}{champion} Reason: {result.reason}"

@@ -14,6 +14,8 @@ from evergreen.events import decision_event, drift_event
 DRIFT = {"share": 0.5, "columns": ["x"], "confirmed": True}
 MEASURED = {"metric": "mae", "value": 2.0, "interval": [1.5, 2.5], "at_promotion": 1.0, "rows": 200}
 
+SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1}
+
 
 @pytest.mark.parametrize(
     ("verdict", "name"),
@@ -41,6 +43,9 @@ def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:
         ("performance", "FAIL", MEASURED, "performance.failed", None),
         ("performance", "PASS", MEASURED, "performance.passed", None),
         ("performance", "INCONCLUSIVE", MEASURED, "performance.inconclusive", None),
+        ("shadow", "FAIL", SHADOW, "shadow.failed", SHADOW | {"reason": "why"}),
+        ("shadow", "PASS", SHADOW, "shadow.passed", SHADOW | {"reason": "why"}),
+        ("shadow", "INCONCLUSIVE", SHADOW, "shadow.inconclusive", SHADOW | {"reason": "why"}),
         ("data", "LANDED", {"rows": 7}, "data.landed", {"rows": 7}),
     ],
 )
