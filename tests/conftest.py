@@ -38,6 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes do not name a test: those of a packed file hold the time, and two processes have to name all tests alike."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _events_are_sent() -> Iterator[None]:
     """Send what a test emitted before the next begins; Prefect would go on talking to the first server it met."""
