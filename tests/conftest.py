@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Bytes do not name a test: those of a packed file hold the time, and two processes have to name all tests alike."""
+    """Bytes do not name a test: a packed file holds the time, and two processes have to name all alike."""
     return argname if isinstance(val, bytes) else None
 
 
