@@ -53,7 +53,7 @@ RETRAIN = [
     "record-retrain",
     "announce",
 ]
-RETRAIN += ["report-drift", "report-retrain"]
+RETRAIN += ["report-drift", "report-retrain", "record-run"]
 Make = Callable[..., Any]
 
 
