@@ -42,7 +42,7 @@ format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## print the benchmark tables (about ten minutes)
+bench: $(STAMP) ## print the benchmark tables (about a quarter of an hour; alarms and year only by name)
 	@$(BIN)/python -m benchmarks
 
 lock: $(STAMP) ## resolve the newest versions that pyproject.toml allows

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: measure everything, or the named parts, and print the tables."""
+"""`python -m benchmarks [PART ...]`: measure everything that is quick, or the named parts, and print the tables."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "score": score.run,
     "year": year.run,
 }
+LONG = ("alarms", "year")
+"""They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""
 
@@ -30,7 +32,9 @@ TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batche
 def main() -> None:
     """Measure in a temporary folder, against a Prefect server of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; by default all but {' and '.join(LONG)}"
+    )
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="measured pairs (default: %(default)s)")
     windows = "windows without drift of the part alarms (default: %(default)s)"
     parser.add_argument("--windows", type=int, default=Scale().windows, help=windows)
@@ -46,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="evergreen-benchmarks-") as place:
         folder = Path(place)
         with prefect_server(folder / "server") as api:
-            for part in given.parts or PARTS:
+            for part in given.parts or [part for part in PARTS if part not in LONG]:
                 console.print(f"[bold]{part}[/]")
                 findings += PARTS[part](scale, folder, api)
     marks = {True: "[green]met[/]", False: "[red]missed[/]"}
