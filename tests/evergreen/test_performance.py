@@ -255,11 +255,11 @@ def _at(hours: int) -> datetime:
     return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
 
 
-@pytest.mark.parametrize("way", ["a week late", "shuffled", "in two orders of rows"])
+@pytest.mark.parametrize("way", ["a week late", "a month late", "shuffled", "in two orders of rows"])
 def test_matured_windows_have_the_same_figures_however_their_labels_came(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """With the rows, a week later, one by one in any order: same rows, same metric in each window, same decision."""
+    """With the rows, a week or a month later, one by one in any order: same rows, same metric in each window, same decision."""
     rows = watch.make_rows(204, start=300)
     watch.land("together", rows)
     monkeypatch.setattr("evergreen.judged.ROWS", 150)
@@ -274,8 +274,9 @@ def test_matured_windows_have_the_same_figures_however_their_labels_came(
         return
     other.land("rows", rows.assign(y=None))
     days = [day for _, day in rows.groupby(rows["at"].dt.date)]
+    delay = (30 if way == "a month late" else 7) * DAY
     for place in np.random.default_rng(1).permutation(len(days)) if way == "shuffled" else range(len(days)):
-        other.label(days[place], days[place]["at"].max().to_pydatetime().replace(tzinfo=UTC) + 7 * DAY)
+        other.label(days[place], days[place]["at"].max().to_pydatetime().replace(tzinfo=UTC) + delay)
     assert other.look() == wanted
 
 
