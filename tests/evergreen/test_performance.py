@@ -259,7 +259,7 @@ def _at(hours: int) -> datetime:
 def test_matured_windows_have_the_same_figures_however_their_labels_came(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """With the rows, a week or a month later, one by one in any order: same rows, same metric in each window, same decision."""
+    """With the rows, a week or a month later, in any order: same rows, same metric in each window, same decision."""
     rows = watch.make_rows(204, start=300)
     watch.land("together", rows)
     monkeypatch.setattr("evergreen.judged.ROWS", 150)
