@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import alarms, drift, ingest, latency, memory, retrain, score, unchanged, year
+from benchmarks import alarms, backtest, drift, ingest, latency, memory, retrain, score, unchanged, year
 from benchmarks.measure import Finding, Scale, console, prefect_server, table
 
 PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
@@ -22,8 +22,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "alarms": alarms.run,
     "score": score.run,
     "year": year.run,
+    "backtest": backtest.run,
 }
-LONG = ("alarms", "year")
+LONG = ("alarms", "year", "backtest")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""
@@ -33,7 +34,7 @@ def main() -> None:
     """Measure in a temporary folder, against a Prefect server of its own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; by default all but {' and '.join(LONG)}"
+        "parts", nargs="*", metavar="PART", help=f"any of: {', '.join(PARTS)}; by default all but {', '.join(LONG)}"
     )
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="measured pairs (default: %(default)s)")
     windows = "windows without drift of the part alarms (default: %(default)s)"

@@ -117,9 +117,15 @@ def _instants(raw: pd.Series, name: str, spec: ModelSpec, reasons: Reasons) -> p
     Offsets that are given count; only times without one are in the zone of the model file.
     """
     import pandas as pd
+    import pyarrow as pa
 
     if pd.api.types.is_datetime64_any_dtype(raw.dtype):
-        naive, time = raw.notna() & (getattr(raw.dtype, "tz", None) is None), pd.to_datetime(raw, utc=True)
+        if isinstance(raw.dtype, pd.ArrowDtype):
+            raw = pa.array(raw).to_pandas().set_axis(raw.index)
+        without = raw.dt.tz is None
+        naive = raw.notna() & without
+        # pd.to_datetime would first look at ten thousand of them one by one.
+        time: pd.Series = raw.dt.tz_localize("UTC") if without else raw.dt.tz_convert("UTC")
     else:
         time, naive = _parsed(raw)
         reasons.note(time.isna() & raw.notna(), f"{name}: not a time")

@@ -1,4 +1,4 @@
-"""One column of a CSV: what its values are, and how they are to be read.
+"""One column of data: what its values are, and how they are to be read.
 
 A guess from the values alone, the same for a feature, a key, the time and the target.
 """

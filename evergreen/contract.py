@@ -183,7 +183,8 @@ def _prepared(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str]:
         return frame, reason
     if not rows.index.is_unique or len(rows) > len(frame):
         return frame, "prepare() repeated rows; it may change or leave out rows, not add any"
-    if renumbered or not rows.index.isin(frame.index).all():
+    same = rows.index.equals(frame.index)
+    if renumbered or not (same or rows.index.isin(frame.index).all()):
         return frame, "prepare() renumbered the rows that it kept; the index has to stay, it names them in quarantine"
     return rows, ""
 

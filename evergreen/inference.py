@@ -1,4 +1,4 @@
-"""What a CSV says about the model that could be made of it: categories, the task, what to leave out.
+"""What data says about the model that could be made of it: categories, the task, what to leave out.
 
 Everything here is a guess that a person reads and corrects in the model file, so every guess has its reason.
 """
@@ -136,7 +136,7 @@ def examine(
         why = "; ".join(f"{shown(column.name)}: {column.why}" for column in left_out[:3])
         raise DataError(
             f"No column is left to learn from{f' ({why})' if why else ''}.",
-            "Give a CSV with more columns, or other rows.",
+            "Give data with more columns, or other rows.",
         )
     _note_refused(frame, [*numeric, found.column], notes)
     return Findings(
@@ -162,7 +162,7 @@ def _named(frame: pd.DataFrame, *, target: str, time: str | None, keys: Sequence
     names = [str(name) for name in frame.columns]
     for option, name in options:
         if name.lower() in RESERVED:
-            raise DataError(f"{option}: the tables have a column {name!r} of their own.", "Rename it in the CSV.")
+            raise DataError(f"{option}: the tables have a column {name!r} of their own.", "Rename it in the data.")
         if name not in names:
             lower = {known.strip().lower(): known for known in names}
             near = difflib.get_close_matches(name.strip().lower()[:200], list(lower), n=3, cutoff=0.6)
@@ -170,7 +170,7 @@ def _named(frame: pd.DataFrame, *, target: str, time: str | None, keys: Sequence
             more = ", ..." if not near and len(names) > 8 else ""
             listed = ", ".join(map(shown, some))
             fix = f"Did you mean {listed}?" if near else f"It has {listed}{more}."
-            raise DataError(f"{option}: the CSV has no column {shown(name)}.", fix)
+            raise DataError(f"{option}: the data has no column {shown(name)}.", fix)
     if target in (time, *keys):
         raise DataError(f"--target: {shown(target)} is the time or a key as well.", "Name another column to predict.")
     if len(set(keys)) < len(keys):
@@ -254,7 +254,7 @@ def _numeric_target(raw: pd.Series, plain: pd.Series, task: Task | None) -> Targ
     known = plain[np.isfinite(plain)]
     name, nullable = str(raw.name), bool(raw.isna().any())
     if (bad := 1 - len(known) / int(raw.notna().sum())) > REFUSED:
-        raise DataError(f"--target: {shown(name)} is infinite or no number in {bad:.0%} of the rows.", "Mend the CSV.")
+        raise DataError(f"--target: {shown(name)} is infinite or no number in {bad:.0%} of the rows.", "Mend the data.")
     distinct, whole = int(known.nunique()), bool((known == known.round()).all())
     few = distinct == 2 or (distinct <= FEW_CLASSES and distinct <= 0.05 * len(known))
     if task is None:

@@ -161,6 +161,17 @@ def measure(metric: Metric, y: Array, predictions: Predictions, weights: Array |
     return _value(metric, truth, given, classes, weights)
 
 
+def row_losses(metric: Metric, y: Array, predictions: Predictions) -> Array | None:
+    """The figure of each of n rows of which the metric is `outer(mean)`; None for a metric that is no mean over rows.
+
+    Raises:
+        EvergreenError: as in `measure`.
+    """
+    truth, (given,), _ = _prepared(metric, y, predictions)
+    pointwise = metric.kind.pointwise
+    return None if pointwise is None else np.asarray(pointwise(truth, given), dtype=np.float64)
+
+
 def paired_bootstrap(
     metric: Metric,
     y: Array,

@@ -7,25 +7,22 @@ because it would be kept as a parameter of the run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl
 
 from evergreen.errors import EvergreenError
 from evergreen.output_files import FileTarget
 from evergreen.output_keys import PROBABILITY, KeyTarget
 from evergreen.output_tables import TableTarget
 from evergreen.spec import ModelSpec
+from evergreen.urls import holds_secret, resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.predictions import PredictionLog
 
-_VARIABLE = "env:"
-_SECRETS = ("password", "passwd", "pwd", "secret", "token", "key")
 _FORMS = "a .csv, .csv.gz or .parquet file, database-URL#table, redis://host:port/0#prefix, or env:NAME"
 
 
@@ -123,11 +120,11 @@ def _flat(chunk: pa.Table, schema: pa.Schema, classes: Mapping[int, Sequence[Any
 
 
 def _opened(target: str) -> Target:
-    text = _resolved(target)
+    text = resolved(target, "target", _FORMS)
     scheme, separator, _ = text.partition("://")
     if not separator:
         return FileTarget(Path(text).expanduser())
-    if target == text and _holds_secret(text):
+    if target == text and holds_secret(text):
         raise EvergreenError(
             "The target holds a password, which would be kept with the run's parameters.",
             "Put the URL into an environment variable and name that one: env:NAME",
@@ -135,23 +132,3 @@ def _opened(target: str) -> Target:
     if scheme in ("redis", "rediss", "unix"):
         return KeyTarget(text)
     return TableTarget(text)
-
-
-def _resolved(target: str) -> str:
-    """The target itself where it is `env:NAME`, or `env:NAME#table`."""
-    if not target.startswith(_VARIABLE):
-        return target
-    variable, mark, rest = target.removeprefix(_VARIABLE).partition("#")
-    if not os.environ.get(variable):
-        raise EvergreenError(
-            f"The environment variable {variable!a}, which the target {target!a} names, is not set.",
-            f"Set it where the run is, for deployments in the worker's environment, to {_FORMS}.",
-        )
-    return os.environ[variable] + mark + rest
-
-
-def _holds_secret(url: str) -> bool:
-    rest = url.partition("://")[2]
-    user = rest.rpartition("@")[0]
-    asked = parse_qsl(rest.partition("?")[2].partition("#")[0])
-    return ":" in user or any(word in name.lower() for name, _ in asked for word in _SECRETS)

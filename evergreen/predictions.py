@@ -86,7 +86,8 @@ class PredictionLog:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(child(lake, spec.name, "predictions"), _schema(spec))
+        distinct = ("key", "row", "id", *(("prediction",) if spec.task == "regression" else ()))
+        self.table = Table(child(lake, spec.name, "predictions"), _schema(spec), distinct=distinct)
 
     def append(self, rows: pa.Table, progress: Progress) -> None:
         """Commit the next chunk of a batch; nothing happens if it was committed before.

@@ -95,7 +95,7 @@ def require_columns(found: Input, chunk: Chunk, spec: ModelSpec, now: datetime) 
         InputError: a column that the contract or `prepare` needs is missing.
     """
     if not chunk.landed:
-        head = _frame(chunk).head(1)
+        head = _frame(chunk, 1)
         problem = check(_with_target(head, spec), spec, scoring_schema(spec), now=now, scoring=True).problem
         if problem.endswith("is missing"):
             raise InputError(f"{found.name}: {problem}.", MEND)
@@ -127,9 +127,9 @@ def score_chunk(
     return Scored(chunk, len(frame), len(found.rows), dict(reasons), classes, files["scored"], refused_file)
 
 
-def _frame(chunk: Chunk) -> pd.DataFrame:
-    """The rows of a chunk, numbered from 0."""
-    frame: pd.DataFrame = read_arrow(chunk.path).to_pandas()
+def _frame(chunk: Chunk, most: int | None = None) -> pd.DataFrame:
+    """The rows of a chunk, or the first so many of them, numbered from 0."""
+    frame: pd.DataFrame = read_arrow(chunk.path).slice(0, most).to_pandas()
     return frame.reset_index(drop=frame.index.names == [None])
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from evergreen.errors import EvergreenError
+from evergreen.replay_pool import processes
 from evergreen.settings import Settings
 
 _MOST = 4
@@ -36,16 +40,42 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
-        raise EvergreenError(
-            "EVERGREEN_RUNNER=dask needs the Dask extra, which is not installed.",
-            'Run: pip install ".[dask]"; or unset EVERGREEN_RUNNER.',
-        ) from None
+        raise _without_dask() from None
     if settings.dask:
         _require_scheduler(settings.dask)
         return DaskTaskRunner(address=settings.dask)
     # One thread a process: chunks take turns at Python's lock otherwise. No dashboard: nothing here asks for a port.
     cluster = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=cluster)
+
+
+@contextmanager
+def executor(settings: Settings) -> Iterator[Executor | None]:
+    """Processes beside each other that take functions, for what is no task; None for one, which is this one.
+
+    Raises:
+        EvergreenError: as in `task_runner`.
+    """
+    if settings.runner == "threads":
+        with processes(workers(settings)) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise _without_dask() from None
+    if settings.dask:
+        _require_scheduler(settings.dask)
+    own = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": None}
+    with Client(settings.dask or None, **({} if settings.dask else own)) as client:  # type: ignore[no-untyped-call]
+        yield client.get_executor(pure=False)
+
+
+def _without_dask() -> EvergreenError:
+    return EvergreenError(
+        "EVERGREEN_RUNNER=dask needs the Dask extra, which is not installed.",
+        'Run: pip install ".[dask]"; or unset EVERGREEN_RUNNER.',
+    )
 
 
 def _require_scheduler(address: str) -> None:

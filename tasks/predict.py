@@ -73,7 +73,8 @@ def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
     return found
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=3600, task_run_name="predict-{chunk.number}")
+# No timeout of its own: Prefect cannot end a task in a thread, and would say so in a warning for every chunk.
+@task(cache_policy=NO_CACHE, **_RETRIED, task_run_name="predict-{chunk.number}")
 def predict(errand: Errand, chunk: Chunk) -> Scored:
     """Check and predict one chunk; the version is loaded, and its hash checked, once a process."""
     ready = _ready(errand)
@@ -127,15 +128,18 @@ def show_progress(model: str, found: Input) -> Callable[[Progress], None]:
     total = 0 if found.end is None else found.end - found.start
     if not total:
         return lambda _progress: None
-    bar = create_progress_artifact(0.0, dashed("scoring", model))
+    bar: Any = None
     told = 0
 
     def show(progress: Progress) -> None:
-        nonlocal told
+        nonlocal bar, told
         tenths = (progress.next_row - found.start) * 10 // total
-        # A call for each tenth, so that many small chunks are not slowed by their own report.
-        if tenths > told:
-            told = tenths
-            update_progress_artifact(bar, progress=10.0 * tenths)  # type: ignore[arg-type]
+        # A call for each tenth, so that many small chunks are not slowed by their own report; and none before the first
+        # chunk is done, for those that come after it are on their way by then.
+        if bar is None:
+            bar = create_progress_artifact(10.0 * tenths, dashed("scoring", model))
+        elif tenths > told:
+            update_progress_artifact(bar, progress=10.0 * tenths)
+        told = tenths
 
     return show

@@ -224,6 +224,22 @@ def test_times_without_offset_need_a_zone(make_spec: Make, make_rows: Rows, time
         checked(make_spec(timezone=None), make_rows(3).assign(at=times))
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("datetime64[ns, Europe/Paris]", "datetime64[s, UTC]"),
+        *("timestamp[ns, tz=Europe/Paris][pyarrow]", "timestamp[us, tz=UTC][pyarrow]"),
+    ],
+)
+def test_typed_times_are_the_same_instants_in_any_type(make_spec: Make, make_rows: Rows, dtype: str) -> None:
+    """Times that come with a zone are the same microseconds in UTC, whether pandas or Arrow holds them."""
+    frame = make_rows(4)
+    instants = frame["at"].dt.tz_localize("UTC")
+    result = checked(make_spec(timezone=None), frame.assign(at=instants.astype(dtype)))
+    assert result.rows["at"].dtype == "datetime64[us, UTC]"
+    assert result.rows["at"].tolist() == instants.tolist()
+
+
 def test_times_that_are_none_need_no_zone(make_spec: Make, make_rows: Rows) -> None:
     """A column of junk is refused for what it is, not for a zone."""
     assert "at: not a time" in checked(make_spec(timezone=None), make_rows(3).assign(at="soon")).problem
