@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments import moves, operations
+from deployments import backtest, dossier, moves, operations, page, timetravel, why
 from deployments.invocation import At, Json, Name, guard, prepare, start, use_prefect
 from evergreen.errors import EvergreenError
 from evergreen.settings import load_settings
@@ -31,15 +31,31 @@ app.add_typer(operations.automations, name="automations")
 app.command()(operations.up)
 app.command()(operations.down)
 app.command()(operations.rehearse)
+app.command()(backtest.backtest)
 app.command()(moves.promote)
 app.command()(moves.rollback)
+app.command()(page.page)
+app.command()(why.why)
+app.command()(timetravel.rebuild)
+app.command()(timetravel.clean)
+app.command()(dossier.dossier)
 
 
 @app.command()
 def new(
     name: Name,
-    csv: Annotated[Path, typer.Option("--csv", metavar="FILE", help="Data to start from.")],
     target: Annotated[str, typer.Option("--target", metavar="COL", help="The column to predict.")],
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Start from a CSV file.")] = None,
+    sql: Annotated[
+        str | None, typer.Option("--sql", metavar="URL", help="Start from a database's --query, or env:NAME.")
+    ] = None,
+    query: Annotated[str | None, typer.Option("--query", metavar="SELECT", help="What --sql selects.")] = None,
+    watermark: Annotated[
+        str | None, typer.Option("--watermark", metavar="COL", help="Read on from the newest value of this column.")
+    ] = None,
+    delta: Annotated[str | None, typer.Option("--delta", metavar="TABLE", help="Start from a Delta table.")] = None,
+    dvc: Annotated[Path | None, typer.Option("--dvc", metavar="PATH", help="Start from what DVC tracks.")] = None,
+    rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="The revision of --dvc.")] = None,
     time: Annotated[str | None, typer.Option("--time", metavar="COL", help="The column that says when.")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", metavar="COL", help="A column that names a row.")] = None,
     task: Annotated[str | None, typer.Option("--task", help="regression or classification.")] = None,
@@ -47,15 +63,17 @@ def new(
     timezone: Annotated[str | None, typer.Option("--timezone", help="Zone of times without an offset.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model file from a CSV."""
+    """Write a model file from a CSV, a SQL query, a Delta table or what DVC tracks."""
 
     def work() -> None:
         from deployments import console
+        from evergreen.first_rows import Data
         from evergreen.scaffold import scaffold
 
         settings = load_settings()
+        data = Data(csv, sql, query, watermark, delta, dvc, rev)
         made = scaffold(
-            name, csv, settings.models, target=target, time=time, keys=tuple(key or ()), task=task, metric=metric,
+            name, data, settings.models, target=target, time=time, keys=tuple(key or ()), task=task, metric=metric,
             timezone=timezone,
         )  # fmt: skip
         if as_json:

@@ -7,6 +7,7 @@ between is made good by the next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -86,8 +87,8 @@ class Inbox:
         """How many labels wait for their row."""
         return self._facts(self.table.open()).waiting if self.table.exists() else 0
 
-    def land(self, item: Batch, checked: Checked, *, now: datetime) -> Joined:
-        """Set the labels of a checked batch, once.
+    def land(self, item: Batch, checked: Checked, *, now: datetime, told: Mapping[str, str] | None = None) -> Joined:
+        """Set the labels of a checked batch, once; `told` is kept with the last commit (see `Observations.label`).
 
         Raises:
             BusyError: another run wrote at the same time.
@@ -107,7 +108,9 @@ class Inbox:
         keep_labels(self.quarantine, lost, reasons, f"{item.id}:{self.contract}:labels", self.contract, now)
         chosen = there.copy()
         chosen[there] = weighed.stands
-        self.observations.label(held, labels, chosen, self.commit(item.id))
+        # A batch with a mark is landed whenever it is read.
+        again = f":{held.before.version}" if told and told.get("labels_mark") else ""
+        self.observations.label(held, labels, chosen, self.commit(item.id) + again, told)
         return _counted(weighed, waiting, repeated=int((~there).sum()) - waiting)
 
     def settle(self, *, now: datetime) -> Joined | None:

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.bookmarks import Reader
 from evergreen.contract import Checked, check, schema_of
-from evergreen.errors import DataError
+from evergreen.errors import DataError, ModelFileError
 from evergreen.inbox import Inbox, Joined
 from evergreen.labels import KNOWN, check_labels, rows_schema
 from evergreen.observations import Observations
 from evergreen.quarantine import keep_batch, keep_labels, keep_rows, quarantine_table
 from evergreen.settings import Settings
 from evergreen.simulator import SIMULATED
-from evergreen.sources import Batch, Waiting
+from evergreen.sources import Batch, Source, Waiting
 from evergreen.spec import Labels, ModelSpec
 
 if TYPE_CHECKING:
@@ -164,32 +165,47 @@ class _Run:
 
     def refuse(self, item: Batch, problem: str, contract: str) -> BatchReport:
         keep_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
-        return BatchReport(item.id, item.origin, problem=problem)
+        return BatchReport(item.id, item.name, problem=problem)
+
+    def reader(
+        self, source: Source, mark: str, contract: str, commit: Callable[[str], str] = lambda batch: batch
+    ) -> Reader:
+        """What reads a source on from `mark`, a fact of the observations; `commit` is the id that a batch lands as."""
+        landed, refused = self.observations.table.commits(), self.quarantine.commits()
+        return Reader(
+            source,
+            lambda: str(getattr(self.observations.snapshot(), mark)),
+            contract,
+            lambda batch: landed(commit(batch)),
+            lambda batch: refused(f"{batch}:{contract}:whole"),
+        )
 
 
 def _rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
     spec, contract = run.spec, contract_digest(run.spec)
-    landed, refused = run.observations.table.commits(), run.quarantine.commits()
-
-    def new(batch: str) -> bool:
-        return not landed(batch) and not refused(f"{batch}:{contract}:whole")
-
+    _require_keys(spec, spec.source)
+    reader = run.reader(spec.source, "rows_mark", contract)
     schema = rows_schema(spec, run.schema)
     reports: list[BatchReport] = []
-    for item in spec.source.read(run.settings.landing, new):
+    for item in reader.read(run.settings.landing):
         if isinstance(item, Waiting):
             waiting.append(item)
             continue
-        run.step(item.origin)
+        run.step(item.name)
         if not reports:
             _refuse_mixture(run.observations, item)
         checked = _late(spec, run.observations, _checked(item, spec, schema, run.now))
-        report = run.refuse(item, checked.problem, contract) if checked.problem else _land(run, item, checked, contract)
-        reports.append(report)
+        if checked.problem:
+            reader.passed(item)
+            reports.append(run.refuse(item, checked.problem, contract))
+        else:
+            reports.append(_land(run, item, checked, contract, reader.landing(item)))
+    if reader.loose:
+        run.observations.note({"rows_mark": reader.text})
     return tuple(reports)
 
 
-def _land(run: _Run, item: Batch, checked: Checked, contract: str) -> BatchReport:
+def _land(run: _Run, item: Batch, checked: Checked, contract: str, mark: str) -> BatchReport:
     # Quarantine first: a crash between the two commits leaves a batch that the next run lands, none that is lost.
     keep_rows(run.quarantine, item, checked, contract, run.now)
     beaten = 0
@@ -203,35 +219,41 @@ def _land(run: _Run, item: Batch, checked: Checked, contract: str) -> BatchRepor
         reasons = [f"{run.spec.target}: the row came again with a target of its own"] * beaten
         keep_labels(run.quarantine, lost, reasons, f"{item.id}:{contract}:beaten", contract, run.now)
 
-    counts = run.observations.land(checked.rows, item.id, item.origin, now=run.now, losing=losing)
+    told = {"rows_mark": mark, "revision": item.name if item.revision else ""}
+    counts = run.observations.land(checked.rows, item.id, item.origin, now=run.now, losing=losing, told=told)
     repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
-    return BatchReport(item.id, item.origin, counts.added, counts.replaced, repeated, rejected, beaten=beaten)
+    return BatchReport(item.id, item.name, counts.added, counts.replaced, repeated, rejected, beaten=beaten)
 
 
 def _labels(run: _Run, labels: Labels, inbox: Inbox, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
     settled = inbox.settle(now=run.now)
     reports = [BatchReport.of_labels("", "labels that waited", settled)] if settled else []
-    landed, refused = run.observations.table.commits(), run.quarantine.commits()
-
-    def new(batch: str) -> bool:
-        return not landed(inbox.commit(batch)) and not refused(f"{batch}:{inbox.contract}:whole")
-
-    for item in labels.source.read(run.settings.landing, new):
+    reader = run.reader(labels.source, "labels_mark", inbox.contract, inbox.commit)
+    for item in reader.read(run.settings.landing):
         if isinstance(item, Waiting):
             waiting.append(item)
             continue
-        run.step(item.origin)
-        if item.frame is None:
-            reports.append(run.refuse(item, item.problem, inbox.contract))
-            continue
-        checked = check_labels(item.frame, run.spec, labels, run.schema, now=run.now)
-        if checked.problem:
-            reports.append(run.refuse(item, checked.problem, inbox.contract))
+        run.step(item.name)
+        checked = None if item.frame is None else check_labels(item.frame, run.spec, labels, run.schema, now=run.now)
+        if checked is None or checked.problem:
+            reader.passed(item)
+            reports.append(run.refuse(item, checked.problem if checked else item.problem, inbox.contract))
             continue
         keep_rows(run.quarantine, item, checked, inbox.contract, run.now)
-        joined = inbox.land(item, checked, now=run.now)
-        reports.append(BatchReport.of_labels(item.id, item.origin, joined, checked))
+        joined = inbox.land(item, checked, now=run.now, told={"labels_mark": reader.landing(item)})
+        reports.append(BatchReport.of_labels(item.id, item.name, joined, checked))
+    if reader.loose:
+        run.observations.note({"labels_mark": reader.text})
     return tuple(reports)
+
+
+def _require_keys(spec: ModelSpec, source: Source) -> None:
+    if not spec.keys and getattr(source, "needs_keys", False):
+        raise ModelFileError(
+            f"models/{spec.name}.py: keys: {type(source).__name__} may give a row again, and without keys it would be "
+            "there twice.",
+            "Name the columns that tell a row, such as keys=('id',).",
+        )
 
 
 def _checked(item: Batch, spec: ModelSpec, schema: DataFrameSchema, now: datetime) -> Checked:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from glob import escape
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evergreen.columns import Clock, Column
 from evergreen.inference import Findings, LeftOut
+
+if TYPE_CHECKING:
+    from evergreen.first_rows import Start
 
 WIDTH = 120
 
@@ -33,8 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evergreen.sources import Folder
-from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec, Search, Training
+{imports}
 
 if TYPE_CHECKING:
 {pandas}    from pandera.pandas import DataFrameSchema
@@ -89,16 +90,17 @@ RANDOM = """\
     holdout=Holdout(strategy="random", share=0.2, seed=42),"""
 
 
-def model_source(
-    name: str, source: Path, found: Findings, metric: str, why: str, zone: str | None, *, more: bool
-) -> str:
+SPEC = "from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec, Search, Training"
+
+
+def model_source(name: str, start: Start, found: Findings, metric: str, why: str, zone: str | None) -> str:
     """The model file."""
     parts = [
-        _head(source, found, more=more) + _features(found),
+        _head(start, found) + _features(found),
         *([_prepare(found.time)] if found.time and found.time.layout else []),
         _contract(found),
         _pipeline(found, metric),
-        _model(name, source, found, metric, why, zone),
+        _model(name, start, found, metric, why, zone),
     ]
     text = "\n\n\n".join(parts) + "\n"
     # Where a name needs it: lines that cannot be broken, and letters that look like others.
@@ -110,13 +112,14 @@ def model_source(
     return text
 
 
-def _head(source: Path, found: Findings, *, more: bool) -> str:
+def _head(start: Start, found: Findings) -> str:
     target = f"`{found.target.column.name}`" if PLAIN.fullmatch(found.target.column.name) else "the target"
     return HEAD.format(
         task=found.target.task.capitalize(),
         target=target,
-        data=source.name if PLAIN.fullmatch(source.name) else "a CSV file",
-        rows=f"{'the first ' if more else ''}{found.rows:,}",
+        data=start.name if PLAIN.fullmatch(start.name) else start.kind,
+        rows=f"{'the first ' if start.more else ''}{found.rows:,}",
+        imports="\n".join(sorted([f"from {start.module} import {start.source}", SPEC])),
         pandas="    import pandas as pd\n" if found.time and found.time.layout else "",
     )
 
@@ -206,9 +209,8 @@ def _pipeline(found: Findings, metric: str) -> str:
     )
 
 
-def _model(name: str, source: Path, found: Findings, metric: str, why: str, zone: str | None) -> str:
+def _model(name: str, start: Start, found: Findings, metric: str, why: str, zone: str | None) -> str:
     rows, target = found.target.rows, found.target
-    temporary = "  # noqa: S108" if str(source.parent).startswith(("/tmp", "/var/tmp", "/dev/shm")) else ""  # noqa: S108
     prepared = ["    prepare=prepare,"] if found.time and found.time.layout else []
     time = [f"    time={literal(found.time.name)},"] if found.time else []
     zoned = ["    # The zone of times that carry no offset.", f"    timezone={literal(zone)},"] if zone else []
@@ -217,11 +219,7 @@ def _model(name: str, source: Path, found: Findings, metric: str, why: str, zone
             "MODEL = ModelSpec(",
             f'    name="{name}",',
             f'    task="{target.task}",',
-            '    # Every file that the pattern names is a batch: widen it, such as to "*.csv", to drop more beside it.',
-            "    source=Folder(",
-            f"        {literal(str(source.parent))},{temporary}",
-            f"        pattern={literal(escape(source.name))},",
-            "    ),",
+            *(f"    {line}" for line in start.lines),
             *prepared,
             "    contract=contract,",
             *_key_lines(found.keys),

@@ -6,7 +6,7 @@ the rows that it replaces by the statistics of the files: a batch costs the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
+CARRIED = ("rows_mark", "labels_mark", "revision")
+"""What a commit says that holds until another one says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The observations at one version of their table.
@@ -42,6 +46,9 @@ class Snapshot:
         end: the latest time.
         next_row: the number that the next row to land gets; rows before it were landed by this version.
         digest: of the content, 32 hex digits; equal content has an equal digest whatever source it came from.
+        rows_mark: how far the source of rows was read, where it goes on from marks (see `evergreen.bookmarks`).
+        labels_mark: the same of the source of labels.
+        revision: of the source, that the newest rows came from, where it keeps revisions.
     """
 
     table: str
@@ -51,6 +58,9 @@ class Snapshot:
     end: str | None
     next_row: int
     digest: str
+    rows_mark: str = ""
+    labels_mark: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ class Observations:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(child(lake, spec.name, "observations"), arrow_schema(spec))
+        self.table = Table(child(lake, spec.name, "observations"), arrow_schema(spec), lasting=True)
         self.content = tuple(name for name in self.table.schema.names if name not in SYSTEM)
         self._content_schema = _of(self.table.schema, self.content)
         # A digest of other columns is none of ours: after a change of the contract the rows are measured again.
@@ -102,10 +112,14 @@ class Observations:
             digest, next_row = Digest.parse(facts["digest"], int(facts["rows"])), int(facts["next_row"])
         else:
             digest, next_row = self._measured(opened.version())
+            earlier = list(self.table.earlier_facts(opened))
             # A number that was given once is not given again, though its row be gone.
-            next_row = max([next_row, *(int(each.get("next_row", 0)) for each in self.table.earlier_facts(opened))])
+            next_row = max([next_row, *(int(each.get("next_row", 0)) for each in earlier)])
+            # After a change by another program, what was said of the same content is true of it.
+            facts = facts or next((each for each in earlier if each.get("digest") == digest.hex), {})
         start, end = self._range(opened)
-        return Snapshot(self.table.uri, opened.version(), digest.rows, start, end, next_row, digest.hex)
+        carried = [facts.get(name, "") for name in CARRIED]
+        return Snapshot(self.table.uri, opened.version(), digest.rows, start, end, next_row, digest.hex, *carried)
 
     def land(
         self,
@@ -115,12 +129,15 @@ class Observations:
         *,
         now: datetime,
         losing: Callable[[npt.NDArray[np.int64], pa.Table], None] = lambda _by, _rows: None,
+        told: Mapping[str, str] | None = None,
     ) -> Landed:
         """Commit a checked batch once: new rows are added, rows with a known key replace the earlier ones.
 
         Without keys the rows take the place of those that came from the same origin before. A row without a target
         leaves the label be that its key has; one with a target of its own takes its place. `losing` is told of those
-        labels before they go: the places of the new rows in the batch, and the old rows.
+        labels before they go: the places of the new rows in the batch, and the old rows. `told` is kept with the last
+        commit, and holds until another one says otherwise: any of `CARRIED`. A batch with a mark is landed whenever it
+        is read, for the mark, in the same commit, says whether it was.
 
         Raises:
             BusyError: another run landed rows at the same time.
@@ -132,8 +149,9 @@ class Observations:
         before = self._snapshot(opened)
         arrow = pa.Table.from_pandas(rows[list(self.content)], schema=self._content_schema, preserve_index=False)
         stamp = _Stamp(batch, origin, now)
+        last = f"{batch}:{before.version}" if told and told.get("rows_mark") else batch
         if not self.spec.keys:
-            return self._replace_origin(arrow, row_hashes(arrow, self.content), stamp, opened, before)
+            return self._replace_origin(arrow, row_hashes(arrow, self.content), stamp, opened, before, told)
         names = (*self.content, "_row", "_labelled_at")
         held, found = sharing(self.table, opened, arrow.select(list(self.spec.keys)), names)
         place = places(row_hashes(arrow, self.spec.keys), found)
@@ -149,17 +167,28 @@ class Observations:
                 losing(np.flatnonzero(changed)[gone], beaten.filter(pa.array(gone)))
             # Two commits if there are new rows too, for Delta would write them into one file with those that it
             # rewrites, and that file would grow with every batch. After a crash between them the rest lands.
-            commit = f"{batch}:replaced:{before.version}" if fresh.any() else batch
+            commit = f"{batch}:replaced:{before.version}" if fresh.any() else last
             # Rows that are rewritten together are numbered one after the other.
             order = np.concatenate(spans(beaten.column("_row").to_numpy()))
             better = np.flatnonzero(changed)[order]
             stamped = stamp.on(arrow.take(better), before, labelled_at.take(better))
-            before = self._replace(beaten.take(order), stamped, commit, before)
+            before = self._replace(beaten.take(order), stamped, commit, before, None if fresh.any() else told)
         if fresh.any() or not changed.any():
             wanted = arrow if fresh.all() else arrow.filter(pa.array(fresh))
-            facts = self._facts(Digest.parse(before.digest, before.rows).plus(hashes[fresh]), before, wanted)
-            self.table.append(stamp.on(wanted, before), batch, facts, on=before.version)
+            facts = self._facts(Digest.parse(before.digest, before.rows).plus(hashes[fresh]), before, wanted, told)
+            self.table.append(stamp.on(wanted, before), last, facts, on=before.version)
         return Landed(int(fresh.sum()), int(changed.sum()), int((~fresh & ~changed).sum()))
+
+    def note(self, told: Mapping[str, str]) -> None:
+        """Keep what is told, any of `CARRIED`, with the rows as they are, in a commit of its own.
+
+        Raises:
+            BusyError: another run wrote at the same time.
+            EvergreenError: the table cannot be written; it is left as it was.
+        """
+        before, none = self.snapshot(), self.table.schema.empty_table()
+        facts = self._facts(Digest.parse(before.digest, before.rows), before, none, told)
+        self.table.append(none, f"note:{before.version}", facts, on=before.version)
 
     def holding(self, keys: pa.Table) -> Held:
         """The rows that have these keys, none of which is named twice."""
@@ -167,12 +196,20 @@ class Observations:
         rows, found = sharing(self.table, opened, keys, self.table.schema.names)
         return Held(rows, places(row_hashes(keys, self.spec.keys), found), self._snapshot(opened))
 
-    def label(self, held: Held, labels: pa.Table, chosen: npt.NDArray[np.bool_], commit: str) -> None:
+    def label(
+        self,
+        held: Held,
+        labels: pa.Table,
+        chosen: npt.NDArray[np.bool_],
+        commit: str,
+        told: Mapping[str, str] | None = None,
+    ) -> None:
         """Set the target and `_labelled_at` of the held rows of the chosen labels, once.
 
         A row that gets its label later is no new row: its number and where it came from stay. `labels` are those that
         `held` was asked for, the columns target and `_labelled_at` among them. `commit` is the id of the last commit;
-        it is there also where no label is chosen. After a crash between two of them the labels that are left are set.
+        it is there also where no label is chosen, and `told` is kept with it as in `land`. After a crash between two of
+        them the labels that are left are set.
 
         Raises:
             BusyError: another run wrote since `held` was read.
@@ -188,9 +225,9 @@ class Observations:
             field = self.table.schema.field(name)
             rows = rows.set_column(rows.column_names.index(name), field, labels.column(name).filter(picked))
         if rows.num_rows:
-            self._replace(old, rows, commit, before)
+            self._replace(old, rows, commit, before, told)
         else:
-            facts = self._facts(Digest.parse(before.digest, before.rows), before, rows)
+            facts = self._facts(Digest.parse(before.digest, before.rows), before, rows, told)
             self.table.append(rows, commit, facts, on=before.version)
 
     def frame(
@@ -253,7 +290,11 @@ class Observations:
 
     def verify(self, version: int) -> bool:
         """Whether the rows of a version still are those that its commit named; reads them all, in a stream."""
-        return self._measured(version)[0].hex == self.snapshot(version).digest
+        return self.measured(version) == self.snapshot(version).digest
+
+    def measured(self, version: int) -> str:
+        """The digest of the rows of a version, whatever its commit says; reads them all, in a stream."""
+        return self._measured(version)[0].hex
 
     def _as_known(self, frame: pd.DataFrame, known: datetime) -> pd.DataFrame:
         """Take away the targets that became known later."""
@@ -273,16 +314,24 @@ class Observations:
             frame[target] = frame[target].astype("boolean" if frame[target].isna().any() else "bool")
         return frame
 
-    def _facts(self, digest: Digest, before: Snapshot, written: pa.Table) -> dict[str, str]:
+    def _facts(
+        self, digest: Digest, before: Snapshot, written: pa.Table, told: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        carried = {name: getattr(before, name) for name in CARRIED} | dict(told or {})
         return {
             "digest": digest.hex,
             "rows": str(digest.rows),
             "next_row": str(before.next_row + written.num_rows),
             "content": self._columns,
-        }
+        } | {name: value for name, value in carried.items() if value}
 
-    def _replace(self, old: pa.Table, rows: pa.Table, commit: str, before: Snapshot) -> Snapshot:
-        """Put rows in the place of as many old ones, in one commit or, scattered over a long table, in several."""
+    def _replace(
+        self, old: pa.Table, rows: pa.Table, commit: str, before: Snapshot, told: Mapping[str, str] | None = None
+    ) -> Snapshot:
+        """Put rows in the place of as many old ones, in one commit or, scattered over a long table, in several.
+
+        `told` is kept with the last one.
+        """
         import pyarrow as pa
 
         numbers, own = old.column("_row").to_numpy(), rows.column("_row").to_numpy()
@@ -295,8 +344,9 @@ class Observations:
                 where = f"{where} OR {numbered(self.table, before.version, own[piece])[0]}"
             digest = Digest.parse(before.digest, before.rows)
             digest = digest.minus(row_hashes(gone, self.content)).plus(row_hashes(come, self.content))
-            facts = self._facts(digest, before, come) | {"next_row": str(next_row)}
-            part = commit if count == len(pieces) else f"{commit}:{before.version}"
+            last = count == len(pieces)
+            facts = self._facts(digest, before, come, told if last else None) | {"next_row": str(next_row)}
+            part = commit if last else f"{commit}:{before.version}"
             written = pa.concat_tables([come.select(others.column_names), others])
             self.table.replace(written, part, facts, where=where, on=before.version)
             before = self.snapshot()
@@ -305,7 +355,13 @@ class Observations:
         return before
 
     def _replace_origin(
-        self, arrow: pa.Table, hashes: Hashes, stamp: _Stamp, opened: DeltaTable, before: Snapshot
+        self,
+        arrow: pa.Table,
+        hashes: Hashes,
+        stamp: _Stamp,
+        opened: DeltaTable,
+        before: Snapshot,
+        told: Mapping[str, str] | None,
     ) -> Landed:
         import pyarrow.dataset as ds
 
@@ -313,7 +369,7 @@ class Observations:
         there = may_hold(self.table, opened, {"_origin": (origin, origin)})
         found = self._scanned(before.version, ds.field("_origin") == origin) if there else ()
         earlier = np.concatenate([np.empty(0, np.uint64), *found])
-        facts = self._facts(Digest.parse(before.digest, before.rows).minus(earlier).plus(hashes), before, arrow)
+        facts = self._facts(Digest.parse(before.digest, before.rows).minus(earlier).plus(hashes), before, arrow, told)
         if len(earlier):
             where = f"_origin = {quoted(origin)}"
             self.table.replace(stamp.on(arrow, before), stamp.batch, facts, where=where, on=before.version)

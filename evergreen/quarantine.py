@@ -26,6 +26,7 @@ def quarantine_table(lake: str, model: str) -> Table:
     return Table(
         child(lake, model, "quarantine"),
         pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
+        join=50,
     )
 
 
@@ -35,7 +36,7 @@ def keep_rows(quarantine: Table, item: Batch, checked: Checked, contract: str, n
         return
     refused = item.frame.reset_index(drop=True).loc[checked.rejected.index]
     rows = (checked.rejected.index + 1).to_list()
-    frame = _records(item.id, item.origin, contract, now, rows, checked.rejected.to_list(), _texts(refused))
+    frame = _records(item.id, item.name, contract, now, rows, checked.rejected.to_list(), _texts(refused))
     quarantine.append(frame, f"{item.id}:{contract}:rows")
 
 
@@ -97,10 +98,10 @@ def keep_batch(
             item.frame.astype("str").to_parquet(payload)
     except OSError as error:
         raise EvergreenError(
-            f"{item.origin} is refused ({problem}), and cannot be kept in {folder}: {error.strerror or error}.",
+            f"{item.name} is refused ({problem}), and cannot be kept in {folder}: {error.strerror or error}.",
             "Free space or mend the folder's mode, then run it again.",
         ) from None
-    record = _records(item.id, item.origin, contract, now, [-1], [problem], [payload])
+    record = _records(item.id, item.name, contract, now, [-1], [problem], [payload])
     quarantine.append(record, f"{item.id}:{contract}:whole")
 
 

@@ -1,46 +1,29 @@
-"""`evergreen new`: write a model file from a CSV, as a person would have written it by hand.
+"""`evergreen new`: write a model file from data, as a person would have written it by hand.
 
 The file is the result, not this run: it is plain Python that is edited afterwards, so it says in comments what was
 inferred and where to change it. Nothing is written before everything that could make it invalid has been checked. Only
-the first rows of a large file are looked at, so that the cost is bounded whatever its size.
+the first rows are looked at, so that the cost is bounded whatever there is.
 """
 
 from __future__ import annotations
 
-import gzip
 import keyword
 import os
 import tempfile
-import zlib
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from evergreen.columns import shown
-from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.files import known_by, rows_of
+from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.first_rows import Data
 from evergreen.inference import Findings, Task, examine
 from evergreen.metrics import KNOWN
 from evergreen.model_source import literal, model_source, short
 from evergreen.spec import NAME
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-"""Longest line of a model file."""
-
-ROWS = 200_000
-"""At most so many rows are looked at; more would not change what is inferred."""
-
-HEAD_BYTES = 256 << 20
-"""At most so much of a file is looked at, however wide its rows."""
-
 RARE = 0.1
 """A class with a smaller share is rare: what matters then is how well it is found."""
-
-"""A name that can stand in a docstring."""
 
 BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
 
@@ -64,7 +47,7 @@ class Scaffolded:
 
 def scaffold(
     name: str,
-    csv: Path,
+    data: Path | Data,
     models: Path,
     *,
     target: str,
@@ -74,12 +57,13 @@ def scaffold(
     metric: str | None = None,
     timezone: str | None = None,
 ) -> Scaffolded:
-    """Write `models/NAME.py` for the data in `csv`; an existing file is never overwritten.
+    """Write `models/NAME.py` for data, a CSV file where it is a path; an existing file is never overwritten.
 
     Raises:
         ModelFileError: the name cannot be one of a model, or there is such a file already.
-        DataError: the CSV cannot be used, or not in the way that was asked for.
-        EvergreenError: an unknown task, metric or time zone, or the file cannot be written.
+        DataError: the data cannot be used, or not in the way that was asked for.
+        EvergreenError: an unknown task, metric or time zone, options that do not fit together, or the file cannot be
+            written.
     """
     path = models / f"{_checked_name(name)}.py"
     if os.path.lexists(path):
@@ -87,62 +71,17 @@ def scaffold(
     asked = _checked_task(task)
     _check_metric(metric, asked)
     _check_timezone(timezone, time)
-    source = Path(os.path.realpath(csv)) if "\0" not in str(csv) else csv
-    frame, more = read_head(source)
+    given = data if isinstance(data, Data) else Data(csv=data)
+    start, frame = given.start(name, keys)
+    if given.watermark not in (None, target, time, *keys):
+        # It says when a row was written, not what the row is about.
+        frame = frame.drop(columns=given.watermark)
     found = examine(frame, target=target, time=time, keys=keys, task=asked)
     chosen, why = _metric(found, metric)
     zone = timezone or ("UTC" if found.time and found.time.naive else None)
-    _write(path, model_source(name, source, found, chosen, why, zone, more=more))
-    notes = _notes(found, zone if not timezone else None, more=more)
+    _write(path, model_source(name, start, found, chosen, why, zone))
+    notes = (*start.notes, *_notes(found, zone if not timezone else None, more=start.more))
     return Scaffolded(path, found.target.task, chosen, notes)
-
-
-def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
-    """The first rows of a CSV file as a landing folder would read them, and whether there are more.
-
-    Raises:
-        DataError: it is missing, empty, has a header only, or is no text.
-    """
-    where = shown(str(csv))
-    try:
-        if not csv.is_file():
-            what = "is a folder" if csv.is_dir() else "is not a file" if csv.exists() else "is not there"
-            raise DataError(f"{where} {what}.", "Give a CSV file with --csv.")
-        if not csv.name.lower().endswith((".csv", ".csv.gz")) or csv.name.startswith((".", "_")):
-            raise DataError(
-                f"{where}: a landing folder takes files named like data.csv or data.csv.gz.", "Rename the file."
-            )
-        _, problem = known_by(csv)
-        if problem:
-            raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
-        with ExitStack() as opened:
-            head = _cut(csv, rows, Path(opened.enter_context(tempfile.TemporaryDirectory())))
-            frame, problem = rows_of(head or csv)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is no path"
-        raise DataError(f"{where} cannot be read: {reason}.", "Give a CSV file that you may read.") from None
-    if frame is None:
-        raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header and rows.")
-    return frame.rename(columns=str), head is not None
-
-
-def _cut(csv: Path, rows: int, folder: Path) -> Path | None:
-    """The header and the first rows as a file of their own; None if that is the whole file already."""
-    head, lines, quotes, size = folder / "head.csv", 0, 0, 0
-    try:
-        with gzip.open(csv) if csv.name.lower().endswith(".gz") else csv.open("rb") as source, head.open("wb") as out:
-            while piece := source.readline(1 << 20):
-                # A line break within quotes ends no row; outside of them the quotes so far are even in number.
-                if quotes % 2 == 0 and (lines > rows or size > HEAD_BYTES):
-                    return head
-                out.write(piece)
-                size += len(piece)
-                quotes += piece.count(b'"')
-                lines += quotes % 2 == 0
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        # Whoever reads the whole file says what is wrong with it.
-        return None
-    return None
 
 
 def _exists(path: Path) -> ModelFileError:

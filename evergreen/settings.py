@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         runner: what scores chunks beside each other: threads of the run's own process, or a Dask cluster.
         dask: the address of the Dask scheduler; empty for a cluster on this machine, for as long as the run.
         workers: how many chunks at a time, in threads or a cluster of the run's own; 0 is one a processor, at most 4.
+        pages: address of `evergreen page --serve`, for links to a model's page; empty where it is not served.
     """
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     runner: Literal["threads", "dask"] = "threads"
     dask: str = ""
     workers: NonNegativeInt = 0
+    pages: str = ""
 
     @property
     def root(self) -> Path:

@@ -39,6 +39,8 @@ class Batch:
         problem: why they could not be read; empty otherwise.
         path: the file behind it, kept whole in quarantine if the batch is refused; None for other sources, and for a
             file that may not be opened.
+        mark: where a source that goes on from a mark is to go on behind this batch; empty for other sources.
+        revision: of what the batch was read, where the source keeps revisions: kept with the rows.
     """
 
     id: str
@@ -46,6 +48,13 @@ class Batch:
     frame: pd.DataFrame | None
     problem: str = ""
     path: Path | None = None
+    mark: str = ""
+    revision: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its origin, at the revision that it was read of where there are revisions."""
+        return f"{self.origin}@{self.revision}" if self.revision else self.origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,24 @@ class Source(Protocol):
 
     def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
         """Yield, oldest first and one at a time, every batch whose id `new` says is new."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Source, Protocol):
+    """A source that goes on where it stopped. What it gave before may come again, so its model needs keys."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it does, as it was made."""
+        ...
+
+    def identity(self) -> str:
+        """What is read, as a short text without a password; with another one, reading begins anew."""
+        ...
+
+    def since(self, mark: str) -> Source:
+        """The same source from behind the batch that bore `mark`; from its beginning for an empty one."""
         ...
 
 

@@ -68,6 +68,15 @@ def load(name: str, folder: Path) -> LoadedModel:
     return LoadedModel(spec=spec, hash=_code_hash(tree), path=path)
 
 
+def spec_of(name: str, folder: Path) -> ModelSpec:
+    """What a model file says, for a process that is to read it itself.
+
+    Raises:
+        ModelFileError: as in `load`.
+    """
+    return load(name, folder).spec
+
+
 def _parse(source: str, path: Path) -> ast.Module:
     # Before 3.11.9 and 3.12.3 Python counts the depth of a parse for all threads together (gh-106905): when the cycle
     # collector runs in the middle and lets another thread parse, a sound file ends with a SystemError.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
+import evergreen.bookmarks
 import evergreen.cells
 import evergreen.contract
 import evergreen.digests
@@ -23,11 +25,14 @@ import evergreen.lake
 import evergreen.observations
 import evergreen.quarantine
 import evergreen.sources
+from evergreen.errors import EvergreenError
 from evergreen.ingest import Landing, contract_digest, labels_digest
+from evergreen.sources import Source
 from evergreen.workspace import Workspace
 from tasks import passing
 
 _CODE = (
+    evergreen.bookmarks,
     evergreen.cells,
     evergreen.contract,
     evergreen.digests,
@@ -49,14 +54,22 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
     workspace: Workspace = parameters["workspace"]
     spec, landing = workspace.spec, workspace.settings.landing
     parts = [
-        spec.source.fingerprint(landing),
+        _fingerprint(spec.source, landing),
         contract_digest(spec),
         workspace.spec_hash,
         workspace.observations.identity(),
-        *([spec.labels.source.fingerprint(landing), labels_digest(spec, spec.labels)] if spec.labels else []),
+        *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
     return f"ingest-{spec.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+
+
+def _fingerprint(source: Source, landing: Path) -> str:
+    """That of the source; of one that cannot be asked none that was there before, so that the ingest says why."""
+    try:
+        return source.fingerprint(landing)
+    except EvergreenError:
+        return uuid.uuid4().hex
 
 
 @task(

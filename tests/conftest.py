@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -50,7 +51,10 @@ def _events_are_sent() -> Iterator[None]:
     if "prefect.events.worker" in sys.modules:
         from prefect.events.worker import EventsWorker
 
-        EventsWorker.drain_all(timeout=20, at_exit=False)
+        # In a thread of its own: beside the loop of a browser's driver Prefect would answer with a coroutine.
+        drain = threading.Thread(target=EventsWorker.drain_all, kwargs={"timeout": 20, "at_exit": False})
+        drain.start()
+        drain.join()
 
 
 class Given:

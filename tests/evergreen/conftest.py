@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from evergreen.registry import CHAMPION, STATUS, Registry, Version
@@ -127,3 +131,76 @@ def environment(home: Path) -> dict[str, str]:
     """Of processes that work on the test's folder."""
     project = Path(__file__).resolve().parents[2]
     return os.environ | {"EVERGREEN_HOME": str(home), "PYTHONPATH": str(project)}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket `shop` in an object store, and how a test writes it."""
+
+    url: str
+    files: Any
+
+    def put(self, name: str, content: bytes) -> None:
+        self.files.pipe(f"shop/{name}", content)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Store]:
+    """A real S3-compatible server with the bucket `shop`; the environment has credentials and endpoint, as a user's."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed: the extra s3")
+    moto = pytest.importorskip("moto.server")
+    import fsspec
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    url = f"http://127.0.0.1:{running.get_host_and_port()[1]}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("ENDPOINT_URL", url), ("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "a-s3cret-of-tests")):
+            patch.setenv(f"AWS_{name}", value)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("shop")
+        yield Store(url, files)
+    running.stop()
+
+
+class Repository:
+    """A git repository with DVC in it, made if it is not there; `commit` tracks paths and tags the commit."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if root.exists():
+            return
+        root.mkdir()
+        for words in (("git", "init", "-q", "-b", "main"), ("dvc", "init", "-q")):
+            self.run(*words)
+
+    def run(self, *words: str) -> str:
+        named = [f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+        around = os.environ | dict.fromkeys(named, "tester")
+        around |= {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        command = [sys.executable, "-m", "dvc", *words[1:]] if words[0] == "dvc" else words
+        done = subprocess.run(
+            command, cwd=self.root, env=around, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def put(self, name: str, rows: pd.DataFrame) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(self.root / name, index=False)
+
+    def commit(self, tag: str, *paths: str) -> str:
+        self.run("dvc", "add", "-q", *paths)
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", tag)
+        self.run("git", "tag", tag)
+        return self.run("git", "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="session")
+def repository() -> type[Repository]:
+    """Open or make a repository of git and DVC: repository(folder)."""
+    pytest.importorskip("dvc", reason="DVC is not installed: the extra dvc")
+    return Repository

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,12 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from deltalake import write_deltalake
+from sqlalchemy import create_engine
 
 import models
 from evergreen.artifacts import untrusted
 from evergreen.contract import check, schema_of
 from evergreen.errors import EvergreenError
-from evergreen.scaffold import Scaffolded, read_head, scaffold
+from evergreen.first_rows import Data, read_head
+from evergreen.ingest import ingest
+from evergreen.scaffold import Scaffolded, scaffold
+from evergreen.settings import Settings
 from evergreen.sources import Batch
 from evergreen.spec import ModelSpec
 from evergreen.training import fit, labelled, predict
@@ -390,7 +396,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"metric": "average_precision"},
         "for two classes",
     ),
-    "time unknown": ({}, {"time": "when"}, "--time: the CSV has no column 'when'"),
+    "time unknown": ({}, {"time": "when"}, "--time: the data has no column 'when'"),
     "time of text": ({}, {"time": "plan"}, "'plan' is not a time in 400 rows, first in row 1"),
     "time of numbers": ({}, {"time": "n"}, "'n' is not a time"),
     "time absent": (
@@ -400,7 +406,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "zone": ({"at": hours()}, {"time": "at", "timezone": "Mars/Base"}, "'Mars/Base' is not an IANA"),
     "zone without time": ({}, {"timezone": "UTC"}, "no time column"),
-    "key unknown": ({}, {"keys": ("id",)}, "--key: the CSV has no column 'id'"),
+    "key unknown": ({}, {"keys": ("id",)}, "--key: the data has no column 'id'"),
     "key repeated": ({}, {"keys": ("n",)}, r"repeat the key 'n' of an earlier row, first in row \d+"),
     "key absent": (
         {"id": np.where(np.arange(400) == 6, np.nan, np.arange(400))},
@@ -448,3 +454,157 @@ def test_only_the_head_of_a_large_file_is_looked_at(tmp_path: Path) -> None:
     assert set(frame["t"]) == {'two\nlines, "quoted"'}
     whole, more = read_head(csv, rows=50)
     assert (len(whole), more) == (50, False)
+
+
+# Other beginnings
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """An SQLite file with the table `rows`, and what it holds; `changed` is its watermark."""
+    frame = table(at=hours(), id=lambda _g, n: np.arange(n), changed=lambda _g, n: np.arange(n))
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    frame.to_sql("rows", engine, index=False)
+    engine.dispose()
+    return tmp_path / "shop.db", frame
+
+
+def source_text(made: Scaffolded) -> str:
+    """The source as the model file has it, with the comments before it, and the line that imports it."""
+    text = made.path.read_text()
+    lines = re.search(r"\n((?:    #[^\n]*\n)*    source=.*?\n    \),)", text, flags=re.DOTALL)
+    (imported,) = re.findall(r"^from evergreen\.\w+ import \w*(?:Source|Folder)$", text, flags=re.MULTILINE)
+    assert lines is not None
+    return f"{imported}\n{lines[1]}"
+
+
+def landed(made: Scaffolded, settings: Settings) -> int:
+    """How many rows the model's own source, contract and keys let in; none of them is refused."""
+    spec = models.load(made.path.stem, made.path.parent).spec
+    landing = ingest(spec, settings, now=NOW)
+    assert landing.refused == ()
+    return landing.added
+
+
+def test_a_query_becomes_a_model_file(
+    tmp_path: Path, settings: Settings, shop: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path is written in full; the watermark is no feature; the rows land, and then nothing."""
+    monkeypatch.chdir(tmp_path)
+    data = Data(sql="sqlite:///shop.db", query="SELECT * FROM rows", watermark="changed")
+    made = scaffold("shop", data, tmp_path / "models", target="y", time="at", keys=("id",))
+    assert source_text(made).splitlines() == [
+        "from evergreen.sql_source import SqlSource",
+        "    # Read on from the newest watermark; a row that changes has to get a newer one.",
+        "    source=SqlSource(",
+        f'        "sqlite:///{shop[0]}",',
+        '        "SELECT * FROM rows",',
+        '        watermark="changed",',
+        "    ),",
+    ]
+    assert "changed" not in models.load("shop", tmp_path / "models").spec.features.all
+    assert (landed(made, settings), landed(made, settings)) == (400, 0)
+
+
+def test_a_password_is_not_written(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model file names a variable in its place and says so; with the variable set it works at once."""
+    psycopg = pytest.importorskip("psycopg")
+    try:
+        psycopg.connect("host=127.0.0.1 user=postgres dbname=postgres connect_timeout=3").close()
+    except psycopg.OperationalError:
+        pytest.skip("no PostgreSQL answers at 127.0.0.1:5432 to the user postgres")
+    url = "postgresql+psycopg://postgres:a-s3cret@127.0.0.1:5432/postgres"
+    query = "SELECT n, n % 7 AS x, n % 2 = 0 AS y FROM generate_series(1, 200) AS n"
+    made = scaffold("shop", Data(sql=url, query=query), tmp_path / "models", target="y", keys=("n",))
+    assert source_text(made).splitlines()[1:4] == [
+        "    # The URL holds a password: it is read from the environment.",
+        "    # The query is read whole, at every ingest; with a watermark column only what is new.",
+        "    source=SqlSource(",
+    ]
+    assert made.notes[0] == "the URL holds a password, and is not written: set SHOP_SQL_URL to it where runs are"
+    assert "s3cret" not in made.path.read_text() + repr(Data(sql=url))
+    assert "SHOP_SQL_URL" not in os.environ
+    monkeypatch.setenv("SHOP_SQL_URL", url)
+    assert landed(made, settings) == 200
+
+
+def test_a_delta_table_becomes_a_model_file(
+    tmp_path: Path, settings: Settings, shop: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its full path, with what its rows say."""
+    monkeypatch.chdir(tmp_path)
+    write_deltalake("shop", shop[1])
+    made = scaffold("shop", Data(delta="shop"), tmp_path / "models", target="y", time="at", keys=("id",))
+    marked = "  # noqa: S108" if str(tmp_path).startswith("/tmp") else ""  # noqa: S108
+    assert (
+        source_text(made)
+        == f'''from evergreen.delta_source import DeltaSource
+    # Rows of new files are read; a row with a known key replaces the earlier one.
+    source=DeltaSource(
+        "{tmp_path / "shop"}",{marked}
+    ),'''
+    )
+    assert (landed(made, settings), landed(made, settings)) == (400, 0)
+
+
+def test_what_dvc_tracks_becomes_a_model_file(
+    tmp_path: Path, settings: Settings, shop: tuple[Path, pd.DataFrame], repository: Any
+) -> None:
+    """By its repository and the path in it, at a revision or as the workspace has it."""
+    tracked = repository(tmp_path / "proj")
+    tracked.put("data/rows.csv", shop[1])
+    tracked.commit("v1", "data/rows.csv")
+    path = tmp_path / "proj" / "data" / "rows.csv"
+    marked = "  # noqa: S108" if str(tmp_path).startswith("/tmp") else ""  # noqa: S108
+    made = scaffold("shop", Data(dvc=path, rev="v1"), tmp_path / "models", target="y", time="at")
+    assert (
+        source_text(made)
+        == f'''from evergreen.dvc_source import DvcSource
+    # What this revision says; a file that changed is read again.
+    source=DvcSource(
+        "data/rows.csv",
+        rev="v1",
+        repo="{tmp_path / "proj"}",{marked}
+    ),'''
+    )
+    assert landed(made, settings) == 400
+    other = scaffold("other", Data(dvc=path), tmp_path / "models", target="y", time="at")
+    assert "rev=" not in source_text(other)
+    ruff = [sys.executable, "-m", "ruff"]
+    config = str(PROJECT / "pyproject.toml")
+    for command in (["check", "--no-cache"], ["format", "--no-cache", "--check"]):
+        words = [*ruff, *command, "--config", config, str(tmp_path / "models")]
+        done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+BEGINNINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "nothing": ({}, {}, "There is nothing to start from"),
+    "two": ({"csv": Path("a.csv"), "delta": "t"}, {}, "--csv and --delta are two to start from"),
+    "no query": ({"sql": "sqlite:///a.db"}, {}, "--sql: there is no query"),
+    "query alone": ({"csv": Path("a.csv"), "query": "SELECT 1"}, {}, "--query goes with --sql"),
+    "watermark alone": ({"delta": "t", "watermark": "at"}, {}, "--watermark goes with --sql"),
+    "revision alone": ({"csv": Path("a.csv"), "rev": "v1"}, {}, "--rev goes with --dvc"),
+    "watermark without keys": ({"sql": "u", "query": "q", "watermark": "at"}, {}, "--watermark: a row may come again"),
+    "Delta without keys": ({"delta": "t"}, {}, "--delta: a row may come again"),
+    "no repository": ({"dvc": Path("/nowhere/a.csv")}, {}, "is not in a DVC repository"),
+    "no table": ({"delta": "/nowhere/t"}, {"keys": ("id",)}, "t is not a Delta table"),
+    "no file": ({"sql": "sqlite:////nowhere/a.db", "query": "SELECT 1"}, {}, "there is no file /nowhere/a.db"),
+    "no rows": ({"sql": "FILE", "query": "SELECT * FROM rows WHERE id < 0"}, {}, "The query has no rows"),
+    "no such column": (
+        {"sql": "FILE", "query": "SELECT id, y FROM rows"},
+        {"target": "z"},
+        "the data has no column 'z'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEGINNINGS)
+def test_a_beginning_that_cannot_be_is_one_line(case: str, tmp_path: Path, shop: tuple[Path, pd.DataFrame]) -> None:
+    """And nothing is written."""
+    given, options, said = BEGINNINGS[case]
+    given = {key: f"sqlite:///{shop[0]}" if value == "FILE" else value for key, value in given.items()}
+    with pytest.raises(EvergreenError, match=said) as caught:
+        scaffold("made", Data(**given), tmp_path / "models", **({"target": "y"} | options))
+    assert "\n" not in str(caught.value) and caught.value.fix
+    assert not (tmp_path / "models").exists()
