@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,16 @@ TRAINED, PROBE, PROFILE, SEARCH = "trained_rows.parquet", "probe.parquet", "prof
 _PROBE_ROWS = 200
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A candidate in memory, its other files in a folder; `classes` are those of a classification."""
+
+    fitted: Fitted
+    rows: int
+    classes: tuple[Any, ...] | None
+    importances: Mapping[str, float]
+
+
 def build(
     spec: ModelSpec,
     settings: Settings,
@@ -48,26 +59,17 @@ def build(
         DataError: there is nothing to learn from the target.
         ModelFileError: the pipeline cannot be fitted or stored.
     """
-    observations = Observations(settings.lake_uri, spec)
-    frame = labelled(spec, window.read(observations))
-    held = holdout_mask(spec, frame)
-    train = frame[~held].reset_index(drop=True)
-    fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
-    probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
-    predicted = predict(fitted.pipeline, spec, probe)
-    matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "evergreen"
-        folder.mkdir()
-        _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
-        importance.write(folder, spec, matters)
+        made = make(Observations(settings.lake_uri, spec), window, folder, params=params, progress=progress)
+        figures = {f"train_{spec.metric.name}": made.fitted.value, "train_rows": made.rows}
         return registry.log(
             spec,
-            fitted.pipeline,
+            made.fitted.pipeline,
             run_name=f"candidate-{decision}",
-            classes=predicted.classes,
-            params=fitted.params,
-            metrics={f"train_{spec.metric.name}": fitted.value, "train_rows": len(train)} | importance.shown(matters),
+            classes=made.classes,
+            params=made.fitted.params,
+            metrics=figures | importance.shown(made.importances),
             files=folder,
             dataset={
                 "name": spec.name,
@@ -78,6 +80,33 @@ def build(
             },
             tags=tags,
         )
+
+
+def make(
+    observations: Observations,
+    window: Window,
+    folder: Path,
+    *,
+    params: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Made:
+    """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
+
+    Raises:
+        DataError, ModelFileError: as in `build`.
+    """
+    spec = observations.spec
+    frame = labelled(spec, window.read(observations))
+    held = holdout_mask(spec, frame)
+    train = frame[~held].reset_index(drop=True)
+    fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
+    probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
+    predicted = predict(fitted.pipeline, spec, probe)
+    matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)
+    folder.mkdir()
+    _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
+    importance.write(folder, spec, matters)
+    return Made(fitted, len(train), predicted.classes, matters)
 
 
 def trained_ids(registry: Registry, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.errors import BusyError, EvergreenError
+from evergreen.errors import BusyError, DataError, EvergreenError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as ds
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 METADATA = "evergreen."
 CONFIGURATION = {"delta.checkpointInterval": "20"}
 """A table is opened several times a batch, and what has to be read for that is all since the last checkpoint."""
+JOINED_BYTES = 256 * 1024
+"""A file of this size is not joined again: each time all of it would be written anew."""
+LASTING = {"delta.enableExpiredLogCleanup": "false"}
+"""By default Delta forgets the log of every version that is older than 30 days, as it writes."""
+UPKEEP = frozenset({"VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "OPTIMIZE"})
+"""Commits that change no row, and say nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +40,34 @@ class Table:
     Attributes:
         uri: a folder's path or an object store's URL.
         schema: Arrow schema that it is made with.
+        distinct: columns whose values hardly repeat: trying a dictionary for them takes half the time of a write.
+        lasting: every version stays readable until `forget` lets go of it; otherwise for 30 days.
+        join: after so many commits their small files are joined, so that reading them all stays quick; 0 for never.
     """
 
     uri: str
     schema: pa.Schema = field(compare=False)
+    lasting: bool = field(default=False, compare=False)
+    join: int = field(default=0, compare=False)
+    distinct: tuple[str, ...] = field(default=(), compare=False)
 
     def open(self, version: int | None = None) -> DeltaTable:
-        """The table, made empty if it is not there."""
+        """The table, made empty if it is not there.
+
+        Raises:
+            DataError: it does not have this version, or no more.
+            EvergreenError: it cannot be read.
+        """
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         try:
             return DeltaTable(self.uri, version=version)
-        except TableNotFoundError:
-            return self._create()
-        except (DeltaError, OSError) as error:
+        except (TableNotFoundError, DeltaError, OSError) as error:
+            if version is not None and (isinstance(error, TableNotFoundError) or "LogSegment end" in str(error)):
+                raise DataError(f"The table {self.uri} cannot be read at version {version}: there is none.") from None
+            if isinstance(error, TableNotFoundError):
+                return self._create()
             raise self._unreadable(error) from None
 
     def exists(self) -> bool:
@@ -74,10 +94,16 @@ class Table:
         """
         from deltalake import write_deltalake
 
-        with _writing(self.uri):
+        with writing(self.uri):
             if table := self._without(commit, on):
-                properties = _properties(commit, facts or {})
-                write_deltalake(table, self.arrow(rows), mode="append", commit_properties=properties)
+                write_deltalake(
+                    table,
+                    self.arrow(rows),
+                    mode="append",
+                    commit_properties=_properties(commit, facts or {}),
+                    writer_properties=self._writer(),
+                )
+                self._join(table)
 
     def replace(
         self,
@@ -95,7 +121,7 @@ class Table:
         """
         from deltalake import write_deltalake
 
-        with _writing(self.uri):
+        with writing(self.uri):
             if table := self._without(commit, on):
                 write_deltalake(
                     table,
@@ -114,8 +140,17 @@ class Table:
         return partial(_has, self.open()) if self.exists() else lambda _: False
 
     def facts(self, table: DeltaTable) -> dict[str, str]:
-        """What the newest commit of an opened version said of itself; empty after a change by another program."""
-        return _facts(self._commits(table, 1)[0])
+        """What the newest commit of an opened version that is no upkeep said of itself.
+
+        Empty after a change by another program.
+        """
+        limit = 1
+        while True:
+            commits = self._commits(table, limit)
+            told = [commit for commit in commits if commit.get("operation") not in UPKEEP]
+            if told or len(commits) < limit:
+                return _facts(told[0]) if told else {}
+            limit *= 4
 
     def earlier_facts(self, table: DeltaTable) -> Iterator[dict[str, str]]:
         """What every commit up to an opened version said of itself, the newest first."""
@@ -204,6 +239,20 @@ class Table:
         self._fit(table)
         return table
 
+    def _writer(self) -> WriterProperties:
+        from deltalake import ColumnProperties, WriterProperties
+
+        plain = dict.fromkeys(self.distinct, ColumnProperties(dictionary_enabled=False))
+        return WriterProperties(compression="LZ4_RAW", column_properties=plain) if plain else WriterProperties()
+
+    def _join(self, table: DeltaTable) -> None:
+        """Join small files; the rows are there by now, so that a fault here is left to the next time."""
+        from deltalake.exceptions import DeltaError
+
+        if self.join and table.version() % self.join == 0:
+            with suppress(DeltaError, OSError):
+                table.optimize.compact(target_size=JOINED_BYTES)
+
     def _fit(self, table: DeltaTable) -> None:
         """Add the columns that the table does not have yet; rows that were there before hold nulls in them."""
         import pyarrow as pa
@@ -221,16 +270,19 @@ class Table:
         if fresh:
             added: list[Field] = list(Schema.from_arrow(pa.schema(fresh)).fields)
             table.alter.add_columns(added)
+        if self.lasting and LASTING.items() - table.metadata().configuration.items():
+            table.alter.set_table_properties(LASTING)
 
     def _create(self) -> DeltaTable:
         from deltalake import DeltaTable
 
-        with _writing(self.uri):
-            return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=CONFIGURATION)
+        with writing(self.uri):
+            configuration = CONFIGURATION | (LASTING if self.lasting else {})
+            return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=configuration)
 
     def _unreadable(self, error: Exception) -> EvergreenError:
         return EvergreenError(
-            f"The table {self.uri} cannot be read: {_first_line(error)}.",
+            f"The table {self.uri} cannot be read: {first_line(error)}.",
             "Restore its files from a backup, or move the folder away to start anew.",
         )
 
@@ -262,7 +314,7 @@ def _properties(commit: str, facts: Mapping[str, str]) -> CommitProperties:
     )
 
 
-class _writing:  # noqa: N801 - reads as a statement
+class writing:  # noqa: N801 - reads as a statement
     """Turns a failed write into one line; Delta's own message may show data rows, so it is never passed on."""
 
     def __init__(self, uri: str) -> None:
@@ -287,5 +339,6 @@ class _writing:  # noqa: N801 - reads as a statement
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

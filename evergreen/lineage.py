@@ -15,7 +15,7 @@ from evergreen.settings import PROJECT
 if TYPE_CHECKING:
     from evergreen.registry import Version
 
-PACKAGES = ("scikit-learn", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
+PACKAGES = ("scikit-learn", "scipy", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
 
 
 def lineage(
@@ -30,32 +30,56 @@ def lineage(
     flow_run: str,
     event_id: str = "",
     learned_end: str | None = None,
+    known: str | None = None,
+    code: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The tags of a version, without Evergreen's prefix.
 
-    `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by.
+    `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by;
+    `known`, the time after which a label that became known did not count; `code`, what `of_code` said, where that is
+    known already.
     """
-    commit, dirty = _git()
-    return {
+    told = {
         "decision_id": decision,
         "reason": reason,
         "compared_with": against(compared_with),
         "data_version": str(snapshot.version),
         "data_digest": snapshot.digest,
         "data_rows": str(snapshot.rows),
+        "data_revision": snapshot.revision,
         "data_start": snapshot.start or "",
         "data_end": snapshot.end or "",
         "learned_end": learned_end or "",
+        "known": known or "",
         "next_row": str(snapshot.next_row),
         "spec_hash": spec_hash,
         "params": params_text(params),
         "seed": str(seed),
-        "git_commit": commit,
-        "git_dirty": dirty,
         "flow_run": flow_run,
         "event_id": event_id,
-        "packages": json.dumps({"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}),
     }
+    return {**told, **(of_code() if code is None else code)}
+
+
+def of_code() -> dict[str, str]:
+    """The tags that say by which code and packages a version is made."""
+    commit, dirty = checked_out()
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "machine": machine(),
+        "packages": json.dumps(packages()),
+    }
+
+
+def packages() -> dict[str, str]:
+    """The installed version of Python and of every package that has a say in what a model predicts."""
+    return {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
+
+
+def machine() -> str:
+    """The kind of machine: another one may round another way."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def learned_until(version: Version) -> str | None:
@@ -76,7 +100,7 @@ def params_text(params: Mapping[str, Any] | None) -> str:
     return json.dumps(params, sort_keys=True) if params else ""
 
 
-def _git() -> tuple[str, str]:
+def checked_out() -> tuple[str, str]:
     """The commit that is checked out and whether files differ from it; empty outside of a repository."""
     commit = _run("rev-parse", "HEAD")
     return (commit, "true" if _run("status", "--porcelain") else "false") if commit else ("", "")

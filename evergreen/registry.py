@@ -7,11 +7,13 @@ write. What MLflow and its database complain about becomes one line.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +40,16 @@ STATUS = "model_validation_status"
 PENDING = "PENDING"
 DECLINED = "declined"
 """Tag of a version that a person did not want, with the reason."""
-_PREFIX = "evergreen."
+CLEANED = "cleaned"
+"""Tag of a version whose files were deleted to free the disk, with the time."""
+DESCRIBED = "described"
+"""Tag of a version: hashes of the descriptions that Evergreen wrote, to tell them from a person's."""
+PREFIX = "evergreen."
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pipeline that is stored with its run and not registered yet."""
+    """A pipeline that is stored with its run and not registered yet; `stated` are the tags of the model file."""
 
     run_id: str
     model_id: str
@@ -51,6 +57,7 @@ class Candidate:
     files_sha256: str
     size_mb: float
     tags: Mapping[str, str]
+    stated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Version:
     Attributes:
         number: MLflow's version number.
         tags: its tags; those of Evergreen without their prefix.
+        made: when it was registered (aware, UTC).
     """
 
     model: str
@@ -68,6 +76,7 @@ class Version:
     model_id: str
     tags: Mapping[str, str]
     description: str
+    made: datetime | None = None
 
     @property
     def status(self) -> str:
@@ -95,9 +104,9 @@ class Registry:
     def client(self) -> MlflowClient:
         """A client of a database that is there, of the right version and writable."""
         uri = self.settings.tracking
-        with _clear(uri), _once(self.settings.root / "locks" / "mlflow.lock"):
+        with clear(uri), _once(self.settings.root / "locks" / "mlflow.lock"):
             probe(uri)
-            client: MlflowClient = _mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client: MlflowClient = quiet_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_registered_models(max_results=1)
             return client
 
@@ -109,7 +118,7 @@ class Registry:
         """The version that an alias names; None where it names none."""
         from mlflow.exceptions import MlflowException
 
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             try:
                 return _version(self.client.get_model_version_by_alias(model, alias))
             except MlflowException as error:
@@ -133,7 +142,7 @@ class Registry:
         """One version; None where there is none of this number, or no more."""
         from mlflow.exceptions import MlflowException
 
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             try:
                 return _version(self.client.get_model_version(model, str(number)))
             except MlflowException as error:
@@ -143,22 +152,15 @@ class Registry:
 
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
-        with _clear(self.settings.tracking):
-            pages: list[Any] = []
-            token = None
-            while True:
-                page = self.client.search_model_versions(f"name='{model}'", max_results=1000, page_token=token)
-                pages.extend(page)
-                token = page.token
-                if not token:
-                    break
-        return tuple(sorted((_version(found) for found in pages), key=lambda version: version.number))
+        with clear(self.settings.tracking):
+            found = pages(self.client.search_model_versions, f"name='{model}'")
+        return tuple(sorted((_version(each) for each in found), key=lambda version: version.number))
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The version that a decision made; None where it made none yet."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             found = self.client.search_model_versions(
-                f"name='{model}' and tags.`{_PREFIX}decision_id`='{decision_id}'", order_by=["version_number DESC"]
+                f"name='{model}' and tags.`{PREFIX}decision_id`='{decision_id}'", order_by=["version_number DESC"]
             )
         return _version(found[0]) if found else None
 
@@ -186,8 +188,8 @@ class Registry:
                 f"models/{spec.name}.py: trusted: the pipeline holds {', '.join(strange)}.",
                 f"If you trust them, add trusted={tuple(strange)!r} to the model file.",
             )
-        with _clear(self.settings.tracking), _quiet():
-            mlflow = _mlflow()
+        with clear(self.settings.tracking), _quiet():
+            mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)
             mlflow.set_registry_uri(self.settings.tracking)
             experiment = self._experiment(spec.name)
@@ -207,7 +209,8 @@ class Registry:
                 self.client.log_inputs(run_id, [_dataset(dataset)])
         folder = self._model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-        return Candidate(run_id, logged.model_id, sha256(folder / PIPELINE), sha256(files), size, tags)
+        hashes = sha256(folder / PIPELINE), sha256(files)
+        return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags)
 
     def register(self, model: str, candidate: Candidate) -> Version:
         """Make a version of a stored candidate, tagged PENDING.
@@ -215,7 +218,7 @@ class Registry:
         Raises:
             ArtifactError: the candidate was not stored completely.
         """
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             # MLflow registers a half-written model as READY; its own record of the model knows better.
             status = str(self.client.get_logged_model(candidate.model_id).status)
             if not status.endswith("READY"):
@@ -233,55 +236,64 @@ class Registry:
                 run_id=candidate.run_id,
                 model_id=candidate.model_id,
                 await_creation_for=0,
-                tags={STATUS: PENDING, **_prefixed({**candidate.tags, **stored})},
+                tags={**candidate.stated, STATUS: PENDING, **_prefixed({**candidate.tags, **stored})},
             )
         return self.get(model, int(made.version))
 
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said; the status last, for it says that the rest is there."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             self.client.update_model_version(version.model, str(version.number), description)
-            for key, value in {**_prefixed(tags), STATUS: status_of(verdict)}.items():
+            written = _prefixed({**tags, DESCRIBED: short(description)})
+            for key, value in {**written, STATUS: status_of(verdict)}.items():
                 self.client.set_model_version_tag(version.model, str(version.number), key, value)
         return self.get(version.model, version.number)
 
     def tag(self, version: Version, key: str, value: str) -> None:
         """Set one of Evergreen's tags."""
-        with _clear(self.settings.tracking):
-            self.client.set_model_version_tag(version.model, str(version.number), _PREFIX + key, value)
+        with clear(self.settings.tracking):
+            self.client.set_model_version_tag(version.model, str(version.number), PREFIX + key, value)
 
     def untag(self, version: Version, key: str) -> None:
         """Take one of Evergreen's tags away; one that is not there is no fault."""
         if key in version.tags:
-            with _clear(self.settings.tracking):
-                self.client.delete_model_version_tag(version.model, str(version.number), _PREFIX + key)
+            with clear(self.settings.tracking):
+                self.client.delete_model_version_tag(version.model, str(version.number), PREFIX + key)
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point an alias at a version: one transaction, never a moment without a target."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             self.client.set_registered_model_alias(model, alias, str(number))
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Take an alias away."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             self.client.delete_registered_model_alias(model, alias)
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The version's pipeline, its hash checked first."""
-        folder = self._model_folder(version.model_id)
-        return load_pipeline(folder, version.tags.get("sha256", ""), spec.trusted, version.label)
+        try:
+            folder = self._model_folder(version.model_id)
+            return load_pipeline(folder, version.tags.get("sha256", ""), spec.trusted, version.label)
+        except ArtifactError:
+            if CLEANED not in version.tags:
+                raise
+            raise ArtifactError(
+                f"{version.label} was cleaned at {version.tags[CLEANED][:16]}: its files are gone.",
+                f"Choose another version: evergreen history {version.model}",
+            ) from None
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             place = f"{self.client.get_run(version.run_id).info.artifact_uri}/evergreen"
-        folder = self._local(place, version.label)
+        folder = self.local(place, version.label)
         verify(folder, version.tags.get("files_sha256", ""), version.label)
         return folder
 
     def enrich(self, run_id: str, metrics: Mapping[str, float], files: Mapping[str, Path]) -> None:
         """Add to a run what was known only after it ended: figures, and files by the folder they go to."""
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             for key, value in metrics.items():
                 self.client.log_metric(run_id, key, value)
             for folder, file in files.items():
@@ -292,7 +304,7 @@ class Registry:
 
         A version that it left PENDING becomes INCONCLUSIVE: whoever takes its decision on judges it again.
         """
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             experiment = self.client.get_experiment_by_name(model)
             if experiment is None:
                 return 0
@@ -317,18 +329,18 @@ class Registry:
             self.client.create_registered_model(model)
 
     def _model_folder(self, model_id: str) -> Path:
-        with _clear(self.settings.tracking):
+        with clear(self.settings.tracking):
             place = str(self.client.get_logged_model(model_id).artifact_location)
-        return self._local(place, model_id)
+        return self.local(place, model_id)
 
-    def _local(self, uri: str, what: str) -> Path:
+    def local(self, uri: str, what: str) -> Path:
         """Stored files as a local folder: their own where they are local, else a copy."""
         from mlflow.exceptions import MlflowException
 
         if uri.startswith("file:"):
             return Path(url2pathname(urlparse(uri).path))
         try:
-            found = _mlflow().artifacts.download_artifacts(uri, tracking_uri=self.settings.tracking)
+            found = quiet_mlflow().artifacts.download_artifacts(uri, tracking_uri=self.settings.tracking)
         except (MlflowException, OSError):
             raise ArtifactError(
                 f"{what}: its stored files cannot be found.", "Restore them from a backup, or roll back."
@@ -336,7 +348,8 @@ class Registry:
         return Path(found)
 
 
-def _mlflow() -> Any:
+def quiet_mlflow() -> Any:
+    """MLflow without telemetry or progress bars."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # A tracking server that does not answer: MLflow's own seven retries take four minutes.
@@ -350,14 +363,39 @@ def _mlflow() -> Any:
     return mlflow
 
 
+def pages(search: Callable[..., Any], *words: Any) -> list[Any]:
+    """Everything that a search finds; MLflow gives it page by page."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(*words, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
+
+
 def _version(found: ModelVersion) -> Version:
-    tags = {key.removeprefix(_PREFIX): value for key, value in found.tags.items()}
+    # Evergreen's own come last: one that a person gave the same name does not take its place.
+    ordered = sorted(found.tags.items(), key=lambda item: item[0].startswith(PREFIX))
+    tags = {key.removeprefix(PREFIX): value for key, value in ordered}
     model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
-    return Version(found.name, int(found.version), found.run_id or "", model_id, tags, found.description or "")
+    made = moment(found.creation_timestamp)
+    return Version(found.name, int(found.version), found.run_id or "", model_id, tags, found.description or "", made)
+
+
+def moment(milliseconds: float) -> datetime:
+    """A time of MLflow's (aware, UTC)."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def short(text: str) -> str:
+    """16 hex digits of a text's hash."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {_PREFIX + key: value for key, value in tags.items()}
+    return {PREFIX + key: value for key, value in tags.items()}
 
 
 def _signature(spec: ModelSpec, classes: Sequence[Any] | None) -> mlflow.models.ModelSignature:
@@ -409,7 +447,7 @@ def _once(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _clear(uri: str) -> Iterator[None]:
+def clear(uri: str) -> Iterator[None]:
     """Turn what MLflow, its database and the disk complain about into one line."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from evergreen.errors import BusyError, EvergreenError
-from evergreen.lake import Table, child, quoted
+from evergreen import lake_upkeep
+from evergreen.errors import BusyError, DataError, EvergreenError
+from evergreen.lake import LASTING, Table, child, quoted
+from evergreen.lake_upkeep import Unneeded
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])
@@ -192,3 +197,85 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(EvergreenError, match="file/things"):
         Table(str(tmp_path / "file" / "things"), SCHEMA).append(rows(1), "one")
+
+
+def _aged(table: Table, days: int, until: int) -> None:
+    """Make the log up to a version as old as if it had been written so many days ago."""
+    ago = time.time() - days * 86_400
+    for file in _log(table).iterdir():
+        if file.name[:20].isdigit() and int(file.name[:20]) <= until:
+            text = file.read_text() if file.suffix == ".json" else ""
+            if text:
+                file.write_text(re.sub(r'("timestamp":)\d+', rf"\g<1>{int(ago * 1000)}", text))
+            os.utime(file, (ago, ago))
+
+
+def _filled(table: Table, commits: int) -> None:
+    start = table.open().version()
+    for number in range(start, start + commits):
+        table.append(rows(number), str(number), {"said": str(number)})
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_lasting_table_reads_what_is_older_than_a_month(table: Table, lasting: bool) -> None:
+    """By itself Delta deletes a log of 30 days at a checkpoint; a version that is gone is never the newest one."""
+    table = Table(table.uri, SCHEMA, lasting=lasting)
+    _filled(table, 20)
+    _aged(table, 40, 20)
+    _filled(table, 25)
+    assert len(table.read()) == 45
+    if lasting:
+        assert len(table.read(version=5)) == 5
+        return
+    with pytest.raises(DataError, match="cannot be read at version 5: there is none"):
+        table.read(version=5)
+
+
+def test_an_earlier_table_becomes_lasting(table: Table) -> None:
+    """At the next write; what its last commit of rows said of itself still is what it says."""
+    table.append(rows(1), "one", {"said": "one"})
+    lasting = Table(table.uri, SCHEMA, lasting=True)
+    lasting.append(rows(2), "two", {"said": "two"})
+    assert LASTING.items() <= lasting.open().metadata().configuration.items()
+    lasting.open().alter.set_table_properties({"delta.checkpointInterval": "30"})
+    assert lasting.facts(lasting.open())["said"] == "two"
+    assert held(lasting) == [1, 2]
+
+
+def test_forgetting_the_log(table: Table) -> None:
+    """What is older than asked and than every kept version goes up to a checkpoint; the others are read as before."""
+    table = Table(table.uri, SCHEMA, lasting=True)
+    now = datetime.now(UTC)
+    _filled(table, 60)
+    assert lake_upkeep.forget(table, 30, now=now) == 0
+    _aged(table, 50, 45)
+    assert lake_upkeep.forget(table, 60, now=now) == 0
+    assert lake_upkeep.forget(table, 30, (3,), now=now) == 0
+    assert len(table.read(version=3)) == 3
+    assert lake_upkeep.forget(table, 30, (50,), now=now) > 30
+    for version in (45, 50, 60):
+        assert len(table.read(version=version)) == version
+    assert table.facts(table.open())["said"] == "59"
+    assert table.facts(table.open(50))["said"] == "49"
+    with pytest.raises(DataError, match="there is none"):
+        table.open(3)
+    assert table.has("0")
+
+
+def test_a_vacuum_spares_what_kept_versions_need(table: Table) -> None:
+    """Of replaced files only those go that neither the newest nor a kept version has; both read as before."""
+    for number in range(3):
+        table.append(rows(number), str(number))
+    for number in range(3):
+        table.replace(rows(number, word="b"), f"again {number}", {"said": str(number)}, where=f"n = {number}")
+    version = table.open().version()
+    assert lake_upkeep.unneeded(table, 24) == Unneeded(0, 0)
+    assert lake_upkeep.unneeded(table, 0, (version - 2,)).files == 1
+    assert lake_upkeep.unneeded(table, 0).files == 3
+    lake_upkeep.vacuum(table, 0, (version - 2,))
+    assert lake_upkeep.unneeded(table, 0, (version - 2,)) == Unneeded(0, 0)
+    assert sorted(table.read(version=version - 2)["word"]) == ["a", "a", "b"]
+    assert held(table) == [0, 1, 2]
+    assert lake_upkeep.damage(table, version - 2, read=True) == ()
+    assert [line.rpartition(" is ")[2] for line in lake_upkeep.damage(table, version - 3)] == ["missing"]
+    assert table.facts(table.open())["said"] == "2"
