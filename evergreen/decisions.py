@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +17,13 @@ from evergreen.lake import Table, child
 from evergreen.observations import Snapshot
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
-Kind = Literal["drift", "performance", "shadow", "data", "retrain", "approval", "escalation"]
+Kind = Literal[
+    "drift", "performance", "shadow", "data", "retrain", "approval", "escalation", "suppressed", "reconciled"
+]
+_JOIN = 50
+"""Commits after which the files of these tables are joined: each is a file of its own, and a year of them is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Decision:
         id: hash of what it is about.
         kind: `drift` and `performance`, a report of a monitor; `shadow`, whether a promotion helped; `data`, rows that
             landed; `retrain`, what came of a candidate; `approval`, what a person said of one that waited;
-            `escalation`, what a person was told because retraining does not help.
+            `escalation`, what a person was told because retraining does not help; `suppressed`, why a request to
+            retrain came to nothing; `reconciled`, the run that was started because the event of a decision was lost.
         at: when (aware, UTC).
         outcome: the report's verdict, or what became of the candidate.
         champion: version in production when it was taken; None before the first.
@@ -65,13 +69,50 @@ def drift_decision(model: str, champion: int, snapshot: Snapshot, after: str | N
     return decision_id(model, champion, "drift", snapshot.digest, str(after), repr(policy))
 
 
+def suppressed(model: str, asked: Decision, *, why: str, at: datetime, flow_run: str, **detail: Any) -> Decision:
+    """Why a request to retrain came to nothing, as an entry; the same reason given again is the same entry.
+
+    `asked` is what was to be answered: a stored decision, or a retraining that was asked for without one.
+    """
+    return _about(model, "suppressed", asked, "unchanged", why, at, flow_run, detail)
+
+
+def reconciled(model: str, asked: Decision, *, why: str, at: datetime, flow_run: str, **detail: Any) -> Decision:
+    """That a run was started for a stored decision whose event was lost, as an entry."""
+    return _about(model, "reconciled", asked, "started", why, at, flow_run, detail)
+
+
+def _about(
+    model: str,
+    kind: Kind,
+    asked: Decision,
+    outcome: str,
+    why: str,
+    at: datetime,
+    flow_run: str,
+    detail: Mapping[str, Any],
+) -> Decision:
+    return Decision(
+        id=decision_id(model, asked.champion, kind, asked.id, why),
+        kind=kind,
+        at=at,
+        outcome=outcome,
+        champion=asked.champion,
+        snapshot=asked.snapshot,
+        digest=asked.digest,
+        reason=why,
+        detail={"decision": asked.id, **detail},
+        flow_run=flow_run,
+    )
+
+
 class Decisions:
     """The `decisions` table of one model, and the `drift` table of its column scores."""
 
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
-        self.table = Table(child(lake, model, "decisions"), _decision_schema())
-        self.scores = Table(child(lake, model, "drift"), _drift_schema())
+        self.table = Table(child(lake, model, "decisions"), _decision_schema(), join=_JOIN)
+        self.scores = Table(child(lake, model, "drift"), _drift_schema(), join=_JOIN)
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""
@@ -124,7 +165,7 @@ class Decisions:
         if not self.table.has(f"{kind}:{decision}"):
             return None
         found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
-        return _decision(found.iloc[0]) if len(found) else None
+        return _decision(found.to_dict("records")[0]) if len(found) else None
 
     def all(self, kind: Kind) -> tuple[Decision, ...]:
         """Every decision of a kind, oldest first."""
@@ -140,7 +181,7 @@ class Decisions:
         for kind, outcome in (only or {}).items():
             where |= (ds.field("kind") == kind) & (ds.field("outcome") == outcome)
         found = self.table.read(where=where).sort_values("at", kind="stable")
-        return tuple(_decision(row) for _, row in found.iterrows())
+        return tuple(_decision(row) for row in found.to_dict("records"))
 
     def last(self, kind: Kind) -> Decision | None:
         """The newest decision of a kind."""
@@ -148,7 +189,7 @@ class Decisions:
         return found[-1] if found else None
 
 
-def _decision(row: pd.Series) -> Decision:
+def _decision(row: Mapping[Hashable, Any]) -> Decision:
     import pandas as pd
 
     return Decision(

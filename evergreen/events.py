@@ -84,7 +84,7 @@ def decision_event(model: str, decision: Decision) -> Event:
             decision_id=decision.id,
             share=detail["share"],
             columns=tuple(detail["columns"]),
-            confirmed=detail["confirmed"],
+            confirmed=detail["confirmed"] and detail.get("called", True),
         )
     if decision.kind == "performance":
         name = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}.get(decision.outcome, PERFORMANCE_INCONCLUSIVE)

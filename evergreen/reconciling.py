@@ -72,22 +72,25 @@ class Finding:
     Attributes:
         decision: the newest open decision of its ground; its retraining covers the older ones.
         since: since when the oldest one that it covers has been open.
+        held: a rule keeps it from being answered: a cooldown, or the pause after runs that gave no answer.
     """
 
     status: Literal["nothing", "waits", "due"]
     reason: str
     decision: Decision | None = None
     since: datetime | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that was done; `about` is a decision or a flow run, open since `since`."""
+    """Something that was done; `about` is a decision or a flow run, open since `since`; `run` is one it started."""
 
     model: str
     about: str
     since: datetime
     what: str
+    run: str = ""
 
 
 def ground_of(reason: str) -> Ground | None:
@@ -107,6 +110,7 @@ def calls(spec: ModelSpec, decision: Decision) -> bool:
     detail = decision.detail
     # Unconfirmed because a retraining had seen its data: whether that one came to its end is seen by its entry.
     enough = detail.get("confirmed", True) or (detail.get("answered_by") and detail["failed"][0] >= detail["needed"])
+    enough = enough and detail.get("called", True)
     return bool(enough) and (decision.kind, decision.outcome) in CALLS.items() and decision.kind in spec.retrain_on
 
 
@@ -149,11 +153,12 @@ def look(
     ready = [wait for wait in waits if wait.until <= now]
     if not ready:
         first = min(waits, key=lambda wait: wait.until)
-        return Finding("waits", first.reason, first.decision, first.since)
+        return Finding("waits", first.reason, first.decision, first.since, first.cooling)
     newest = max(ready, key=lambda wait: _order(wait.decision))
     hindered = _hindered(spec, ledger, attempts, newest, now, grace)
     if hindered:
-        return Finding("waits", hindered, newest.decision, newest.since)
+        paused = not any(attempt.status == "open" for attempt in attempts)
+        return Finding("waits", hindered, newest.decision, newest.since, paused)
     return Finding("due", f"nothing has answered this {newest.decision.kind} decision", newest.decision, newest.since)
 
 
@@ -251,6 +256,7 @@ class _Wait:
     since: datetime
     until: datetime
     reason: str
+    cooling: bool
 
 
 def _waiting(spec: ModelSpec, ledger: Ledger, now: datetime, grace: timedelta) -> list[_Wait]:
@@ -264,9 +270,10 @@ def _waiting(spec: ModelSpec, ledger: Ledger, now: datetime, grace: timedelta) -
         until = mine[0].at + grace
         reason = f"its event has until {_shown(until)} to start a run"
         cool = cooling(spec, ledger.entries, ground, now)
-        if cool is not None and cool > until:
+        cools = cool is not None and cool > until
+        if cool is not None and cools:
             until, reason = cool, f"cooling down after the last retraining for {ground} until {_shown(cool)}"
-        found.append(_Wait(mine[-1], mine[0].at, until, reason))
+        found.append(_Wait(mine[-1], mine[0].at, until, reason, cools))
     return found
 
 
