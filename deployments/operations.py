@@ -56,7 +56,8 @@ def _show_stack(found: Stack, elsewhere: str | None) -> None:
     was = f"Up after {found.seconds:.0f} s." if found.started else "Up already."
     out.print(f"[bold green]{was}[/]")
     mlflow = found.ports.mlflow_ui if found.mlflow else "the tracking server of EVERGREEN_TRACKING_URI"
-    for name, place in (("Prefect", found.ports.prefect_ui), ("MLflow", mlflow), ("logs", str(found.logs))):
+    pages = ("pages", found.ports.pages_ui)
+    for name, place in (("Prefect", found.ports.prefect_ui), ("MLflow", mlflow), pages, ("logs", str(found.logs))):
         out.print(f"  {name:<8} {escape(place)}", soft_wrap=True)
     out.print("Next: [bold]evergreen rehearse NAME[/] sends a canary through it. [bold]evergreen down[/] ends all.")
     if elsewhere and elsewhere != found.ports.api:

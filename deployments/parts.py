@@ -1,4 +1,4 @@
-"""The parts of the local stack: `python -m deployments.parts PART` becomes the Prefect server, MLflow or the worker.
+"""The parts of the local stack, each of which `python -m deployments.parts PART` becomes.
 
 What a part needs is put into its environment here, in the part's own process: a database's password is never on a
 command line or in a file, and each part knows only its own.
@@ -19,18 +19,20 @@ from deployments.sessions import end, members
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
 
-SERVER, MLFLOW, WORKER = PARTS = ("prefect-server", "mlflow", "worker")
+SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
 POOL = "evergreen"
 WORKER_NAME = "evergreen-up"
+PAGES_PORT = 4300
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the two user interfaces listen, on loopback."""
+    """Where the user interfaces listen, on loopback."""
 
     prefect: int
     mlflow: int
+    pages: int = PAGES_PORT
 
     @property
     def api(self) -> str:
@@ -46,6 +48,11 @@ class Ports:
     def mlflow_ui(self) -> str:
         """For a browser."""
         return f"http://{HOST}:{self.mlflow}"
+
+    @property
+    def pages_ui(self) -> str:
+        """For a browser."""
+        return f"http://{HOST}:{self.pages}"
 
 
 def folder(settings: Settings) -> Path:
@@ -83,10 +90,11 @@ def shared_environment(settings: Settings) -> dict[str, str]:
 
 def environment(part: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a part is told beyond what it inherits; only where this home and its server are stands above what is set."""
-    own = {SERVER: _server, MLFLOW: _mlflow, WORKER: _worker}[part](settings)
+    own = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, WORKER: _worker}[part](settings)
     # The folder of this Python comes first: the pool's `python -m prefect.engine` means this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
+    home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
     kept = {name: value for name, value in (shared_environment(settings) | own).items() if name not in os.environ}
     return kept | home
 
@@ -122,6 +130,10 @@ def _mlflow(settings: Settings) -> dict[str, str]:
     }
 
 
+def _pages(_settings: Settings) -> dict[str, str]:
+    return {}
+
+
 def _worker(_settings: Settings) -> dict[str, str]:
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
@@ -136,6 +148,7 @@ def command(part: str, ports: Ports) -> list[str]:
     return {
         SERVER: [*python, "deployments.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
+        PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
         WORKER: [*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER_NAME],
     }[part]
 

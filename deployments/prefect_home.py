@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from deployments.parts import HOST, read_ports, shared_environment
+from deployments.parts import HOST, Ports, read_ports, shared_environment
 from deployments.supervision import listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
@@ -20,8 +20,8 @@ def use(settings: Settings) -> None:
         # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
-    if not has_server() and (api := _stack(settings)) is not None:
-        defaults["PREFECT_API_URL"] = api
+    if not has_server() and (ports := _stack(settings)) is not None:
+        defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     try:
@@ -33,8 +33,8 @@ def use(settings: Settings) -> None:
         ) from None
 
 
-def _stack(settings: Settings) -> str | None:
-    """The API of this home's stack; None unless it is up and its port answers, which takes a millisecond to see."""
+def _stack(settings: Settings) -> Ports | None:
+    """The ports of this home's stack; None unless it is up and its server answers, which takes a millisecond to see."""
     ports = read_ports(settings)
     if ports is None or not listening(settings):
         return None
@@ -42,7 +42,7 @@ def _stack(settings: Settings) -> str | None:
         socket.create_connection((HOST, ports.prefect), timeout=1).close()
     except OSError:
         return None
-    return ports.api
+    return ports
 
 
 def has_server() -> bool:

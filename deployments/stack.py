@@ -1,4 +1,4 @@
-"""The local stack: Prefect server, MLflow and a worker on this machine, brought up, waited for and ended.
+"""The local stack: Prefect server, MLflow, pages and a worker on this machine, brought up, waited for and ended.
 
 `up` goes from whatever there is to all of it being healthy, so that it also mends a stack of which a part is missing.
 What runs is known by locks and sockets, which vanish with their processes, never by a file that says so.
@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from deployments import prefect_home
 from deployments.health import answers, is_ours, mark_ended, online
-from deployments.parts import HOST, MLFLOW, SERVER, WORKER, Ports, folder, read_ports, write_ports
+from deployments.parts import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
 from deployments.supervision import Supervisor, end_orphans, listening
 from evergreen.database import probe
 from evergreen.errors import EvergreenError
@@ -55,6 +55,7 @@ class Stack:
             "prefect": self.ports.prefect_ui,
             "api": self.ports.api,
             "mlflow": self.ports.mlflow_ui if self.mlflow else None,
+            "pages": self.ports.pages_ui,
             "logs": str(self.logs),
             "seconds": round(self.seconds, 1),
         }
@@ -125,11 +126,13 @@ def _bring_up(settings: Settings, supervisor: Supervisor, say: Say) -> Ports:
             write_ports(settings, ports)
             supervisor.launch()
         supervisor.start(SERVER)
+        supervisor.start(PAGES)
         if _has_mlflow(settings):
             supervisor.start(MLFLOW)
         _wait(supervisor, SERVER, lambda: is_ours(settings, ports), say)
         if _has_mlflow(settings):
             _wait(supervisor, MLFLOW, lambda: answers(f"{ports.mlflow_ui}/health"), say)
+        _wait(supervisor, PAGES, lambda: answers(f"{ports.pages_ui}/health"), say)
     # Commands go to the server that a user has named; what is brought up here is for this one.
     os.environ["PREFECT_API_URL"] = ports.api
     prefect_home.use(settings)
@@ -144,7 +147,7 @@ def _bring_up(settings: Settings, supervisor: Supervisor, say: Say) -> Ports:
 
 
 def _complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
-    parts = (SERVER, MLFLOW, WORKER) if _has_mlflow(settings) else (SERVER, WORKER)
+    parts = (SERVER, MLFLOW, PAGES, WORKER) if _has_mlflow(settings) else (SERVER, PAGES, WORKER)
     if any(supervisor.look(part).state != "RUNNING" for part in parts):
         return False
     return is_ours(settings, ports) and online(ports, 0)
@@ -197,7 +200,7 @@ def _choosing_ports() -> Iterator[None]:
 
 def _free(wanted: Ports) -> Ports:
     """The wanted ports where they are free, others where they are not."""
-    return Ports(prefect=_port(wanted.prefect), mlflow=_port(wanted.mlflow))
+    return Ports(prefect=_port(wanted.prefect), mlflow=_port(wanted.mlflow), pages=_port(wanted.pages))
 
 
 def _port(wanted: int) -> int:

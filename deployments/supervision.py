@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.parts import MLFLOW, PARTS, SERVER, WORKER, folder, holder
+from deployments.parts import MLFLOW, PAGES, PARTS, SERVER, WORKER, folder, holder
 from deployments.sessions import alive, end, group_of, members
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -65,7 +65,7 @@ stdout_logfile = %(ENV_EVERGREEN_STACK)s/logs/{part}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 """
-_PATIENCE = {SERVER: 10, MLFLOW: 5, WORKER: 15}
+_PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, WORKER: 15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Supervisor:
         """End the worker and every flow run it has started, also those of a worker that was killed."""
         from xmlrpc.client import Fault
 
-        kept = {self.look(part).pid for part in (SERVER, MLFLOW)}
+        kept = {self.look(part).pid for part in (SERVER, MLFLOW, PAGES)}
         with self._ask() as ask:
             number = int(ask.getPID())
             # It does not run.

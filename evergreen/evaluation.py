@@ -50,6 +50,16 @@ class Judgement:
     rows: int
     slices: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def explanation(self) -> str:
+        """The reason that decided: of the failed check, else the open one, else the champion's or the baseline's."""
+        for status in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+            for check in self.checks:
+                if check.status is status:
+                    return f"{check.name}: {check.reason}"
+        named = {check.name: check.reason for check in self.checks}
+        return named.get("champion") or named.get("baseline") or "every gate passed"
+
     def to_text(self) -> str:
         """As JSON, to be kept with the version."""
         return json.dumps(asdict(self))
@@ -73,7 +83,14 @@ def evaluate(
     Raises:
         ArtifactError: the candidate's or the champion's stored files are not what was registered.
     """
-    observations = Observations(settings.lake_uri, spec)
+    return hold(Observations(settings.lake_uri, spec), registry, version, champion, window)
+
+
+def hold(
+    observations: Observations, registry: Registry, version: Version, champion: Version | None, window: Window
+) -> Judgement:
+    """As `evaluate`, on observations that need not be the lake's."""
+    spec = observations.spec
     frame = labelled(spec, window.read(observations))
     mask = holdout_mask(spec, frame)
     train, holdout = frame[~mask], frame[mask].reset_index(drop=True)

@@ -80,7 +80,7 @@ def judge(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...
     checks.append(_budget("latency", evidence.latency_ms, spec.gates.latency_ms, "ms for one row"))
     checks.append(_budget("size", evidence.size_mb, spec.gates.size_mb, "MB stored"))
     checks += _tags(evidence, spec)
-    checks.append(_description(evidence))
+    checks.append(_description(evidence, spec))
     return tuple(checks)
 
 
@@ -291,13 +291,16 @@ def _tags(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
         return
     lacking = [tag for tag in spec.gates.tags if not evidence.tags.get(tag, "").strip()]
     if lacking:
-        reason = f"Missing or empty version tags: {', '.join(lacking)}."
+        reason = f"Missing or empty tags: {', '.join(lacking)}. Set them in the model file, or on the model in MLflow."
     else:
         reason = f"{len(spec.gates.tags)} required tags are set."
     yield Check("tags", Verdict.FAIL if lacking else Verdict.PASS, float(len(lacking)), 0.0, reason)
 
 
-def _description(evidence: Evidence) -> Check:
+def _description(evidence: Evidence, spec: ModelSpec) -> Check:
+    if spec.gates.description and not spec.description.strip():
+        reason = "The model file does not say what the model is for: it has no description."
+        return Check("description", Verdict.FAIL, None, None, reason)
     if evidence.description.strip():
         return Check("description", Verdict.PASS, None, None, "The version has a description.")
     return Check("description", Verdict.FAIL, None, None, "The version has no description.")

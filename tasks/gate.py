@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from evergreen import registry_notes
 from evergreen.drift import DriftReport
 from evergreen.evaluation import Judgement, evaluate
 from evergreen.lineage import against
@@ -29,7 +31,9 @@ def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport)
         return known
     registry = workspace.registry
     try:
-        judgement = evaluate(workspace.spec, workspace.settings, registry, version, plan.champion, plan.window)
+        # What is required may also have been set in MLflow, by a person, on the model or on the version.
+        tagged = replace(version, tags={**registry_notes.stated(registry, version), **version.tags})
+        judgement = evaluate(workspace.spec, workspace.settings, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
             judgement = not_again(judgement, version, registry.versions(version.model))
         _keep(workspace, plan, version, drift, judgement)

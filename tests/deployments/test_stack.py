@@ -125,10 +125,11 @@ def state_of(api: str, run: str) -> str:
 
 @pytest.mark.slow
 def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both pages answer, a cron has runs, commands find the server by themselves; a second `up` starts nothing."""
+    """Every page answers, a cron has runs, commands find the server by themselves; a second `up` starts nothing."""
     first = home.run("up", "--detach")
     assert first["started"]
-    for page in (f"{first['api']}/health", f"{first['mlflow']}/health", first["prefect"]):
+    pages = (f"{first['api']}/health", f"{first['mlflow']}/health", f"{first['pages']}/health", first["prefect"])
+    for page in pages:
         with urllib.request.urlopen(page, timeout=10) as answer:  # noqa: S310
             assert answer.status == 200
     assert until(

@@ -532,6 +532,14 @@ def test_description_and_integrity() -> None:
     assert "its hash differs." in named(checks, "integrity").reason
 
 
+@pytest.mark.parametrize(("description", "status"), [("", FAIL), ("  ", FAIL), ("Forecasts, not payments.", PASS)])
+def test_a_purpose_can_be_required(description: str, status: Verdict) -> None:
+    """Where the gates ask for it, the model file has to say what the model is for; else it may be silent."""
+    asked = judge(evidence(), spec(description=description, gates=Gates(description=True)), seed=1)
+    assert verdict_of(asked) is named(asked, "description").status is status
+    assert named(judge(evidence(), spec(description=description), seed=1), "description").status is PASS
+
+
 def test_a_failing_metric_of_ones_own_is_an_error() -> None:
     """Not a verdict on the candidate: the model file is at fault."""
     broken = Metric(name="own", function=lambda a, b: 1 / 0, greater_is_better=True)

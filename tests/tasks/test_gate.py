@@ -16,6 +16,7 @@ from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.retraining import Plan, Request
 from evergreen.settings import Settings
+from evergreen.spec import Gates
 from evergreen.verdicts import Check, Verdict
 from evergreen.windows import training_window
 from evergreen.workspace import Workspace
@@ -75,6 +76,18 @@ def test_a_fault_leaves_it_inconclusive(
         case.gate()
     assert case.now.status == "INCONCLUSIVE"
     assert str(error.args[0]) in case.now.description
+
+
+def test_what_is_required_may_be_set_in_mlflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tag of the registered model, or of the version, counts as one of the model file; a missing one is named."""
+    case.workspace.spec = case.spec.model_copy(update={"gates": Gates(tags=("owner", "ticket"), latency_ms=10_000)})
+    registry = case.workspace.registry
+    registry.client.set_registered_model_tag("toy", "owner", "the team")
+    first = {check.name: check for check in case.gate().checks}["tags"]
+    assert (first.status, first.value) == (Verdict.FAIL, 1.0)
+    assert "Missing or empty tags: ticket." in first.reason
+    registry.client.set_model_version_tag("toy", "1", "ticket", "7")
+    assert {check.name: check for check in case.gate().checks}["tags"].status is Verdict.PASS
 
 
 def test_a_judgement_stands(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
