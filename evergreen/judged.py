@@ -45,6 +45,7 @@ class Judged:
         numbers: in which window each lies.
         windows: every window since what the champion learned from, as far back as the policy looks, oldest first.
         decision: the decision id of what is asked of these rows.
+        digest: of the rows.
     """
 
     frame: pd.DataFrame
@@ -52,6 +53,7 @@ class Judged:
     numbers: npt.NDArray[np.int64]
     windows: tuple[LabelWindow, ...]
     decision: str
+    digest: str
 
     @property
     def mature(self) -> tuple[LabelWindow, ...]:
@@ -61,32 +63,42 @@ class Judged:
 
 def judged(spec: ModelSpec, settings: Settings, champion: Version, snapshot: Snapshot, now: datetime) -> Judged:
     """The rows that judge a champion at `now` (aware); what was not known by then does not count."""
-    observations = Observations(settings.lake_uri, spec)
+    return judged_rows(Observations(settings.lake_uri, spec), champion, snapshot, now)
+
+
+def judged_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> Judged:
+    """As `judged`, of observations that need not be the lake's."""
+    spec = observations.spec
     whole = judged_window(spec, snapshot, learned_until(champion), int(champion.tags["next_row"]), now)
     windows, start = _looked_at(observations, replace(whole, start=None))
     window = replace(whole, start=start)
     rows = _drawn(observations, window, windows)
     digest = Digest(0, 0, 0).plus(row_hashes(rows, observations.content)).hex
+    decision = performance_question(spec, champion.number, digest)
+    frame: pd.DataFrame = rows.to_pandas()
+    return Judged(frame, _ids(observations, rows), window_numbers(observations, frame), windows, decision, digest)
+
+
+def performance_question(spec: ModelSpec, champion: int, digest: str) -> str:
+    """The decision id of the question how a champion does on rows of this digest."""
     policy = spec.performance.model_dump(exclude={"also"})
     # A function has no text that is the same in the next process; its name has to do.
     asked = (spec.metric.name, policy, [(metric.name, metric.bound) for metric in spec.performance.also])
-    decision = decision_id(spec.name, champion.number, "performance", digest, repr(asked))
-    frame: pd.DataFrame = rows.to_pandas()
-    return Judged(frame, _ids(observations, rows), window_numbers(observations, frame), windows, decision)
+    return decision_id(spec.name, champion, "performance", digest, repr(asked))
 
 
 def answers(
-    spec: ModelSpec, settings: Settings, registry: Registry, champion: Version, rows: Judged
+    spec: ModelSpec, log: PredictionLog | None, registry: Registry, champion: Version, rows: Judged
 ) -> tuple[Predictions, int]:
     """What the champion says of each row, and of how many it had said so before.
 
-    A prediction that was kept is what was acted upon, so it counts before one that is made now.
+    A prediction that was kept in the log is what was acted upon, so it counts before one that is made now.
 
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
     """
     pipeline, frame = registry.load(champion, spec), rows.frame
-    places, kept = _kept(spec, settings, champion, pipeline, rows)
+    places, kept = _kept(spec, log, champion, pipeline, rows)
     rest = np.setdiff1d(np.arange(len(frame)), places)
     if not len(places):
         return predict(pipeline, spec, frame), 0
@@ -101,12 +113,11 @@ def answers(
 
 
 def _kept(
-    spec: ModelSpec, settings: Settings, champion: Version, pipeline: Pipeline, rows: Judged
+    spec: ModelSpec, log: PredictionLog | None, champion: Version, pipeline: Pipeline, rows: Judged
 ) -> tuple[npt.NDArray[np.intp], Predictions]:
     """The predictions that were kept and their places; none where they lack the probabilities that there are."""
-    log = PredictionLog(settings.lake_uri, spec)
     nothing = np.empty(0, dtype=np.intp), Predictions(np.empty(0))
-    if not log.table.exists():
+    if log is None or not log.table.exists():
         return nothing
     since = rows.frame[spec.time].min().to_pydatetime() if spec.time is not None else None
     classes = tuple(pipeline.classes_.tolist()) if spec.task == "classification" else None

@@ -77,9 +77,23 @@ def detect(
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
     """
+    folder = settings.reports(spec.name) / decision
+    return compared(Observations(settings.lake_uri, spec), registry, champion, snapshot, folder=folder, now=now)
+
+
+def compared(
+    observations: Observations,
+    registry: Registry,
+    champion: Version,
+    snapshot: Snapshot,
+    *,
+    folder: Path | None,
+    now: datetime | None = None,
+) -> DriftReport:
+    """As `detect`, on observations that need not be the lake's; without a `folder` nothing is drawn."""
     import pandas as pd
 
-    observations = Observations(settings.lake_uri, spec)
+    spec = observations.spec
     _, window = drift_question(spec, champion, snapshot, now)
     current, _ = window.sample(observations, SAMPLE_ROWS, seed=spec.seed)
     stored = registry.files(champion)
@@ -91,7 +105,6 @@ def detect(
     if spec.labels is not None and spec.target in spec.watched:
         reference = _as_unlabelled(reference, current, spec)
     numeric, categorical = _kinds(spec)
-    folder: Path = settings.reports(spec.name) / decision
     return compare(
         reference,
         current,

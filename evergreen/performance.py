@@ -21,6 +21,7 @@ from evergreen.markdown import number
 from evergreen.metrics import Estimate, bootstrap
 from evergreen.observations import Snapshot
 from evergreen.performance_report import AlsoFigure, PerformanceReport
+from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
@@ -41,24 +42,37 @@ def assess(
         EvergreenError: the model file's own metric failed.
     """
     rows = judged(spec, settings, champion, snapshot, now)
+    enough = len(rows.frame) >= spec.performance.min_rows
+    known = Decisions(settings.lake_uri, spec.name).find("performance", rows.decision) if enough else None
+    if known is not None:
+        return PerformanceReport.of_decision(known)
+    return assess_rows(spec, registry, champion, rows, PredictionLog(settings.lake_uri, spec))
+
+
+def assess_rows(
+    spec: ModelSpec, registry: Registry, champion: Version, rows: Judged, log: PredictionLog | None = None
+) -> PerformanceReport:
+    """The report of the rows that judge a champion; without a `log` every one is predicted now."""
     text = champion.tags.get(f"holdout_{spec.metric.name}")
     before = float(text) if text else None
     if len(rows.frame) < spec.performance.min_rows:
         report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
         immature = len(rows.windows) - len(rows.mature)
         return replace(report, reason=_waiting(spec, rows, report), decision_id=rows.decision, immature=immature)
-    known = Decisions(settings.lake_uri, spec.name).find("performance", rows.decision)
-    if known is not None:
-        return PerformanceReport.of_decision(known)
-    return _measured(spec, settings, registry, champion, rows, before)
+    return _measured(spec, log, registry, champion, rows, before)
 
 
 def _measured(
-    spec: ModelSpec, settings: Settings, registry: Registry, champion: Version, rows: Judged, before: float | None
+    spec: ModelSpec,
+    log: PredictionLog | None,
+    registry: Registry,
+    champion: Version,
+    rows: Judged,
+    before: float | None,
 ) -> PerformanceReport:
     """The report of rows that are enough to judge by."""
     frame, y = rows.frame, target_of(spec, rows.frame)
-    given, logged = answers(spec, settings, registry, champion, rows)
+    given, logged = answers(spec, log, registry, champion, rows)
     level, seed = spec.performance.level, spec.seed
     found = bootstrap(spec.metric, y, given, groups=clusters(spec, frame), level=level, seed=seed)
     report = judge(spec, found, at_promotion=before, rows=len(frame))

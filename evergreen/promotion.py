@@ -31,15 +31,29 @@ def promote(
     """
     promotions = Promotions(settings.lake_uri, spec.name)
     with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
-        _settle(registry, promotions, now=now)
-        champion = registry.champion(spec.name)
-        require_consistent(spec.name, champion, promotions)
-        if champion is not None and champion.number == version.number:
-            return None
-        _require_promotable(version, champion)
-        registry.load(version, spec)
-        before = champion.number if champion else None
-        return _moved("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
+        return move_up(spec, registry, promotions, version, reason=reason, by=by, now=now)
+
+
+def move_up(
+    spec: ModelSpec,
+    registry: Registry,
+    promotions: Promotions,
+    version: Version,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> Move | None:
+    """As `promote`, under the model's promotion lock, or where nobody else can move anything."""
+    _settle(registry, promotions, now=now)
+    champion = registry.champion(spec.name)
+    require_consistent(spec.name, champion, promotions)
+    if champion is not None and champion.number == version.number:
+        return None
+    _require_promotable(version, champion)
+    registry.load(version, spec)
+    before = champion.number if champion else None
+    return _moved("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
 
 
 def rollback(
@@ -65,25 +79,40 @@ def rollback(
     """
     promotions = Promotions(settings.lake_uri, spec.name)
     with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
-        _settle(registry, promotions, now=now)
-        champion, logged = registry.champion(spec.name), promotions.champion()
-        present = champion.number if champion else None
-        if undoes is not None:
-            _require_last(spec.name, promotions, undoes, present)
-        if present is None and logged is None:
-            raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
-        target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
-        if target is None:
-            raise RegistryError(
-                f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
-            )
-        if target.number == present == logged:
-            raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
-        if target.status != "PASSED":
-            raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
-        registry.load(target, spec)
-        before = logged if present is None or present == target.number else present
-        return _moved("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
+        return move_back(spec, registry, promotions, to, reason=reason, by=by, now=now, undoes=undoes)
+
+
+def move_back(
+    spec: ModelSpec,
+    registry: Registry,
+    promotions: Promotions,
+    to: int | None,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    undoes: str | None = None,
+) -> Move:
+    """As `rollback`, under the model's promotion lock, or where nobody else can move anything."""
+    _settle(registry, promotions, now=now)
+    champion, logged = registry.champion(spec.name), promotions.champion()
+    present = champion.number if champion else None
+    if undoes is not None:
+        _require_last(spec.name, promotions, undoes, present)
+    if present is None and logged is None:
+        raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
+    target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
+    if target is None:
+        raise RegistryError(
+            f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
+        )
+    if target.number == present == logged:
+        raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
+    if target.status != "PASSED":
+        raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
+    registry.load(target, spec)
+    before = logged if present is None or present == target.number else present
+    return _moved("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
 
 
 def settle(model: str, settings: Settings, registry: Registry, *, now: datetime) -> Move | None:

@@ -180,6 +180,8 @@ class MonitorResult:
         """
         told = DriftResult.of(drift)
         found = Confirmation.of_detail(decision.detail) if decision else None
+        kept = decision.detail if decision else {}
+        called, because = kept.get("called", True), kept.get("because", "")
         return cls(
             model=model,
             verdict=decision.outcome if decision else told.verdict,
@@ -187,8 +189,8 @@ class MonitorResult:
             columns=told.columns,
             reason=decision.reason if decision else told.reason,
             decision_id=decision.id if decision else None,
-            confirmed=found is not None and found.confirmed,
-            doubt=found.doubt if found and decision and decision.outcome == "FAIL" else "",
+            confirmed=found is not None and found.confirmed and called,
+            doubt=(found.doubt if called else because) if found and decision and decision.outcome == "FAIL" else "",
             report=told.report,
             champion=move.after if move else champion,
             performance=performance,

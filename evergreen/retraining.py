@@ -7,12 +7,12 @@ behind is found by its decision and taken on from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen import reconciling
+from evergreen import calling, reconciling
 from evergreen.approval import with_word
 from evergreen.decisions import Decision, Decisions, decision_id
 from evergreen.errors import DataError, EvergreenError
@@ -23,7 +23,7 @@ from evergreen.promotion import require_consistent, settle
 from evergreen.promotion_log import Promotions
 from evergreen.quarantine import quarantine_table
 from evergreen.reconciling import CALLS, cooling, ground_of
-from evergreen.registry import DECLINED, Registry, Version
+from evergreen.registry import CLEANED, DECLINED, Registry, Version
 from evergreen.results import Outcome
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
@@ -34,6 +34,11 @@ from evergreen.windows import Window, holdout_mask, training_window
 ROUTINE = ("manual", "schedule")
 """Reasons that give no ground of their own: with nothing new, nothing is done."""
 
+UNCHANGED: Outcome = "unchanged"
+UNWANTED = "not wanted by the policy"
+"""How the explanation of a retraining begins that the model file's policy held back."""
+
+Counts = tuple[int, int, str | None]
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -67,7 +72,7 @@ class Plan:
         explanation: why, where it is settled.
         resume: a version that this decision made before; None to make one.
         judged: what its gates found still stands: it was held against the present champion.
-        answer: the recorded decision, where it was answered before.
+        answer: the recorded decision, where it was answered before, or was not to be.
         learned_end: the time of the newest labelled row of the window; None without a time column or a label.
     """
 
@@ -103,22 +108,40 @@ def plan(
     decisions = Decisions(settings.lake_uri, spec.name)
     if champion is not None and _is_unrecorded(champion, promotions, decisions):
         return _unrecorded(spec, registry, observations, champion)
-    snapshot = observations.snapshot()
-    if snapshot.rows == 0:
+    if observations.snapshot().rows == 0:
         raise _nothing(spec, settings)
+    return decide(observations, spec_hash, registry, decisions, champion, request, now=now)
+
+
+def decide(
+    observations: Observations,
+    spec_hash: str,
+    registry: Registry,
+    decisions: Decisions,
+    champion: Version | None,
+    request: Request,
+    *,
+    now: datetime,
+    counts: Callable[[ModelSpec, Observations, Window], Counts] | None = None,
+) -> Plan:
+    """As `plan`, of a consistent state that need not be the lake's and the registry's.
+
+    `counts` is what tells how many rows a window has, where that is known already.
+    """
+    spec, snapshot = observations.spec, observations.snapshot()
     window = training_window(spec, snapshot, now)
     found = _id(spec, spec_hash, decisions, champion, snapshot, request)
     facts = _Facts(spec, spec_hash, registry, decisions, champion, snapshot, request, found, now)
-    for question in (_unchanged, _rolled_back, _answered, _taken_back, _cooling):
+    for question in (_unchanged, _rolled_back, _answered, _taken_back, _unwanted, _cooling):
         settled = question(facts)
         if settled is not None:
             outcome, explanation, answer = settled
             return Plan(found, request, snapshot, window, champion, 0, 0, outcome, explanation, answer=answer)
-    learned, held, end = _counts(spec, observations, window)
+    learned, held, end = (counts or counted)(spec, observations, window)
     short = learned < spec.training.min_rows
     resume = registry.find(spec.name, found)
-    if resume is not None and resume.tags["spec_hash"] != spec_hash:
-        # The model file was changed since, most likely because of what the version came to.
+    if resume is not None and (resume.tags["spec_hash"] != spec_hash or CLEANED in resume.tags):
+        # The model file was changed since, most likely because of what the version came to; or its files are gone.
         resume = None
     return Plan(
         found,
@@ -173,12 +196,12 @@ def _unrecorded(spec: ModelSpec, registry: Registry, observations: Observations,
     rival = None if tags["compared_with"] == "none" else registry.lookup(spec.name, int(tags["compared_with"]))
     snapshot = observations.snapshot(int(tags["data_version"]))
     window = training_window(spec, snapshot)
-    learned, held, _ = _counts(spec, observations, window)
+    learned, held, _ = counted(spec, observations, window)
     request = Request(reason=tags["reason"], decision_id=tags["decision_id"])
     return Plan(tags["decision_id"], request, snapshot, window, rival, learned, held, resume=champion, judged=True)
 
 
-def _counts(spec: ModelSpec, observations: Observations, window: Window) -> tuple[int, int, str | None]:
+def counted(spec: ModelSpec, observations: Observations, window: Window) -> Counts:
     """Rows to learn from, rows to judge by, and the time of the newest of both."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
     frame = labelled(spec, window.read(observations, needed))
@@ -270,6 +293,22 @@ def _covered(facts: _Facts) -> str:
     retrains = facts.decisions.all("retrain") if any(asked) else ()
     number = facts.champion.number if facts.champion else None
     return next((said for entry in asked if entry and (said := reconciling.answer(entry, retrains, number))), "")
+
+
+def _unwanted(facts: _Facts) -> _Settled | None:
+    """The model file's policy does not want it: asked now for the schedule, when it was stored for a report."""
+    request, spec = facts.request, facts.spec
+    if spec.policy is None or request.force or facts.champion is None:
+        return None
+    if request.reason == "schedule":
+        answer = calling.scheduled(spec, facts.decisions, facts.champion.number, facts.snapshot.rows, facts.now)
+        return None if answer.yes else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
+    ground = ground_of(request.reason)
+    asked = facts.decisions.find(ground, facts.decision) if ground is not None else None
+    if asked is None or asked.detail.get("called", True):
+        return None
+    # What the policy says of a report is kept with the report.
+    return UNCHANGED, f"{UNWANTED}: {asked.detail['because']}", asked
 
 
 def _cooling(facts: _Facts) -> _Settled | None:

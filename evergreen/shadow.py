@@ -9,7 +9,7 @@ find harm four times as often.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -59,48 +59,102 @@ def assess(
         ArtifactError: the champion's stored files are not what was registered.
         EvergreenError: the model file's own metric failed.
     """
-    moves = Promotions(settings.lake_uri, spec.name).done() if champion and spec.shadow.windows else ()
+    promotions, decisions = Promotions(settings.lake_uri, spec.name), Decisions(settings.lake_uri, spec.name)
+    asked = question(spec, promotions, decisions, registry, champion)
+    if isinstance(asked, ShadowReport):
+        return asked
+    found = look(Observations(settings.lake_uri, spec), registry, asked.pair, snapshot, asked.before, now)
+    return answer(spec, asked, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A promotion that is to be looked at.
+
+    Attributes:
+        pair: the champion and the one that it replaced.
+        last: the last look that was taken at it.
+    """
+
+    promotion: Move
+    pair: tuple[Version, Version]
+    last: ShadowReport | None
+
+    @property
+    def before(self) -> int:
+        """How many windows the last look saw."""
+        return self.last.windows if self.last else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What both champions make of the labelled rows; without a `found` comparison, `problem` says why.
+
+    Attributes:
+        digest: of the rows.
+        fault: the former champion cannot predict any more.
+    """
+
+    found: Comparison | None
+    problem: str = ""
+    rows: int = 0
+    windows: int = 0
+    digest: str = ""
+    fault: bool = False
+
+
+def question(
+    spec: ModelSpec, promotions: Promotions, decisions: Decisions, registry: Registry, champion: Version | None
+) -> Question | ShadowReport:
+    """What there is to look at; the report itself where there is nothing."""
+    moves = promotions.done() if champion and spec.shadow.windows else ()
     promotion = promotion_of(moves, champion.number if champion else None)
     if champion is None or promotion is None or promotion.before is None:
         return _silent(spec, "no promotion to judge" if spec.shadow.windows else "switched off: shadow.windows is 0")
-    last = _last(Decisions(settings.lake_uri, spec.name), promotion)
+    last = _last(decisions, promotion)
     if last is not None and last.final:
         return last
     former = registry.lookup(spec.name, promotion.before)
     if former is None:
         return _silent(spec, f"version {promotion.before}, the former champion, is gone", promotion)
-    before = last.windows if last else 0
-    try:
-        report = _look(spec, settings, registry, (champion, former), snapshot, promotion, before, now)
-    except _FormerError as error:
-        return _silent(spec, str(error), promotion)
-    return last if last is not None and report.decision_id is None else report
+    return Question(promotion, (champion, former), last)
 
 
-def _look(
-    spec: ModelSpec,
-    settings: Settings,
+def look(
+    observations: Observations,
     registry: Registry,
     pair: tuple[Version, Version],
     snapshot: Snapshot,
-    promotion: Move,
     before: int,
     now: datetime,
-) -> ShadowReport:
+) -> Look:
     """Look at the champion and the former one, if there are more windows than the ones `before`."""
-    observations = Observations(settings.lake_uri, spec)
+    spec = observations.spec
     window = _unseen(spec, snapshot, pair, now)
     windows = matured(spec, label_windows(observations, window), now)
     known = sum(one.labelled for one in windows)
     is_last = spec.time is not None and len(windows) == looks(spec)
     if len(windows) <= before or (known < spec.shadow.min_rows and not is_last):
-        return _silent(spec, _waiting(spec, known, len(windows)), promotion)
+        return Look(None, _waiting(spec, known, len(windows)))
     frame = _sample(spec, observations, window, windows)
-    report = judge(spec, _compared(spec, registry, frame, *pair), promotion, rows=len(frame), windows=len(windows))
+    try:
+        found = _compared(spec, registry, frame, *pair)
+    except _FormerError as error:
+        return Look(None, str(error), fault=True)
+    return Look(found, "", len(frame), len(windows), _digest(observations, frame))
+
+
+def answer(spec: ModelSpec, asked: Question, seen: Look) -> ShadowReport:
+    """What a look says of the promotion."""
+    promotion = asked.promotion
+    if seen.found is None:
+        waits = asked.last is not None and not seen.fault
+        return asked.last if asked.last and waits else _silent(spec, seen.problem, promotion)
+    report = judge(spec, seen.found, promotion, rows=seen.rows, windows=seen.windows)
     # What follows from the answer is no part of what is asked.
     policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
-    asked = ("shadow", str(promotion.before), promotion.id, _digest(observations, frame))
-    name = decision_id(spec.name, promotion.after, *asked, repr((spec.metric.name, *policy)))
+    about = ("shadow", str(promotion.before), promotion.id, seen.digest)
+    name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
     return replace(report, decision_id=name)
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from evergreen.metrics import KNOWN, MetricKind
+from evergreen.policies import TRIGGERS, Policy, as_before, grounds_of
 from evergreen.sources import Source
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ else:
     DataFrame = DataFrameSchema = Pipeline = Any
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ -]{0,99}")
+RESERVED = ("evergreen.", "mlflow.", "model_validation_status")
+TAG_LETTERS = 5_000
+"""As long as MLflow's database takes them."""
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 
@@ -280,7 +285,8 @@ class Gates(Frozen):
         overfit: the largest gap between the training and the holdout metric, in the metric's unit.
         latency_ms: median time of a prediction of one row.
         size_mb: size of the stored model.
-        tags: version tags that must be there and not empty.
+        tags: tags that must be there and not empty: of the model file, or set in MLflow on the model or the version.
+        description: the model file has to say what the model is for.
     """
 
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -291,6 +297,7 @@ class Gates(Frozen):
     latency_ms: Annotated[float, Field(gt=0)] = 200.0
     size_mb: Annotated[float, Field(gt=0)] = 200.0
     tags: tuple[str, ...] = ()
+    description: bool = False
 
 
 class ModelSpec(Frozen):
@@ -298,6 +305,8 @@ class ModelSpec(Frozen):
 
     Attributes:
         name: the file's name; also the registered model, the folder and the tables.
+        description: what the model is for, and what it is not for; in the card of every version.
+        tags: put on every version in MLflow, such as who owns the model and whom to ask.
         source: where rows come from.
         labels: where targets come from that are known later than their rows; None where they come together.
         prepare: turns a batch as it arrives into the contract's columns; None where they agree.
@@ -312,6 +321,8 @@ class ModelSpec(Frozen):
         slices: columns whose every value is judged on its own.
         retrain_on: what starts a retraining beside the schedule: a failed drift report, a failed performance report,
             new data.
+        policy: when it is retrained, an object of `evergreen.policies` or a function of one's own; None for the
+            schedule and `retrain_on`. Where one is given, `retrain_on` follows from it.
         cooldown: no second retraining for the same kind of ground within this time.
         escalate_after: so many retrainings for drift or performance in a row that brought no new champion are told to a
             person.
@@ -321,6 +332,8 @@ class ModelSpec(Frozen):
     """
 
     name: str
+    description: str = ""
+    tags: Mapping[str, str] = Field(default_factory=dict)
     task: Literal["regression", "classification"]
     source: Source
     labels: Labels | None = None
@@ -344,6 +357,7 @@ class ModelSpec(Frozen):
     performance: PerformancePolicy = PerformancePolicy()
     shadow: Shadow = Shadow()
     retrain_on: tuple[Ground, ...] = ("drift",)
+    policy: Policy | Callable[[Any], Any] | None = None
     cooldown: timedelta = timedelta(hours=6)
     escalate_after: PositiveInt = 3
     approval: Literal["auto", "manual"] = "auto"
@@ -358,6 +372,16 @@ class ModelSpec(Frozen):
             raise ValueError("lower-case letters, digits and underscores, starting with a letter, at most 63")
         return name
 
+    @field_validator("tags")
+    @classmethod
+    def _plain_tags(cls, tags: Mapping[str, str]) -> Mapping[str, str]:
+        for key, value in tags.items():
+            if not TAG.fullmatch(key) or key.startswith(RESERVED):
+                raise ValueError(f"{key!r}: letters, digits, spaces and _-./ only, and not {' or '.join(RESERVED)}...")
+            if not value.strip() or len(value) > TAG_LETTERS:
+                raise ValueError(f"{key!r} is empty or longer than {TAG_LETTERS} characters")
+        return tags
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, zone: str | None) -> str | None:
@@ -367,6 +391,19 @@ class ModelSpec(Frozen):
             except (KeyError, ValueError, OSError):
                 raise ValueError(f"{zone!r} is not an IANA time zone such as 'Europe/Paris' or 'UTC'") from None
         return zone
+
+    @model_validator(mode="before")
+    @classmethod
+    def _events_of_the_policy(cls, given: Any) -> Any:
+        policy = given.get("policy") if isinstance(given, dict) else None
+        if policy is None:
+            return given
+        if not (isinstance(policy, Policy) or callable(policy)) or isinstance(policy, type):
+            raise ValueError(f"policy: {policy!r} is neither a policy nor a function; see docs/backtest.md")
+        events = tuple(ground for ground in TRIGGERS if ground != "schedule" and ground in grounds_of(policy))
+        if "retrain_on" in given and set(given["retrain_on"]) != set(events):
+            raise ValueError(f"retrain_on: leave it out, for the policy says what starts a retraining: {events}")
+        return given | {"retrain_on": events}
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -392,6 +429,11 @@ class ModelSpec(Frozen):
             if metric.kind.task is not None and metric.kind.task != self.task:
                 raise ValueError(f"{field}: {metric.name!r} is for {metric.kind.task}, and task is {self.task!r}")
         return self
+
+    @property
+    def live_policy(self) -> Policy | Callable[[Any], Any]:
+        """What decides when it is retrained."""
+        return self.policy if self.policy is not None else as_before(self.retrain_on)
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.results import MoveResult, RetrainResult
 from evergreen.workspace import Workspace
+from flows.steps import describe
 from tasks.announce import announce
 from tasks.approve import approve, reject_by_hand, resume_waiting
 from tasks.report import report_move, report_retrain
@@ -74,6 +75,7 @@ def rejected(workspace: Workspace, number: int | None, reason: str) -> MoveResul
     told = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
     announce(Event(MODEL_REJECTED, version.model, told))
     report_move(result)
+    describe(workspace, version.number)
     resume_waiting(workspace, version.number, Answer(decision="reject", reason=reason))
     return result
 
@@ -107,6 +109,7 @@ def _concluded(workspace: Workspace, result: RetrainResult, ruling: Ruling) -> R
         name = MODEL_PROMOTED if ruling.outcome == "promoted" else MODEL_REJECTED
         told = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
         announce(Event(name, model, told | {"reason": final.explanation}))
+        describe(workspace, final.version, result.champion if final.outcome == "promoted" else None)
     report_retrain(final)
     return final
 

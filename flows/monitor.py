@@ -11,6 +11,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from evergreen.page_links import page_url
 from evergreen.results import MonitorResult
 from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
 from tasks.compare import compare
@@ -34,7 +35,7 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
     data = announced(workspace, record_data(workspace, champion, snapshot))
     drift = detect(workspace, champion, snapshot)
     decision = announced(workspace, record_drift(workspace, champion, snapshot, drift))
-    report_drift(model, drift)
+    report_drift(model, drift, page_url(workspace.settings, model))
     performance = measure(workspace, champion, snapshot)
     announced(workspace, record_performance(workspace, champion, snapshot, performance))
     report_performance(model, performance)

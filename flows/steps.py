@@ -13,8 +13,10 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
+from evergreen import card_store
 from evergreen.decisions import Decision
 from evergreen.drift import DriftReport
+from evergreen.errors import EvergreenError
 from evergreen.evaluation import Judgement
 from evergreen.events import (
     DATA_REJECTED,
@@ -27,14 +29,15 @@ from evergreen.events import (
 )
 from evergreen.ingest import Landing
 from evergreen.observations import Snapshot
+from evergreen.page_links import page_url
 from evergreen.promotion import require_consistent
 from evergreen.promotion_log import Move, Promotions
+from evergreen.recording import retrain_result
 from evergreen.registry import PREVIOUS, Registry, Version
-from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, MoveResult, Outcome, RetrainResult
+from evergreen.results import Ingested, MoveResult, Outcome, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.settings import load_settings
 from evergreen.shadow_report import ShadowReport
-from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 from tasks.announce import announce
 from tasks.ingest import ingest
@@ -104,16 +107,30 @@ def conclude(
     against = plan.champion.number if plan.champion else None
     if drift is not None and drift.columns:
         record_drift(workspace, plan.champion, plan.snapshot, drift, answered_by=plan.decision_id)
-    if plan.answer is None and result.outcome != "unchanged":
+    if plan.answer is None:
         record_retrain(workspace, result, against)
     if judgement is not None and drift is not None:
-        _tell(plan, result, drift)
+        _tell(workspace, plan, result, drift)
+        describe(workspace, result.version, against if result.outcome == "promoted" else None)
     rows, run_id = plan.train_rows + plan.holdout_rows, version.run_id if version else ""
     record_run(workspace, "retrain", rows, result.outcome, run_id)
     return result
 
 
-def _tell(plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
+def describe(workspace: Workspace, *numbers: int | None) -> None:
+    """Write the cards of some versions anew; one that cannot be written is no fault of the run."""
+    for number in numbers:
+        if number is None:
+            continue
+        try:
+            card_store.keep(
+                workspace.settings, workspace.registry, workspace.spec, number, spec_hash=workspace.spec_hash
+            )
+        except EvergreenError as error:
+            get_run_logger().warning("card: that of version %s was not written: %s", number, error)
+
+
+def _tell(workspace: Workspace, plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
     payload = {
         "decision_id": plan.decision_id,
         "version": result.version,
@@ -123,7 +140,7 @@ def _tell(plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
     told = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
     announce(Event(told, result.model, payload))
     report_drift(result.model, drift)
-    report_retrain(result)
+    report_retrain(result, page_url(workspace.settings, result.model))
 
 
 def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> MoveResult:
@@ -142,6 +159,7 @@ def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> 
         name = MODEL_PROMOTED if action == "promote" else MODEL_ROLLED_BACK
         announce(Event(name, model, {"version": move.after, "before": move.before, "reason": reason}))
         report_move(result)
+        describe(workspace, move.after, move.before)
     return result
 
 
@@ -163,44 +181,5 @@ def _result(
     judgement: Judgement | None,
 ) -> RetrainResult:
     champion = workspace.registry.champion(workspace.spec.name)
-    metric = workspace.spec.metric.name
-    return RetrainResult(
-        model=workspace.spec.name,
-        outcome=outcome or plan.settled or "inconclusive",
-        version=version.number if version else _answered_version(plan),
-        champion=champion.number if champion else None,
-        reason=plan.request.reason,
-        explanation=plan.explanation if judgement is None else _explained(judgement),
-        metric=MetricResult(metric, _last_value(champion, metric))
-        if judgement is None
-        else MetricResult(metric, judgement.value, judgement.champion_value, judgement.interval),
-        drift=DriftResult.of(drift) if drift else NO_DRIFT,
-        snapshot=plan.snapshot,
-        decision_id=plan.decision_id,
-        ingest=ingested,
-        checks=judgement.checks if judgement else (),
-        flow_run=workspace.flow_run or None,
-        event_id=plan.request.event_id,
-    )
-
-
-def _explained(judgement: Judgement) -> str:
-    """The first reason that decided: the failed check, else the open one, else that of the champion or the baseline."""
-    for status in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        for check in judgement.checks:
-            if check.status is status:
-                return f"{check.name}: {check.reason}"
-    named = {check.name: check.reason for check in judgement.checks}
-    return named.get("champion") or named.get("baseline") or "every gate passed"
-
-
-def _answered_version(plan: Plan) -> int | None:
-    if plan.answer is None:
-        return None
-    found: int | None = plan.answer.detail.get("version")
-    return found
-
-
-def _last_value(champion: Version | None, metric: str) -> float | None:
-    text = champion.tags.get(f"holdout_{metric}") if champion else None
-    return float(text) if text else None
+    run = workspace.flow_run or None
+    return retrain_result(workspace.spec, plan, ingested, champion, outcome, version, drift, judgement, run)

@@ -5,6 +5,7 @@ The ledger is looked at first; Prefect is asked only where something may be due,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,10 +18,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 import models
 from evergreen import reconciling
-from evergreen.decisions import Decision, Decisions
+from evergreen.decisions import Decision, Decisions, reconciled, suppressed
 from evergreen.events import is_canary
 from evergreen.naming import dashed
 from evergreen.reconciling import Attempt, Finding, Step
@@ -52,6 +54,7 @@ def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -
     ledger = reconciling.read_ledger(settings, spec)
     asked = reconciling.is_asking(ledger)
     finding = reconciling.look(spec, ledger, now=now, grace=grace)
+    _keep_held(settings, model, finding, now)
     if finding.status != "due" and (reconciling.is_escalated(ledger) or not reconciling.fruitless(ledger)):
         return Followed(model, asked)
     steps: list[Step] = []
@@ -59,8 +62,10 @@ def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -
         runs = _Runs(client, model)
         attempts = runs.attempts(finding, ledger.since, now)
         finding = reconciling.look(spec, ledger, attempts, now=now, grace=grace)
+        _keep_held(settings, model, finding, now)
         if finding.status == "due":
             steps.extend(runs.start(finding))
+            _keep_started(settings, model, finding, steps, attempts, now)
     escalation = reconciling.escalation(spec, ledger, attempts, now=now)
     if escalation is not None:
         Decisions(settings.lake_uri, model).record(escalation)
@@ -68,6 +73,29 @@ def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -
     for step in steps:
         get_run_logger().info("reconcile: %s, %s: %s", model, step.about, step.what)
     return Followed(model, asked, tuple(steps), escalation)
+
+
+def _keep_held(settings: Settings, model: str, finding: Finding, now: datetime) -> None:
+    """Note why a decision is not answered now, once for each reason."""
+    if finding.held and finding.decision is not None:
+        run = flow_run.get_id() or ""
+        note = suppressed(model, finding.decision, why=finding.reason, at=now, flow_run=run)
+        Decisions(settings.lake_uri, model).record(note)
+
+
+def _keep_started(
+    settings: Settings, model: str, finding: Finding, steps: Sequence[Step], attempts: Sequence[Attempt], now: datetime
+) -> None:
+    """Note that a decision got the run that its event had not brought, or that had failed."""
+    if finding.decision is None:
+        return
+    for step in steps:
+        failed = sum(each.status == "failed" and each.decision_id == step.about for each in attempts)
+        runs = "a run" if failed == 1 else f"{failed} runs"
+        lost = f"{runs} for it failed" if failed else "no run came of its event"
+        why = f"{lost}; open since {step.since:%Y-%m-%d %H:%M} UTC; {step.what}"
+        note = reconciled(model, finding.decision, why=why, at=now, flow_run=flow_run.get_id() or "", run=step.run)
+        Decisions(settings.lake_uri, model).record(note)
 
 
 class _Runs:
@@ -114,7 +142,7 @@ class _Runs:
             parameters=parameters | {"share": decision.detail.get("share"), "event_id": None},
             idempotency_key=f"reconcile-{self.model}-{decision.id}-{earlier[0].id if earlier else 'first'}",
         )
-        return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}"),)
+        return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
 
 
 def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:

@@ -10,6 +10,9 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from evergreen.backtest_page import page as backtest_page
+from evergreen.backtest_page import write
+from evergreen.backtest_report import Backtest
 from evergreen.drift import DriftReport
 from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed
@@ -18,11 +21,13 @@ from evergreen.performance_report import PerformanceReport
 from evergreen.reconciling import Step
 from evergreen.results import MoveResult, RetrainResult, ScoreResult
 from evergreen.shadow_report import ShadowReport
+from evergreen.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
-def report_drift(model: str, report: DriftReport) -> None:
-    """The drift table, and a link to Evidently's page."""
+def report_drift(model: str, report: DriftReport, page: str = "") -> None:
+    """The drift table, and links to Evidently's page and to the model's own (`page`, where there is one)."""
+    _link_page(model, page)
     if not report.columns:
         return
     note = f"# Drift of {model}: {report.verdict}\n\n{report.reason}\n\n{drift_table(report)}"
@@ -55,8 +60,9 @@ def report_shadow(model: str, report: ShadowReport) -> None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
-def report_retrain(result: RetrainResult) -> None:
-    """The gate table and what came of it."""
+def report_retrain(result: RetrainResult, page: str = "") -> None:
+    """The gate table and what came of it, and a link to the model's page, where there is one."""
+    _link_page(result.model, page)
     if not result.checks:
         return
     metric = result.metric
@@ -98,6 +104,24 @@ def report_move(result: MoveResult) -> None:
     create_markdown_artifact(note, key=dashed(result.action, result.model))
 
 
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
+def report_backtest(workspace: Workspace, found: Backtest, place: str | None = None) -> Path:
+    """The table, the recommendation, and a link to the page, which is written where `place` says."""
+    model = found.model
+    default = workspace.settings.root / "backtest" / model / "backtest.html"
+    page = write(backtest_page(found, workspace.moment()), Path(place).expanduser().absolute() if place else default)
+    told = found.to_json()
+    shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
+    rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]
+    create_table_artifact(rows, key=dashed("backtest", model), description=found.reason)
+    note = table(list(rows[0]), [one.values() for one in rows])
+    warning = f"**{found.warning}**\n\n" if found.warning else ""
+    text = f"# When to retrain {model}: {found.recommended}\n\n{warning}{found.reason}\n\n{note}"
+    create_markdown_artifact(text, key=dashed("backtest-report", model), description=found.reason)
+    create_link_artifact(page.as_uri(), link_text="Backtest", key=dashed("backtest-page", model))
+    return page
+
+
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-steps")
 def report_steps(steps: Sequence[Step], now: datetime) -> None:
     """What a reconciliation did, one row each."""
@@ -111,6 +135,11 @@ def report_steps(steps: Sequence[Step], now: datetime) -> None:
 def _age(now: datetime, since: datetime) -> str:
     minutes = int((now - since).total_seconds() // 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _link_page(model: str, page: str) -> None:
+    if page:
+        create_link_artifact(page, link_text=f"The page of {model}", key=dashed("page", model))
 
 
 def _link(result: RetrainResult) -> str:

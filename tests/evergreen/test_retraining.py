@@ -15,6 +15,7 @@ from evergreen.decisions import Decision, Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation import Judgement
 from evergreen.observations import Observations
+from evergreen.policies import Never, OnDrift
 from evergreen.promotion import promote, rollback
 from evergreen.retraining import Plan, Request, not_again, plan
 from evergreen.settings import Settings
@@ -94,6 +95,31 @@ def test_a_first_retraining(model: Model) -> None:
     assert (made.settled, made.champion, made.resume) == (None, None, None)
     assert (made.train_rows, made.holdout_rows) == (38, 10)
     assert model.plan() == made
+
+
+def test_the_policy_holds_a_schedule_back(model: Model, make_spec: Make) -> None:
+    """The schedule's run does nothing and says why; a person's word, or force, counts more; the first is not asked."""
+    model.spec = make_spec(policy=Never())
+    model.trained(reason="schedule")
+    model.land()
+    held = model.plan(reason="schedule")
+    assert held.settled == "unchanged"
+    assert held.explanation == "not wanted by the policy: the policy (never) does not retrain for schedule"
+    assert model.plan().settled is None
+    assert model.plan(reason="schedule", force=True).settled is None
+
+
+def test_a_report_that_the_policy_held_back_starts_nothing(model: Model, make_spec: Make) -> None:
+    """What was stored with the report counts, whatever the policy would say now."""
+    model.spec = make_spec(policy=OnDrift())
+    model.trained()
+    model.land()
+    detail = {"confirmed": True, "failed": [1, 1], "needed": 1, "answered_by": "", "called": False, "because": "no"}
+    Decisions(model.settings.lake_uri, "toy").record(
+        Decision("d1", "drift", NOW, "FAIL", 1, model.plan().snapshot.version, "digest", "why", detail)
+    )
+    held = model.plan(reason="drift", decision_id="d1")
+    assert (held.settled, held.explanation) == ("unchanged", "not wanted by the policy: no")
 
 
 def test_no_rows_at_all(settings: Settings, in_memory: Any, make_spec: Make, make_rows: Make) -> None:
