@@ -1,0 +1,182 @@
+"""The command that chooses a policy of retraining on history, and writes it into the model file where asked to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.invocation import Json, Name, guard, prepare, start
+from evergreen.errors import EvergreenError
+
+if TYPE_CHECKING:
+    from evergreen.backtest_report import Backtest, Row
+    from evergreen.settings import Settings
+
+
+def backtest(
+    name: Name,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policies", metavar="POLICY", help="Such as 'never', 'every 30 days', 'OnDrift(confirm=2, of=3)'."
+        ),
+    ] = None,
+    windows: Annotated[
+        str, typer.Option("--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.")
+    ] = "",
+    price_retrain: Annotated[
+        float | None, typer.Option("--price-retrain", min=0, help="What a retraining costs.")
+    ] = None,
+    price_error: Annotated[
+        float | None, typer.Option("--price-error", min=0, help="What a unit of the metric costs, for each row.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="The first step.")] = None,
+    report_from: Annotated[
+        str | None, typer.Option("--report-from", metavar="TIME", help="Choose on what is before, report on the rest.")
+    ] = None,
+    label_delay: Annotated[
+        float | None, typer.Option("--label-delay", metavar="DAYS", min=0, help="Labels come so long after their rows.")
+    ] = None,
+    train_hours: Annotated[
+        float | None, typer.Option("--train-hours", metavar="HOURS", min=0, help="How long a training takes.")
+    ] = None,
+    change: Annotated[
+        str | None, typer.Option("--change", metavar="TIME", help="Since when the data has another law, if known.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Where the page goes.")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the recommended policy into the model file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Choose when a model is retrained: replay its history under several policies."""
+
+    def work() -> None:
+        from deployments import console
+
+        settings = prepare(name)
+        _understood(settings, name, policies or (), windows)
+        asked: dict[str, Any] = {
+            "policies": tuple(policies or ()),
+            "windows": tuple(one for one in windows.split(",") if one.strip()),
+            "prices": _prices(price_retrain, price_error),
+            "since": _time("--since", since),
+            "report_from": _time("--report-from", report_from),
+            "label_delay_days": label_delay,
+            "train_hours": train_hours or None,
+            "change": _time("--change", change),
+            "page": None if html is None else str(html.expanduser().absolute()),
+        }
+        with console.steps(start(f"replaying {name}")) as listen:
+            from flows.backtest import backtest as flow
+
+            listen()
+            found = flow(name, **asked)
+        page = html or settings.root / "backtest" / name / "backtest.html"
+        edit = _edit(settings, found) if apply else ""
+        if as_json:
+            console.emit_json(found.to_json() | {"page": str(page)} | ({"diff": edit} if apply else {}))
+            return
+        show(found)
+        console.out.print(f"[dim]The page: {page}[/]", soft_wrap=True)
+        if apply:
+            console.out.print(edit or f"models/{name}.py has it already.", markup=False, soft_wrap=True)
+
+    guard(work, as_json)
+
+
+def show(found: Backtest) -> None:
+    """The table and the recommendation, for a person."""
+    from rich.markup import escape
+
+    from deployments.console import grid, out
+
+    priced = any(row.cost is not None for row in found.rows)
+    known = any(row.false_triggers is not None for row in found.rows)
+    head = ["policy", "window", found.metric, "95 %", "to never", "to always", "to oracle", "retrains", "in vain", "s"]
+    head += (["cost"] if priced else []) + (["false", "late, days"] if known else [])
+    rows = [_line(row, found, priced=priced, known=known) for row in found.rows]
+    turn = found.steps[found.chosen]
+    out.print(grid(f"{found.model} from {turn:%Y-%m-%d} on, {len(found.steps) - found.chosen} steps", head, rows))
+    for label, why in found.left_out.items():
+        out.print(f"[yellow]{escape(label)}:[/] {escape(why)}.", soft_wrap=True)
+    if found.warning:
+        out.print(f"[yellow]{escape(found.warning)}[/]", soft_wrap=True)
+    out.print(
+        f"[bold]{escape(found.recommended or 'Nothing is recommended')}[/]: {escape(found.reason)}", soft_wrap=True
+    )
+
+
+def _line(row: Row, found: Backtest, *, priced: bool, known: bool) -> list[Any]:
+    from evergreen.markdown import number
+
+    ends = " to ".join(number(end) for end in row.interval) if row.interval else ""
+    regret = [f"{row.regret[name].value:+.3g}" if name in row.regret else "" for name in ("never", "always", "oracle")]
+    mark = "* " if row.variant.label == found.recommended else ""
+    told: list[Any] = [f"{mark}{row.variant.name}", row.variant.window, row.error, ends, *regret]
+    told += [row.retrains, row.rejected, f"{row.train_seconds:.0f}"]
+    told += [row.cost] if priced else []
+    late = "" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
+    return told + ([row.false_triggers, late] if known else [])
+
+
+def _edit(settings: Settings, found: Backtest) -> str:
+    """Put the recommended policy into the model file; returns the difference, empty where there is none.
+
+    Raises:
+        EvergreenError: nothing is recommended, or the file could not be loaded any more; it is left as it was.
+    """
+    import models
+    from evergreen.backtest_page import write
+    from evergreen.policy_edit import with_policy
+
+    row = found.row(found.recommended) if found.recommended else None
+    if row is None:
+        raise EvergreenError(f"{found.model}: nothing is recommended: {found.reason}", "Wait for more history.")
+    path = models.load(found.model, settings.models).path
+    before = path.read_text(encoding="utf-8")
+    if row.variant.policy is None:
+        return ""
+    own = models.load(found.model, settings.models).spec.training
+    training = row.variant.training if row.variant.training != own else None
+    after = with_policy(before, path, row.variant.policy, training)
+    changed = difflib.unified_diff(before.splitlines(), after.splitlines(), path.name, path.name, lineterm="")
+    write(after, path)
+    try:
+        models.load(found.model, settings.models)
+    except EvergreenError:
+        write(before, path)
+        raise
+    return "\n".join(changed)
+
+
+def _understood(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:
+    """Refuse what is no policy and no training window before anything starts."""
+    import models
+    from evergreen.backtest_plan import named, window_of
+
+    spec = models.load(name, settings.models).spec
+    named(policies, spec)
+    for text in windows.split(",") if windows else ():
+        window_of(text, spec.training)
+
+
+def _prices(retrain: float | None, error: float | None) -> Mapping[str, float]:
+    if (retrain is None) is not (error is None):
+        missing = "--price-error" if error is None else "--price-retrain"
+        raise EvergreenError(f"One price alone compares nothing: {missing} is missing.", "Say both, or neither.")
+    return {} if retrain is None or error is None else {"retrain": retrain, "error": error}
+
+
+def _time(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise EvergreenError(
+            f"{option} {text!r} is not a time.", "Such as 2026-11-21, or with T10:00:00+01:00"
+        ) from None

@@ -1,0 +1,63 @@
+"""Choose when one model is retrained, on its history: every policy is replayed, and one is recommended.
+
+Nothing that is in production is touched, and nothing is stored but the results, which the next backtest goes on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from prefect import flow
+from pydantic import NonNegativeFloat, PositiveFloat
+
+from evergreen.backtest_report import Backtest
+from flows.runner import executor, workers
+from flows.steps import landed, open_workspace
+from tasks.replay import replay
+from tasks.report import report_backtest
+
+
+@flow(flow_run_name="backtest-{model}", timeout_seconds=12 * 3600)
+def backtest(
+    model: str = "bike_demand",
+    policies: Sequence[str] = (),
+    windows: Sequence[str] = (),
+    prices: Mapping[str, NonNegativeFloat] | None = None,
+    since: datetime | None = None,
+    report_from: datetime | None = None,
+    label_delay_days: NonNegativeFloat | None = None,
+    train_hours: PositiveFloat | None = None,
+    change: datetime | None = None,
+    page: str | None = None,
+) -> Backtest:
+    """Replay the history of one model under several policies of retraining.
+
+    Args:
+        model: name of a file in `models/`.
+        policies: such as `never`, `every 30 days`, `on drift`, `OnDrift(confirm=2, of=3)`; the usual ones by default.
+        windows: training windows to try with the best of them, such as `90d`, `all`, `half-life 90d`.
+        prices: of a `retrain`, and of a unit of `error` of one row, in one unit of your own.
+        since: the first step; by default as soon as there is enough to learn from.
+        report_from: steps from here on are reported, those before choose; by default the second half.
+        label_delay_days: how long after its row a label is taken to be known; by default as it was stored.
+        train_hours: how long a training takes; by default as long as it was measured to take.
+        change: since when the law of the data is another one, where that is known.
+        page: where the HTML page goes; by default below EVERGREEN_HOME.
+    """
+    workspace = open_workspace(model)
+    landed(workspace)
+    asked = {
+        "policies": policies,
+        "windows": windows,
+        "prices": prices or {},
+        "since": since,
+        "report_from": report_from,
+        "train_time": None if train_hours is None else timedelta(hours=train_hours),
+        "change": change,
+    }
+    delay = None if label_delay_days is None else timedelta(days=label_delay_days)
+    with executor(workspace.settings) as pool:
+        found = replay(workspace, asked, delay, pool, workers(workspace.settings))
+    report_backtest(workspace, found, page)
+    return found
