@@ -131,6 +131,9 @@ def until(ask: Callable[[], Any]) -> Any:
 
 def test_a_decision_without_a_run_gets_exactly_one(ledger: Decisions, client: Any, deployment: UUID) -> None:
     """The event was lost: one run is started with the decision's parameters, and no second one beside it."""
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+
     from flows.reconcile import reconcile
 
     assert [step.about for step in reconcile()] == ["d1"]
@@ -141,7 +144,8 @@ def test_a_decision_without_a_run_gets_exactly_one(ledger: Decisions, client: An
     assert run.parameters == expected
     assert run.parent_task_run_id is None
     assert "evergreen" in run.tags
-    table = next(one for one in client.read_artifacts() if one.key == "reconcile")
+    reports = ArtifactFilter(key=ArtifactFilterKey(any_=["reconcile"]))
+    table = client.read_artifacts(artifact_filter=reports, sort=ArtifactSort.CREATED_DESC)[0]
     assert "d1" in str(table.data)
     assert "1 h 0 min" in str(table.data)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,18 @@ def test_drift_is_answered_by_one_retrain(
 ) -> None:
     """A failed report is stored, told, answered by one promoted version, and not answered again."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        ArtifactFilter,
+        ArtifactFilterFlowRunId,
+        FlowRunFilter,
+        FlowRunFilterStartTime,
+    )
 
     from flows.monitor import monitor
     from flows.retrain import retrain
     from flows.rollback import rollback
 
+    began = datetime.now(UTC)
     land("1", date(2011, 6, 6), 70)
     assert retrain(MODEL).outcome == "promoted"
     land("2", CHANGE, 21, scenario="covariate", change=CHANGE)
@@ -99,7 +106,9 @@ def test_drift_is_answered_by_one_retrain(
         "evergreen.model.rolled-back",
     ]
     with get_client(sync_client=True) as client:
-        keys = {artifact.key for artifact in client.read_artifacts()}
-        runs = {run.name for run in client.read_flow_runs()}
+        started = client.read_flow_runs(flow_run_filter=FlowRunFilter(start_time=FlowRunFilterStartTime(after_=began)))
+        ours = ArtifactFilterFlowRunId(any_=[run.id for run in started])
+        keys = {one.key for one in client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ours))}
+    runs = {run.name for run in started}
     assert {"gates-bike-demand", "drift-bike-demand", "drift-report-bike-demand", "rollback-bike-demand"} <= keys
     assert {"retrain-bike_demand-drift", "monitor-bike_demand", "rollback-bike_demand"} <= runs
