@@ -71,7 +71,8 @@ def pipeline(seed: int) -> Pipeline:
 
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
     columns = ColumnTransformer([("encode", encode, list(FEATURES.categorical))], remainder="passthrough")
-    boost = HistGradientBoostingRegressor(max_iter=200, random_state=seed)
+    # On the UCI file 200 trees at half the learning rates are better by 1.5 % and take three times as long to search.
+    boost = HistGradientBoostingRegressor(max_iter=60, random_state=seed)
     return Pipeline([("columns", columns), ("model", boost)])
 
 
@@ -87,7 +88,7 @@ MODEL = ModelSpec(
     target="cnt",
     features=FEATURES,
     pipeline=pipeline,
-    search=Search(grid={"model__learning_rate": (0.05, 0.1), "model__max_leaf_nodes": (15, 31)}, folds=3),
+    search=Search(grid={"model__learning_rate": (0.1, 0.2), "model__max_leaf_nodes": (15, 31)}, folds=3),
     metric=Metric(name="mae", bound=200.0),
     gates=Gates(margin=0.0, slice_margin=0.25),
     slices=("workingday", "weathersit"),
