@@ -227,13 +227,24 @@ _Settled = tuple[Outcome, str, Decision | None]
 
 
 def _unchanged(facts: _Facts) -> _Settled | None:
+    """The champion came of this very data and code, or what came of it for another reason was not better than it."""
     request, champion = facts.request, facts.champion
     if champion is None or request.force or request.params or request.decision_id or request.reason not in ROUTINE:
         return None
-    same_data = champion.tags.get("data_digest") == facts.snapshot.digest
-    if same_data and champion.tags.get("spec_hash") == facts.spec_hash:
-        return "unchanged", f"nothing is new since version {champion.number}, the champion, was trained", None
+    if _came_of(champion, facts):
+        return UNCHANGED, f"nothing is new since version {champion.number}, the champion, was trained", None
+    rivals = {"compared_with": against(champion.number), "params": params_text(None)}
+    for version in reversed(facts.registry.versions(facts.spec.name)):
+        judged = version.status in ("FAILED", "INCONCLUSIVE") and version.tags.get("decision_id") != facts.decision
+        if judged and _came_of(version, facts) and all(version.tags.get(key, "") == was for key, was in rivals.items()):
+            held = f"held against version {champion.number}: {version.status}"
+            return UNCHANGED, f"nothing is new since version {version.number} was trained and {held}", None
     return None
+
+
+def _came_of(version: Version, facts: _Facts) -> bool:
+    tags = version.tags
+    return tags.get("data_digest") == facts.snapshot.digest and tags.get("spec_hash") == facts.spec_hash
 
 
 def _rolled_back(facts: _Facts) -> _Settled | None:
@@ -241,11 +252,7 @@ def _rolled_back(facts: _Facts) -> _Settled | None:
     if facts.request.force:
         return None
     for version in facts.registry.versions(facts.spec.name):
-        same = (
-            version.tags.get("data_digest") == facts.snapshot.digest
-            and version.tags.get("spec_hash") == facts.spec_hash
-            and version.tags.get("params", "") == params_text(facts.request.params)
-        )
+        same = _came_of(version, facts) and version.tags.get("params", "") == params_text(facts.request.params)
         for tag, what in (("rolled_back", "was rolled back"), (DECLINED, "was not wanted")):
             if same and tag in version.tags:
                 why = f"version {version.number} came of this very data and {what}: {version.tags[tag]}"
@@ -259,10 +266,10 @@ def _answered(facts: _Facts) -> _Settled | None:
     answer = facts.decisions.find("retrain", facts.decision)
     if answer is None:
         covered = _covered(facts)
-        return ("unchanged", covered, None) if covered else None
+        return (UNCHANGED, covered, None) if covered else None
     answer = with_word(facts.decisions, answer)
     if answer.outcome == "promoted":
-        return "unchanged", f"decision {facts.decision} was answered already: {answer.reason}", answer
+        return UNCHANGED, f"decision {facts.decision} was answered already: {answer.reason}", answer
     outcome: Outcome = answer.detail["outcome"]
     return outcome, f"decision {facts.decision} was answered already: {answer.reason}", answer
 
@@ -319,7 +326,7 @@ def _cooling(facts: _Facts) -> _Settled | None:
     until = cooling(facts.spec, facts.decisions.all("retrain"), ground, facts.now)
     if until is None:
         return None
-    return "unchanged", f"cooling down after the last retraining for {ground} until {until:%Y-%m-%d %H:%M} UTC", None
+    return UNCHANGED, f"cooling down after the last retraining for {ground} until {until:%Y-%m-%d %H:%M} UTC", None
 
 
 def _id(

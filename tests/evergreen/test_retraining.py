@@ -168,6 +168,22 @@ def test_nothing_new_is_unchanged(model: Model, reason: str) -> None:
     assert "nothing is new since version 1" in made.explanation
 
 
+@pytest.mark.parametrize(("status", "held"), [("FAILED", True), ("INCONCLUSIVE", True), ("PENDING", False)])
+def test_what_was_held_against_this_champion_is_not_fitted_again(model: Model, status: str, held: bool) -> None:
+    """A drift report asked for it and the gates said no: the schedule has nothing new until rows or champion change."""
+    model.trained()
+    model.land()
+    asked = model.plan(reason="drift", decision_id="d1")
+    model.make(asked, status)
+    made = model.plan(reason="schedule")
+    assert (made.settled == "unchanged") is held
+    assert ("nothing is new since version 2" in made.explanation) is held
+    assert model.plan(reason="schedule", force=True).settled is None
+    assert model.plan(params={"model__alpha": 2}).settled is None
+    model.land()
+    assert model.plan(reason="schedule").settled is None
+
+
 @pytest.mark.parametrize(
     "asked", [{"force": True}, {"reason": "drift"}, {"decision_id": "abc"}, {"params": {"model__alpha": 2}}]
 )
