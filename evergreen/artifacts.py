@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergreen.errors import ArtifactError, ModelFileError
 
@@ -75,11 +75,22 @@ def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str
     return loaded
 
 
-def untrusted(pipeline: Any, trusted: Sequence[str]) -> list[str]:
-    """The types within a pipeline that could not be loaded again, sorted."""
+def packed(pipeline: Pipeline, model: str, trusted: Sequence[str]) -> bytes:
+    """A fitted pipeline as skops stores it.
+
+    Raises:
+        ModelFileError: it holds a type that neither skops nor the model file trusts, and could not be loaded again.
+    """
     import skops.io
 
-    return sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))) - set(trusted))
+    stored: bytes = skops.io.dumps(pipeline)
+    strange = sorted(set(skops.io.get_untrusted_types(data=stored)) - set(trusted))
+    if strange:
+        raise ModelFileError(
+            f"models/{model}.py: trusted: the pipeline holds {', '.join(strange)}.",
+            f"If you trust them, add trusted={tuple(strange)!r} to the model file.",
+        )
+    return stored
 
 
 def _differs(path: Path, what: str) -> ArtifactError:

@@ -22,9 +22,9 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 
-from evergreen.artifacts import PIPELINE, load_pipeline, sha256, untrusted, verify
+from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, verify
 from evergreen.database import explained, probe
-from evergreen.errors import ArtifactError, ModelFileError, RegistryError
+from evergreen.errors import ArtifactError, RegistryError
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
 from evergreen.verdicts import Verdict
@@ -182,12 +182,7 @@ class Registry:
         Raises:
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
-        strange = untrusted(pipeline, spec.trusted)
-        if strange:
-            raise ModelFileError(
-                f"models/{spec.name}.py: trusted: the pipeline holds {', '.join(strange)}.",
-                f"If you trust them, add trusted={tuple(strange)!r} to the model file.",
-            )
+        packed(pipeline, spec.name, spec.trusted)
         with clear(self.settings.tracking), _quiet():
             mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)

@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from evergreen.artifacts import PIPELINE, sha256, untrusted
+from evergreen.artifacts import PIPELINE, packed, sha256
 from evergreen.candidates import make
 from evergreen.decisions import Decision
 from evergreen.drift import ColumnDrift, DriftReport
-from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.errors import EvergreenError
 from evergreen.evaluation import Judgement, hold
 from evergreen.judged import judged_rows
 from evergreen.metrics import Comparison, Predictions
@@ -124,21 +124,14 @@ class Fit:
 
     def run(self, bench: Bench) -> dict[str, Any]:
         """Search, fit, store."""
-        import skops.io
-
         past, part = bench.past(self.now, self.training), bench.store.begin()
         began = time.process_time()
         part.mkdir()
         try:
             made = make(past, training_window(past.spec, past.snapshot(), self.now), part / "evergreen")
             seconds = time.process_time() - began
-            strange = untrusted(made.fitted.pipeline, past.spec.trusted)
-            if strange:
-                raise ModelFileError(
-                    f"models/{past.spec.name}.py: trusted: the pipeline holds {', '.join(strange)}.",
-                    f"If you trust them, add trusted={tuple(strange)!r} to the model file.",
-                )
-            skops.io.dump(made.fitted.pipeline, part / PIPELINE)
+            stored = packed(made.fitted.pipeline, past.spec.name, past.spec.trusted)
+            (part / PIPELINE).write_bytes(stored)
         except EvergreenError:
             shutil.rmtree(part)
             raise

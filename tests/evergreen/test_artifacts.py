@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from evergreen.artifacts import PIPELINE, load_pipeline, sha256, untrusted, verify
+from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, verify
 from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
 
 LABEL = "toy version 3"
@@ -138,13 +138,19 @@ def test_a_stored_function_runs_nothing(tmp_path: Path) -> None:
     _one_line(caught)
 
 
-def test_untrusted_types_are_listed_before_storing() -> None:
-    """What could not be loaded again is listed, sorted, without what the model file trusts."""
+def test_untrusted_types_are_refused_before_storing() -> None:
+    """What could not be loaded again is named with what to add to the model file; what that trusts can be loaded."""
+    import skops.io
     from sklearn.ensemble import RandomForestRegressor
 
+    tree = "sklearn.tree._tree.Tree"
     forest = Pipeline([("model", RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0]))])
-    assert untrusted(forest, ()) == ["sklearn.tree._tree.Tree"]
-    assert untrusted(forest, ("sklearn.tree._tree.Tree",)) == []
+    with pytest.raises(
+        ModelFileError, match=r"models/woods\.py: trusted: the pipeline holds sklearn\.tree\._tree\.Tree"
+    ):
+        packed(forest, "woods", ())
+    again = skops.io.loads(packed(forest, "woods", (tree,)), trusted=[tree])
+    assert again.predict([[1.0]]) == forest.predict([[1.0]])
 
 
 def test_a_folder_is_known_by_names_and_content(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
-from evergreen.artifacts import untrusted
+from evergreen.artifacts import packed
 from evergreen.contract import check, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.first_rows import Data, read_head
@@ -290,7 +290,7 @@ def test_pipeline_fits_its_own_data_and_survives_what_it_never_saw(tmp_path: Pat
     _, spec = make(tmp_path, table(**columns), **options)
     rows = labelled(spec, rows_of(spec, tmp_path))
     fitted = fit(spec, rows, None, params={"model__max_iter": 10})
-    assert untrusted(fitted.pipeline, spec.trusted) == []
+    assert packed(fitted.pipeline, spec.name, spec.trusted)
     told = predict(fitted.pipeline, spec, rows.head(5).assign(plan="never seen")).probability
     assert told is not None
     assert np.isfinite(told).all()
@@ -311,7 +311,7 @@ def test_more_than_ten_thousand_rows_stop_early_and_can_be_stored(tmp_path: Path
     _, spec = make(tmp_path, table(10_500))
     fitted = fit(spec, rows_of(spec, tmp_path), None, params={"model__max_iter": 15})
     assert fitted.pipeline[-1].do_early_stopping_
-    assert untrusted(fitted.pipeline, spec.trusted) == []
+    assert packed(fitted.pipeline, spec.name, spec.trusted)
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
