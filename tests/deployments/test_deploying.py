@@ -187,11 +187,12 @@ def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Set
 
 @pytest.mark.slow
 def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> None:
-    """The scheduler really makes runs of every deployment; with the wrong SQLAlchemy it makes none."""
-    for name in NAMES:
+    """The scheduler makes runs of every deployment that has a schedule; with the wrong SQLAlchemy it makes none."""
+    for name in sorted(set(NAMES) - {"backtest"}):
         runs = until(lambda name=name: server.runs(name), f"{name} is scheduled")
         assert {run.state.type.value for run in runs} == {"SCHEDULED"}
         assert all(run.auto_scheduled for run in runs)
+    assert server.runs("backtest") == []
     assert {run.parameters["reason"] for run in server.runs("retrain-iris")} == {"schedule"}
     assert "reason" not in server.deployment("retrain-iris").parameters
 
