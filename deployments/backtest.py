@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,11 +95,15 @@ def show(found: Backtest) -> None:
 
     from deployments.console import grid, out
 
-    priced = any(row.cost is not None for row in found.rows)
-    known = any(row.false_triggers is not None for row in found.rows)
-    head = ["policy", "window", found.metric, "95 %", "to never", "to always", "to oracle", "retrains", "in vain", "s"]
-    head += (["cost"] if priced else []) + (["false", "late, days"] if known else [])
-    rows = [_line(row, found, priced=priced, known=known) for row in found.rows]
+    shown = _Shown(
+        windows=len({row.variant.window for row in found.rows}) > 1,
+        priced=any(row.cost is not None for row in found.rows),
+        known=any(row.false_triggers is not None for row in found.rows),
+    )
+    head = ["policy", *(["window"] if shown.windows else []), f"{found.metric}, 95 %"]
+    head += ["to\nnever", "to\nalways", "to\noracle", "retrains", "in\nvain"]
+    head += (["cost"] if shown.priced else []) + (["false", "late, days"] if shown.known else [])
+    rows = [_line(row, found, shown) for row in found.rows]
     turn = found.steps[found.chosen]
     out.print(grid(f"{found.model} from {turn:%Y-%m-%d} on, {len(found.steps) - found.chosen} steps", head, rows))
     for label, why in found.left_out.items():
@@ -110,17 +115,26 @@ def show(found: Backtest) -> None:
     )
 
 
-def _line(row: Row, found: Backtest, *, priced: bool, known: bool) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Columns that not every backtest has: a terminal of eighty characters is narrow."""
+
+    windows: bool
+    priced: bool
+    known: bool
+
+
+def _line(row: Row, found: Backtest, shown: _Shown) -> list[Any]:
     from evergreen.markdown import number
 
-    ends = " to ".join(number(end) for end in row.interval) if row.interval else ""
+    ends = "\n" + " to ".join(number(end) for end in row.interval) if row.interval else ""
     regret = [f"{row.regret[name].value:+.3g}" if name in row.regret else "" for name in ("never", "always", "oracle")]
     mark = "* " if row.variant.label == found.recommended else ""
-    told: list[Any] = [f"{mark}{row.variant.name}", row.variant.window, row.error, ends, *regret]
-    told += [row.retrains, row.rejected, f"{row.train_seconds:.0f}"]
-    told += [row.cost] if priced else []
+    told: list[Any] = [f"{mark}{row.variant.name}", *([row.variant.window] if shown.windows else [])]
+    told += [f"{number(row.error)}{ends}", *regret, row.retrains, row.rejected]
+    told += [row.cost] if shown.priced else []
     late = "" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
-    return told + ([row.false_triggers, late] if known else [])
+    return told + ([row.false_triggers, late] if shown.known else [])
 
 
 def _edit(settings: Settings, found: Backtest) -> str:
