@@ -8,16 +8,29 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from evergreen.backtest import run
+from evergreen.backtest_plan import Request, named, steps_of
+from evergreen.backtest_report import Backtest
 from evergreen.errors import EvergreenError
 from evergreen.lake import child
+from evergreen.observations import Observations
+from evergreen.replay import Course
+from evergreen.replay_pool import Pool, Source, Spent
+from evergreen.replay_store import Store
 from evergreen.settings import PROJECT, Settings
-from flows.runner import task_runner, workers
+from flows.runner import executor, task_runner, workers
+from models import spec_of
+
+TOYS = PROJECT / "tests" / "faults" / "models"
 
 
 def test_threads_are_bounded(settings: Settings) -> None:
@@ -70,7 +83,7 @@ def test_dask_gives_the_same_table_as_threads(
     from flows.retrain import retrain
     from flows.score import score
 
-    monkeypatch.setenv("EVERGREEN_MODELS", str(PROJECT / "tests" / "faults" / "models"))
+    monkeypatch.setenv("EVERGREEN_MODELS", str(TOYS))
     (settings.landing / "toy").mkdir(parents=True)
     make_rows(200).to_csv(settings.landing / "toy" / "history.csv", index=False)
     assert retrain("toy").champion == 1
@@ -95,3 +108,40 @@ def test_dask_gives_the_same_table_as_threads(
         assert "predict" in cluster.scheduler.task_prefixes
     pd.testing.assert_frame_equal(on_dask, on_threads)
     assert on_dask["chunk"].nunique() == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["threads", "dask"])
+def test_a_backtest_tells_the_same_wherever_its_work_is_done(
+    runner: str, settings: Settings, make_rows: Callable[..., pd.DataFrame], tmp_path: Path
+) -> None:
+    """In processes beside each other, or on a Dask cluster of its own, as in this process alone; all of it once."""
+    if runner == "dask":
+        pytest.importorskip("distributed")
+    spec = spec_of("toy", TOYS)
+    observations = Observations(settings.lake_uri, spec)
+    rows = make_rows(56 * 24)
+    observations.land(
+        rows.assign(at=rows["at"].dt.tz_localize("UTC")), "b", "test", now=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    version = observations.snapshot().version
+
+    def told(place: str, pool: Executor | None, workers: int) -> tuple[Backtest, Spent]:
+        source = Source(partial(spec_of, "toy", TOYS), settings.lake_uri, Store(tmp_path / place), "hash", version)
+        bench = source.bench()
+        given = Pool(bench, source, pool, workers)
+        course = Course(steps_of(bench.history), "hash", train_time=timedelta(hours=1))
+        return run(bench, given, course, Request(named(["every 14 days", "on drift"], spec))), given.spent
+
+    alone, once = told("alone", None, 1)
+    with executor(settings.model_copy(update={"runner": runner, "workers": 2})) as pool:
+        assert pool is not None
+        apart, spent = told("apart", pool, 2)
+    assert [(row.variant, row.error, row.retrains, row.rejected) for row in apart.rows] == [
+        (row.variant, row.error, row.retrains, row.rejected) for row in alone.rows
+    ]
+    assert (apart.recommended, apart.reason) == (alone.recommended, alone.reason)
+    assert once.fresh["fit"] == len(list((tmp_path / "alone" / "fit").iterdir())) > 2
+    assert {kind: number for kind, number in spent.fresh.items() if kind != "fit"} == {
+        kind: number for kind, number in once.fresh.items() if kind != "fit"
+    }
