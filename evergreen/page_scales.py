@@ -15,6 +15,8 @@ Axis = Mapping[str, Any]
 
 MANY = 9
 """Ticks, at most, where the axis asks for no other number."""
+_UNITS = ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))
+"""From where on labels are shortened; thousands up to ten are written out."""
 _HOURS = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
 _MONTH_HOURS = 730
@@ -151,12 +153,14 @@ def ticks(axis: Axis, scaled: Scale) -> list[Tick]:
 
 def _numbers(axis: Axis, low: float, high: float) -> Iterator[tuple[float, tuple[str, ...]]]:
     step = axis.get("dtick") or _round_step((high - low) / axis.get("nticks", 6))
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    most = max(abs(low), abs(high))
+    size, unit = next(((size, unit) for least, size, unit in _UNITS if most >= least), (1.0, ""))
+    digits = max(0, -math.floor(math.log10(step / size) + 1e-9))
     told = axis.get("tickformat") or (f",.{digits}f" if digits < 6 else ".3g")
-    if told == ".0%" and step < 0.01:
-        told = ".1%"
+    if told == ".0%":
+        size, unit, told = 1.0, "", ".1%" if step < 0.01 else told
     for count in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
-        yield min(max(count * step, low), high), (format(count * step + 0.0, told),)
+        yield min(max(count * step, low), high), (format(count * step / size + 0.0, told) + (unit if count else ""),)
 
 
 def _round_step(least: float) -> float:

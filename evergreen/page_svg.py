@@ -25,7 +25,7 @@ LEGEND = 20
 """Pixels of a legend of one line."""
 CLOSE = 5
 """Labels below a plot that a narrow screen has room for."""
-LETTER = 6.7
+LETTER = 7.5
 """Pixels that a letter of a label takes, for the room beside an axis."""
 
 
@@ -81,9 +81,9 @@ def _left(plot: _Plot, marked: Mapping[str, Sequence[Tick]]) -> float:
     """The room for the labels on the left."""
     room = float(plot.layout["margin"]["l"])
     for name, found in marked.items():
-        if name != "x" and plot.axis(name).get("automargin"):
+        if name != "x":
             letters = max((len(html.unescape(line)) for tick in found for line in tick.label), default=0)
-            room = max(room, 14 + LETTER * letters + (22 if "title" in plot.axis(name) else 0))
+            room = max(room, 12 + LETTER * letters + (22 if "title" in plot.axis(name) else 0))
     return room
 
 
