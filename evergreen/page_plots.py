@@ -1,21 +1,28 @@
-"""The page's plots, as the figures that plotly.js draws.
+"""The plots of a model's page, as the figures that plotly.js draws.
 
-Plain dictionaries: what Plotly's Python classes would add is a check of every word, which a test does. A colour is the
-name of a style rule, such as `@fail`; the page's script puts in what it is in light or in dark. Marks differ in shape
-as well. Texts from data are escaped, for Plotly reads a little HTML in every label.
+Plain dictionaries: what Plotly's Python classes would add is a check of every word, which a test does. Marks differ in
+shape as well as in colour.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
 from evergreen.page_distributions import Distribution
 from evergreen.page_facts import DriftPoint, Mark, MetricPoint
-
-Figure = dict[str, Any]
+from evergreen.page_figures import (
+    Figure,
+    axis_of,
+    layout_of,
+    line_of,
+    note,
+    plain,
+    plain_axis,
+    short,
+    stamp,
+    threshold_line,
+    timed,
+)
 
 SHAPES = {"PASS": ("circle", 5), "FAIL": ("x", 8), "INCONCLUSIVE": ("circle-open", 7)}
 LANES = {"retrained": "diamond-open", "rolled back": "triangle-down", "promoted": "triangle-up"}
@@ -25,9 +32,9 @@ FEW = 60
 """Points with an interval of their own; more are drawn as a band."""
 CROWD = 200
 """Points that are all marked; of more, only those that did not pass, which is also what takes the time to draw."""
-BESIDE = 4
-"""Letters of a label that stands below an upright bar, at most; bars with longer ones lie."""
-LABEL = 18
+BESIDE = 4, 24
+"""Letters of a label below an upright bar, and of all of them, at most; bars with longer ones lie."""
+LABEL = 14
 """Letters of a label; the table beside it has the rest."""
 
 
@@ -37,25 +44,25 @@ def drift_figure(reports: Sequence[DriftPoint], marks: Sequence[Mark], threshold
     times = [report for report in reports if report.times]
     worst = [
         {
-            **_line([report.at for report in times], [_short(report.times) for report in times], "@accent"),
+            **line_of([report.at for report in times], [short(report.times) for report in times], "@accent"),
             "yaxis": "y3",
             "customdata": [plain(report.worst) for report in times],
             "hovertemplate": "%{x}<br>%{customdata}: %{y} times its threshold<extra></extra>",
             "showlegend": False,
         }
     ]
-    shown = _verdicts(reports, [_short(report.share) for report in reports], "%{y:.0%} drifted")
-    layout = _timed(
+    shown = _verdicts(reports, [short(report.share) for report in reports], "%{y:.0%} drifted")
+    layout = timed(
         470,
-        yaxis=_axis([0.4, 0.78], "columns drifted", range=[-0.04, 1.04], tickformat=".0%", dtick=0.25),
-        yaxis3=_axis([0, 0.3], "worst ÷ threshold", type="log", dtick=1, rangemode="tozero"),
+        yaxis=axis_of([0.4, 0.78], "columns drifted", range=[-0.04, 1.04], tickformat=".0%", dtick=0.25),
+        yaxis3=axis_of([0, 0.3], "worst ÷ threshold", type="log", dtick=1, rangemode="tozero"),
         yaxis2=_lane_axis([0.83, 1]),
     )
-    layout["shapes"] = [_threshold("y", threshold), _threshold("y3", 1)]
+    layout["shapes"] = [threshold_line("y", threshold), threshold_line("y3", 1)]
     layout["annotations"] = [
-        _note("y", threshold, f"fails from {threshold:.0%}"),
+        note("y", threshold, f"fails from {threshold:.0%}"),
         # On a logarithmic axis a note stands at the power of ten.
-        _note("y3", 0, "a column drifts above 1"),
+        note("y3", 0, "a column drifts above 1"),
     ]
     return {"data": [*_guides(marks, 1.04), *shown, *worst, *_lanes(marks)], "layout": layout}
 
@@ -64,44 +71,44 @@ def metric_figure(measures: Sequence[MetricPoint], marks: Sequence[Mark], metric
     """What happened, and the metric of every report with its interval, beside what it was at promotion."""
     known = [point for point in measures if point.value is not None]
     at = [point.at for point in known]
-    before = _line(at, [_short(point.before) for point in known], "@muted")
+    before = line_of(at, [short(point.before) for point in known], "@muted")
     before["line"] |= {"dash": "dash", "shape": "hv"}
-    shown = _verdicts(known, [_short(point.value) for point in known], plain(metric) + " %{y}")
-    layout = _timed(400, yaxis=_axis([0, 0.72], plain(metric)), yaxis2=_lane_axis([0.79, 1]))
+    shown = _verdicts(known, [short(point.value) for point in known], plain(metric) + " %{y}")
+    layout = timed(400, yaxis=axis_of([0, 0.72], plain(metric)), yaxis2=_lane_axis([0.79, 1]))
     data = [*_interval(known), before | {"name": "at promotion"}, *shown, *_lanes(marks)]
     return {"data": data, "layout": layout}
 
 
 def windows_figure(windows: Sequence[MetricPoint], metric: str) -> Figure:
     """The metric of each window that has its labels, with its interval."""
-    at, values = [point.at for point in windows], [_short(point.value) for point in windows]
-    line = _line(at, values, "@accent") | {"mode": "lines+markers", "name": plain(metric)}
+    at, values = [point.at for point in windows], [short(point.value) for point in windows]
+    line = line_of(at, values, "@accent") | {"mode": "lines+markers", "name": plain(metric)}
     line |= {"marker": {"color": "@accent", "size": 6}, "hovertemplate": "from %{x}<br>%{y}<extra></extra>"}
-    layout = _timed(300, yaxis=_axis([0, 1], plain(metric)))
+    layout = timed(300, yaxis=axis_of([0, 1], plain(metric)))
     found = [point for point in windows if point.before is not None]
     if found:
-        layout["shapes"] = [_threshold("y", float(found[-1].before or 0.0))]
-        layout["annotations"] = [_note("y", float(found[-1].before or 0.0), "at promotion")]
+        layout["shapes"] = [threshold_line("y", float(found[-1].before or 0.0))]
+        layout["annotations"] = [note("y", float(found[-1].before or 0.0), "at promotion")]
     return {"data": [*_interval(windows), line], "layout": layout | {"showlegend": False}}
 
 
 def distribution_figure(found: Distribution) -> Figure:
     """One column: the reference as a filled shape or plain bars, the current rows as a line or hatched bars."""
     sides = zip(("reference", "current"), (found.reference, found.current), strict=True)
-    layout = _layout(200) | {"showlegend": False, "bargap": 0.25, "bargroupgap": 0.05}
+    layout = layout_of(200) | {"showlegend": False, "bargap": 0.25, "bargroupgap": 0.05}
     layout["margin"] = {"l": 38, "r": 8, "t": 8, "b": 30}
-    shares, values = _plain_axis(tickformat=".0%", nticks=4, tickangle=0, fixedrange=True), _plain_axis(showgrid=False)
+    shares, values = plain_axis(tickformat=".0%", nticks=4, tickangle=0, fixedrange=True), plain_axis(showgrid=False)
     if found.edges:
         data = [_steps(name, found.edges, side) for name, side in sides]
         return {"data": data, "layout": layout | {"xaxis": values | {"nticks": 6}, "yaxis": shares}}
     names = [_label(name) for name in found.names]
-    lying = max(map(len, found.names), default=0) > BESIDE
+    lying = max(map(len, names), default=0) > BESIDE[0] or sum(map(len, names)) > BESIDE[1]
     values |= {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "fixedrange": True}
     data = [_bars(name, names, side, lying) for name, side in sides]
     if not lying:
         return {"data": data, "layout": layout | {"xaxis": values, "yaxis": shares}}
     layout |= {"height": 60 + 26 * len(names), "yaxis": values | {"autorange": "reversed", "automargin": True}}
-    return {"data": data, "layout": layout | {"xaxis": shares}}
+    return {"data": data, "layout": layout | {"xaxis": shares | {"nticks": 3}}}
 
 
 def _steps(name: str, edges: Sequence[float], shares: Sequence[float]) -> Figure:
@@ -126,11 +133,6 @@ def _bars(name: str, names: Sequence[str], shares: Sequence[float], lying: bool)
     return trace | told | {"orientation": "h" if lying else "v"}
 
 
-def plain(text: str) -> str:
-    """A text that Plotly shows as it stands."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def _label(name: str) -> str:
     return plain(name if len(name) <= LABEL else f"{name[: LABEL - 1]}…")
 
@@ -145,7 +147,7 @@ def _lanes(marks: Sequence[Mark]) -> list[Figure]:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [_time(mark.at) for mark in found],
+                "x": [stamp(mark.at) for mark in found],
                 "y": [what] * len(found),
                 "yaxis": "y2",
                 "name": what,
@@ -163,7 +165,7 @@ def _guides(marks: Sequence[Mark], top: float) -> list[Figure]:
     moves = [mark for mark in marks if mark.what != "retrained"]
     if not moves or len(moves) > GUIDES:
         return []
-    x = [each for mark in moves for each in (_time(mark.at), _time(mark.at), None)]
+    x = [each for mark in moves for each in (stamp(mark.at), stamp(mark.at), None)]
     line = {"color": "@guide", "width": 1, "dash": "dot"}
     shown = {"type": "scatter", "mode": "lines", "x": x, "y": [-0.04, top, None] * len(moves), "line": line}
     return [shown | {"hoverinfo": "skip", "showlegend": False}]
@@ -172,30 +174,25 @@ def _guides(marks: Sequence[Mark], top: float) -> list[Figure]:
 def _interval(points: Sequence[MetricPoint]) -> list[Figure]:
     """The intervals: one bar each of few, a band of many."""
     known = [point for point in points if point.low is not None and point.high is not None]
-    x = [_time(point.at) for point in known]
+    x = [stamp(point.at) for point in known]
     if len(known) <= FEW:
-        middle = [_short(point.value) for point in known]
-        up = [_short((point.high or 0.0) - (point.value or 0.0)) for point in known]
-        down = [_short((point.value or 0.0) - (point.low or 0.0)) for point in known]
+        middle = [short(point.value) for point in known]
+        up = [short((point.high or 0.0) - (point.value or 0.0)) for point in known]
+        down = [short((point.value or 0.0) - (point.low or 0.0)) for point in known]
         bars = {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "@interval", "width": 4}
         trace = {"type": "scatter", "mode": "markers", "x": x, "y": middle, "error_y": bars | {"thickness": 2}}
         return [trace | {"marker": {"opacity": 0}, "hoverinfo": "skip", "name": "interval", "showlegend": False}]
     edge = {"type": "scatter", "mode": "lines", "x": x, "line": {"width": 0, "color": "@band"}, "hoverinfo": "skip"}
-    lower = edge | {"y": [_short(point.low) for point in known], "showlegend": False}
-    upper = edge | {"y": [_short(point.high) for point in known], "fill": "tonexty", "fillcolor": "@band"}
+    lower = edge | {"y": [short(point.low) for point in known], "showlegend": False}
+    upper = edge | {"y": [short(point.high) for point in known], "fill": "tonexty", "fillcolor": "@band"}
     return [lower, upper | {"name": "interval"}]
-
-
-def _line(at: Sequence[datetime], values: Sequence[float | None], colour: str) -> Figure:
-    line = {"color": colour, "width": 1.5}
-    return {"type": "scatter", "mode": "lines", "x": [_time(each) for each in at], "y": list(values), "line": line}
 
 
 def _verdicts(points: Sequence[DriftPoint | MetricPoint], values: Sequence[float | None], hover: str) -> list[Figure]:
     """The line through all points, and a mark for each verdict."""
     crowd = len(points) > CROWD
     told = "%{x}<br>" + hover + ", champion %{customdata}<extra>name</extra>"
-    line = _line([point.at for point in points], values, "@line") | {"hoverinfo": "skip", "showlegend": False}
+    line = line_of([point.at for point in points], values, "@line") | {"hoverinfo": "skip", "showlegend": False}
     if crowd:
         facts: Figure = {"customdata": [point.champion for point in points], "hovertemplate": told.replace("name", "")}
         line = line | facts | {"name": "no mark: PASS", "showlegend": True}
@@ -210,7 +207,7 @@ def _verdicts(points: Sequence[DriftPoint | MetricPoint], values: Sequence[float
                 {
                     "type": "scatter",
                     "mode": "markers",
-                    "x": [_time(point.at) for point in found],
+                    "x": [stamp(point.at) for point in found],
                     "y": [values[place] for place in places],
                     "name": verdict,
                     "marker": marker,
@@ -221,64 +218,7 @@ def _verdicts(points: Sequence[DriftPoint | MetricPoint], values: Sequence[float
     return traces
 
 
-def _timed(height: int, **axes: Figure) -> Figure:
-    """A layout over time: one axis for all panels, at the bottom of the lowest."""
-    lowest = min(axes, key=lambda name: axes[name]["domain"][0]).replace("axis", "")
-    x = _plain_axis(type="date", anchor=lowest, showgrid=False, automargin=True)
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "bgcolor": "@none"}
-    return _layout(height) | {"xaxis": x, "legend": legend, **axes}
-
-
-def _layout(height: int) -> Figure:
-    return {
-        "height": height,
-        "margin": {"l": 84, "r": 12, "t": 28, "b": 36},
-        "paper_bgcolor": "@none",
-        "plot_bgcolor": "@none",
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "@text"},
-        "hoverlabel": {"bgcolor": "@surface", "bordercolor": "@border", "font": {"color": "@text"}, "align": "left"},
-        "hovermode": "closest",
-        "dragmode": "zoom",
-        "showlegend": True,
-    }
-
-
-def _axis(domain: Sequence[float], title: str, **more: Any) -> Figure:
-    titled = {"title": {"text": title, "font": {"size": 12, "color": "@muted"}, "standoff": 8}} if title else {}
-    return _plain_axis(domain=list(domain), fixedrange=True, **titled, **more)
-
-
 def _lane_axis(domain: Sequence[float]) -> Figure:
     lanes = list(LANES)
     fixed = {"type": "category", "categoryarray": lanes, "range": [-0.6, len(lanes) - 0.4]}
-    return _plain_axis(domain=list(domain), fixedrange=True, **fixed)
-
-
-def _plain_axis(**more: Any) -> Figure:
-    return {
-        "zeroline": False,
-        "gridcolor": "@grid",
-        "linecolor": "@border",
-        "tickcolor": "@border",
-        "tickfont": {"color": "@muted"},
-    } | more
-
-
-def _threshold(axis: str, value: float) -> Figure:
-    line = {"color": "@threshold", "width": 1.5, "dash": "dash"}
-    ends = {"xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": value, "y1": value}
-    return {"type": "line", "name": "threshold", "line": line} | ends
-
-
-def _note(axis: str, value: float, text: str) -> Figure:
-    place = {"xref": "paper", "x": 1, "xanchor": "right", "yref": axis, "y": value, "yanchor": "bottom"}
-    return place | {"text": text, "showarrow": False, "font": {"size": 11, "color": "@threshold"}}
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M}"
-
-
-def _short(value: float | None) -> float | None:
-    """Four significant figures: the page is read by eye."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
+    return plain_axis(domain=list(domain), fixedrange=True, **fixed)

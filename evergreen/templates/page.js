@@ -14,50 +14,66 @@
     return typeof value === "string" && /color$/i.test(key) && value.startsWith("@") ? colour(value) : value;
   };
 
-  const draw = (place) => {
-    const given = JSON.parse(document.querySelector(`script[data-for="${place.id}"]`).textContent);
-    const figure = painted(given, "");
+  // Nothing of plotly.js is read before somebody explores a plot.
+  const unpack = async () => {
+    const packed = atob(document.getElementById("plotly").textContent);
+    const bytes = new Uint8Array(packed.length);
+    for (let place = 0; place < packed.length; place++) bytes[place] = packed.charCodeAt(place);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const code = document.createElement("script");
+    code.textContent = await new Response(stream).text();
+    document.head.append(code);
+  };
+  let loading;
+  const plotly = () => (loading ??= unpack());
+
+  const figureOf = (place) => JSON.parse(document.querySelector(`script[data-for="${place.id}"]`).textContent);
+  const draw = async (place) => {
+    place.setAttribute("aria-busy", "true");
+    await plotly();
+    place.removeAttribute("aria-busy");
+    if (!drawn.has(place)) return;
+    const figure = painted(figureOf(place), "");
     if (place.clientWidth < 500) {
       // A finger that scrolls the page must not zoom the plot.
       figure.layout.dragmode = false;
     }
-    const shown = drawn.get(place);
-    if (shown?.range && place.closest("[data-timed]")) figure.layout.xaxis.range = shown.range;
-    drawn.set(place, { range: shown?.range });
-    return Plotly.react(place, figure.data, figure.layout, config);
+    const { range } = drawn.get(place);
+    if (range) figure.layout.xaxis.range = range;
+    const live = place.querySelector(".live") ?? document.createElement("div");
+    live.className = "live";
+    place.append(live);
+    place.classList.add("explored");
+    return Plotly.react(live, figure.data, figure.layout, config);
   };
 
   const places = [...document.querySelectorAll("[data-figure]")];
-  // What is out of sight is drawn when it comes near: the first plot does not wait for the last.
-  const seen = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        seen.unobserve(target);
-        draw(target);
-      }
-    },
-    { rootMargin: "300px" },
-  );
-  if (places.length) {
-    draw(places[0]).then(() => performance.mark("first-plot"));
-    places.slice(1).forEach((place) => seen.observe(place));
-  }
-
-  const again = () => drawn.forEach((_, place) => draw(place));
-  dark.addEventListener("change", again);
-  addEventListener("beforeprint", () => {
-    root.dataset.theme = "light";
-    places.forEach(draw);
-  });
-  addEventListener("afterprint", () => {
-    delete root.dataset.theme;
-    again();
-  });
+  const explore = (place, range) => {
+    drawn.set(place, { range });
+    document.querySelector(`[data-explore="${place.id}"]`).setAttribute("aria-pressed", "true");
+    return draw(place);
+  };
+  const leave = (place) => {
+    drawn.delete(place);
+    document.querySelector(`[data-explore="${place.id}"]`).setAttribute("aria-pressed", "false");
+    place.classList.remove("explored");
+    const live = place.querySelector(".live");
+    if (live) Plotly.purge(live);
+    live?.remove();
+  };
+  const able = "DecompressionStream" in window;
+  if (able)
+    for (const place of places) {
+      const button = document.querySelector(`[data-explore="${place.id}"]`);
+      button.hidden = false;
+      button.addEventListener("click", () => (drawn.has(place) ? leave(place) : explore(place)));
+      place.addEventListener("click", () => drawn.has(place) || explore(place));
+    }
+  dark.addEventListener("change", () => drawn.forEach((_, place) => draw(place)));
 
   const timed = places.filter((place) => place.closest("[data-timed]"));
   const ends = () => {
-    const { x } = JSON.parse(document.querySelector(`script[data-for="${timed[0].id}"]`).textContent).data.reduce(
+    const { x } = figureOf(timed[0]).data.reduce(
       (all, trace) => ({ x: all.x.concat(trace.x.filter(Boolean)) }),
       { x: [] },
     );
@@ -65,7 +81,7 @@
     return [sorted[0], sorted[sorted.length - 1]];
   };
   const ranges = document.querySelector("[data-ranges]");
-  if (ranges && timed.length) {
+  if (able && ranges && timed.length) {
     const day = 24 * 3600 * 1000;
     const asDate = (text) => new Date(`${text.replace(" ", "T")}Z`);
     const [first, last] = ends().map(asDate);
@@ -80,8 +96,7 @@
       buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === target)));
       const back = Number(target.dataset.days);
       const range = back ? [new Date(last - back * day).toISOString(), new Date(+last + day / 2).toISOString()] : undefined;
-      timed.forEach((place) => drawn.set(place, { range }));
-      timed.forEach(draw);
+      timed.forEach((place) => explore(place, range));
     });
   }
 
