@@ -116,7 +116,7 @@ def hold(
         tags=version.tags,
         description=version.tags.get("reason", ""),
         integrity=_integrity(candidate, spec, registry, version),
-        same_as_champion=champion is not None and champion.tags.get("sha256") == version.tags.get("sha256"),
+        same_as_champion=champion is not None and champion.number == version.number,
     )
     checks = judge(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")

@@ -45,7 +45,7 @@ class Evidence:
         tags: the version's tags.
         description: the version's description.
         integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
-        same_as_champion: the candidate is the champion's version, or has the same artifact.
+        same_as_champion: the candidate is the champion's version.
     """
 
     y: Array

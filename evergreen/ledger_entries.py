@@ -6,7 +6,6 @@ What an entry has seen is filled in for those that are told only: the scores of 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +18,6 @@ from evergreen.quarantine import quarantine_table
 MOVES = ("promote", "rollback")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")
 _REASONS = 20
-_BOUND = re.compile(r"(?:worse than|either side of) ([\d.e+-]*\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +223,10 @@ def _excess(seen: Seen) -> float:
 
 
 def _performance(entry: Entry) -> list[Seen]:
-    """The model file's metric held to what it was at promotion, and those beside it that have a bound."""
+    """The model file's metric and those beside it that have a bound.
+
+    Reports of an older form have no bound of their own, and no verdict on the model file's metric alone.
+    """
     detail = entry.detail
     beside = [
         Seen(
@@ -239,18 +240,16 @@ def _performance(entry: Entry) -> list[Seen]:
         for one in detail.get("also", ())
         if one["verdict"]
     ]
-    # The bound is told in the report's sentence alone; where nothing was judged there is what it would be drawn from.
-    told = _BOUND.search(entry.reason)
-    by_another = any(one.verdict == "FAIL" for one in beside)
+    failed = any(one.verdict == "FAIL" for one in beside)
     main = Seen(
         detail["metric"],
         _figure(detail["value"]),
-        float(told[1]) if told else _figure(detail["at_promotion"]),
-        "INCONCLUSIVE" if by_another else entry.outcome,
-        "another metric is beyond its bound" if by_another else entry.reason,
+        _figure(detail.get("bound")),
+        detail.get("own") or ("INCONCLUSIVE" if failed else entry.outcome),
+        "" if failed else entry.reason,
         interval=_interval(detail["interval"]),
     )
-    return [*beside, main] if by_another else [main, *beside]
+    return [main, *beside]
 
 
 def _shadow(entry: Entry) -> list[Seen]:

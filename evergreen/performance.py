@@ -147,31 +147,32 @@ def judge(spec: ModelSpec, found: Estimate, *, at_promotion: float | None, rows:
     name, better = spec.metric.name, spec.metric.kind.greater_is_better
     value = float(found.value) if np.isfinite(found.value) else None
     interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+    bound = _bound(spec, at_promotion)
     problem = _problem(spec, value, interval, at_promotion, rows)
-    if problem or value is None or interval is None or at_promotion is None:
-        return PerformanceReport(Verdict.INCONCLUSIVE, name, value, interval, at_promotion, rows, problem)
+    verdict, reason = Verdict.INCONCLUSIVE, problem
+    if not problem and interval is not None and bound is not None:
+        low, high = interval
+        missed, met = (high < bound, low >= bound) if better else (low > bound, high <= bound)
+        verdict = Verdict.FAIL if missed else Verdict.PASS if met else Verdict.INCONCLUSIVE
+        what = {
+            Verdict.FAIL: f"proven worse than {number(bound)}",
+            Verdict.PASS: f"proven not worse than {number(bound)}",
+            Verdict.INCONCLUSIVE: f"not proven on either side of {number(bound)}",
+        }
+        shown = f"{number(value)} ({number(low)} to {number(high)})"
+        reason = f"{name} is {shown} on {rows} rows since its training, {what[verdict]}"
+        reason += f"; {number(at_promotion)} at promotion"
+    return PerformanceReport(verdict, name, value, interval, at_promotion, rows, reason, bound=bound, own=verdict)
+
+
+def _bound(spec: ModelSpec, at_promotion: float | None) -> float | None:
+    """The worst value that is accepted; None where there is nothing to take a share of."""
+    if at_promotion is None:
+        return None
     allowed = _allowed(spec, at_promotion)
-    # How much worse than at promotion, whatever the metric's direction: at least, and at most.
-    least, most = (
-        (at_promotion - interval[1], at_promotion - interval[0])
-        if better
-        else (
-            interval[0] - at_promotion,
-            interval[1] - at_promotion,
-        )
-    )
-    bound = at_promotion - allowed if better else at_promotion + allowed
-    verdict = Verdict.FAIL if least > allowed else Verdict.PASS if most <= allowed else Verdict.INCONCLUSIVE
-    what = {
-        Verdict.FAIL: f"proven worse than {number(bound)}",
-        Verdict.PASS: f"proven not worse than {number(bound)}",
-        Verdict.INCONCLUSIVE: f"not proven on either side of {number(bound)}",
-    }
-    shown = f"{number(value)} ({number(interval[0])} to {number(interval[1])})"
-    reason = (
-        f"{name} is {shown} on {rows} rows since its training, {what[verdict]}; {number(at_promotion)} at promotion"
-    )
-    return PerformanceReport(verdict, name, value, interval, at_promotion, rows, reason)
+    if allowed == 0 < spec.performance.tolerance:
+        return None
+    return at_promotion - allowed if spec.metric.kind.greater_is_better else at_promotion + allowed
 
 
 def _problem(
@@ -191,7 +192,7 @@ def _problem(
         return f"{name} is {number(value)}, without an interval: too few independent rows"
     if at_promotion is None:
         return f"{name} is {number(value)}; the version has no {name} of its promotion to compare it with"
-    if _allowed(spec, at_promotion) == 0 < spec.performance.tolerance:
+    if _bound(spec, at_promotion) is None:
         return f"{name} was perfect at promotion, of which no share can be taken: set performance.absolute"
     return ""
 

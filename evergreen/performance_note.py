@@ -19,12 +19,11 @@ def performance_note(model: str, report: PerformanceReport) -> str:
 def _parts(report: PerformanceReport) -> Iterator[str]:
     kept = f"{report.logged} of {report.rows}"
     row = (
-        *(report.metric, MARK[report.verdict], report.value, _within(report.interval), report.at_promotion),
-        *(report.rows, kept),
+        *(report.metric, MARK[report.own or report.verdict], report.value, _within(report.interval)),
+        *(report.bound, report.at_promotion, report.rows, kept),
     )
-    yield table(
-        ("metric", "status", "now", "interval", "at promotion", "labelled rows", "predicted at the time"), [row]
-    )
+    names = ("metric", "status", "now", "interval", "bound", "at promotion", "labelled rows", "predicted at the time")
+    yield table(names, [row])
     if report.also:
         also = [
             (

@@ -120,6 +120,8 @@ class PerformanceReport:
             now.
         immature: windows without enough labels, of which nothing is judged.
         windows: the mature ones, oldest first; the newest 400.
+        bound: the worst value that is accepted, which follows from `at_promotion`; None where that says nothing.
+        own: the verdict on `metric` alone; None in reports that were stored without it.
     """
 
     verdict: Verdict
@@ -137,6 +139,8 @@ class PerformanceReport:
     also: tuple[AlsoFigure, ...] = ()
     residuals: Residuals | None = None
     calibration: Calibration | None = None
+    bound: float | None = None
+    own: Verdict | None = None
 
     def to_detail(self) -> dict[str, Any]:
         """What is kept with its decision, beside verdict and reason."""
@@ -170,8 +174,9 @@ def _told(kept: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(kept)
     if found.get("interval"):
         found["interval"] = tuple(found["interval"])
-    if found.get("verdict"):
-        found["verdict"] = Verdict(found["verdict"])
+    for name in ("verdict", "own"):
+        if found.get(name):
+            found[name] = Verdict(found[name])
     return found
 
 

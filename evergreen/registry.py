@@ -22,7 +22,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 
-from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, verify
+from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.database import explained, probe
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.settings import Settings
@@ -55,6 +55,7 @@ class Candidate:
     model_id: str
     sha256: str
     files_sha256: str
+    state_sha256: str
     size_mb: float
     tags: Mapping[str, str]
     stated: Mapping[str, str] = field(default_factory=dict)
@@ -204,7 +205,7 @@ class Registry:
                 self.client.log_inputs(run_id, [_dataset(dataset)])
         folder = self._model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-        hashes = sha256(folder / PIPELINE), sha256(files)
+        hashes = sha256(folder / PIPELINE), sha256(files), state_sha256(folder / PIPELINE)
         return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags)
 
     def register(self, model: str, candidate: Candidate) -> Version:
@@ -222,6 +223,7 @@ class Registry:
             stored = {
                 "sha256": candidate.sha256,
                 "files_sha256": candidate.files_sha256,
+                "state_sha256": candidate.state_sha256,
                 "size_mb": f"{candidate.size_mb:.3f}",
                 "model_id": candidate.model_id,
             }

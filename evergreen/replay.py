@@ -320,8 +320,8 @@ def canonical(decisions: Sequence[Decision], moves: Sequence[Move]) -> str:
 
 _MACHINE = ("latency", "size")
 _KEPT = ("share", "columns", "confirmed", "failed", "needed", "answered_by", "called", "because", "metric", "value",
-         "interval", "at_promotion", "rows", "immature", "former_value", "gain", "windows", "final", "version",
-         "outcome", "reason", "explanation", "former", "promotion")  # fmt: skip
+         "interval", "at_promotion", "bound", "own", "rows", "immature", "former_value", "gain", "windows", "final",
+         "version", "outcome", "reason", "explanation", "former", "promotion")  # fmt: skip
 
 
 def _figures(decision: Decision) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 from evergreen.policies import name_of
 from evergreen.spec import ModelSpec
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same question gets another answer."""
 
 _LEFT_OUT = {"policy", "retrain_on", "cooldown", "escalate_after", "approval", "approval_timeout", "source", "labels"}

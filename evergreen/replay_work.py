@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from evergreen.artifacts import PIPELINE, packed, sha256
+from evergreen.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.candidates import make
 from evergreen.decisions import Decision
 from evergreen.drift import ColumnDrift, DriftReport
@@ -139,6 +139,7 @@ class Fit:
         tags = {
             "sha256": sha256(part / PIPELINE),
             "files_sha256": sha256(part / "evergreen"),
+            "state_sha256": state_sha256(part / PIPELINE),
             "size_mb": f"{size:.3f}",
         }
         bench.store.end(part, self.key(bench))

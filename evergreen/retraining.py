@@ -285,8 +285,9 @@ def _taken_back(facts: _Facts) -> _Settled | None:
 
 def not_again(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
     """The judgement with a failed check where the very same model was rolled back before, under another number."""
-    for known in versions if judgement.verdict is Verdict.PASS else ():
-        same = known.number != version.number and known.tags.get("sha256") == version.tags.get("sha256")
+    state = version.tags.get("state_sha256")
+    for known in versions if state and judgement.verdict is Verdict.PASS else ():
+        same = known.number != version.number and known.tags.get("state_sha256") == state
         if same and "rolled_back" in known.tags:
             why = f"the very model of version {known.number}, which was rolled back: {known.tags['rolled_back']}"
             check = Check("repeat", Verdict.FAIL, None, None, why)

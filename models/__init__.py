@@ -1,6 +1,9 @@
 """Bring your own: one typed Python file a model, each with a `MODEL = ModelSpec(...)`.
 
 This module finds and loads them. A mistake in a model file becomes one line that names the file and the field.
+
+A model file may import another one: `models.other` is `other.py` of the folder that was loaded from last, or else the
+one that ships, whatever was loaded before.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from pydantic import ValidationError
 
 from evergreen.errors import ModelFileError
 from evergreen.spec import NAME, ModelSpec
+
+SHIPPED = Path(__file__).parent.absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +96,50 @@ def _parse(source: str, path: Path) -> ast.Module:
 
 def _execute(name: str, path: Path) -> ModelSpec:
     # Under its package name, so that skops finds a model file's own functions again when it loads a stored pipeline.
-    full = f"models.{name}"
+    full = f"{__name__}.{name}"
     found = importlib.util.spec_from_file_location(full, path)
     if found is None or found.loader is None:
         raise ModelFileError(f"{path.name} cannot be imported.", f"Mend {path}.")
+    _settle(path.parent.absolute())
     module = importlib.util.module_from_spec(found)
+    _forget(full)
     sys.modules[full] = module
     try:
         found.loader.exec_module(module)
-    except ValidationError as error:
-        raise _field_error(path, error) from None
     except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f", line {frames[-1].lineno}" if frames else ""
-        raise ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Mend {path}.") from None
+        _forget(full)
+        raise _fault(path, error) from None
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
         raise ModelFileError(f"{path.name}: it has no MODEL = ModelSpec(...).", "See models/iris.py for the shape.")
     return spec
+
+
+def _settle(folder: Path) -> None:
+    """Let `models.other` be the file of this folder, or else the shipped one; forget those from elsewhere."""
+    __path__[:] = [str(folder), str(SHIPPED)]
+    for full, module in list(sys.modules.items()):
+        package, _, name = full.partition(".")
+        if package == __name__ and name:
+            place = folder if (folder / f"{name}.py").exists() else SHIPPED
+            if getattr(module, "__file__", None) != str(place / f"{name}.py"):
+                _forget(full)
+
+
+def _forget(full: str) -> None:
+    """The next import of a model file reads it anew."""
+    module = sys.modules.pop(full, None)
+    name = full.rpartition(".")[2]
+    if module is not None and globals().get(name) is module:
+        del globals()[name]
+
+
+def _fault(path: Path, error: Exception) -> ModelFileError:
+    if isinstance(error, ValidationError):
+        return _field_error(path, error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f", line {frames[-1].lineno}" if frames else ""
+    return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Mend {path}.")
 
 
 def _field_error(path: Path, error: ValidationError) -> ModelFileError:

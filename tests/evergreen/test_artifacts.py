@@ -6,17 +6,22 @@ import hashlib
 import io
 import json
 import pickle
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import skops.io
+from scipy.sparse import csr_matrix
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, verify
+from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
 
 LABEL = "toy version 3"
@@ -31,6 +36,28 @@ def _stored(folder: Path, content: bytes) -> str:
 def plain() -> bytes:
     """A stored pipeline."""
     return skops.io.dumps(Pipeline([("model", Ridge().fit([[0.0], [1.0]], [0.0, 2.0]))]))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Ridge(),
+        lambda: RandomForestRegressor(3, random_state=1),
+        lambda: HistGradientBoostingRegressor(max_iter=3, random_state=1),
+        lambda: Pipeline([("sparse", FunctionTransformer(csr_matrix)), ("model", KNeighborsRegressor())]),
+    ],
+)
+def test_equal_fits_have_one_state(tmp_path: Path, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same rows at another time the file is another one and the state the same; of other rows it is not."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+    found = []
+    for moment, target in ((1e9, y), (1.5e9, y.copy()), (1e9, y * (1 + 1e-6))):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        (tmp_path / PIPELINE).write_bytes(skops.io.dumps(made().fit(x.copy(), target)))
+        found.append((sha256(tmp_path / PIPELINE), state_sha256(tmp_path / PIPELINE)))
+    first, again, changed = found
+    assert first[0] != again[0] and first[1] == again[1] != changed[1]
 
 
 def _one_line(caught: pytest.ExceptionInfo[EvergreenError]) -> str:

@@ -133,7 +133,8 @@ def test_why_a_version_stays(
     """An alias of whoever's, the log within the time, gates that have not answered, count and age: each is told."""
     first: Version = make_version(spec, make_rows(60))
     facts = first.tags
-    stored = Candidate(first.run_id, first.model_id, facts["sha256"], facts["files_sha256"], 1.0, {"decision_id": "d"})
+    hashes = (facts[name] for name in ("sha256", "files_sha256", "state_sha256"))
+    stored = Candidate(first.run_id, first.model_id, *hashes, 1.0, {"decision_id": "d"})
     made = [first, *(registry.register("toy", stored) for _ in range(6))]
     for version in (*made[:4], *made[5:]):
         registry.conclude(version, Verdict.FAIL, "no", {})

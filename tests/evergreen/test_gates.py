@@ -161,7 +161,7 @@ def test_identical_predictions_gain_nothing(margin: float) -> None:
 
 
 def test_compared_with_itself_fails() -> None:
-    """The same version or artifact is refused, whatever its predictions say."""
+    """The champion's own version is refused, whatever its predictions say."""
     checks = judge(evidence(same_as_champion=True, slices={"c": np.zeros(N)}), spec(), seed=1)
     assert named(checks, "champion").status is FAIL
     assert "with itself" in named(checks, "champion").reason

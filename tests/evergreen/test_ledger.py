@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -271,16 +271,26 @@ def test_what_a_performance_report_saw(
     assert seen.interval == pytest.approx((value - 0.1, value + 0.1))
 
 
-def test_another_metric_that_failed_is_told_first(settings: Settings, keep: Callable[..., None]) -> None:
-    """A metric beside the model file's own that is beyond its bound is what the report failed by."""
+@pytest.mark.parametrize(
+    ("held", "order"),
+    [
+        ({"bound": 0.75, "own": "PASS"}, [("bias", "FAIL", 1.0), ("mae", "PASS", 0.75)]),
+        ({"bound": 0.3, "own": "FAIL"}, [("mae", "FAIL", 0.3), ("bias", "FAIL", 1.0)]),
+        ({}, [("bias", "FAIL", 1.0), ("mae", "INCONCLUSIVE", None)]),
+    ],
+)
+def test_another_metric_that_failed(
+    settings: Settings, keep: Callable[..., None], held: Mapping[str, Any], order: list[Any]
+) -> None:
+    """A metric beside the model file's own fails the report; each has its own verdict, where that was stored."""
     also = [
         {"name": "bias", "verdict": "FAIL", "value": 4.0, "interval": [3.0, 5.0], "bound": 1.0, "problem": ""},
         {"name": "shown", "verdict": None, "value": 1.0, "interval": None, "bound": None, "problem": ""},
     ]
-    figures = {"metric": "mae", "value": 0.4, "interval": [0.3, 0.5], "at_promotion": 0.5, "also": also}
+    figures = {"metric": "mae", "value": 0.4, "interval": [0.3, 0.5], "at_promotion": 0.5, "also": also, **held}
     keep(found("performance", "p1", 1, "FAIL", "bias is 4, proven beyond its bound of 1", **figures))
     seen = ledger(settings, "toy")[0].seen
-    assert [(one.name, one.verdict, one.bound) for one in seen] == [("bias", "FAIL", 1.0), ("mae", "INCONCLUSIVE", 0.5)]
+    assert [(one.name, one.verdict, one.bound) for one in seen] == order
 
 
 def test_what_the_gates_saw(settings: Settings, keep: Callable[..., None]) -> None:

@@ -69,7 +69,8 @@ def test_an_error_fails_where_all_of_its_interval_is_beyond(
     assume(min(abs(low - bound), abs(high - bound)) > 1e-6 * bound)
     spec = _with(error, tolerance=tolerance)
     found = judge(spec, Estimate(value, low, high), at_promotion=before, rows=100)
-    assert found.verdict is (FAIL if low > bound else PASS if high < bound else OPEN), found.reason
+    assert found.verdict is found.own is (FAIL if low > bound else PASS if high < bound else OPEN), found.reason
+    assert found.bound == pytest.approx(bound)
     assert found.interval == (low, high)
 
 
@@ -84,6 +85,7 @@ def test_a_score_is_judged_by_what_it_lacks_to_one(
     mirrored = Estimate(1 - value, 1 - high, 1 - low)
     as_score = judge(_with(score, tolerance=tolerance), mirrored, at_promotion=1 - before, rows=100)
     assert as_score.verdict is as_error.verdict
+    assert 1 - (as_score.bound or 0) == pytest.approx(as_error.bound)
 
 
 @given(st.tuples(FINITE, FINITE, FINITE).map(sorted), FINITE, st.floats(0.01, 1), st.floats(0, 1))
@@ -102,21 +104,21 @@ def test_a_wider_tolerance_never_fails_what_a_narrower_accepts(
 
 
 @pytest.mark.parametrize(
-    ("estimate", "before", "rows", "words"),
+    ("estimate", "before", "rows", "words", "bound"),
     [
-        (Estimate(9.0, 8.0, 10.0), 1.0, 99, "fewer than the minimum of 100"),
-        (Estimate(NAN, NAN, NAN), 1.0, 100, "undefined"),
-        (Estimate(9.0, NAN, NAN), 1.0, 100, "too few independent rows"),
-        (Estimate(9.0, 8.0, 10.0), None, 100, "no mae of its promotion"),
-        (Estimate(9.0, 8.0, 10.0), 0.0, 100, "set performance.absolute"),
+        (Estimate(9.0, 8.0, 10.0), 1.0, 99, "fewer than the minimum of 100", 1.5),
+        (Estimate(NAN, NAN, NAN), 1.0, 100, "undefined", 1.5),
+        (Estimate(9.0, NAN, NAN), 1.0, 100, "too few independent rows", 1.5),
+        (Estimate(9.0, 8.0, 10.0), None, 100, "no mae of its promotion", None),
+        (Estimate(9.0, 8.0, 10.0), 0.0, 100, "set performance.absolute", None),
     ],
 )
 def test_what_cannot_be_judged_is_inconclusive_and_says_why(
-    error: ModelSpec, estimate: Estimate, before: float | None, rows: int, words: str
+    error: ModelSpec, estimate: Estimate, before: float | None, rows: int, words: str, bound: float | None
 ) -> None:
     """Too few rows, no figure, no interval, nothing to compare with: never FAIL."""
     found = judge(error, estimate, at_promotion=before, rows=rows)
-    assert found.verdict is OPEN
+    assert (found.verdict, found.own, found.bound) == (OPEN, OPEN, bound)
     assert words in found.reason
 
 
@@ -337,6 +339,8 @@ def test_what_lies_behind_the_figure(watch: Watch, monkeypatch: pytest.MonkeyPat
     stored = json.loads(json.dumps(found.to_detail()))
     decision = Decision(str(found.decision_id), "performance", LATER, "FAIL", 1, 1, "digest", found.reason, stored)
     assert PerformanceReport.of_decision(decision) == found
+    older = {name: told for name, told in stored.items() if name not in ("bound", "own")}
+    assert PerformanceReport.of_decision(replace(decision, detail=older)) == replace(found, bound=None, own=None)
 
 
 def _broken(_truth: Any, _given: Any) -> float:
@@ -356,6 +360,7 @@ def test_metrics_beside_the_main_one(watch: Watch) -> None:
     assert "; Metric 'mine': its function failed with KeyError" in calm.reason
     failed = watch.look(also=(broken, Metric(name="rmse", bound=0.01), Metric(name="r2", bound=0.5)))
     assert (failed.verdict, [one.verdict for one in failed.also]) == (FAIL, [OPEN, FAIL, PASS])
+    assert (failed.own, failed.bound) == (PASS, pytest.approx(0.12))
     assert failed.reason.startswith("rmse is 0.1")
     assert "proven beyond its bound of 0.01; mae is" in failed.reason
     with pytest.raises(ValueError, match="two metrics have one name"):

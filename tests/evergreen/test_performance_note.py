@@ -22,6 +22,8 @@ BARE = PerformanceReport(Verdict.PASS, "mae", 45.123, (40.0, 50.0), 42.0, 360, "
 FULL = PerformanceReport(
     *(Verdict.FAIL, "mae", 45.123, (40.0, 50.0), 42.0, 360, "rmse is 80, proven beyond its bound of 70", "d"),
     logged=300,
+    bound=63.0,
+    own=Verdict.PASS,
     immature=7,
     windows=WINDOWS,
     slices=(SliceFigure("kind=a|<b>", 100, 44.0, (30.0, 50.0), None),),
@@ -35,10 +37,10 @@ FULL = PerformanceReport(
 
 
 def test_every_part_is_shown() -> None:
-    """Status, other metrics, the newest twelve windows, slices, residuals and calibration."""
+    """Status of each metric, bound, other metrics, the newest twelve windows, slices, residuals and calibration."""
     note = performance_note("toy", FULL)
     assert note.startswith("# Performance of toy: FAIL\n\nrmse is 80, proven beyond its bound of 70\n\n")
-    assert "| mae | **FAIL** | 45.12 | 40 to 50 | 42 | 360 | 300 of 360 |" in note
+    assert "| mae | PASS | 45.12 | 40 to 50 | 63 | 42 | 360 | 300 of 360 |" in note
     assert "| mine | *INCONCLUSIVE* |  |  | 1 | Metric 'mine': its function failed. |" in note
     assert "The newest 12 of 15 that have their labels; 7 more wait for their labels." in note
     assert "| 2025-01-15 00:00 | 24 | 96% | 55 | 39 to 60 |" in note
@@ -52,4 +54,4 @@ def test_what_was_not_looked_at_is_left_out() -> None:
     """A report without windows, slices and the like is one table."""
     note = performance_note("toy", BARE)
     assert "##" not in note
-    assert "| mae | PASS | 45.12 | 40 to 50 | 42 | 360 | 0 of 360 |" in note
+    assert "| mae | PASS | 45.12 | 40 to 50 |  | 42 | 360 | 0 of 360 |" in note

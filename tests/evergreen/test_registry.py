@@ -30,9 +30,8 @@ def version(registry: Registry, make_spec: Make, make_rows: Make, make_version: 
 def _again(version: Version, **tags: str) -> Candidate:
     """The candidate that a version was made of, under other tags."""
     known = version.tags
-    return Candidate(
-        version.run_id, version.model_id, known["sha256"], known["files_sha256"], 1.0, {"decision_id": "next"} | tags
-    )
+    hashes = (known[name] for name in ("sha256", "files_sha256", "state_sha256"))
+    return Candidate(version.run_id, version.model_id, *hashes, 1.0, {"decision_id": "next"} | tags)
 
 
 def test_a_version_starts_pending_with_its_lineage(version: Version, registry: Registry) -> None:
@@ -41,7 +40,7 @@ def test_a_version_starts_pending_with_its_lineage(version: Version, registry: R
     keys = {
         *("decision_id", "reason", "compared_with", "data_version", "data_digest", "data_rows", "data_start"),
         *("data_end", "next_row", "spec_hash", "params", "seed", "git_commit", "git_dirty", "flow_run", "packages"),
-        *("sha256", "files_sha256", "size_mb", "model_id"),
+        *("sha256", "files_sha256", "state_sha256", "size_mb", "model_id"),
     }
     assert keys <= set(version.tags)
     assert set(json.loads(version.tags["packages"])) == {"python", *PACKAGES}

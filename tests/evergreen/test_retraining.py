@@ -17,6 +17,7 @@ from evergreen.evaluation import Judgement
 from evergreen.observations import Observations
 from evergreen.policies import Never, OnDrift
 from evergreen.promotion import promote, rollback
+from evergreen.registry import Registry
 from evergreen.retraining import Plan, Request, not_again, plan
 from evergreen.settings import Settings
 from evergreen.spec import Training
@@ -287,13 +288,39 @@ def test_a_version_that_was_taken_back_before_it_was_told_of_is_not_taken_on(mod
 def test_the_very_model_that_was_rolled_back_does_not_pass_under_another_number(in_memory: Any) -> None:
     """Other rows may lead to the same training rows, and so to the same model: a failed check says which it is."""
     passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
-    old = in_memory.add(sha256="a", rolled_back="it hurt")
-    same, other = in_memory.add(sha256="a"), in_memory.add(sha256="b")
+    old = in_memory.add(state_sha256="a", rolled_back="it hurt")
+    same, other = in_memory.add(state_sha256="a"), in_memory.add(state_sha256="b")
     found = not_again(passed, same, in_memory.versions("toy"))
     assert (found.verdict, found.checks[-1].name, found.checks[-1].status) == (Verdict.FAIL, "repeat", Verdict.FAIL)
     assert found.checks[-1].reason == "the very model of version 1, which was rolled back: it hurt"
     assert not_again(passed, other, in_memory.versions("toy")) == passed
     assert not_again(passed, old, in_memory.versions("toy")) == passed
+    in_memory.add(rolled_back="made before states were kept")
+    assert not_again(passed, in_memory.add(), in_memory.versions("toy")) == passed
+
+
+def test_an_equal_refit_of_what_was_rolled_back_is_refused(
+    settings: Settings, make_spec: Make, make_rows: Make, make_version: Make
+) -> None:
+    """In MLflow: other data and another file of the pipeline, but the same state; with more labels another one."""
+    spec, registry = make_spec(), Registry(settings)
+    about = (spec, settings, registry)
+    champion = None
+    for batch, start in (("first", 0), ("second", 50)):
+        version = make_version(spec, make_rows(50, start=start), batch, champion)
+        registry.conclude(version, Verdict.PASS, "", {})
+        champion = registry.get("toy", version.number)
+        promote(*about, champion, reason="better", by="test", now=NOW)
+    rollback(*about, None, reason="it hurt", by="test", now=NOW)
+    old = registry.get("toy", 2)
+    equal = make_version(spec, make_rows(30, start=100).assign(y=None), "unlabelled")
+    other = make_version(spec, make_rows(9, start=130), "third")
+    for name in ("data_digest", "sha256"):
+        assert equal.tags[name] != old.tags[name]
+    passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
+    found = not_again(passed, equal, registry.versions("toy"))
+    assert found.checks[-1].reason == "the very model of version 2, which was rolled back: it hurt"
+    assert not_again(passed, other, registry.versions("toy")) == passed
 
 
 def test_cooling_down_after_drift(model: Model) -> None:

@@ -95,3 +95,4 @@ def test_live_and_replay_decide_the_same(home: Path, monkeypatch: pytest.MonkeyP
     assert replayed == live
     outcomes = {(one.kind, one.outcome) for one in told}
     assert {("performance", "FAIL"), ("retrain", "promoted"), ("suppressed", "unchanged")} <= outcomes
+    assert any(kind == "shadow" for kind, _ in outcomes)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import models
+from evergreen.errors import ModelFileError
 
 SHIPPED = Path(models.__file__).parent
+DERIVED = """from models.iris import MODEL as OTHER
+
+MODEL = OTHER.model_copy(update={"name": "derived", "seed": OTHER.seed + 1})
+"""
 
 
 def _deeper(levels: int) -> None:
@@ -49,3 +54,43 @@ def test_a_parse_elsewhere_does_not_make_a_sound_file_fail(parsing_collector: li
     assert gc.isenabled()
     gc.collect()
     assert parsing_collector
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder with `derived.py`, which imports `models.iris`; given a seed, also `iris.py` with that seed."""
+
+    def make(name: str, seed: int | None = None) -> Path:
+        place = tmp_path / name
+        place.mkdir()
+        (place / "derived.py").write_text(DERIVED)
+        if seed is not None:
+            text = (SHIPPED / "iris.py").read_text(encoding="utf-8")
+            (place / "iris.py").write_text(text.replace("MODEL = ModelSpec(", f"MODEL = ModelSpec(\n    seed={seed},"))
+        return place
+
+    return make
+
+
+def test_a_model_file_imports_its_neighbour_or_else_the_shipped_one(folder: Callable[..., Path]) -> None:
+    """Whatever this process loaded before from other folders, and whether or not the neighbour was loaded itself."""
+    edited, again, plain = folder("edited", 100), folder("again", 200), folder("plain")
+    shipped = models.load("iris", SHIPPED).spec
+    for first in (None, edited, again):
+        if first is not None:
+            models.load("iris", first)
+        seeds = [models.load("derived", place).spec.seed for place in (edited, plain, again, edited)]
+        assert seeds == [101, shipped.seed + 1, 201, 101]
+        from models import iris
+
+        assert iris.MODEL.seed == 100
+    assert models.load("iris", SHIPPED).spec.seed == shipped.seed
+
+
+def test_a_file_that_failed_is_not_left_behind_for_its_neighbours(folder: Callable[..., Path]) -> None:
+    """What a model file that imports a broken one is told is that one's fault, as if it was never loaded before."""
+    broken = folder("broken", 7)
+    (broken / "iris.py").write_text("1 / 0\nMODEL = None\n")
+    for name in ("iris", "derived"):
+        with pytest.raises(ModelFileError, match="ZeroDivisionError"):
+            models.load(name, broken)
