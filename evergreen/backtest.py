@@ -59,10 +59,15 @@ def run(bench: Bench, pool: Pool, course: Course, asked: Request) -> Backtest:
 
 
 def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Variant]:
-    """The best policies of the first part, with each of the other windows."""
+    """The best policies of the first part, with each of the other windows; of those that did the same, one."""
     trainings = {text: window_of(text, spec.training) for text in windows}
     errors = {label: one.worse * one.part(scored.first).value() for label, one in scored.series.items()}
-    best = sorted((label for label in errors if label != NEVER), key=errors.__getitem__)[:CROSSED]
+    apart = {
+        (one.by_step().tobytes(), len(scored.told[label][1].trained)): label
+        for label, one in reversed(scored.series.items())
+        if label != NEVER
+    }
+    best = sorted(reversed(apart.values()), key=errors.__getitem__)[:CROSSED]
     return [
         replace(scored.told[label][0], window=window_name(training), training=training, own=False)
         for label in best
