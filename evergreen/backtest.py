@@ -67,7 +67,7 @@ def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Va
         for label, one in reversed(scored.series.items())
         if label != NEVER
     }
-    best = sorted(reversed(apart.values()), key=errors.__getitem__)[:CROSSED]
+    best = sorted(apart.values(), key=errors.__getitem__)[:CROSSED]
     return [
         replace(scored.told[label][0], window=window_name(training), training=training, own=False)
         for label in best

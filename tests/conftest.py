@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import settings as hypothesis
 
 # Before Prefect or MLflow is imported by any test module: quiet, no telemetry, no state outside of the test's folder.
 os.environ["DO_NOT_TRACK"] = "1"
@@ -28,6 +29,10 @@ for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN
 from evergreen.settings import Settings
 from evergreen.sources import Batch, Waiting
 from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
+
+# How long an example takes says how busy the machine is.
+hypothesis.register_profile("evergreen", deadline=None)
+hypothesis.load_profile("evergreen")
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -260,7 +260,6 @@ COMMENTS = st.sampled_from(["# kept", "#", "# - name: retrain-rose", "# deployme
 
 @settings(
     max_examples=25,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

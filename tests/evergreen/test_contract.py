@@ -166,7 +166,7 @@ def test_rows_with_one_key(make_spec: Make, make_rows: Rows) -> None:
     assert result.rows.set_index("id").loc[6, "y"] == 99.0
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=BUILDERS)
+@settings(max_examples=40, suppress_health_check=BUILDERS)
 @given(data=st.data())
 def test_no_row_is_lost_in_the_contract(make_spec: Make, data: st.DataObject) -> None:
     """Accepted, rejected and repeated rows add up to those given; a key is accepted at most once, with its last row."""
@@ -245,7 +245,7 @@ def test_times_that_are_none_need_no_zone(make_spec: Make, make_rows: Rows) -> N
     assert "at: not a time" in checked(make_spec(timezone=None), make_rows(3).assign(at="soon")).problem
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=BUILDERS)
+@settings(max_examples=60, suppress_health_check=BUILDERS)
 @given(
     times=st.lists(
         st.datetimes(datetime(1990, 1, 1), datetime(2025, 12, 31), timezones=st.timezones()), min_size=1, max_size=8
@@ -265,7 +265,7 @@ def test_an_instant_is_itself_whatever_its_zone(make_spec: Make, times: list[dat
     assert str(arrow_schema(make_spec()).field("at").type) == "timestamp[us, tz=UTC]"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=BUILDERS)
+@settings(max_examples=60, suppress_health_check=BUILDERS)
 @given(
     zone=st.sampled_from(["Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]),
     clock=st.datetimes(datetime(1990, 1, 1), datetime(2025, 12, 31)),

@@ -449,7 +449,7 @@ def test_a_share_is_one_whatever_the_weights(verdicts: list[Verdict], weights: l
     assert (FAIL in judged) or found.verdict is not FAIL
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(old=anything(), new=anything(), seed=st.integers(0, 100))
 def test_no_column_of_any_kind_stops_the_report(old: pd.Series, new: pd.Series, seed: int) -> None:
     """Whatever the values and dtypes, there is a verdict; and rows in another order are never drift."""

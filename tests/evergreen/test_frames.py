@@ -41,7 +41,7 @@ def test_missing_categories_are_nan(missing: Any) -> None:
     assert texts(pd.Series([3, None], dtype="Int64")).isna().tolist() == [False, True]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(st.none(), st.floats(), st.integers(-(2**40), 2**40), st.booleans(), st.text())))
 def test_texts_never_change_twice(values: list[Any]) -> None:
     """Text of text is itself, rows keep their places, and the argument stays as it was."""

@@ -625,7 +625,7 @@ def test_a_real_improvement_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 numbers = st.lists(st.tuples(*[st.floats(width=64)] * 4), min_size=1, max_size=40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=numbers, days=st.booleans(), metric=st.sampled_from(["mae", "rmse", "mape", "r2", "median_ae"]))
 def test_any_numbers_are_judged(rows: list[tuple[float, ...]], days: bool, metric: str) -> None:
     """Whatever is predicted there is a verdict, without a warning, and a bad prediction never passes."""
@@ -653,7 +653,7 @@ def test_any_numbers_are_judged(rows: list[tuple[float, ...]], days: bool, metri
         assert verdict_of(checks) is not PASS
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(*[st.sampled_from(["a", "b", "c"])] * 4, st.floats()), min_size=1, max_size=30),
     metric=st.sampled_from(["accuracy", "f1", "roc_auc", "log_loss", "brier", "average_precision"]),

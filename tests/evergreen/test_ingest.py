@@ -373,7 +373,7 @@ CELL = st.one_of(st.floats(-100, 100), st.sampled_from([float("nan"), float("inf
 ROWS = st.lists(st.tuples(st.integers(0, 15), CELL), min_size=1, max_size=10)
 
 
-@examples(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(ROWS, min_size=1, max_size=4), most=st.sampled_from([0.3, 1.0]), keyed=st.booleans())
 def test_every_row_is_somewhere(make_spec: Make, batches: list[Any], most: float, keyed: bool) -> None:
     """Each row is accepted into one batch, known already, or in quarantine with a reason; again, nothing changes."""

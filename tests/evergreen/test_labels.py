@@ -500,7 +500,7 @@ def straight() -> dict[int, Any]:
     return {}
 
 
-@examples(max_examples=12, deadline=None, suppress_health_check=[*BUILDERS, HealthCheck.too_slow])
+@examples(max_examples=12, suppress_health_check=[*BUILDERS, HealthCheck.too_slow])
 @given(history=_histories())
 def test_the_order_of_arrival_does_not_matter(
     make_spec: Make, make_rows: Rows, straight: dict[int, Any], history: tuple[list[Sequence[Any]], int]

@@ -185,7 +185,8 @@ assert len(table.read(["n"])) == 50_001
 
 def test_a_file_that_really_cannot_grow(tmp_path: Path) -> None:
     """Where the system itself stops the write: one clear line, the table as before, and it works again afterwards."""
-    words = [sys.executable, "-W", "error", "-c", FULL, str(tmp_path / "things")]
+    # Bytecode is not to be stopped by the limit as well.
+    words = [sys.executable, "-B", "-W", "error", "-c", FULL, str(tmp_path / "things")]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("The disk is full: ")

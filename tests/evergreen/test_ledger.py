@@ -450,7 +450,7 @@ ACTIONS = ["promote", "promote", "rollback", "undo", "again", "killed promote", 
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 6), st.integers(-1, 2)), max_size=7))
 @example(
     actions=[

@@ -395,7 +395,7 @@ def test_resamples_that_lose_a_class_are_left_out_or_spoil_the_interval() -> Non
         assert np.isfinite(found.low) == known
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from([name for name in ALL if KNOWN[name].task == "regression"]),
     rows=st.lists(st.tuples(*[st.floats(width=64)] * 3), max_size=12),
@@ -412,7 +412,7 @@ def test_any_numbers_are_survived(name: str, rows: list[tuple[float, float, floa
         assert found.low <= found.high
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from([name for name in ALL if KNOWN[name].task == "classification"]),
     rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0, 1)), max_size=12),

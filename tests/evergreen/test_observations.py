@@ -144,7 +144,7 @@ def test_the_order_of_batches_does_not_matter(tmp_path: Path, make_spec: Make, m
     assert len(digests) == 1
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=BUILDERS)
+@settings(max_examples=15, suppress_health_check=BUILDERS)
 @given(
     batches=st.lists(
         st.dictionaries(st.integers(0, 12), st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=8), max_size=5
@@ -377,7 +377,7 @@ def test_a_sample_of_a_small_table_is_the_table(observations: Observations, make
     pd.testing.assert_frame_equal(sample, observations.frame(version))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=BUILDERS)
+@settings(max_examples=25, suppress_health_check=BUILDERS)
 @given(rows=st.integers(1, 119), seed=st.integers(0, 2**32))
 def test_a_sample_is_bounded_seeded_and_spread(sampled: Observations, rows: int, seed: int) -> None:
     """As many different rows as asked for, the same for the same seed, with one from every stretch of the table."""

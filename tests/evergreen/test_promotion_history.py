@@ -145,7 +145,6 @@ ACTIONS = st.tuples(
 @pytest.mark.parametrize("deletes", [False, True])
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=16))

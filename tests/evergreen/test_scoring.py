@@ -428,7 +428,7 @@ def messy() -> pd.DataFrame:
     return rows
 
 
-@hypothesis(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chunk=st.integers(1, 100), piece=st.integers(1, 100), stop=st.integers(0, 4), kind=st.sampled_from(["csv", "gz"])
 )

@@ -48,7 +48,7 @@ def psi(reference: pd.Series, current: pd.Series) -> float:
     return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(SCENARIOS),
     st.integers(0, 2**40),
@@ -70,7 +70,7 @@ def test_pieces_equal_one_long_call(
     assert_frame_equal(pd.concat(parts, ignore_index=True), whole, check_exact=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(SCENARIOS), st.integers(0, 2**63), st.dates(NEW_YEAR, date(2040, 1, 1)), st.floats(0, 1))
 def test_every_row_meets_the_published_schema(scenario: Scenario, seed: int, start: date, seasonal: float) -> None:
     """Columns, types and ranges are those of the UCI file, whatever the scenario."""

@@ -279,7 +279,7 @@ def test_a_file_that_changes_while_it_is_read_is_left_alone(
     assert landing.one() == Waiting("a.csv", "it changed while it was read")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(st.integers(), st.text(st.characters(exclude_categories=["C"]), min_size=1), st.floats(0, 1)),
@@ -311,7 +311,7 @@ def test_cut_anywhere_a_fresh_csv_waits_or_gives_whole_rows(
             assert len(found.frame) > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, len(PARQUET) - 1))
 def test_cut_anywhere_a_fresh_parquet_waits(cut: int) -> None:
     """Without its footer a Parquet file is never opened."""
@@ -321,7 +321,7 @@ def test_cut_anywhere_a_fresh_parquet_waits(cut: int) -> None:
         assert isinstance(landing.one(), Waiting)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200), st.sampled_from(["a.csv", "a.csv.gz", "a.parquet", "a.txt", "a"]), st.booleans())
 def test_any_bytes_are_read_or_refused(content: bytes, name: str, fresh: bool) -> None:
     """No content of a file ends in an exception, and a refusal is one short line."""
@@ -336,7 +336,7 @@ def test_any_bytes_are_read_or_refused(content: bytes, name: str, fresh: bool) -
             assert (found.frame is None) == bool(found.problem)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=60))
 def test_any_name_is_one_line_of_text(name: str) -> None:
     """Line breaks, control characters and what is no text at all do not reach a log; nothing leaves the folder."""

@@ -122,7 +122,7 @@ def test_a_window_reads_its_own_version(tmp_path: Path, make_spec: Make, make_ro
     assert len(Window(first).read(observations)) == 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
     share=st.floats(0.01, 0.99),
@@ -155,7 +155,7 @@ def test_too_few_to_divide(rows: int) -> None:
     assert holdout_mask(spec_of(Holdout()), frame_of(range(rows))).sum() == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
     data=st.data(),
@@ -172,7 +172,7 @@ def test_blocks_are_anchored(hours: set[int], data: st.DataObject, every: int, b
     assert all(held[at] == again[at] for at in set(held) & set(again))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
     later=st.sets(st.integers(0, 6000), min_size=1, max_size=80),
