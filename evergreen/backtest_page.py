@@ -164,7 +164,7 @@ def _shown(row: Row, found: Backtest) -> bool | str:
 
 def _marks(row: Row, found: Backtest, errors: Sequence[float | None]) -> Iterator[dict[str, Any]]:
     places = {step: number for number, step in enumerate(found.steps)}
-    for one in row.story.trained:
+    for one in row.trained:
         number = places.get(one.at)
         if number is not None and errors[number] is not None:
             told = plain(f"{row.variant.label}: {one.outcome}, for {one.reason}")
@@ -175,7 +175,7 @@ def _marks(row: Row, found: Backtest, errors: Sequence[float | None]) -> Iterato
 def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[tuple[float | None, str]]]]:
     """The newest steps first: the error of each drawn policy, and what came of a retraining at its begin."""
     errors = [row.series.by_step() for row in drawn]
-    came = [{one.at: one.outcome for one in row.story.trained} for row in drawn]
+    came = [{one.at: one.outcome for one in row.trained} for row in drawn]
     lines = [
         (step, [(float(one[place]) if np.isfinite(one[place]) else None, of.get(step, "")) for one, of in
                 zip(errors, came, strict=True)])

@@ -12,7 +12,7 @@ import numpy as np
 from evergreen.backtest_plan import ALWAYS, NEVER, ORACLE, Request, Variant
 from evergreen.backtest_scores import Difference, Series, block_length, choose, difference, interval, picks, series
 from evergreen.errors import DataError, EvergreenError
-from evergreen.replay import Course, Served, Story
+from evergreen.replay import Course, Served, Story, Trained
 from evergreen.replay_pool import Spent
 from evergreen.replay_work import Bench
 
@@ -34,6 +34,7 @@ class Row:
         false_triggers: retrainings for drift or performance before the change that is known; None where none is.
         late: how long after that change the first one came; None where none did.
         series: every scored step.
+        trained: every retraining.
     """
 
     variant: Variant
@@ -49,7 +50,7 @@ class Row:
     false_triggers: int | None
     late: timedelta | None
     series: Series
-    story: Story
+    trained: tuple[Trained, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +186,7 @@ class Scored:
             cost=self.asked.prices.cost(mine, retrains) if self.asked.prices.known else None,
             **_triggers(story, self.asked.change, self.steps[0]),
             series=self.series[label],
-            story=story,
+            trained=story.trained,
         )
 
     def _count(self, story: Story, turn: datetime, *, before: bool) -> int:

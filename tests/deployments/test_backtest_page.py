@@ -15,7 +15,7 @@ from evergreen.backtest_plan import Variant
 from evergreen.backtest_report import Backtest, Row
 from evergreen.backtest_scores import Difference, Series
 from evergreen.policies import Every, Never
-from evergreen.replay import Story, Trained
+from evergreen.replay import Trained
 from evergreen.replay_pool import Spent
 from evergreen.spec import Metric, Training
 
@@ -52,7 +52,7 @@ def _row(name: str, level: float, weeks: int, *, cost: float | None = None) -> R
         false_triggers=None,
         late=None,
         series=_series(level),
-        story=Story((), (), tuple(trained), ()),
+        trained=tuple(trained),
     )
 
 
