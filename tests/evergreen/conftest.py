@@ -15,8 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from evergreen.observations import Observations
 from evergreen.registry import CHAMPION, STATUS, Registry, Version
 from evergreen.settings import Settings
+from evergreen.spec import ModelSpec
 
 
 @pytest.fixture(scope="session")
@@ -204,3 +206,16 @@ def repository() -> type[Repository]:
     """Open or make a repository of git and DVC: repository(folder)."""
     pytest.importorskip("dvc", reason="DVC is not installed: the extra dvc")
     return Repository
+
+
+@pytest.fixture
+def held(settings: Settings) -> Callable[[ModelSpec], pd.DataFrame]:
+    """A model's observations as they stand, by id; their digest is checked."""
+
+    def read(spec: ModelSpec) -> pd.DataFrame:
+        observations = Observations(settings.lake_uri, spec)
+        version = observations.snapshot().version
+        assert observations.verify(version)
+        return observations.frame(version).sort_values("id", ignore_index=True)
+
+    return read

@@ -22,13 +22,7 @@ from evergreen.spec import ModelSpec
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]
 Rows = Callable[..., pd.DataFrame]
-
-
-def held(spec: ModelSpec, settings: Settings) -> pd.DataFrame:
-    observations = Observations(settings.lake_uri, spec)
-    version = observations.snapshot().version
-    assert observations.verify(version)
-    return observations.frame(version).sort_values("id", ignore_index=True)
+Held = Callable[[ModelSpec], pd.DataFrame]
 
 
 def test_what_was_appended_is_read_and_nothing_else(
@@ -54,7 +48,7 @@ def test_what_was_appended_is_read_and_nothing_else(
 
 
 def test_rewritten_files_are_read_again_and_only_news_counts(
-    make_spec: Make, make_rows: Rows, settings: Settings, tmp_path: Path
+    make_spec: Make, make_rows: Rows, settings: Settings, tmp_path: Path, held: Held
 ) -> None:
     """After an update, a compaction and a deletion: one row is replaced, none comes twice, what was deleted stays."""
     place = tmp_path / "shop"
@@ -68,12 +62,12 @@ def test_rewritten_files_are_read_again_and_only_news_counts(
     table.delete("id = 4")
     landing = ingest(spec, settings, now=NOW)
     assert (landing.added, [report.replaced for report in landing.batches]) == (1, [1])
-    found = held(spec, settings)
+    found = held(spec)
     assert (len(found), found["y"][3], set(found["kind"])) == (40, 77, {"a b"})
 
 
 def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
-    make_spec: Make, make_rows: Rows, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: Make, make_rows: Rows, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: Held
 ) -> None:
     """Pieces are bounded by bytes; cut before any commit, the rest is read, each piece once."""
     place = tmp_path / "shop"
@@ -93,10 +87,10 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
         patch.setattr(Table, "_without", cut)
         with pytest.raises(KeyboardInterrupt):
             ingest(spec, settings, now=NOW)
-    assert held(spec, settings)["id"].tolist() == list(range(500))
+    assert held(spec)["id"].tolist() == list(range(500))
     landing = ingest(make_spec(source=DeltaSource(str(place), piece=-(-size // 4))), settings, now=NOW)
     assert [report.added for report in landing.batches] == [250, 250]
-    assert held(spec, settings)["id"].tolist() == list(range(1_000))
+    assert held(spec)["id"].tolist() == list(range(1_000))
 
 
 def test_what_cannot_be_read_is_one_line(

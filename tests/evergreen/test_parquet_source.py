@@ -13,7 +13,6 @@ import pytest
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest import Landing, ingest
 from evergreen.lake import Table
-from evergreen.observations import Observations
 from evergreen.parquet_source import ParquetDataset
 from evergreen.settings import Settings
 from evergreen.sources import Batch
@@ -22,13 +21,7 @@ from evergreen.spec import ModelSpec
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]
 Rows = Callable[..., pd.DataFrame]
-
-
-def held(spec: ModelSpec, settings: Settings) -> pd.DataFrame:
-    observations = Observations(settings.lake_uri, spec)
-    version = observations.snapshot().version
-    assert observations.verify(version)
-    return observations.frame(version).sort_values("id", ignore_index=True)
+Held = Callable[[ModelSpec], pd.DataFrame]
 
 
 def put(file: Path, rows: pd.DataFrame, *, age: float = 1e6) -> None:
@@ -41,7 +34,9 @@ def dataset(path: Path, **changes: int) -> ParquetDataset:
     return ParquetDataset(str(path), now=lambda: 1_760_000_000, **changes)
 
 
-def test_folders_are_columns_and_files_are_read_once(make_spec: Make, make_rows: Rows, settings: Settings) -> None:
+def test_folders_are_columns_and_files_are_read_once(
+    make_spec: Make, make_rows: Rows, settings: Settings, held: Held
+) -> None:
     """Numbers and texts by their names, `__HIVE_DEFAULT_PARTITION__` as missing; what is no data is passed over."""
     root = settings.landing / "shop"
     for kind, start in (("kind=a%20b", 0), ("kind=__HIVE_DEFAULT_PARTITION__", 20)):
@@ -56,7 +51,7 @@ def test_folders_are_columns_and_files_are_read_once(make_spec: Make, make_rows:
     assert second.frame[["year", "kind"]].drop_duplicates().to_dict("records") == [{"year": 2025, "kind": "a b"}]
     assert ingest(spec, settings, now=NOW).added == 40
     assert ingest(spec, settings, now=NOW) == Landing()
-    found = held(spec, settings)
+    found = held(spec)
     assert found["kind"].isna().tolist() == [False] * 20 + [True] * 20
     before = spec.source.fingerprint(settings.landing)
     put(root / "year=2026" / "kind=c" / "part-0.parquet", make_rows(3, start=40).drop(columns="kind"))
@@ -76,7 +71,7 @@ def test_a_file_that_changed_is_read_again(make_spec: Make, make_rows: Rows, set
 
 
 def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
-    make_spec: Make, make_rows: Rows, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_spec: Make, make_rows: Rows, settings: Settings, monkeypatch: pytest.MonkeyPatch, held: Held
 ) -> None:
     """However row groups lie; cut before any commit, the rest is read, each piece once."""
     file = settings.landing / "shop" / "a.parquet"
@@ -99,7 +94,7 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
             ingest(make_spec(source=dataset(settings.landing / "shop", piece=piece)), settings, now=NOW)
     spec = make_spec(source=dataset(settings.landing / "shop", piece=piece))
     assert [report.added for report in ingest(spec, settings, now=NOW).batches] == [250, 250]
-    assert held(spec, settings)["id"].tolist() == list(range(1_000))
+    assert held(spec)["id"].tolist() == list(range(1_000))
 
 
 def test_a_file_that_is_not_whole_waits_and_a_damaged_one_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ import pytest
 from evergreen.predictions import PredictionLog
 from evergreen.promotion_log import Promotions
 from evergreen.settings import Settings, load_settings
-from evergreen.simulator import simulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,45 +28,19 @@ SCHEDULED = 6
 """The cron's retrain, every so many steps."""
 
 
-def _stream(scenario: str) -> pd.DataFrame:
-    """Simulated rows without season or growth, with their time, and when each count became known."""
-    import pandas as pd
-
-    from models.bike_demand import prepare
-
-    change = CHANGE.date() if scenario != "none" else None
-    rows = simulate(BEGIN, DAYS, seed=11, scenario=scenario, change=change, growth=0.0, seasonal=0.0)  # type: ignore[arg-type]
-    rows = prepare(rows)
-    clock = rows["at"].dt.tz_localize("America/New_York", ambiguous="NaT", nonexistent="NaT")
-    at = clock.dt.tz_convert("UTC")
-    return rows.assign(at=at, known_at=at + pd.Timedelta(DELAY))[at.notna()]
-
-
-def _land(landing: Path, rows: pd.DataFrame, since: datetime | None, until: datetime) -> None:
-    """Features of the rows up to `until`, and the counts that are known by then, shuffled."""
-    labels = ["date", "hr", "cnt", "known_at"]
-    features = [name for name in rows if name not in ("at", "known_at", "date", "cnt", "casual", "registered")]
-    for place, clock, columns in ((MODEL, "at", features), (f"{MODEL}_labels", "known_at", labels)):
-        after = rows["at"].min() if since is None else since
-        new = rows[(rows[clock] >= after) & (rows[clock] < until)]
-        folder = landing / place
-        folder.mkdir(parents=True, exist_ok=True)
-        new[columns].sample(frac=1, random_state=1).to_csv(folder / f"{until:%Y%m%d}.csv", index=False)
-
-
-def _live(settings: Settings, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> list[dict[str, Any]]:
     """Land, watch, score and retrain until the year is over; what happened at each step."""
     from flows.monitor import monitor
     from flows.retrain import retrain
     from flows.score import score
 
-    _land(settings.landing, rows, None, FIRST)
+    land(settings.landing, MODEL, rows, None, FIRST)
     first = retrain(MODEL, reason="first", at=FIRST)
     assert first is not None
     assert first.outcome == "promoted", first.explanation
     told, now = [], FIRST
     for step in range(1, 15):
-        _land(settings.landing, rows, now, now + STEP)
+        land(settings.landing, MODEL, rows, now, now + STEP)
         now += STEP
         seen = monitor(MODEL, at=now)
         score(MODEL)
@@ -95,10 +69,12 @@ def year(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def test_a_change_of_law_is_answered_once_its_labels_are_there(year: Settings) -> None:
+def test_a_change_of_law_is_answered_once_its_labels_are_there(
+    year: Settings, late_bikes: Callable[..., pd.DataFrame], land_late: Callable[..., None]
+) -> None:
     """Performance fails within two windows after the labels of the new law matured, and the error comes back down."""
-    rows = _stream("concept")
-    told = _live(year, rows)
+    rows = late_bikes(BEGIN, DAYS, scenario="concept", change=CHANGE.date())
+    told = _live(year, rows, land_late)
     failed = [step["at"] for step in told if step["performance"] == "FAIL"]
     assert failed
     assert CHANGE + WINDOW + DELAY <= failed[0] <= CHANGE + 3 * WINDOW + DELAY
@@ -119,8 +95,10 @@ def test_a_change_of_law_is_answered_once_its_labels_are_there(year: Settings) -
     assert any(move.reason == "performance" and move.at >= failed[0] for move in moves)
 
 
-def test_without_a_change_there_are_only_the_scheduled_retrains(year: Settings) -> None:
+def test_without_a_change_there_are_only_the_scheduled_retrains(
+    year: Settings, late_bikes: Callable[..., pd.DataFrame], land_late: Callable[..., None]
+) -> None:
     """A year in which nothing changes asks for nothing beside the cron."""
-    told = _live(year, _stream("none"))
+    told = _live(year, late_bikes(BEGIN, DAYS), land_late)
     assert [step["asked"] for step in told if step["asked"]] == [["schedule"]] * (len(told) // SCHEDULED)
     assert not np.any([step["performance"] == "FAIL" for step in told])

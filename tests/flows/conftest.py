@@ -1,0 +1,49 @@
+"""A stream for the flows to live through: bikes whose counts are known a week later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from evergreen.simulator import simulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DELAY = timedelta(days=7)
+
+
+@pytest.fixture
+def late_bikes() -> Callable[..., pd.DataFrame]:
+    """Simulated rows without season or growth, with their time, and when each count became known."""
+
+    def make(begin: date, days: int, **law: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        from models.bike_demand import prepare
+
+        rows = prepare(simulate(begin, days, seed=11, growth=0.0, seasonal=0.0, **law))
+        clock = rows["at"].dt.tz_localize("America/New_York", ambiguous="NaT", nonexistent="NaT")
+        at = clock.dt.tz_convert("UTC")
+        return rows.assign(at=at, known_at=at + pd.Timedelta(DELAY))[at.notna()]
+
+    return make
+
+
+@pytest.fixture
+def land_late() -> Callable[..., None]:
+    """Put the features of the rows before `until`, and the counts known by then, into a model's landing folders."""
+
+    def land(landing: Path, model: str, rows: pd.DataFrame, since: datetime | None, until: datetime) -> None:
+        labels = ["date", "hr", "cnt", "known_at"]
+        features = [name for name in rows if name not in ("at", "known_at", "date", "cnt", "casual", "registered")]
+        for place, clock, columns in ((model, "at", features), (f"{model}_labels", "known_at", labels)):
+            new = rows[(rows[clock] >= (since or rows["at"].min())) & (rows[clock] < until)]
+            (landing / place).mkdir(parents=True, exist_ok=True)
+            new[columns].sample(frac=1, random_state=1).to_csv(landing / place / f"{until:%Y%m%d}.csv", index=False)
+
+    return land
