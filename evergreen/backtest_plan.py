@@ -14,8 +14,9 @@ import numpy as np
 from evergreen import policies
 from evergreen.backtest_scores import Prices
 from evergreen.errors import DataError, EvergreenError
+from evergreen.occasion import Policy, name_of
 from evergreen.past import History, instant
-from evergreen.policies import Every, Never, OnDrift, OnPerformance, Policy, any_of, name_of
+from evergreen.policies import Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec import ModelSpec, Training
 
 NEVER, ALWAYS, ORACLE = "never", "always", "oracle"

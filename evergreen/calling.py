@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decisions import Decision, Decisions
-from evergreen.policies import Answer, Occasion, Trigger, asked
+from evergreen.occasion import Answer, Occasion, Trigger, asked
 from evergreen.spec import ModelSpec
 
 _GROUND: dict[str, Trigger] = {"drift": "drift", "performance": "performance", "data": "data"}

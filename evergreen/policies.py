@@ -1,75 +1,24 @@
 """When a model is retrained: plain objects that are asked at every occasion, by the live flows and by a replay alike.
 
-An occasion is a stored drift or performance report, rows that landed, or the schedule. A policy says what it thinks of
-the state of things (`holds`), and which occasions concern it (`grounds`). A policy of one's own is a function of an
-`Occasion` that answers yes or no, or a class with `holds`, in the model file.
+A policy of one's own is a function of an `evergreen.occasion.Occasion` that answers yes or no, or a class with `holds`,
+in the model file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.occasion import TRIGGERS, Answer, Occasion, Own, Policy, Trigger, grounds_of, name_of, said
 
 if TYPE_CHECKING:
     from evergreen.decisions import Decision
 
-Trigger = Literal["drift", "performance", "data", "schedule"]
-TRIGGERS: tuple[Trigger, ...] = ("drift", "performance", "data", "schedule")
-
 _SLACK = timedelta(hours=1)
 """A cron does not fire to the second: so much earlier, or a tenth of the period, still counts as the period."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Whether to retrain, and why (one sentence)."""
-
-    yes: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """What a policy is asked with; nothing of it lies in the future.
-
-    Attributes:
-        now: the logical time (aware, UTC).
-        ground: what makes one ask.
-        rows: rows that have landed by now.
-        champion: version in production; a policy is not asked before there is one.
-        reports: the drift and performance decisions about this champion, oldest first; the newest may be the very one
-            that makes one ask.
-        retrains: every retraining that trained a candidate, oldest first; `detail["snapshot"]["rows"]` is how many
-            rows it saw.
-    """
-
-    now: datetime
-    ground: Trigger
-    rows: int
-    champion: int
-    reports: tuple[Decision, ...] = ()
-    retrains: tuple[Decision, ...] = ()
-
-    def last(self, kind: Literal["drift", "performance"]) -> Decision | None:
-        """The newest report of a kind."""
-        return next((one for one in reversed(self.reports) if one.kind == kind), None)
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """Anything that can be asked."""
-
-    def holds(self, seen: Occasion) -> Answer:
-        """Whether the state of things calls for a retraining."""
-        ...
-
-
-Own = Callable[[Occasion], bool | Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +168,7 @@ class AtLeast:
 
     def holds(self, seen: Occasion) -> Answer:
         """Whether enough of them agree now."""
-        answers = [_answer(one, seen) for one in self.policies]
+        answers = [said(one, seen) for one in self.policies]
         concerned = [seen.ground in grounds_of(one) for one in self.policies]
         agreed = sum(answer.yes for answer in answers)
         moved = any(answer.yes and mine for answer, mine in zip(answers, concerned, strict=True))
@@ -254,7 +203,7 @@ class Budget:
 
     def holds(self, seen: Occasion) -> Answer:
         """Whether it agrees and there is something left."""
-        answer = _answer(self.policy, seen)
+        answer = said(self.policy, seen)
         spent = sum(one.at > seen.now - timedelta(days=self.days) for one in seen.retrains)
         if not answer.yes or spent < self.at_most:
             return answer
@@ -283,67 +232,6 @@ def as_before(retrain_on: Sequence[Trigger]) -> AtLeast:
     """What a model file without a policy does: the schedule, and the grounds of its `retrain_on`."""
     made: dict[Trigger, Policy] = {"drift": OnDrift(), "performance": OnPerformance(), "data": OnData()}
     return any_of(*(made[ground] for ground in TRIGGERS if ground in retrain_on), Scheduled())
-
-
-def grounds_of(policy: Policy | Own) -> tuple[Trigger, ...]:
-    """The occasions that concern a policy: every one, where it does not say."""
-    found: tuple[Trigger, ...] = getattr(policy, "grounds", TRIGGERS)
-    return found
-
-
-def name_of(policy: Policy | Own) -> str:
-    """A policy in a few words: its own, or the name of a function or class."""
-    own = type(policy).__str__ is not object.__str__ and not callable(policy)
-    return str(policy) if own else str(getattr(policy, "__name__", type(policy).__name__)).replace("_", " ")
-
-
-def source_of(policy: Policy | Own) -> str:
-    """A policy as Python source, without what is as it is by default."""
-    if isinstance(policy, AtLeast):
-        inner = ", ".join(source_of(one) for one in policy.policies)
-        if policy.least in (1, len(policy.policies)):
-            return f"{'any_of' if policy.least == 1 else 'all_of'}({inner})"
-        return f"at_least({policy.least}, {inner})"
-    if type(policy).__module__ != __name__ or callable(policy):
-        return str(getattr(policy, "__name__", f"{type(policy).__name__}()"))
-    given = [(one.name, one.default, getattr(policy, one.name)) for one in fields(policy)]  # type: ignore[arg-type]
-    words = [f"{name}={_literal(value)}" for name, default, value in given if name != "grounds" and value != default]
-    return f"{type(policy).__name__}({', '.join(words)})"
-
-
-def names_in(policy: Policy | Own) -> tuple[str, ...]:
-    """The names of this module that `source_of` uses, sorted."""
-    return tuple(sorted(set(re.findall(r"\b\w+(?=\()", source_of(policy))) & set(globals())))
-
-
-def asked(policy: Policy | Own, seen: Occasion, model: str) -> Answer:
-    """What a policy says to an occasion; no, where it does not concern it.
-
-    Raises:
-        ModelFileError: a policy of one's own failed, or answered something else than yes or no.
-    """
-    if seen.ground not in grounds_of(policy):
-        return Answer(False, f"the policy ({name_of(policy)}) does not retrain for {seen.ground}")
-    try:
-        return _answer(policy, seen)
-    except EvergreenError:
-        raise
-    except Exception as error:
-        told = (str(error).splitlines() or [""])[0][:200]
-        raise ModelFileError(
-            f"models/{model}.py: policy: {name_of(policy)} failed at {seen.now:%Y-%m-%d %H:%M} UTC with "
-            f"{type(error).__name__}: {told}.",
-            "Mend it; it is given an evergreen.policies.Occasion and answers True or False.",
-        ) from None
-
-
-def _answer(policy: Policy | Own, seen: Occasion) -> Answer:
-    found: object = policy.holds(seen) if isinstance(policy, Policy) else policy(seen)
-    if isinstance(found, Answer):
-        return found
-    if not isinstance(found, bool):
-        raise TypeError(f"it answered {type(found).__name__} instead of True or False")
-    return Answer(found, f"{name_of(policy)} says {'yes' if found else 'no'}")
 
 
 class _Counting(Protocol):
@@ -384,9 +272,3 @@ def _how(confirm: int, of: int, cooldown: timedelta | None, share: float | None)
     parts += [] if of == 1 else [f"{confirm} of {of} reports"]
     parts += [] if cooldown is None else [f"{cooldown / timedelta(days=1):g} days apart"]
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, timedelta):
-        return f"timedelta(days={value / timedelta(days=1):g})"
-    return source_of(value) if isinstance(value, Policy) or callable(value) else repr(value)

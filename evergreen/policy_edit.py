@@ -6,17 +6,22 @@ The parser says where things stand; the text is cut and pasted there.
 from __future__ import annotations
 
 import ast
+import re
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from evergreen import policies
 from evergreen.errors import ModelFileError
-from evergreen.policies import Policy, names_in, source_of
+from evergreen.occasion import Own, Policy
+from evergreen.policies import AtLeast
 from evergreen.spec import Training
 
 _WIDTH = 120
 
 
-def with_policy(text: str, path: Path, policy: Policy, training: Training | None = None) -> str:
+def with_policy(text: str, path: Path, policy: Policy | Own, training: Training | None = None) -> str:
     """The model file's text with another policy; `retrain_on` goes, since it follows from the policy.
 
     Args:
@@ -30,7 +35,7 @@ def with_policy(text: str, path: Path, policy: Policy, training: Training | None
     changes = {"retrain_on": None, "policy": source} | ({} if training is None else {"training": _written(training)})
     for name, value in changes.items():
         text = _set(text, path, name, value)
-    wanted = {("evergreen.policies", name) for name in names_in(policy)}
+    wanted = {("evergreen.policies", name) for name in _names_in(source)}
     if "timedelta(" in text:
         wanted.add(("datetime", "timedelta"))
     if training is not None:
@@ -128,3 +133,28 @@ def _written(training: Training) -> str:
 
 def _plain(value: object) -> str:
     return f"timedelta(days={value / timedelta(days=1):g})" if isinstance(value, timedelta) else repr(value)
+
+
+def source_of(policy: Policy | Own) -> str:
+    """A policy as Python source, without what is as it is by default."""
+    if isinstance(policy, AtLeast):
+        inner = ", ".join(source_of(one) for one in policy.policies)
+        if policy.least in (1, len(policy.policies)):
+            return f"{'any_of' if policy.least == 1 else 'all_of'}({inner})"
+        return f"at_least({policy.least}, {inner})"
+    if type(policy).__module__ != policies.__name__ or callable(policy):
+        return str(getattr(policy, "__name__", f"{type(policy).__name__}()"))
+    given = [(one.name, one.default, getattr(policy, one.name)) for one in fields(policy)]  # type: ignore[arg-type]
+    words = [f"{name}={_literal(value)}" for name, default, value in given if name != "grounds" and value != default]
+    return f"{type(policy).__name__}({', '.join(words)})"
+
+
+def _names_in(source: str) -> set[str]:
+    """What a policy's source takes from `evergreen.policies`."""
+    return set(re.findall(r"\b\w+(?=\()", source)) & set(vars(policies))
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return f"timedelta(days={value / timedelta(days=1):g})"
+    return source_of(value) if isinstance(value, Policy) or callable(value) else repr(value)

@@ -21,8 +21,8 @@ from evergreen.evaluation import Judgement
 from evergreen.judged import performance_question
 from evergreen.lineage import against, lineage
 from evergreen.metrics import Predictions
+from evergreen.occasion import TRIGGERS, Policy, grounds_of
 from evergreen.past import Past
-from evergreen.policies import TRIGGERS, Policy, grounds_of
 from evergreen.promotion import move_back, move_up
 from evergreen.promotion_log import Move
 from evergreen.reconciling import CALLS, calls

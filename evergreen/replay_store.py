@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evergreen.policies import name_of
+from evergreen.occasion import name_of
 from evergreen.spec import ModelSpec
 
 VERSION = 2

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from evergreen.metrics import KNOWN, MetricKind
-from evergreen.policies import TRIGGERS, Policy, as_before, grounds_of
+from evergreen.occasion import TRIGGERS, Policy, grounds_of
+from evergreen.policies import as_before
 from evergreen.sources import Source
 
 if TYPE_CHECKING:

@@ -14,25 +14,21 @@ from evergreen.calling import called, scheduled
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
+from evergreen.occasion import Answer, Occasion, Policy, asked, name_of
 from evergreen.policies import (
-    Answer,
     Budget,
     Every,
     Never,
-    Occasion,
     OnData,
     OnDrift,
     OnPerformance,
-    Policy,
     Scheduled,
     all_of,
     any_of,
     as_before,
-    asked,
     at_least,
-    name_of,
-    source_of,
 )
+from evergreen.policy_edit import source_of
 from evergreen.reconciling import calls
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
