@@ -120,7 +120,9 @@ def _metrics(facts: Facts) -> str:
     found, name = facts.judgement, said(facts.spec.metric.name)
     if found is None:
         return _section("How good it is", "Its gates were not applied: nothing was measured.")
-    lines = [f"- on {found.rows} holdout rows, none of them trained on: {name} {number(found.value) or 'not measured'}"]
+    spread = f" (95 %: {number(found.spread[0])} to {number(found.spread[1])})" if found.spread else ""
+    value = f"{number(found.value) or 'not measured'}{spread}"
+    lines = [f"- on {found.rows} holdout rows, none of them trained on: {name} {value}"]
     lines += [
         f"- in training, on {number(facts.trained.metrics.get('train_rows')) or 'its'} rows: {name} {number(value)}"
         for key, value in facts.trained.metrics.items()

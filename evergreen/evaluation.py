@@ -14,7 +14,7 @@ import numpy as np
 from evergreen.candidates import PROBE, trained_ids
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.gates import Evidence, against_champion, judge, picked, slices, verdict_of
-from evergreen.metrics import measure
+from evergreen.metrics import bootstrap, measure
 from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
@@ -26,6 +26,10 @@ from evergreen.windows import Window, clusters, holdout_mask
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
+
+
+LEVEL = 0.05
+"""1 - confidence of the interval that is told of the holdout's figure; nothing is decided by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Judgement:
         interval: 95 % interval of the improvement over the champion (positive is better); None without one.
         rows: holdout rows that judged.
         slices: the candidate's metric in every slice of the holdout (`column=value`) that is large enough.
+        spread: 95 % interval of `value`; None where there are too few groups of rows, or it was not kept.
     """
 
     checks: tuple[Check, ...]
@@ -49,6 +54,7 @@ class Judgement:
     interval: tuple[float, float] | None
     rows: int
     slices: Mapping[str, float] = field(default_factory=dict)
+    spread: tuple[float, float] | None = None
 
     @property
     def explanation(self) -> str:
@@ -69,8 +75,8 @@ class Judgement:
         """The judgement that was kept as JSON."""
         told = json.loads(text)
         checks = tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"])
-        interval = tuple(told["interval"]) if told["interval"] else None
-        return cls(**told | {"checks": checks, "verdict": Verdict(told["verdict"]), "interval": interval})
+        intervals = {name: tuple(told[name]) if told.get(name) else None for name in ("interval", "spread")}
+        return cls(**told | intervals | {"checks": checks, "verdict": Verdict(told["verdict"])})
 
 
 def evaluate(
@@ -123,8 +129,16 @@ def hold(
     found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
     interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
     rival_value = _finite(found.champion_value) if found else None
-    by_slice = _by_slice(spec, evidence)
-    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice)
+    by_slice, spread = _by_slice(spec, evidence), _spread(spec, evidence)
+    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice, spread)
+
+
+def _spread(spec: ModelSpec, evidence: Evidence) -> tuple[float, float] | None:
+    if not len(evidence.y):
+        return None
+    about = (spec.metric, evidence.y, evidence.candidate)
+    found = bootstrap(*about, groups=evidence.groups, level=LEVEL, seed=spec.seed)
+    return (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
 
 
 def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:

@@ -69,7 +69,9 @@ def make_facts(make_spec: Make) -> Make:
             "aliases": ("champion",),
             "stated": {"owner": "the team"},
             "trained": Trained({"model__alpha": "0.5"}, {"train_mae": 1.9, "train_rows": 640.0}),
-            "judgement": Judgement(CHECKS, Verdict.INCONCLUSIVE, 2.0, 2.1, (-0.1, 0.3), 160, {"kind=a": 1.75}),
+            "judgement": Judgement(
+                CHECKS, Verdict.INCONCLUSIVE, 2.0, 2.1, (-0.1, 0.3), 160, {"kind=a": 1.75}, (1.8, 2.2)
+            ),
             "importance": {"kind": 0.25, "x": 3.5},
             "profile": {"rows": 100, "columns": {"kind": {"missing": 0.0, "shares": {"a": 0.6, "b": 0.3, "c": 0.09}}}},
             "moves": (move(0, None, 1), move(1, 1, 2)),
@@ -84,7 +86,10 @@ def test_a_card_tells_everything_that_is_known(make_facts: Make) -> None:
     text = card(make_facts(asked=entry("retrain", "promoted", "well")))
     told = [
         *("# toy version 2\n\nStraight lines.", "| status | PASSED, champion |", "| owner | the team |"),
-        *("| judged by | mae, less is better; at most 5 |", "on 160 holdout rows, none of them trained on: mae 2\n"),
+        *(
+            "| judged by | mae, less is better; at most 5 |",
+            "on 160 holdout rows, none of them trained on: mae 2 (95 %: 1.8 to 2.2)\n",
+        ),
         *("in training, on 640 rows: mae 1.9", "95 % interval 1.5 to 2.5.", "95 % interval -0.1 to 0.3."),
         *("| kind=a | 1.75 | 40 rows: better by 0.5. |", "| champion | *INCONCLUSIVE* | -0.1 | 0 |"),
         *("| source | Given |", "2025-01-01 00:00 to 2025-12-31 00:00", "| Delta version | 7 |", "| digest | d1e5 |"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -63,7 +64,11 @@ def test_a_candidate_that_learned_the_new_regime_passes(
     assert found.interval[0] > 0
     assert found.champion_value is not None
     assert found.value is not None
-    assert found.value < found.champion_value
+    assert found.spread is not None
+    assert found.spread[0] < found.value < found.spread[1] < found.champion_value
+    assert Judgement.of_text(found.to_text()) == found
+    old = {name: value for name, value in json.loads(found.to_text()).items() if name != "spread"}
+    assert Judgement.of_text(json.dumps(old)).spread is None
 
 
 def test_rows_that_the_champion_has_seen_do_not_judge(
