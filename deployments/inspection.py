@@ -12,6 +12,7 @@ from rich.markup import escape
 from deployments.console import coloured, grid, out
 from evergreen.approval import with_word
 from evergreen.decisions import Decision, Decisions
+from evergreen.persons import who
 from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from evergreen.runs import Runs
@@ -71,7 +72,7 @@ def show_history(told: Mapping[str, Any]) -> None:
     if not told["moves"]:
         out.print(f"{told['model']} was never promoted. Run: evergreen retrain {told['model']}")
         return
-    rows = [(m["at"][:19], m["action"], m["before"], m["champion"], m["by"], m["reason"]) for m in told["moves"]]
+    rows = [(m["at"][:19], m["action"], m["before"], m["champion"], who(m["by"]), m["reason"]) for m in told["moves"]]
     out.print(grid(f"History of {told['model']}", ("time (UTC)", "action", "from", "champion", "by", "reason"), rows))
     for move in told["moves"]:
         if move["flow_run"]:

@@ -13,6 +13,7 @@ import typer
 
 from deployments.invocation import Name, guard
 from evergreen.errors import EvergreenError
+from evergreen.persons import who
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,8 +120,8 @@ def _body(entry: Entry) -> Table:
 def _by(entry: Entry) -> str:
     """Who or what asked, where the entry knows."""
     ground = entry.detail.get("asked_for") or (entry.detail.get("reason") if entry.kind == "retrain" else "")
-    who = f"by: {entry.detail['by']}" if "by" in entry.detail else f"for: {ground}" if ground else ""
-    return f" ({who})" if who else ""
+    found = f"by: {who(entry.detail['by'])}" if "by" in entry.detail else f"for: {ground}" if ground else ""
+    return f" ({found})" if found else ""
 
 
 def _figures(seen: Sequence[Seen]) -> Table:

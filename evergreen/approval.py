@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from evergreen import promotion
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import RefusedError
 from evergreen.locks import held
 from evergreen.markdown import gate_table, number
-from evergreen.registry import CHALLENGER, DECLINED, Registry, Version
+from evergreen.persons import LONGEST, approved_because, by_person, named, rejected_because, tidy
+from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
 from evergreen.results import Outcome, RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
@@ -35,6 +36,9 @@ class Answer(BaseModel):
     )
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")] = Field(
         description="Why; kept in the log."
+    )
+    by: Annotated[str, BeforeValidator(lambda name: tidy(name) if isinstance(name, str) else name)] = Field(
+        default="", max_length=LONGEST, description="Your name, if you like; kept in the log."
     )
 
 
@@ -75,13 +79,15 @@ def with_word(ledger: Decisions, entry: Decision) -> Decision:
     return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
 
 
-def keep_word(ledger: Decisions, version: Version, outcome: Outcome, explanation: str, *, now: datetime) -> None:
+def keep_word(
+    ledger: Decisions, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
+) -> None:
     """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
     asked = ledger.find("retrain", version.tags.get("decision_id", ""))
     if asked is None or asked.outcome != "awaiting-approval":
         return
     word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
-    ledger.record(replace(word, detail={"version": version.number}))
+    ledger.record(replace(word, detail={"version": version.number, "name": named(by)}))
 
 
 def rule(
@@ -97,24 +103,24 @@ def rule(
     known = spoken(ledger, version.tags.get("decision_id", ""))
     if known is not None:
         return known
+    by, yes = by_person(answer.by), answer.decision == "approve"
+    word = (approved_because if yes else rejected_because)(answer.reason, by)
     try:
-        if answer.decision == "approve":
-            promotion.promote(spec, settings, registry, version, reason=answer.reason, by="person", now=now)
-            ruling = Ruling("promoted", approved_because(answer.reason))
+        if yes:
+            promotion.promote(spec, settings, registry, version, reason=answer.reason, by=by, now=now)
         else:
-            decline(spec, settings, registry, version, reason=answer.reason, now=now)
-            ruling = Ruling("rejected", rejected_because(answer.reason))
+            decline(spec, settings, registry, version, reason=answer.reason, by=by, now=now)
+        ruling = Ruling("promoted" if yes else "rejected", word)
     except RefusedError as refused:
-        word = approved_because(answer.reason) if answer.decision == "approve" else rejected_because(answer.reason)
         ruling = Ruling("inconclusive", f"{word}; but {refused}")
-    keep_word(ledger, version, ruling.outcome, ruling.explanation, now=now)
+    keep_word(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
     return ruling
 
 
 def decline(
-    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, *, reason: str, now: datetime
+    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, *, reason: str, by: str, now: datetime
 ) -> None:
-    """Take a version out of the running: it is tagged with the reason, and is challenger no longer.
+    """Take a version out of the running: it is tagged with who said so and why, and is challenger no longer.
 
     Raises:
         RefusedError: it never passed its gates, or it is in production.
@@ -130,20 +136,11 @@ def decline(
             raise RefusedError(
                 f"{version.label} waits for nobody: its gates say {version.status}.", "Nothing to reject."
             )
+        registry.tag(version, DECLINED_BY, by)
         registry.tag(version, DECLINED, reason)
         challenger = registry.by_alias(spec.name, CHALLENGER)
         if challenger is not None and challenger.number == version.number:
             registry.drop_alias(spec.name, CHALLENGER)
-
-
-def approved_because(reason: str) -> str:
-    """How an approval is told."""
-    return f"approved by a person: {reason}"
-
-
-def rejected_because(reason: str) -> str:
-    """How a rejection is told."""
-    return f"rejected by a person: {reason}"
 
 
 def question(result: RetrainResult, until: datetime) -> str:

@@ -24,7 +24,8 @@ from evergreen.card_facts import (
 )
 from evergreen.evaluation import Judgement
 from evergreen.markdown import MARK, number, table
-from evergreen.registry import DECLINED
+from evergreen.persons import PERSON, rejected_because, who
+from evergreen.registry import DECLINED, DECLINED_BY
 from evergreen.verdicts import Verdict
 
 LETTERS = 5_000
@@ -75,14 +76,15 @@ def approval(facts: Facts) -> str:
     if facts.word is not None:
         lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
     elif DECLINED in version.tags:
-        lines.append(f"A person rejected it: {sentence(version.tags[DECLINED])}")
+        by = version.tags.get(DECLINED_BY, PERSON)
+        lines.append(f"It was {sentence(rejected_because(version.tags[DECLINED], by))}")
     made = [move for move in facts.moves if move.after == version.number]
     if made:
         first = made[0]
-        who = {"person": "a person", "retrain": "Evergreen, because it passed every gate"}.get(first.by, said(first.by))
-        told = facts.word is not None and first.reason in facts.word.reason
-        why = "" if told else f" Reason: {sentence(first.reason)}"
-        lines.append(f"Put into production on {_when(first.at)} by {who}.{why}")
+        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(who(first.by))
+        known = facts.word is not None and first.reason in facts.word.reason
+        why = "" if known else f" Reason: {sentence(first.reason)}"
+        lines.append(f"Put into production on {_when(first.at)} by {mover}.{why}")
         if first.by == "retrain":
             lines.append('No person was asked: the model file said approval="auto".')
     if not lines and version.status == "PASSED":
@@ -265,8 +267,10 @@ def _production(facts: Facts) -> str:
         (
             _when(begun.at),
             "still" if ended is None else _when(ended.at),
-            plain(f"{begun.action} by {begun.by}: {begun.reason}"),
-            "" if ended is None else plain(f"{ended.action} of version {ended.after} by {ended.by}: {ended.reason}"),
+            plain(f"{begun.action} by {who(begun.by)}: {begun.reason}"),
+            ""
+            if ended is None
+            else plain(f"{ended.action} of version {ended.after} by {who(ended.by)}: {ended.reason}"),
         )
         for begun, ended in spans(facts)
     ]

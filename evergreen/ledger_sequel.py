@@ -11,6 +11,7 @@ from evergreen import reconciling
 from evergreen.confirmation import Confirmation
 from evergreen.decisions import Decision
 from evergreen.ledger_entries import MOVES, Entry
+from evergreen.persons import who
 from evergreen.spec import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")
@@ -203,7 +204,7 @@ def _note(entry: Entry) -> str:
 def _moved(move: Entry) -> str:
     what = "rolled back to" if move.kind == "rollback" else "promoted:"
     before = f" in place of version {move.champion}" if move.champion else ""
-    return f"{what} version {move.version}{before}, by {move.detail['by']}: {move.reason}"
+    return f"{what} version {move.version}{before}, by {who(move.detail['by'])}: {move.reason}"
 
 
 def _of_shadow(entry: Entry) -> str:

@@ -16,7 +16,8 @@ from evergreen.ledger import Entry, ledger
 from evergreen.page_distributions import Distribution, distributions
 from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.page_links import Places
-from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, PREVIOUS, Registry, Version
+from evergreen.persons import PERSON, rejected_because
+from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
 
@@ -177,7 +178,7 @@ def _versions(
             number=version.number,
             status=version.status,
             aliases=tuple(alias for alias, number in numbers.items() if number == version.number),
-            declined=version.tags.get(DECLINED, ""),
+            declined=_declined(version),
             made=made.get(version.number),
             judgement=Judgement.of_text(version.tags["judgement"]) if version.tags.get("judgement") else None,
             facts=tuple(_facts(version)),
@@ -186,6 +187,11 @@ def _versions(
         )
         for version in reversed(registry.versions(model))
     )
+
+
+def _declined(version: Version) -> str:
+    reason, by = version.tags.get(DECLINED, ""), version.tags.get(DECLINED_BY, PERSON)
+    return rejected_because(reason, by) if reason else ""
 
 
 def _facts(version: Version) -> Iterator[tuple[str, str]]:

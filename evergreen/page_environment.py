@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.markdown import number
 from evergreen.page_svg import picture
+from evergreen.persons import who
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -98,7 +99,7 @@ def _environment() -> Environment:
     made.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     made.globals["script"] = Markup(_script())  # noqa: S704
     made.globals["plotly"] = _packed
-    made.filters |= {"prose": _prose}
+    made.filters |= {"prose": _prose, "who": who}
     return made
 
 

@@ -80,6 +80,7 @@ class VersionRow:
     """One version with what its gates said.
 
     Attributes:
+        declined: who rejected it and why; empty where nobody did.
         made: when; None where the ledger does not know.
         facts: where it came from, by name.
         card: its model card as Markdown; empty where it has none.

@@ -13,7 +13,7 @@ from evergreen.decisions import decision_id
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
 from evergreen.locks import held
 from evergreen.promotion_log import Action, Move, Phase, Promotions
-from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, PREVIOUS, Registry, Version
+from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
 
@@ -203,6 +203,7 @@ def _carry_out(move: Move, registry: Registry, promotions: Promotions) -> None:
     if challenger is not None and challenger.number == move.after:
         registry.drop_alias(model, CHALLENGER)
     registry.untag(seen, DECLINED)
+    registry.untag(seen, DECLINED_BY)
     if move.action == "rollback":
         # Whoever asked for it vouches for it again.
         registry.untag(seen, "rolled_back")

@@ -58,9 +58,9 @@ def recover_answers(workspace: Workspace) -> tuple[RetrainResult, ...]:
     return tuple(found)
 
 
-def rejected(workspace: Workspace, number: int | None, reason: str) -> MoveResult:
+def rejected(workspace: Workspace, number: int | None, reason: str, by: str) -> MoveResult:
     """Reject the challenger, or a named version, by hand; the run that waits for it ends."""
-    version = reject_by_hand(workspace, number, reason)
+    version = reject_by_hand(workspace, number, reason, by)
     champion = workspace.registry.champion(version.model)
     result = MoveResult(
         model=version.model,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from prefect import flow
 
 from evergreen.approval import Answer
+from evergreen.persons import by_person
 from evergreen.promotion import require_reason
 from evergreen.results import MoveResult
 from flows.approval import rejected
@@ -17,7 +18,7 @@ from tasks.promote import promote_by_hand
 
 
 @flow(name="promote", flow_run_name="promote-{model}", timeout_seconds=600)
-def promote(model: str, reason: str, version: int | None = None, reject: bool = False) -> MoveResult:
+def promote(model: str, reason: str, version: int | None = None, reject: bool = False, by: str = "") -> MoveResult:
     """Promote the challenger, or a named version; or reject it.
 
     Args:
@@ -25,11 +26,12 @@ def promote(model: str, reason: str, version: int | None = None, reject: bool = 
         reason: why; kept in the log.
         version: the version; the challenger where none is named.
         reject: take it out of the running instead.
+        by: name of whoever says so; may be left empty.
     """
     workspace = open_workspace(model)
-    why = require_reason(reason)
+    why, who = require_reason(reason), by_person(by)
     if reject:
-        return rejected(workspace, version, why)
-    result = moved(workspace, "promote", promote_by_hand(workspace, version, why), reason)
+        return rejected(workspace, version, why, who)
+    result = moved(workspace, "promote", promote_by_hand(workspace, version, why, who), reason)
     resume_waiting(workspace, result.champion, Answer(decision="approve", reason=why))
     return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from evergreen.persons import by_person
 from evergreen.promotion import require_reason
 from evergreen.results import MoveResult
 from flows.steps import moved, open_workspace
@@ -14,14 +15,15 @@ from tasks.promote import roll_back
 
 
 @flow(flow_run_name="rollback-{model}", timeout_seconds=600)
-def rollback(model: str, reason: str, to: int | None = None) -> MoveResult:
+def rollback(model: str, reason: str, to: int | None = None, by: str = "") -> MoveResult:
     """Roll back to the previous champion, or to a named version that once passed its gates.
 
     Args:
         model: name of a file in `models/`.
         reason: why; kept in the log and on the version that is taken back.
         to: the version; the previous champion where none is named.
+        by: name of whoever says so; may be left empty.
     """
     workspace = open_workspace(model)
-    move = roll_back(workspace, to, require_reason(reason))
+    move = roll_back(workspace, to, require_reason(reason), by_person(by))
     return moved(workspace, "rollback", move, reason)

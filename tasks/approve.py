@@ -13,9 +13,10 @@ from prefect.flow_runs import resume_flow_run
 from prefect.logging import get_run_logger
 
 from evergreen import approval
-from evergreen.approval import Answer, Ruling, rejected_because
+from evergreen.approval import Answer, Ruling
 from evergreen.decisions import Decisions
 from evergreen.errors import BusyError, RegistryError
+from evergreen.persons import rejected_because
 from evergreen.registry import CHALLENGER, Version
 from evergreen.workspace import Workspace
 from tasks import passing
@@ -44,15 +45,15 @@ def approve(workspace: Workspace, number: int, answer: Answer) -> Ruling:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="reject")
-def reject_by_hand(workspace: Workspace, number: int | None, reason: str) -> Version:
+def reject_by_hand(workspace: Workspace, number: int | None, reason: str, by: str) -> Version:
     """Take a version out of the running because a person says so; the challenger where none is named."""
     spec, registry, now = workspace.spec, workspace.registry, datetime.now(UTC)
     version = registry.by_alias(spec.name, CHALLENGER) if number is None else registry.get(spec.name, number)
     if version is None:
         raise RegistryError(f"{spec.name} has no challenger.", f"Name a version, or run: evergreen retrain {spec.name}")
-    approval.decline(spec, workspace.settings, registry, version, reason=reason, now=now)
+    approval.decline(spec, workspace.settings, registry, version, reason=reason, by=by, now=now)
     ledger = Decisions(workspace.settings.lake_uri, spec.name)
-    approval.keep_word(ledger, version, "rejected", rejected_because(reason), now=now)
+    approval.keep_word(ledger, version, "rejected", rejected_because(reason, by), by=by, now=now)
     return version
 
 
@@ -69,7 +70,8 @@ def resume_waiting(workspace: Workspace, number: int, answer: Answer) -> None:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run).state
         if state is not None and state.is_paused():
-            resume_flow_run(run, run_input=answer.model_dump())
+            # A run that was suspended before the form asked for a name refuses one.
+            resume_flow_run(run, run_input=answer.model_dump(exclude_defaults=True))
             get_run_logger().info("approve: flow run %s goes on", run)
     except (ObjectNotFound, NotPausedError, FlowPauseTimeout):
         get_run_logger().info("approve: flow run %s waits no more", run)

@@ -10,10 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen import promotion
-from evergreen.approval import approved_because, keep_word
+from evergreen.approval import keep_word
 from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation import Judgement
+from evergreen.persons import approved_because
 from evergreen.promotion_log import Move
 from evergreen.registry import CHALLENGER, Version
 from evergreen.results import Outcome
@@ -56,7 +57,7 @@ def _approved(workspace: Workspace, version: Version, reason: str) -> Outcome:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="promote")
-def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Move | None:
+def promote_by_hand(workspace: Workspace, number: int | None, reason: str, by: str) -> Move | None:
     """Make a version champion because a person says so; the challenger where none is named."""
     registry, spec = workspace.registry, workspace.spec
     if number is None:
@@ -66,9 +67,9 @@ def promote_by_hand(workspace: Workspace, number: int | None, reason: str) -> Mo
     else:
         version = registry.get(spec.name, number)
     now = workspace.moment()
-    move = promotion.promote(spec, workspace.settings, registry, version, reason=reason, by="person", now=now)
+    move = promotion.promote(spec, workspace.settings, registry, version, reason=reason, by=by, now=now)
     ledger = Decisions(workspace.settings.lake_uri, spec.name)
-    keep_word(ledger, version, "promoted", approved_because(reason), now=now)
+    keep_word(ledger, version, "promoted", approved_because(reason, by), by=by, now=now)
     return move
 
 
@@ -109,8 +110,8 @@ def take_back(workspace: Workspace, report: ShadowReport) -> Move | None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="roll-back")
-def roll_back(workspace: Workspace, to: int | None, reason: str) -> Move:
+def roll_back(workspace: Workspace, to: int | None, reason: str, by: str) -> Move:
     """Give the alias back to an earlier version."""
     return promotion.rollback(
-        workspace.spec, workspace.settings, workspace.registry, to, reason=reason, by="person", now=workspace.moment()
+        workspace.spec, workspace.settings, workspace.registry, to, reason=reason, by=by, now=workspace.moment()
     )

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from evergreen.backtest_page import page as backtest_page
 from evergreen.backtest_page import write
 from evergreen.backtest_report import Backtest
+from evergreen.card_facts import said
 from evergreen.drift import DriftReport
 from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed
@@ -65,18 +66,16 @@ def report_retrain(result: RetrainResult, page: str = "") -> None:
     _link_page(result.model, page)
     if not result.checks:
         return
-    metric = result.metric
+    metric, explained = result.metric, said(result.explanation, 2000)
     against = "" if metric.champion_value is None else f", the champion {metric.champion_value:.4g}"
     figure = "not measured" if metric.value is None else f"{metric.value:.4g}{against}"
     note = (
-        f"# {result.model}: {result.outcome}\n\n{result.explanation}\n\n"
+        f"# {result.model}: {result.outcome}\n\n{explained}\n\n"
         f"- candidate: version {result.version}\n- champion now: version {result.champion or 'none'}\n"
         f"- {metric.name} on the holdout: {figure}\n- decision: `{result.decision_id}`, reason: {result.reason}\n"
         f"- MLflow: model `{result.model}`, version {result.version}\n{_link(result)}\n{gate_table(result.checks)}"
     )
-    create_markdown_artifact(
-        note, key=dashed("gates", result.model), description=f"{result.outcome}: {result.explanation}"
-    )
+    create_markdown_artifact(note, key=dashed("gates", result.model), description=f"{result.outcome}: {explained}")
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-score")

@@ -89,8 +89,10 @@ def test_new_then_retrain_needs_no_edit(run: Run, folder: Path, tmp_path: Path) 
     assert (folder / "churn.py").read_bytes() == written
 
 
-def test_manual_approval_rollback_and_history(run: Run, folder: Path, tmp_path: Path) -> None:
-    """With manual approval the candidate waits as challenger; promote, rollback and history tell the same story."""
+def test_manual_approval_rollback_and_history(
+    run: Run, settings: Settings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With manual approval the candidate waits; promote, reject, rollback and history tell who it was, and why."""
     churn(600).iloc[:400].to_csv(tmp_path / "customers.csv", index=False)
     told(run("new", "churn", "--csv", str(tmp_path / "customers.csv"), "--target", "churned", "--json"))
     file = folder / "churn.py"
@@ -99,13 +101,18 @@ def test_manual_approval_rollback_and_history(run: Run, folder: Path, tmp_path: 
     assert (waiting["outcome"], waiting["champion"]) == ("awaiting-approval", None)
     assert told(run("status", "churn", "--json"))["challenger"] == 1
     assert run("promote", "churn", "--reason", " ").exit_code == 2
-    promoted = told(run("promote", "churn", "--reason", "looked fine", "--json"))
+    rejected = told(run("promote", "churn", "--reject", "--reason", "not yet", "--by", "<b>Ann</b>", "--json"))
+    assert rejected["rejected"] == 1
+    assert Registry(settings).get("churn", 1).tags["declined_by"] == "person: <b>Ann</b>"
+    monkeypatch.setenv("LOGNAME", "bob")
+    promoted = told(run("promote", "churn", "1", "--reason", "looked fine", "--json"))
     assert (promoted["champion"], promoted["changed"]) == (1, True)
     nothing = run("rollback", "churn", "--reason", "cold feet")
     assert nothing.exit_code == 2
     assert "no predecessor" in nothing.stderr
     past = told(run("history", "churn", "--json"))
-    assert [(move["action"], move["champion"], move["by"]) for move in past["moves"]] == [("promote", 1, "person")]
+    assert [(move["action"], move["champion"], move["by"]) for move in past["moves"]] == [("promote", 1, "person: bob")]
+    assert "bob, a person" in " ".join(run("history", "churn").stdout.split())
     assert told(run("history", "churn", "--at", "2020-01-01", "--json"))["champion"] is None
 
 

@@ -204,7 +204,7 @@ def test_a_story_of_real_flows(run: Run, settings: Settings, make_rows: Callable
     drift = named["drift", fired]
     assert "retraining: promoted, version 2" in drift["followed"][0]
     assert [line[25:] for line in drift["followed"]][-1] == (
-        "rolled back to version 1 in place of version 2, by person: customers complained"
+        "rolled back to version 1 in place of version 2, by a person: customers complained"
     )
     assert {"x", "prediction"} <= {seen["name"] for seen in drift["seen"] if seen["verdict"] == "FAIL"}
     assert all(seen["value"] > seen["bound"] for seen in drift["seen"] if seen["verdict"] == "FAIL")

@@ -13,6 +13,7 @@ from evergreen.approval import Answer, asked_by, keep_word, question, rule, spok
 from evergreen.decisions import Decision, Decisions
 from evergreen.observations import Snapshot
 from evergreen.promotion import promote
+from evergreen.promotion_log import Promotions
 from evergreen.registry import CHALLENGER
 from evergreen.results import DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.settings import Settings
@@ -52,8 +53,8 @@ class Waiting:
         )
         self.ledger.record(asked)
 
-    def answer(self, decision: Any, reason: str = "because") -> Any:
-        answer = Answer(decision=decision, reason=reason)
+    def answer(self, decision: Any, reason: str = "because", **more: Any) -> Any:
+        answer = Answer(decision=decision, reason=reason, **more)
         return rule(self.spec, self.settings, self.registry, self.version, answer, now=NOW)
 
 
@@ -82,6 +83,24 @@ def test_approval_promotes_and_is_kept(waiting: Waiting) -> None:
     told = with_word(waiting.ledger, asked)
     assert (told.outcome, told.reason) == ("promoted", "approved by a person: because")
     assert told.detail["outcome"] == "promoted"
+
+
+def test_a_name_is_kept_with_the_word(waiting: Waiting) -> None:
+    """The log, the answer and whoever asks again know who it was."""
+    assert waiting.answer("approve", by=" Ann\n B ").explanation == "approved by Ann B: because"
+    assert Promotions(waiting.settings.lake_uri, "toy").done()[-1].by == "person: Ann B"
+    word = waiting.ledger.find("approval", "decision-2")
+    assert word is not None
+    assert (word.reason, word.detail["name"]) == ("approved by Ann B: because", "Ann B")
+
+
+def test_who_rejected_is_kept_with_the_version(waiting: Waiting) -> None:
+    """It is gone when the version goes into production after all."""
+    assert waiting.answer("reject", by="Ann").explanation == "rejected by Ann: because"
+    assert waiting.registry.get("toy", 2).tags["declined_by"] == "person: Ann"
+    version = waiting.registry.get("toy", 2)
+    promote(waiting.spec, waiting.settings, waiting.registry, version, reason="now", by="person", now=NOW)
+    assert not {"declined", "declined_by"} & set(waiting.registry.get("toy", 2).tags)
 
 
 def test_the_first_word_counts(waiting: Waiting) -> None:
@@ -128,7 +147,7 @@ def test_promoted_meanwhile(waiting: Waiting) -> None:
 
 def test_a_word_without_a_question_is_not_kept(waiting: Waiting) -> None:
     """Promoting an old version by hand answers no retraining."""
-    keep_word(waiting.ledger, waiting.registry.get("toy", 1), "promoted", "x", now=NOW)
+    keep_word(waiting.ledger, waiting.registry.get("toy", 1), "promoted", "x", by="person", now=NOW)
     assert spoken(waiting.ledger, "decision-1") is None
     assert asked_by(waiting.ledger, "another-run") is None
     assert asked_by(waiting.ledger, "") is None

@@ -17,6 +17,7 @@ from evergreen.card import LETTERS, approval, brief, card, limits
 from evergreen.card_facts import Facts, common, said
 from evergreen.decisions import Decision, Decisions
 from evergreen.evaluation import Judgement
+from evergreen.persons import by_person, rejected_because
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.registry_notes import Trained
@@ -142,15 +143,23 @@ def test_limits_name_what_was_not_shown_or_asked_or_seen(make_facts: Make, make_
             {"moves": (), "word": entry("approval", "rejected", "rejected by a person: no.")},
             "rejected by a person: no.",
         ),
-        ({"moves": (), "version": version(declined="not now")}, "A person rejected it: not now."),
+        ({"moves": (move(1, 1, 2, "person: Ann"),)}, "by Ann, a person. Reason: reason 1."),
+        ({"moves": (move(1, 1, 2, "person: retrain"),)}, "by retrain, a person. Reason: reason 1."),
+        ({"word": entry("approval", "promoted", "approved by Ann: yes.")}, "On 2026-01-01 12:00 approved by Ann: yes."),
+        ({"moves": (), "version": version(declined="not now")}, "It was rejected by a person: not now."),
+        (
+            {"moves": (), "version": version(declined="not now", declined_by="person: Ann")},
+            "It was rejected by Ann: not now.",
+        ),
         ({"moves": ()}, "Nobody yet: it passed its gates and was not promoted."),
         ({"moves": (), "version": version(model_validation_status="FAILED")}, "Nobody: its gates say FAILED."),
     ],
 )
 def test_who_approved_is_told(make_facts: Make, changes: dict[str, Any], told: str) -> None:
-    """The gates alone, a person with the reason, or nobody."""
+    """The gates alone, a person, with the name that was kept and the reason, or nobody."""
     found = approval(make_facts(**changes))
     assert told in found
+    assert ("No person was asked" in found) == (" by Evergreen" in found)
     assert ".." not in found
 
 
@@ -165,7 +174,7 @@ def test_production_has_a_beginning_and_an_end(make_facts: Make) -> None:
     moves = (move(0, None, 1), move(1, 1, 2), move(2, 2, 3), move(3, 3, 2, "person", "rollback"))
     text = card(make_facts(moves=moves))
     assert "| 2026-01-01 13:00 | 2026-01-01 14:00 | promote by retrain: reason 1 | promote of version 3 by ret" in text
-    assert "| 2026-01-01 15:00 | still | rollback by person: reason 3 |  |" in text
+    assert "| 2026-01-01 15:00 | still | rollback by a person: reason 3 |  |" in text
 
 
 HOSTILE = "<img src=x> [a](http://evil) ![b](http://evil) **c** `d` | e\n# f _g_ ~h~ \\ &lt; \x1b[31m"
@@ -179,7 +188,8 @@ def test_words_stay_words(make_facts: Make) -> None:
         make_facts(
             purpose=HOSTILE,
             stated={HOSTILE: HOSTILE},
-            moves=(replace(move(1, 1, 2), reason=HOSTILE, by=HOSTILE),),
+            moves=(replace(move(1, 1, 2), reason=HOSTILE, by=by_person(HOSTILE)),),
+            word=entry("approval", "rejected", rejected_because(HOSTILE, by_person(HOSTILE))),
             judgement=judgement,
             version=version(reason=HOSTILE, git_commit=HOSTILE),
             importance={HOSTILE: 1.0},

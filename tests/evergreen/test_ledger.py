@@ -206,14 +206,14 @@ def test_a_person_is_asked_and_answers(settings: Settings, keep: Callable[..., N
     assert asked.decided == "version 2 waits for a person's word"
     assert asked.followed[0].startswith("nothing yet: it waits for a person; evergreen promote toy 2 --reason TEXT")
     keep(
-        found("approval", "r1", 2, "promoted", "approved by a person: fine", version=2),
-        moved("m1", 2, 1, 2, decision_id="r1", by="person", reason="fine"),
+        found("approval", "r1", 2, "promoted", "approved by Ann: fine", version=2),
+        moved("m1", 2, 1, 2, decision_id="r1", by="person: Ann", reason="fine"),
         found("escalation", "e1", 3, "ESCALATED", "3 in a row", retrains=3, last_decision="r1"),
     )
     entries = ledger(settings, "toy")
-    promoted = CLOCK.format("02:00") + "promoted: version 2 in place of version 1, by person: fine"
+    promoted = CLOCK.format("02:00") + "promoted: version 2 in place of version 1, by Ann, a person: fine"
     assert entries[0].followed == (
-        CLOCK.format("02:00") + "approved by a person: fine",
+        CLOCK.format("02:00") + "approved by Ann: fine",
         promoted,
         CLOCK.format("03:00") + "a person was told: 3 in a row",
     )

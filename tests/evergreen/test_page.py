@@ -65,6 +65,7 @@ def full() -> Page:
     check = Check(SCRIPT, Verdict.FAIL, 1.0, 0.5, SCRIPT)
     judgement = Judgement((check,), Verdict.FAIL, 1.25, 1.5, None, 40)
     entry = Entry("e1", NOW, "retrain", "rejected", 1, 2, SCRIPT, (Seen(SCRIPT, 1.0, 2.0, "FAIL", SCRIPT),), (SCRIPT,))
+    move = Entry("m1", NOW, "promote", "done", None, 1, SCRIPT, detail={"by": f"person: {SCRIPT} Ann"})
     links = {"good": "https://example.org/", "bad": "javascript:alert(1)"}
     sides = pd.Series([SCRIPT, "b", "b"]), pd.Series([SCRIPT, "a"])
     return replace(
@@ -78,7 +79,7 @@ def full() -> Page:
         windows=(measure(0), measure(7)),
         marks=(mark(0, "retrained"), mark(1, "promoted"), mark(2, "rolled back")),
         versions=(VersionRow(2, "FAILED", (), SCRIPT, NOW, judgement, (("trained for", SCRIPT),), f"# {SCRIPT}"),),
-        entries=(replace(entry, links=links, flow_run="run-1"),),
+        entries=(replace(entry, links=links, flow_run="run-1"), move),
     )
 
 
@@ -87,6 +88,7 @@ def test_text_from_data_is_never_markup(full: Page) -> None:
     html = render(full, Places())
     assert "<script>alert" not in html
     assert html.count("&lt;script&gt;alert(1)") > 10
+    assert html.count("&lt;/script&gt; Ann, a person: &lt;/script&gt;") == 2, "the champion, and the ledger"
     assert re.findall(r"<text[^>]*>&lt;/script&gt;&lt;[^<]*</text>", html), "the label of a bar"
     for text in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL):
         json.loads(text)

@@ -124,9 +124,9 @@ class Stage:
         assert run.state.name == "Suspended", run.state
         return run.id
 
-    def answer(self, run: UUID, decision: str, reason: str) -> Any:
+    def answer(self, run: UUID, decision: str, reason: str, **more: str) -> Any:
         """What the Prefect UI sends when a person has filled in the form."""
-        return self.client.resume_flow_run(run, run_input={"decision": decision, "reason": reason})
+        return self.client.resume_flow_run(run, run_input={"decision": decision, "reason": reason} | more)
 
     def tasks(self, run: UUID) -> list[str]:
         """The task runs of a run, by name."""
@@ -170,7 +170,7 @@ def stage(
 
 
 def test_approved_in_the_ui(stage: Stage) -> None:
-    """The run suspends with the gate table, holds neither slot nor lock, wants a reason, and ends promoted."""
+    """The run suspends with the gate table, holds neither slot nor lock, wants a reason, and ends promoted by Ann."""
     run = stage.suspended(process=True, reason="drift")
     assert stage.aliases == {"champion": 1, CHALLENGER: 2}
     form = {
@@ -183,8 +183,9 @@ def test_approved_in_the_ui(stage: Stage) -> None:
     with held(stage.settings, MODEL, "retrain", wait=0, now=NOW):
         assert stage.answer(run, "approve", " ").status == "REJECT"
         assert stage.answer(run, "perhaps", "why not").status == "REJECT"
+        assert stage.answer(run, "approve", "why not", by="A" * 101).status == "REJECT"
     stage.land(slope=7)
-    assert stage.answer(run, "approve", "looks good").status == "ACCEPT"
+    assert stage.answer(run, "approve", "looks good", by="Ann").status == "ACCEPT"
 
     ended = stage.execute(run, process=True)
 
@@ -192,9 +193,9 @@ def test_approved_in_the_ui(stage: Stage) -> None:
     assert ended.state.is_completed(), ended.state
     assert stage.aliases == {"champion": 2, CHALLENGER: None}
     move = Promotions(stage.settings.lake_uri, MODEL).done()[-1]
-    assert (move.by, move.reason, move.after) == ("person", "looks good", 2)
+    assert (move.by, move.reason, move.after) == ("person: Ann", "looks good", 2)
     told = inspection.status(stage.settings, MODEL)["last_retrain"]
-    assert (told["outcome"], told["reason"]) == ("promoted", "approved by a person: looks good")
+    assert (told["outcome"], told["reason"]) == ("promoted", "approved by Ann: looks good")
     assert inspection.history(stage.settings, MODEL, None)["moves"][-1]["flow_run"] == str(run)
     assert len(Registry(stage.settings).versions(MODEL)) == 2
     # What landed meanwhile is for the next run.
@@ -225,11 +226,17 @@ def test_rejected_in_the_ui(stage: Stage) -> None:
 def test_answered_from_the_command_line(stage: Stage) -> None:
     """`promote` and `promote --reject` do the same as the form, and the run that waits goes on and ends."""
     run = stage.suspended(reason="drift")
-    assert promote(MODEL, "seen in the meeting").champion == 2
+    assert promote(MODEL, "seen in the meeting", by="retrain").champion == 2
     assert stage.client.read_flow_run(run).state_name == "Resuming"
     ended = stage.execute(run)
     assert ended.state_name == "Completed"
-    assert [(move.by, move.after) for move in Promotions(stage.settings.lake_uri, MODEL).done()[1:]] == [("person", 2)]
+    moves = Promotions(stage.settings.lake_uri, MODEL).done()[1:]
+    assert [(move.by, move.after) for move in moves] == [("person: retrain", 2)]
+    told = inspection.status(stage.settings, MODEL)["last_retrain"]
+    assert told["reason"] == "approved by retrain: seen in the meeting"
+    card = Registry(stage.settings).get(MODEL, 2).description
+    assert "approved by retrain: seen in the meeting. Put into production on" in card
+    assert "by retrain, a person." in card
     assert stage.events(run, 1) == [MODEL_WAITING]
 
     stage.land(slope=9)
