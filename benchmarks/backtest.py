@@ -22,7 +22,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     if not real.exists():
         console.print(f"[dim]The UCI hourly file is not in {data}; nothing was measured.[/]")
         return []
-    lengths = HISTORIES if scale.details else (120,)
+    lengths = HISTORIES if scale.details else (70,)
     runs = {days: _replayed(real, days, folder) for days in lengths}
     again = _replayed(real, lengths[-1], folder)
     whole = runs[lengths[-1]]

@@ -77,14 +77,16 @@ def backtest(
             listen()
             found = flow(name, **asked)
         page = html or settings.root / "backtest" / name / "backtest.html"
-        edit = _edit(settings, found) if apply else ""
+        if not as_json:
+            show(found)
+            console.out.print(f"[dim]The page: {page}[/]", soft_wrap=True)
+        edit = _proposed(settings, found) if apply else None
+        if edit is not None and not as_json:
+            console.out.print(edit.diff or f"{edit.path.name} has it already.", markup=False, soft_wrap=True)
+        if edit is not None and edit.diff:
+            _apply(settings, name, edit)
         if as_json:
-            console.emit_json(found.to_json() | {"page": str(page)} | ({"diff": edit} if apply else {}))
-            return
-        show(found)
-        console.out.print(f"[dim]The page: {page}[/]", soft_wrap=True)
-        if apply:
-            console.out.print(edit or f"models/{name}.py has it already.", markup=False, soft_wrap=True)
+            console.emit_json(found.to_json() | {"page": str(page)} | ({"diff": edit.diff} if edit else {}))
 
     guard(work, as_json)
 
@@ -137,34 +139,53 @@ def _line(row: Row, found: Backtest, shown: _Shown) -> list[Any]:
     return told + ([row.false_triggers, late] if shown.known else [])
 
 
-def _edit(settings: Settings, found: Backtest) -> str:
-    """Put the recommended policy into the model file; returns the difference, empty where there is none.
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """A model file before and after; `diff` is empty where it has the policy already."""
+
+    path: Path
+    before: str
+    after: str
+    diff: str
+
+
+def _proposed(settings: Settings, found: Backtest) -> _Edit:
+    """What the recommended policy changes in the model file.
 
     Raises:
-        EvergreenError: nothing is recommended, or the file could not be loaded any more; it is left as it was.
+        EvergreenError: nothing is recommended, or the file is not written in a way that can be edited.
     """
     import models
-    from evergreen.backtest_page import write
     from evergreen.policy_edit import with_policy
 
     row = found.row(found.recommended) if found.recommended else None
     if row is None:
         raise EvergreenError(f"{found.model}: nothing is recommended: {found.reason}", "Wait for more history.")
-    path = models.load(found.model, settings.models).path
-    before = path.read_text(encoding="utf-8")
-    if row.variant.policy is None:
-        return ""
-    own = models.load(found.model, settings.models).spec.training
-    training = row.variant.training if row.variant.training != own else None
-    after = with_policy(before, path, row.variant.policy, training)
-    changed = difflib.unified_diff(before.splitlines(), after.splitlines(), path.name, path.name, lineterm="")
-    write(after, path)
+    loaded = models.load(found.model, settings.models)
+    before = after = loaded.path.read_text(encoding="utf-8")
+    if row.variant.policy is not None:
+        training = row.variant.training if row.variant.training != loaded.spec.training else None
+        after = with_policy(before, loaded.path, row.variant.policy, training)
+    name = loaded.path.name
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm="")
+    return _Edit(loaded.path, before, after, "\n".join(lines))
+
+
+def _apply(settings: Settings, model: str, edit: _Edit) -> None:
+    """Write the edit.
+
+    Raises:
+        EvergreenError: the file could not be loaded any more; it is left as it was.
+    """
+    import models
+    from evergreen.backtest_page import write
+
+    write(edit.after, edit.path)
     try:
-        models.load(found.model, settings.models)
+        models.load(model, settings.models)
     except EvergreenError:
-        write(before, path)
+        write(edit.before, edit.path)
         raise
-    return "\n".join(changed)
 
 
 def _understood(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:

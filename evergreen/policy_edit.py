@@ -157,4 +157,6 @@ def _names_in(source: str) -> set[str]:
 def _literal(value: Any) -> str:
     if isinstance(value, timedelta):
         return f"timedelta(days={value / timedelta(days=1):g})"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return source_of(value) if isinstance(value, Policy) or callable(value) else repr(value)

@@ -28,7 +28,7 @@ SCHEDULED = 6
 """The cron's retrain, every so many steps."""
 
 
-def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> list[dict[str, Any]]:
+def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None], steps: int) -> list[dict[str, Any]]:
     """Land, watch, score and retrain until the year is over; what happened at each step."""
     from flows.monitor import monitor
     from flows.retrain import retrain
@@ -39,7 +39,7 @@ def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> 
     assert first is not None
     assert first.outcome == "promoted", first.explanation
     told, now = [], FIRST
-    for step in range(1, 15):
+    for step in range(1, steps + 1):
         land(settings.landing, MODEL, rows, now, now + STEP)
         now += STEP
         seen = monitor(MODEL, at=now)
@@ -74,7 +74,7 @@ def test_a_change_of_law_is_answered_once_its_labels_are_there(
 ) -> None:
     """Performance fails within two windows after the labels of the new law matured, and the error comes back down."""
     rows = late_bikes(BEGIN, DAYS, scenario="concept", change=CHANGE.date())
-    told = _live(year, rows, land_late)
+    told = _live(year, rows, land_late, 14)
     failed = [step["at"] for step in told if step["performance"] == "FAIL"]
     assert failed
     assert CHANGE + WINDOW + DELAY <= failed[0] <= CHANGE + 3 * WINDOW + DELAY
@@ -98,7 +98,7 @@ def test_a_change_of_law_is_answered_once_its_labels_are_there(
 def test_without_a_change_there_are_only_the_scheduled_retrains(
     year: Settings, late_bikes: Callable[..., pd.DataFrame], land_late: Callable[..., None]
 ) -> None:
-    """A year in which nothing changes asks for nothing beside the cron."""
-    told = _live(year, late_bikes(BEGIN, DAYS), land_late)
+    """Sixteen weeks in which nothing changes ask for nothing beside the cron."""
+    told = _live(year, late_bikes(BEGIN, DAYS), land_late, 8)
     assert [step["asked"] for step in told if step["asked"]] == [["schedule"]] * (len(told) // SCHEDULED)
     assert not np.any([step["performance"] == "FAIL" for step in told])
