@@ -15,13 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from evergreen import promotion
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import RefusedError
-from evergreen.locks import held
 from evergreen.markdown import gate_table, number
 from evergreen.persons import LONGEST, approved_because, by_person, named, rejected_because, tidy
 from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
 from evergreen.results import Outcome, RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.locks import held
 
 _WAIT_SECONDS = 30.0
 

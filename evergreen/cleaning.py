@@ -15,10 +15,10 @@ from pathlib import Path
 from evergreen import lake_upkeep, registry_upkeep
 from evergreen.cleaning_plan import OBSERVATIONS, Kind, Plan, Policy, hours, observations_of, plan, table_of
 from evergreen.errors import EvergreenError
-from evergreen.locks import held
 from evergreen.registry import CLEANED, Registry
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.locks import held
 
 _WAIT_SECONDS = 30.0
 

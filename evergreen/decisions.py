@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from evergreen.drift import DriftReport
-from evergreen.lake import Table, child
 from evergreen.observations import Snapshot
+from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
     import pyarrow as pa

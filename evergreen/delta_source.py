@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from evergreen.errors import DataError, EvergreenError
-from evergreen.lake import Table
 from evergreen.object_store import refuse_secret
 from evergreen.parquet_source import PIECE, STEP, in_pieces, piece_ids
 from evergreen.sources import Batch, Waiting
-from evergreen.urls import resolved
+from evergreen.storage.credentials import resolved
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -22,7 +22,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.files import known_by, rows_of
 from evergreen.model_source import literal
 from evergreen.sources import Source, Waiting
-from evergreen.urls import holds_secret
+from evergreen.storage.credentials import holds_secret
 
 if TYPE_CHECKING:
     import pandas as pd

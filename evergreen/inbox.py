@@ -16,13 +16,13 @@ import numpy as np
 
 from evergreen.cells import Mask
 from evergreen.contract import Checked
-from evergreen.digests import row_hashes
-from evergreen.keyed import numbered, places, sharing
 from evergreen.labels import KNOWN, Weighed, last_of_each, weigh
-from evergreen.lake import Table, child
 from evergreen.observations import Held, Observations
 from evergreen.quarantine import keep_labels
 from evergreen.sources import Batch
+from evergreen.storage.delta_table import Table, child
+from evergreen.storage.row_digest import row_hashes
+from evergreen.storage.row_lookup import numbered, places, sharing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.decisions import decision_id
-from evergreen.digests import Digest, Hashes, row_hashes
 from evergreen.lineage import learned_until
 from evergreen.maturity import LabelWindow, label_windows, window_numbers
 from evergreen.metrics import Predictions
@@ -23,6 +22,7 @@ from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.training import predict
 from evergreen.windows import Window, judged_window
 

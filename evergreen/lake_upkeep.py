@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from evergreen.lake import JOINED_BYTES, LASTING, Table, first_line, writing
+from evergreen.storage.delta_table import JOINED_BYTES, LASTING, Table, first_line, writing
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

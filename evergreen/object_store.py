@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.files import ends_of, hashed, known_by, rows_of
 from evergreen.sources import PASSED_OVER, Batch, Waiting
-from evergreen.urls import holds_secret, resolved
+from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.contract import arrow_schema
-from evergreen.digests import Digest, Hashes, row_hashes
 from evergreen.errors import BusyError
 from evergreen.frames import SYSTEM
-from evergreen.keyed import may_hold, numbered, places, sharing, spans
 from evergreen.labels import carried, overruled
-from evergreen.lake import Table, child, quoted
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table, child, quoted
+from evergreen.storage.row_digest import Digest, Hashes, row_hashes
+from evergreen.storage.row_lookup import may_hold, numbered, places, sharing, spans
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from evergreen.output_files import FileTarget
 from evergreen.output_keys import PROBABILITY, KeyTarget
 from evergreen.output_tables import TableTarget
 from evergreen.spec import ModelSpec
-from evergreen.urls import holds_secret, resolved
+from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.digests import Digest, Hashes, row_hashes
 from evergreen.errors import DataError
-from evergreen.lake import Table
 from evergreen.observations import Observations, Snapshot
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table
+from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa

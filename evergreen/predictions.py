@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.lake import Table, child
 from evergreen.metrics import Predictions
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
     import pyarrow as pa

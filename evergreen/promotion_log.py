@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from evergreen.lake import Table, child
+from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
     import pyarrow as pa

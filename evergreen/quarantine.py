@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from evergreen.contract import Checked
 from evergreen.errors import EvergreenError
-from evergreen.lake import Table, child
 from evergreen.settings import Settings
 from evergreen.sources import Batch
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.lake import Table, child
+from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,7 +14,6 @@ from typing import TypeVar
 import numpy as np
 
 from evergreen.errors import DataError
-from evergreen.lake import Table
 from evergreen.predictions import PredictionLog, Progress
 from evergreen.quarantine import quarantine_table
 from evergreen.scoring_chunk import Scored, Stamp, records
@@ -22,6 +21,7 @@ from evergreen.scoring_files import read_arrow
 from evergreen.scoring_input import MEND, Input, InputError
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table
 
 CHUNK_ROWS = 100_000
 """Rows of a chunk where nobody says otherwise; half as many were a tenth slower, and took 90 MB less."""

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.decisions import Decisions, decision_id
-from evergreen.digests import Digest, row_hashes
 from evergreen.errors import EvergreenError
 from evergreen.gates import ROUNDING
 from evergreen.lineage import learned_until
@@ -30,6 +29,7 @@ from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec import ModelSpec
+from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training import labelled, predict, target_of
 from evergreen.verdicts import Verdict
 from evergreen.windows import Window, blocks, clusters

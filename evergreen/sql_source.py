@@ -21,7 +21,7 @@ from evergreen.files import hashed
 from evergreen.sources import Batch, Waiting
 from evergreen.sql_errors import explained, shown
 from evergreen.sql_marks import KEPT, Mark, Window, row_hash
-from evergreen.urls import holds_secret, resolved
+from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:
     import pandas as pd

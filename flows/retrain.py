@@ -13,9 +13,9 @@ from typing import Any
 from prefect import flow
 
 from evergreen.events import is_canary
-from evergreen.locks import held
 from evergreen.results import RetrainResult
 from evergreen.retraining import Request
+from evergreen.storage.locks import held
 from flows.approval import approved, waiting
 from flows.steps import conclude, landed, open_workspace
 from tasks.detect import detect

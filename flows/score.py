@@ -13,13 +13,13 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from evergreen.locks import held
 from evergreen.outputs import require
 from evergreen.predictions import PredictionLog
 from evergreen.registry import Version
 from evergreen.results import ScoreResult
 from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring_input import Input, InputError
+from evergreen.storage.locks import held
 from evergreen.workspace import Workspace
 from flows.chunks import in_chunks
 from flows.steps import champion_and_snapshot, landed, open_workspace

@@ -14,17 +14,17 @@ from prefect.logging import get_run_logger
 import evergreen.bookmarks
 import evergreen.cells
 import evergreen.contract
-import evergreen.digests
 import evergreen.files
 import evergreen.frames
 import evergreen.inbox
 import evergreen.ingest
-import evergreen.keyed
 import evergreen.labels
-import evergreen.lake
 import evergreen.observations
 import evergreen.quarantine
 import evergreen.sources
+import evergreen.storage.delta_table
+import evergreen.storage.row_digest
+import evergreen.storage.row_lookup
 from evergreen.errors import EvergreenError
 from evergreen.ingest import Landing, contract_digest, labels_digest
 from evergreen.sources import Source
@@ -35,14 +35,14 @@ _CODE = (
     evergreen.bookmarks,
     evergreen.cells,
     evergreen.contract,
-    evergreen.digests,
+    evergreen.storage.row_digest,
     evergreen.files,
     evergreen.frames,
     evergreen.inbox,
     evergreen.ingest,
-    evergreen.keyed,
+    evergreen.storage.row_lookup,
     evergreen.labels,
-    evergreen.lake,
+    evergreen.storage.delta_table,
     evergreen.observations,
     evergreen.quarantine,
     evergreen.sources,

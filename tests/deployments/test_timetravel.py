@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 import models
 from deployments.cli import app
 from evergreen.lineage import lineage
-from evergreen.locks import held
 from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
+from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict
 
 MODEL = '''

@@ -15,7 +15,6 @@ from evergreen.candidates import build
 from evergreen.cleaning import clean
 from evergreen.cleaning_plan import Kind, Plan, Policy, plan
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
-from evergreen.locks import held
 from evergreen.observations import Observations
 from evergreen.promotion_log import Move, Promotions
 from evergreen.quarantine import quarantine_table
@@ -23,6 +22,7 @@ from evergreen.rebuild import rebuild
 from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict
 from evergreen.windows import training_window
 

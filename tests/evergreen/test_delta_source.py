@@ -13,11 +13,11 @@ from deltalake import DeltaTable, write_deltalake
 from evergreen.delta_source import DeltaSource
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.lake import Table
 from evergreen.lineage import lineage
 from evergreen.observations import Observations
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest import contract_digest, ingest
-from evergreen.lake import Table
 from evergreen.observations import Observations, Snapshot
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.simulator import SIMULATED
 from evergreen.sources import Batch, Folder, Waiting
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from evergreen.inbox import Inbox
 from evergreen.ingest import Landing, ingest, labels_digest
-from evergreen.lake import Table
 from evergreen.maturity import label_windows
 from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources import Batch, Folder, Waiting
 from evergreen.spec import Labels, ModelSpec, PerformancePolicy
+from evergreen.storage.delta_table import Table
 from evergreen.windows import judged_window
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -232,10 +232,10 @@ def test_labels_of_rows_here_and_there(
     world: Callable[..., World], make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scattered over a long table they are set in several commits; killed in between, the rest is set by the next."""
-    from evergreen import keyed
+    from evergreen.storage import row_lookup
 
-    monkeypatch.setattr(keyed, "FEW", 2)
-    monkeypatch.setattr(keyed, "SPAN", 6)
+    monkeypatch.setattr(row_lookup, "FEW", 2)
+    monkeypatch.setattr(row_lookup, "SPAN", 6)
     here = world()
     here.land("rows", bare(make_rows(20)))
     real, calls = Table.replace, iter(range(9))

@@ -17,8 +17,8 @@ import pytest
 
 from evergreen import lake_upkeep
 from evergreen.errors import BusyError, DataError, EvergreenError
-from evergreen.lake import LASTING, Table, child, quoted
 from evergreen.lake_upkeep import Unneeded
+from evergreen.storage.delta_table import LASTING, Table, child, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])

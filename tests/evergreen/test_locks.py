@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.locks import held
 from evergreen.settings import Settings
+from evergreen.storage.locks import held
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLD = """

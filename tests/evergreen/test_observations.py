@@ -14,11 +14,11 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen import keyed
 from evergreen import observations as module
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.observations import Observations
 from evergreen.spec import Features, ModelSpec
+from evergreen.storage import row_lookup
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BUILDERS = [HealthCheck.function_scoped_fixture]
@@ -106,8 +106,8 @@ def test_scattered_corrections(
     observations: Observations, make_rows: Rows, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
     """Many corrections here and there cost a few ranges, and change the same rows as when each is named."""
-    monkeypatch.setattr(keyed, "FEW", limits[0])
-    monkeypatch.setattr(keyed, "SPAN", limits[1])
+    monkeypatch.setattr(row_lookup, "FEW", limits[0])
+    monkeypatch.setattr(row_lookup, "SPAN", limits[1])
     for number in range(3):
         land(observations, f"b{number}", make_rows(10, start=10 * number))
     picked = [28, 3, 4, 9, 11, 15, 17, 22]

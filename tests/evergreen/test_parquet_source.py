@@ -12,11 +12,11 @@ import pytest
 
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.lake import Table
 from evergreen.parquet_source import ParquetDataset
 from evergreen.settings import Settings
 from evergreen.sources import Batch
 from evergreen.spec import ModelSpec
+from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]

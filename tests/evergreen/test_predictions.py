@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen.lake import Table
 from evergreen.predictions import PredictionLog, Progress
 from evergreen.spec import Metric, ModelSpec
+from evergreen.storage.delta_table import Table
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 Spec = Callable[..., ModelSpec]

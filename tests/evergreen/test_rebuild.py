@@ -18,13 +18,13 @@ import pytest
 from evergreen import rebuild as module
 from evergreen import registry_upkeep
 from evergreen.errors import DataError, RefusedError, RegistryError
-from evergreen.lake import LASTING
 from evergreen.metrics import Predictions
 from evergreen.observations import Observations
 from evergreen.rebuild import Difference, Rebuilt, digest, rebuild
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec, Search, Training
+from evergreen.storage.delta_table import LASTING
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,7 +24,6 @@ from sqlalchemy import Engine, create_engine, text
 from evergreen.bookmarks import Bookmark
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.lake import Table
 from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
@@ -32,6 +31,7 @@ from evergreen.sources import Batch
 from evergreen.spec import Labels, ModelSpec
 from evergreen.sql_marks import KEPT, Mark, Window
 from evergreen.sql_source import SqlSource
+from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SERVER = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"

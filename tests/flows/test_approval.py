@@ -29,10 +29,10 @@ from deployments import inspection
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING
-from evergreen.locks import held
 from evergreen.promotion_log import Promotions
 from evergreen.registry import CHALLENGER, Registry
 from evergreen.settings import Settings
+from evergreen.storage.locks import held
 from flows.promote import promote
 from flows.reconcile import reconcile
 from flows.retrain import retrain

@@ -21,12 +21,12 @@ from evergreen.backtest import run
 from evergreen.backtest_plan import Request, named, steps_of
 from evergreen.backtest_report import Backtest
 from evergreen.errors import EvergreenError
-from evergreen.lake import child
 from evergreen.observations import Observations
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool, Source, Spent
 from evergreen.replay_store import Store
 from evergreen.settings import PROJECT, Settings
+from evergreen.storage.delta_table import child
 from flows.runner import executor, task_runner, workers
 from models import spec_of
 

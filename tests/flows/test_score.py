@@ -15,11 +15,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from evergreen.errors import BusyError, DataError
-from evergreen.locks import held
 from evergreen.predictions import PredictionLog
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec import ModelSpec
+from evergreen.storage.locks import held
 from flows.retrain import retrain
 from flows.score import score
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.digests import Hashes, row_hashes
-from evergreen.lake import Table
+from evergreen.storage.delta_table import Table
+from evergreen.storage.row_digest import Hashes, row_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
