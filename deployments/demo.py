@@ -24,7 +24,7 @@ from evergreen.errors import EvergreenError
 from evergreen.promotion_log import Promotions
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import PROJECT, Settings, load_settings
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 
 if TYPE_CHECKING:
     import pandas as pd

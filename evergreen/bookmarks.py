@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evergreen.sources import Batch, Resumable, Source, Waiting
+from evergreen.sources.base import Batch, Resumable, Source, Waiting
 
 
 @dataclass(frozen=True, slots=True)

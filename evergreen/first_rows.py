@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 from evergreen.columns import shown
 from evergreen.errors import DataError, EvergreenError
-from evergreen.files import known_by, rows_of
 from evergreen.model_source import literal
-from evergreen.sources import Source, Waiting
+from evergreen.sources.base import Source, Waiting
+from evergreen.sources.file_formats import known_by, rows_of
 from evergreen.storage.credentials import holds_secret
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _csv(csv: Path) -> tuple[Start, pd.DataFrame]:
 
 
 def _sql(url: str, query: str, watermark: str | None, model: str) -> tuple[Start, pd.DataFrame]:
-    from evergreen.sql_source import SqlSource
+    from evergreen.sources.sql import SqlSource
 
     hidden = f"{model.upper()}_SQL_URL" if holds_secret(url) else ""
     place = f"env:{hidden}" if hidden else _absolute(url)
@@ -189,12 +189,12 @@ def _sql(url: str, query: str, watermark: str | None, model: str) -> tuple[Start
     words = [literal(place), literal(query), *([f"watermark={literal(watermark)}"] if watermark else [])]
     lines += [why, *_call("SqlSource", *words)]
     notes = [f"the URL holds a password, and is not written: set {hidden} to it where runs are"] if hidden else []
-    made = Start("a SQL query", "a SQL query", "evergreen.sql_source", "SqlSource", tuple(lines), more, tuple(notes))
+    made = Start("a SQL query", "a SQL query", "evergreen.sources", "SqlSource", tuple(lines), more, tuple(notes))
     return made, _some(frame, "The query")
 
 
 def _delta(table: str) -> tuple[Start, pd.DataFrame]:
-    from evergreen.delta_source import DeltaSource
+    from evergreen.sources.delta import DeltaSource
 
     place = table if "://" in table or table.startswith("env:") else str(Path(table).expanduser().absolute())
     frame, more = _first(DeltaSource(place))
@@ -203,12 +203,12 @@ def _delta(table: str) -> tuple[Start, pd.DataFrame]:
         "# Rows of new files are read; a row with a known key replaces the earlier one.",
         *_call("DeltaSource", _path(place)),
     ]
-    made = Start(name, "a Delta table", "evergreen.delta_source", "DeltaSource", tuple(lines), more)
+    made = Start(name, "a Delta table", "evergreen.sources", "DeltaSource", tuple(lines), more)
     return made, _some(frame, f"The Delta table {name}")
 
 
 def _dvc(path: Path, rev: str | None) -> tuple[Start, pd.DataFrame]:
-    from evergreen.dvc_source import DvcSource
+    from evergreen.sources.dvc import DvcSource
 
     full = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link in the workspace may lead into DVC's cache
     repo = next((folder for folder in full.parents if (folder / ".dvc").is_dir()), None)
@@ -219,7 +219,7 @@ def _dvc(path: Path, rev: str | None) -> tuple[Start, pd.DataFrame]:
     words = [literal(within), *([f"rev={literal(rev)}"] if rev else []), f"repo={_path(repo)}"]
     why = "# What this revision says" if rev else "# What the workspace tracks, as dvc add and git checkout move it"
     lines = [f"{why}; a file that changed is read again.", *_call("DvcSource", *words)]
-    made = Start(full.name, "data in DVC", "evergreen.dvc_source", "DvcSource", tuple(lines), more)
+    made = Start(full.name, "data in DVC", "evergreen.sources", "DvcSource", tuple(lines), more)
     return made, _some(frame, within)
 
 

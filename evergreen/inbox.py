@@ -19,7 +19,7 @@ from evergreen.contract import Checked
 from evergreen.labels import KNOWN, Weighed, last_of_each, weigh
 from evergreen.observations import Held, Observations
 from evergreen.quarantine import keep_labels
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
 from evergreen.storage.delta_table import Table, child
 from evergreen.storage.row_digest import row_hashes
 from evergreen.storage.row_lookup import numbered, places, sharing

@@ -24,8 +24,8 @@ from evergreen.labels import KNOWN, check_labels, rows_schema
 from evergreen.observations import Observations
 from evergreen.quarantine import keep_batch, keep_labels, keep_rows, quarantine_table
 from evergreen.settings import Settings
-from evergreen.simulator import SIMULATED
-from evergreen.sources import Batch, Source, Waiting
+from evergreen.sources.base import Batch, Source, Waiting
+from evergreen.sources.simulator import SIMULATED
 from evergreen.spec import Labels, ModelSpec
 
 if TYPE_CHECKING:

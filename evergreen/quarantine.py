@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evergreen.contract import Checked
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
 from evergreen.spec import ModelSpec
 from evergreen.storage.delta_table import Table, child
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.files import csv_pieces
+from evergreen.sources.file_formats import csv_pieces
 
 if TYPE_CHECKING:
     import pandas as pd

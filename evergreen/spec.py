@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from evergreen.metrics import KNOWN, MetricKind
 from evergreen.occasion import TRIGGERS, Policy, grounds_of
 from evergreen.policies import as_before
-from evergreen.sources import Source
+from evergreen.sources.base import Source
 
 if TYPE_CHECKING:
     from pandas import DataFrame

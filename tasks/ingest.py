@@ -14,20 +14,20 @@ from prefect.logging import get_run_logger
 import evergreen.bookmarks
 import evergreen.cells
 import evergreen.contract
-import evergreen.files
 import evergreen.frames
 import evergreen.inbox
 import evergreen.ingest
 import evergreen.labels
 import evergreen.observations
 import evergreen.quarantine
-import evergreen.sources
+import evergreen.sources.base
+import evergreen.sources.file_formats
 import evergreen.storage.delta_table
 import evergreen.storage.row_digest
 import evergreen.storage.row_lookup
 from evergreen.errors import EvergreenError
 from evergreen.ingest import Landing, contract_digest, labels_digest
-from evergreen.sources import Source
+from evergreen.sources.base import Source
 from evergreen.workspace import Workspace
 from tasks import passing
 
@@ -36,7 +36,7 @@ _CODE = (
     evergreen.cells,
     evergreen.contract,
     evergreen.storage.row_digest,
-    evergreen.files,
+    evergreen.sources.file_formats,
     evergreen.frames,
     evergreen.inbox,
     evergreen.ingest,
@@ -45,7 +45,7 @@ _CODE = (
     evergreen.storage.delta_table,
     evergreen.observations,
     evergreen.quarantine,
-    evergreen.sources,
+    evergreen.sources.base,
 )
 
 

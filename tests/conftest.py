@@ -27,7 +27,7 @@ for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN
     os.environ.pop(name, None)
 
 from evergreen.settings import Settings
-from evergreen.sources import Batch, Waiting
+from evergreen.sources.base import Batch, Waiting
 from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
 
 # How long an example takes says how busy the machine is.

@@ -32,7 +32,7 @@ from evergreen.replay_pool import Pool
 from evergreen.replay_store import Store
 from evergreen.replay_work import Bench
 from evergreen.settings import PROJECT
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 from evergreen.spec import Features, Holdout, Metric, ModelSpec, PerformancePolicy, Search, Shadow, Training
 from evergreen.training import baseline, fit, predict, target_of
 from evergreen.verdicts import Verdict

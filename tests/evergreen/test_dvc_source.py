@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen.dvc_source import DvcSource
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
 from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
+from evergreen.sources.dvc import DvcSource
 from evergreen.spec import ModelSpec
 
 pytest.importorskip("dvc", reason="DVC is not installed: the extra dvc")

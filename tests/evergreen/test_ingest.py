@@ -23,8 +23,9 @@ from evergreen.ingest import contract_digest, ingest
 from evergreen.observations import Observations, Snapshot
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.simulator import SIMULATED
-from evergreen.sources import Batch, Folder, Waiting
+from evergreen.sources.base import Batch, Waiting
+from evergreen.sources.folder import Folder
+from evergreen.sources.simulator import SIMULATED
 from evergreen.spec import ModelSpec
 from evergreen.storage.delta_table import Table
 

@@ -24,7 +24,8 @@ from evergreen.maturity import label_windows
 from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.sources import Batch, Folder, Waiting
+from evergreen.sources.base import Batch, Waiting
+from evergreen.sources.folder import Folder
 from evergreen.spec import Labels, ModelSpec, PerformancePolicy
 from evergreen.storage.delta_table import Table
 from evergreen.windows import judged_window

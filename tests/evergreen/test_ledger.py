@@ -28,7 +28,7 @@ from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.quarantine import keep_batch, keep_rows, quarantine_table
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
 from evergreen.verdicts import Check, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,12 +15,12 @@ import pytest
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.object_store import ObjectFolder
 from evergreen.observations import Observations
-from evergreen.parquet_source import ParquetDataset
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.sources import Folder
+from evergreen.sources.folder import Folder
+from evergreen.sources.object_store import ObjectFolder
+from evergreen.sources.parquet import ParquetDataset
 from evergreen.spec import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,9 +12,9 @@ import pytest
 
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.parquet_source import ParquetDataset
 from evergreen.settings import Settings
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
+from evergreen.sources.parquet import ParquetDataset
 from evergreen.spec import ModelSpec
 from evergreen.storage.delta_table import Table
 

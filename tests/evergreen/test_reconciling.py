@@ -26,7 +26,7 @@ from evergreen.reconciling import (
     read_ledger,
 )
 from evergreen.settings import Settings
-from evergreen.sources import Bundled
+from evergreen.sources.bundled import Bundled
 from evergreen.spec import Features, Metric, ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -25,7 +25,7 @@ from evergreen.first_rows import Data, read_head
 from evergreen.ingest import ingest
 from evergreen.scaffold import Scaffolded, scaffold
 from evergreen.settings import Settings
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
 from evergreen.spec import ModelSpec
 from evergreen.training import fit, labelled, predict
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from evergreen.errors import ModelFileError
-from evergreen.simulator import COLUMNS, SIMULATED, Scenario, Simulator, simulate
-from evergreen.sources import Batch, Source
+from evergreen.sources.base import Batch, Source
+from evergreen.sources.simulator import COLUMNS, SIMULATED, Scenario, Simulator, simulate
 
 NEW_YEAR = date(2011, 1, 1)
 CHANGE = date(2011, 8, 1)
@@ -270,7 +270,7 @@ def test_ids_follow_the_rows() -> None:
 def test_known_periods_are_not_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is simulated for a batch that is not new."""
     source = Simulator(NEW_YEAR, 90)
-    monkeypatch.setattr("evergreen.simulator.simulate", lambda *_args, **_kwargs: pytest.fail("generated"))
+    monkeypatch.setattr("evergreen.sources.simulator.simulate", lambda *_args, **_kwargs: pytest.fail("generated"))
     assert not list(source.read(Path(), lambda _batch: False))
 
 

@@ -16,17 +16,18 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
-from evergreen.delta_source import DeltaSource
-from evergreen.dvc_source import DvcSource
 from evergreen.ingest import Landing, ingest
-from evergreen.object_store import ObjectFolder
 from evergreen.observations import Observations
-from evergreen.parquet_source import ParquetDataset
 from evergreen.settings import Settings
-from evergreen.simulator import Simulator
-from evergreen.sources import Batch, Folder, Source
+from evergreen.sources.base import Batch, Source
+from evergreen.sources.delta import DeltaSource
+from evergreen.sources.dvc import DvcSource
+from evergreen.sources.folder import Folder
+from evergreen.sources.object_store import ObjectFolder
+from evergreen.sources.parquet import ParquetDataset
+from evergreen.sources.simulator import Simulator
+from evergreen.sources.sql import SqlSource
 from evergreen.spec import ModelSpec
-from evergreen.sql_source import SqlSource
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parents[2]

@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from evergreen.errors import DataError, ModelFileError
-from evergreen.files import LAST_LINE, SETTLE
-from evergreen.sources import Batch, Bundled, Dataset, Fallback, Folder, Source, Waiting
+from evergreen.sources.base import Batch, Source, Waiting
+from evergreen.sources.bundled import Bundled, Dataset
+from evergreen.sources.fallback import Fallback
+from evergreen.sources.file_formats import LAST_LINE, SETTLE
+from evergreen.sources.folder import Folder
 
 NOW = 1_800_000_000.0
 OLD = 2 * SETTLE
@@ -174,7 +177,7 @@ def test_only_names_of_the_pattern_are_looked_at(landing: Landing) -> None:
 def test_known_content_is_never_parsed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not new costs its hash only."""
     landing.put("a.csv", CSV)
-    monkeypatch.setattr("evergreen.sources.rows_of", lambda _file: pytest.fail("parsed"))
+    monkeypatch.setattr("evergreen.sources.base.rows_of", lambda _file: pytest.fail("parsed"))
     assert not landing.read(lambda _batch: False)
 
 
@@ -265,17 +268,17 @@ def test_a_file_that_changes_while_it_is_read_is_left_alone(
     landing: Landing, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Rows that were appended during the hash or the parse make the batch wait for the next time."""
-    import evergreen.sources
+    import evergreen.sources.base
 
     file = landing.put("a.csv", CSV)
-    real = getattr(evergreen.sources, step)
+    real = getattr(evergreen.sources.base, step)
 
     def and_grow(path: Path) -> Any:
         result = real(path)
         file.write_bytes(CSV + b"3,4.5,z\n")
         return result
 
-    monkeypatch.setattr(evergreen.sources, step, and_grow)
+    monkeypatch.setattr(evergreen.sources.base, step, and_grow)
     assert landing.one() == Waiting("a.csv", "it changed while it was read")
 
 

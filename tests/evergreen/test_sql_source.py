@@ -27,10 +27,10 @@ from evergreen.ingest import Landing, ingest
 from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.sources import Batch
+from evergreen.sources.base import Batch
+from evergreen.sources.sql import SqlSource
+from evergreen.sources.sql_watermark import KEPT, Mark, Window
 from evergreen.spec import Labels, ModelSpec
-from evergreen.sql_marks import KEPT, Mark, Window
-from evergreen.sql_source import SqlSource
 from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from evergreen.decisions import Decisions
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 MODEL = "bike_demand"

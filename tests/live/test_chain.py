@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from evergreen.registry import Registry
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 from tests.live.clone import Stack, until
 
 CHANGE = date(2011, 8, 29)

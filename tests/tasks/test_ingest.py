@@ -13,7 +13,7 @@ import pytest
 from evergreen.errors import DataError
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.sources import Folder
+from evergreen.sources.folder import Folder
 from evergreen.spec import Labels
 from evergreen.workspace import Workspace
 from tasks import passing

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.errors import ModelFileError
-from evergreen.sources import Batch, Waiting
+from evergreen.sources.base import Batch, Waiting
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.files import hashed, known_by, rows_of
-from evergreen.object_store import refuse_secret
-from evergreen.sources import PASSED_OVER, Batch, Waiting
+from evergreen.sources.base import PASSED_OVER, Batch, Waiting
+from evergreen.sources.file_formats import hashed, known_by, rows_of
+from evergreen.sources.object_store import refuse_secret
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from evergreen.errors import DataError
-from evergreen.files import hashed, problem_of
-from evergreen.object_store import Entry, Place, fingerprint, half_written, refuse_secret
-from evergreen.sources import CHANGED, Batch, Waiting
+from evergreen.sources.base import CHANGED, Batch, Waiting
+from evergreen.sources.file_formats import hashed, problem_of
+from evergreen.sources.object_store import Entry, Place, fingerprint, half_written, refuse_secret
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.files import ends_of, hashed, known_by, rows_of
-from evergreen.sources import PASSED_OVER, Batch, Waiting
+from evergreen.sources.base import PASSED_OVER, Batch, Waiting
+from evergreen.sources.file_formats import ends_of, hashed, known_by, rows_of
 from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:

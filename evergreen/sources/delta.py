@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from evergreen.errors import DataError, EvergreenError
-from evergreen.object_store import refuse_secret
-from evergreen.parquet_source import PIECE, STEP, in_pieces, piece_ids
-from evergreen.sources import Batch, Waiting
+from evergreen.sources.base import Batch, Waiting
+from evergreen.sources.object_store import refuse_secret
+from evergreen.sources.parquet import PIECE, STEP, in_pieces, piece_ids
 from evergreen.storage.credentials import resolved
 from evergreen.storage.delta_table import Table
 

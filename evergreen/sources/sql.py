@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.files import hashed
-from evergreen.sources import Batch, Waiting
-from evergreen.sql_errors import explained, shown
-from evergreen.sql_marks import KEPT, Mark, Window, row_hash
+from evergreen.sources.base import Batch, Waiting
+from evergreen.sources.file_formats import hashed
+from evergreen.sources.sql_errors import explained, shown
+from evergreen.sources.sql_watermark import KEPT, Mark, Window, row_hash
 from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:
