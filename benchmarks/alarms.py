@@ -206,7 +206,7 @@ def verdicts(old: pd.DataFrame, new: pd.DataFrame, weights: Mapping[str, float])
     """Whether our report fails, by policy; the columns are compared once."""
     from evergreen import importance
     from evergreen.drift import compare, judge
-    from evergreen.spec import DriftPolicy
+    from evergreen.spec.monitoring import DriftPolicy
     from evergreen.verdicts import Verdict
 
     sizes, counted = (len(old), len(new)), importance.weights(weights, FEATURES, (PREDICTION,))

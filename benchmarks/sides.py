@@ -44,7 +44,7 @@ def compare(folder: Path) -> dict[str, Any]:
 
     from benchmarks.given import WIDE_CATEGORICAL, WIDE_NUMERIC
     from evergreen.drift import compare
-    from evergreen.spec import DriftPolicy
+    from evergreen.spec.monitoring import DriftPolicy
 
     columns = [*WIDE_NUMERIC, *WIDE_CATEGORICAL]
     old, new = (pd.read_parquet(folder / f"{side}.parquet", columns=columns) for side in ("reference", "current"))

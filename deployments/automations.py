@@ -19,7 +19,7 @@ from deployments.notifying import channels, forget
 from evergreen.errors import EvergreenError
 from evergreen.events import DRIFT_AWAITED, Event
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

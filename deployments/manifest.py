@@ -19,7 +19,7 @@ from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
 from evergreen.naming import dashed
 from evergreen.settings import PROJECT, Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 PATH = PROJECT / "prefect.yaml"
 COMMAND = "python -m prefect.engine"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from evergreen import events
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import EventTrigger

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evergreen.errors import EvergreenError
 from evergreen.events import CANARY, GROUNDS, Event
 from evergreen.naming import dashed
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

@@ -20,7 +20,7 @@ from evergreen.persons import LONGEST, approved_because, by_person, named, rejec
 from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
 from evergreen.results import Outcome, RetrainResult
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 
 _WAIT_SECONDS = 30.0

@@ -16,12 +16,13 @@ import numpy as np
 from evergreen.backtest_plan import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
 from evergreen.backtest_report import Backtest, Scored
 from evergreen.backtest_scores import series
-from evergreen.policies import Every, Never
 from evergreen.registry import Version
 from evergreen.replay import Course, Served, Story, Walk
 from evergreen.replay_pool import Pool
 from evergreen.replay_work import FAULT, Bench, Fit, Job, Serve
-from evergreen.spec import ModelSpec, Training
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policies import Every, Never
+from evergreen.spec.training import Training
 
 CROSSED = 2
 """So many policies, the best of the first part, are tried with other training windows; the others are not."""

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from evergreen import policies
 from evergreen.backtest_scores import Prices
 from evergreen.errors import DataError, EvergreenError
-from evergreen.occasion import Policy, name_of
 from evergreen.past import History, instant
-from evergreen.policies import Every, Never, OnDrift, OnPerformance, any_of
-from evergreen.spec import ModelSpec, Training
+from evergreen.spec import policies
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
+from evergreen.spec.policy import Policy, name_of
+from evergreen.spec.training import Training
 
 NEVER, ALWAYS, ORACLE = "never", "always", "oracle"
 

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.gates import picked
-from evergreen.metrics import Array, measure, row_losses
+from evergreen.metrics import measure, row_losses
 from evergreen.past import History
 from evergreen.replay import Served
-from evergreen.spec import Metric, ModelSpec
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.training import target_of
 
 RESAMPLES, LEVEL = 1000, 0.05

@@ -10,7 +10,7 @@ import numpy as np
 from evergreen.errors import EvergreenError
 from evergreen.gates import picked, slices
 from evergreen.maturity import LabelWindow
-from evergreen.metrics import Array, Estimate, Predictions, bootstrap, measure
+from evergreen.metrics import Estimate, Predictions, bootstrap, measure
 from evergreen.performance_report import (
     AlsoFigure,
     Bin,
@@ -22,7 +22,8 @@ from evergreen.performance_report import (
     figures,
     finite,
 )
-from evergreen.spec import Metric, ModelSpec
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 from evergreen.windows import clusters
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decisions import Decision, Decisions
-from evergreen.occasion import Answer, Occasion, Trigger, asked
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policy import Answer, Occasion, Trigger, asked
 
 _GROUND: dict[str, Trigger] = {"drift": "drift", "performance": "performance", "data": "data"}
 

@@ -21,7 +21,7 @@ from evergreen.monitoring import REFERENCE, reference_sample
 from evergreen.observations import Observations
 from evergreen.registry import Candidate, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import Fitted, fit, labelled, predict
 from evergreen.windows import Window, holdout_mask, weights
 

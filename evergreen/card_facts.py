@@ -14,7 +14,7 @@ from evergreen.markdown import escape
 from evergreen.promotion_log import Move
 from evergreen.registry import Version
 from evergreen.registry_notes import Trained
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check
 
 FEWEST = 10

@@ -22,7 +22,7 @@ from evergreen.evaluation import Judgement
 from evergreen.promotion_log import Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 CARD = "card/card.md"
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from evergreen.errors import ModelFileError
 from evergreen.frames import numbers, texts
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

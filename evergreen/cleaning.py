@@ -17,7 +17,7 @@ from evergreen.cleaning_plan import OBSERVATIONS, Kind, Plan, Policy, hours, obs
 from evergreen.errors import EvergreenError
 from evergreen.registry import CLEANED, Registry
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 
 _WAIT_SECONDS = 30.0

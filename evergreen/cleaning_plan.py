@@ -18,7 +18,7 @@ from evergreen.promotion_log import Promotions, champion_at
 from evergreen.quarantine import quarantine_table
 from evergreen.registry import CLEANED, PENDING, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]

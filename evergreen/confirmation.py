@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen.decisions import Decision
-from evergreen.spec import DriftPolicy
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from evergreen.cells import Mask, Reasons, kind_of, plain
 from evergreen.errors import ModelFileError
 from evergreen.frames import SYSTEM
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from evergreen.explain import Explanation, explain
 from evergreen.ledger import Entry, ledger
 from evergreen.registry import CLEANED, DESCRIBED, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 ENTRIES = 60
 """Entries of the ledger that are shown, at most: the newest."""

@@ -28,7 +28,7 @@ import numpy as np
 from evergreen import chance
 from evergreen.drift_columns import ColumnDrift, judged, look
 from evergreen.drift_report import draw
-from evergreen.spec import DriftPolicy
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from evergreen.metrics import bootstrap, measure
 from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
 from evergreen.windows import Window, clusters, holdout_mask

@@ -27,7 +27,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.frames import model_frame
 from evergreen.monitoring import REFERENCE
 from evergreen.registry import Registry, Version
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict
 
 if TYPE_CHECKING:

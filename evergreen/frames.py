@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evergreen.spec import Features
+from evergreen.spec.data import Features
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evergreen.metrics import MIN_GROUPS, Array, Comparison, Predictions, finite, measure, paired_bootstrap
-from evergreen.spec import Metric, ModelSpec
+from evergreen.metrics import MIN_GROUPS, Comparison, Predictions, finite, measure, paired_bootstrap
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
 
 SLICES = 20

@@ -17,7 +17,7 @@ import numpy as np
 from evergreen.drift import sample
 from evergreen.frames import model_frame
 from evergreen.metrics import measure
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict, target_of
 
 if TYPE_CHECKING:

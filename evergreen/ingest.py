@@ -26,7 +26,8 @@ from evergreen.quarantine import keep_batch, keep_labels, keep_rows, quarantine_
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.simulator import SIMULATED
-from evergreen.spec import Labels, ModelSpec
+from evergreen.spec.data import Labels
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,7 +21,7 @@ from evergreen.observations import Observations, Snapshot
 from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.training import predict
 from evergreen.windows import Window, judged_window

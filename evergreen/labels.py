@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from evergreen.cells import Mask
 from evergreen.contract import CLOCK_SKEW, Checked, check
-from evergreen.spec import Labels, ModelSpec
+from evergreen.spec.data import Labels
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

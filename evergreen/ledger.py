@@ -15,7 +15,7 @@ from evergreen.ledger_entries import MOVES, Entry, Seen, of_decision, of_moves, 
 from evergreen.ledger_sequel import Sequel
 from evergreen.promotion_log import Promotions
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 __all__ = ["KINDS", "Entry", "Reign", "Seen", "history", "ledger"]
 

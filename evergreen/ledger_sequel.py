@@ -12,7 +12,7 @@ from evergreen.confirmation import Confirmation
 from evergreen.decisions import Decision
 from evergreen.ledger_entries import MOVES, Entry
 from evergreen.persons import who
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")
 _Found = Sequence[tuple[datetime, str]]

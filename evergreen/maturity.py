@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.observations import Observations
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.windows import Window, blocks
 
 if TYPE_CHECKING:

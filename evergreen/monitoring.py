@@ -16,7 +16,7 @@ from evergreen.lineage import learned_until
 from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict
 from evergreen.verdicts import Verdict
 from evergreen.windows import Window, current_window

@@ -18,7 +18,7 @@ from evergreen.contract import arrow_schema
 from evergreen.errors import BusyError
 from evergreen.frames import SYSTEM
 from evergreen.labels import carried, overruled
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child, quoted
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.storage.row_lookup import may_hold, numbered, places, sharing, spans

@@ -15,7 +15,7 @@ from evergreen.errors import EvergreenError
 from evergreen.output_files import FileTarget
 from evergreen.output_keys import PROBABILITY, KeyTarget
 from evergreen.output_tables import TableTarget
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.credentials import holds_secret, resolved
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from evergreen.page_links import Places
 from evergreen.persons import PERSON, rejected_because
 from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

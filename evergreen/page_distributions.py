@@ -19,7 +19,7 @@ from evergreen.monitoring import PREDICTION, REFERENCE, SAMPLE_ROWS, drift_quest
 from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from evergreen.errors import DataError
 from evergreen.observations import Observations, Snapshot
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 

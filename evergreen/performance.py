@@ -24,7 +24,7 @@ from evergreen.performance_report import AlsoFigure, PerformanceReport
 from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import target_of
 from evergreen.verdicts import Verdict
 from evergreen.windows import clusters

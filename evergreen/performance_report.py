@@ -8,7 +8,7 @@ from typing import Any
 
 from evergreen.decisions import Decision
 from evergreen.metrics import Estimate
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
 Interval = tuple[float, float]

@@ -12,11 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from evergreen import policies
 from evergreen.errors import ModelFileError
-from evergreen.occasion import Own, Policy
-from evergreen.policies import AtLeast
-from evergreen.spec import Training
+from evergreen.spec import policies
+from evergreen.spec.policies import AtLeast
+from evergreen.spec.policy import Own, Policy
+from evergreen.spec.training import Training
 
 _WIDTH = 120
 
@@ -35,7 +35,7 @@ def with_policy(text: str, path: Path, policy: Policy | Own, training: Training 
     changes = {"retrain_on": None, "policy": source} | ({} if training is None else {"training": _written(training)})
     for name, value in changes.items():
         text = _set(text, path, name, value)
-    wanted = {("evergreen.policies", name) for name in _names_in(source)}
+    wanted = {("evergreen.spec", name) for name in _names_in(source)}
     if "timedelta(" in text:
         wanted.add(("datetime", "timedelta"))
     if training is not None:

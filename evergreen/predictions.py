@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.metrics import Predictions
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from evergreen.errors import EvergreenError, RefusedError, RegistryError
 from evergreen.promotion_log import Action, Move, Phase, Promotions
 from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 
 _WAIT_SECONDS = 30.0

@@ -10,7 +10,7 @@ from evergreen.contract import Checked
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from evergreen.monitoring import REFERENCE
 from evergreen.observations import Observations, Snapshot
 from evergreen.registry import CLEANED, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import Fitted, fit, labelled, predict
 from evergreen.windows import holdout_mask, training_window, weights
 

@@ -16,7 +16,7 @@ from evergreen.decisions import Decision, Decisions, Kind, decision_id
 from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.promotion_log import Promotions, taken_back
 from evergreen.settings import Settings
-from evergreen.spec import Ground, ModelSpec
+from evergreen.spec.model import Ground, ModelSpec
 
 CALLS: Mapping[Ground, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
 """The outcome with which a decision of each kind calls for a retraining."""

@@ -18,7 +18,7 @@ from evergreen.registry import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, Outcome, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.shadow_report import ShadowReport
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 
 class Clerk:

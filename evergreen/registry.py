@@ -26,7 +26,7 @@ from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, state_s
 from evergreen.database import explained, probe
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:

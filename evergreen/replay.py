@@ -21,7 +21,6 @@ from evergreen.evaluation import Judgement
 from evergreen.judged import performance_question
 from evergreen.lineage import against, lineage
 from evergreen.metrics import Predictions
-from evergreen.occasion import TRIGGERS, Policy, grounds_of
 from evergreen.past import Past
 from evergreen.promotion import move_back, move_up
 from evergreen.promotion_log import Move
@@ -34,7 +33,9 @@ from evergreen.results import Ingested, Outcome
 from evergreen.retraining import Plan, Request, decide, not_again
 from evergreen.shadow import Question, answer, question
 from evergreen.shadow_report import BY, ShadowReport
-from evergreen.spec import ModelSpec, Training
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
+from evergreen.spec.training import Training
 from evergreen.verdicts import Verdict
 
 Told = Mapping[str, Any]

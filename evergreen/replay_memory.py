@@ -19,7 +19,7 @@ from evergreen.errors import RegistryError
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import CHAMPION, STATUS, Registry, Version, status_of
 from evergreen.replay_store import Store
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.replay_store import Store
 from evergreen.replay_work import Bench, Job, done
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 T = TypeVar("T")
 Walk = Generator[Job, Mapping[str, Any], T]

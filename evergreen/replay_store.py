@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evergreen.occasion import name_of
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policy import name_of
 
 VERSION = 2
 """Raised whenever the same question gets another answer."""

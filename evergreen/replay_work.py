@@ -35,7 +35,8 @@ from evergreen.replay_memory import HeldFits
 from evergreen.replay_store import Store, fit_print, key_of, whole_print
 from evergreen.retraining import Counts, counted
 from evergreen.shadow import Look, look
-from evergreen.spec import ModelSpec, Training
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Training
 from evergreen.training import predict
 from evergreen.verdicts import Verdict
 from evergreen.windows import Window, training_window

@@ -26,7 +26,7 @@ from evergreen.reconciling import CALLS, cooling, ground_of
 from evergreen.registry import CLEANED, DECLINED, Registry, Version
 from evergreen.results import Outcome
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import labelled
 from evergreen.verdicts import Check, Verdict
 from evergreen.windows import Window, holdout_mask, training_window

@@ -18,9 +18,9 @@ from evergreen.columns import shown
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.first_rows import Data
 from evergreen.inference import Findings, Task, examine
-from evergreen.metrics import KNOWN
 from evergreen.model_source import literal, model_source, short
-from evergreen.spec import NAME
+from evergreen.spec.metric import KNOWN
+from evergreen.spec.model import NAME
 
 RARE = 0.1
 """A class with a smaller share is rare: what matters then is how well it is found."""

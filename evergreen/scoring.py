@@ -20,7 +20,7 @@ from evergreen.scoring_chunk import Scored, Stamp, records
 from evergreen.scoring_files import read_arrow
 from evergreen.scoring_input import MEND, Input, InputError
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 CHUNK_ROWS = 100_000

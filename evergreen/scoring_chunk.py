@@ -25,7 +25,7 @@ from evergreen.quarantine import quarantine_table
 from evergreen.row_ids import row_ids
 from evergreen.scoring_files import read_arrow, write_arrow
 from evergreen.scoring_input import MEND, Chunk, Input, InputError
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict, threads
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from evergreen.predictions import PredictionLog, Progress
 from evergreen.scoring_files import PIECE, staged, write_arrow
 from evergreen.settings import Settings
 from evergreen.sources.file_formats import NO_ROWS, ends_of, format_of, hashed, known_by, problem_of, refuse_repeated
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:

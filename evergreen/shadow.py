@@ -28,7 +28,7 @@ from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training import labelled, predict, target_of
 from evergreen.verdicts import Verdict

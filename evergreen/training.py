@@ -15,7 +15,7 @@ import numpy.typing as npt
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.frames import model_frame, numbers, texts
 from evergreen.metrics import Predictions, measure
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

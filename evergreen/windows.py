@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.observations import Observations, Snapshot
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd

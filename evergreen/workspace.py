@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 
 class Workspace:

@@ -22,7 +22,7 @@ from evergreen.registry import Registry, Version
 from evergreen.scoring_chunk import Scored, Stamp, score_chunk
 from evergreen.scoring_input import Chunk, Input, resolve
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.workspace import Workspace
 from tasks import passing
 

@@ -28,7 +28,10 @@ for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN
 
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
-from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Holdout, Training
 
 # How long an example takes says how busy the machine is.
 hypothesis.register_profile("evergreen", deadline=None)

@@ -18,7 +18,7 @@ from deployments.cli import app
 from evergreen.decisions import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]

@@ -14,10 +14,11 @@ from evergreen.backtest_page import page, write
 from evergreen.backtest_plan import Variant
 from evergreen.backtest_report import Backtest, Row
 from evergreen.backtest_scores import Difference, Series
-from evergreen.policies import Every, Never
 from evergreen.replay import Trained
 from evergreen.replay_pool import Spent
-from evergreen.spec import Metric, Training
+from evergreen.spec.metric import Metric
+from evergreen.spec.policies import Every, Never
+from evergreen.spec.training import Training
 
 pytestmark = pytest.mark.slow
 

@@ -32,7 +32,7 @@ from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import CHAMPION, Registry
 from evergreen.results import DriftResult
 from evergreen.settings import PROJECT, Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.windows import training_window
 
 pytestmark = pytest.mark.slow

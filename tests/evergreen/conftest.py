@@ -18,7 +18,7 @@ import pytest
 from evergreen.observations import Observations
 from evergreen.registry import CHAMPION, STATUS, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,6 @@ from evergreen.metrics import bootstrap, measure, paired_bootstrap
 from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.performance import judge
-from evergreen.policies import Budget, Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.policy_edit import with_policy
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool
@@ -33,7 +32,12 @@ from evergreen.replay_store import Store
 from evergreen.replay_work import Bench
 from evergreen.settings import PROJECT
 from evergreen.sources.simulator import simulate
-from evergreen.spec import Features, Holdout, Metric, ModelSpec, PerformancePolicy, Search, Shadow, Training
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.policies import Budget, Every, Never, OnDrift, OnPerformance, any_of
+from evergreen.spec.training import Holdout, Search, Training
 from evergreen.training import baseline, fit, predict, target_of
 from evergreen.verdicts import Verdict
 from evergreen.windows import clusters, holdout_mask

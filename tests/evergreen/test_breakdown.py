@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evergreen.breakdown import calibration, residuals
 from evergreen.metrics import Predictions
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 BINARY = ModelSpec.model_construct(task="classification")
 

@@ -16,7 +16,8 @@ from evergreen.monitoring import REFERENCE
 from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.spec import Features, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.model import ModelSpec
 from evergreen.windows import holdout_mask
 
 Make = Callable[..., Any]

@@ -22,7 +22,9 @@ from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.registry_notes import Trained
 from evergreen.settings import PROJECT, Settings
-from evergreen.spec import Gates, Metric, Training
+from evergreen.spec.gates import Gates
+from evergreen.spec.metric import Metric
+from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
 
 Make = Callable[..., Any]

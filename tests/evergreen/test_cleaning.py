@@ -21,7 +21,7 @@ from evergreen.quarantine import quarantine_table
 from evergreen.rebuild import rebuild
 from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict
 from evergreen.windows import training_window

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evergreen.confirmation import Confirmation, confirm
 from evergreen.decisions import Decision
-from evergreen.spec import DriftPolicy
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from evergreen.contract import Checked, arrow_schema, check, schema_of
 from evergreen.errors import ModelFileError
-from evergreen.spec import Features, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # The fixtures build specs and keep no state.

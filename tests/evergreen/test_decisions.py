@@ -11,7 +11,7 @@ from evergreen.decisions import Decision, Decisions, decision_id, drift_decision
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.observations import Snapshot
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

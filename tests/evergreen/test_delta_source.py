@@ -16,7 +16,7 @@ from evergreen.lineage import lineage
 from evergreen.observations import Observations
 from evergreen.settings import Settings
 from evergreen.sources.delta import DeltaSource
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -26,7 +26,9 @@ from evergreen.observations import Observations
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import PROJECT, Settings
-from evergreen.spec import Features, Gates, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.gates import Gates
+from evergreen.spec.model import ModelSpec
 from evergreen.windows import training_window
 
 Make = Callable[..., Any]

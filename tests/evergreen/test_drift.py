@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.drift import ColumnDrift, DriftReport, compare, judge, sample
-from evergreen.spec import DriftPolicy
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

@@ -18,7 +18,7 @@ from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.dvc import DvcSource
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 pytest.importorskip("dvc", reason="DVC is not installed: the extra dvc")
 

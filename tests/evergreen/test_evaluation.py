@@ -17,7 +17,7 @@ from evergreen.evaluation import Judgement, evaluate
 from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.spec import Holdout, Training
+from evergreen.spec.training import Holdout, Training
 from evergreen.verdicts import Verdict
 from evergreen.windows import holdout_mask, training_window
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen.frames import model_frame, numbers, texts
-from evergreen.spec import Features
+from evergreen.spec.data import Features
 
 THREE = [
     pd.Series([3, 4]),

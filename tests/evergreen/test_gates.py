@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from evergreen import gates
 from evergreen.errors import EvergreenError
 from evergreen.gates import Evidence, against_champion, judge, verdict_of
-from evergreen.metrics import Array, Predictions
-from evergreen.spec import Features, Gates, Holdout, Metric, ModelSpec
+from evergreen.metrics import Predictions
+from evergreen.spec.data import Features
+from evergreen.spec.gates import Gates
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Holdout
 from evergreen.verdicts import Check, Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE

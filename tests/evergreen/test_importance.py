@@ -21,7 +21,10 @@ from evergreen.monitoring import detect
 from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy, Features, Metric, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.training import fit, predict
 from evergreen.verdicts import Verdict
 

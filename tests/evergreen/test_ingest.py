@@ -26,7 +26,7 @@ from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder
 from evergreen.sources.simulator import SIMULATED
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 PROJECT = Path(__file__).resolve().parents[2]

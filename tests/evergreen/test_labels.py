@@ -26,7 +26,9 @@ from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder
-from evergreen.spec import Labels, ModelSpec, PerformancePolicy
+from evergreen.spec.data import Labels
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import PerformancePolicy
 from evergreen.storage.delta_table import Table
 from evergreen.windows import judged_window
 

@@ -14,7 +14,8 @@ import pytest
 
 from evergreen.maturity import in_mature, label_windows, window_numbers
 from evergreen.observations import Observations
-from evergreen.spec import ModelSpec, PerformancePolicy
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import PerformancePolicy
 from evergreen.windows import Window, judged_window, training_window
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

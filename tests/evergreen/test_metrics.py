@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from evergreen import metrics
 from evergreen.errors import EvergreenError
-from evergreen.metrics import CELLS, KNOWN, MIN_GROUPS, Estimate, Predictions, bootstrap, measure, paired_bootstrap
-from evergreen.spec import Metric
+from evergreen.metrics import CELLS, MIN_GROUPS, Estimate, Predictions, bootstrap, measure, paired_bootstrap
+from evergreen.spec.metric import KNOWN, Metric
 
 ALL = sorted(KNOWN)
 POINTWISE = sorted(name for name, kind in KNOWN.items() if kind.pointwise)

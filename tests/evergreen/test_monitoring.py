@@ -16,7 +16,8 @@ from evergreen.monitoring import data_question, detect, drift_question, no_champ
 from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy, Labels
+from evergreen.spec.data import Labels
+from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

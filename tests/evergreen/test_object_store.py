@@ -21,7 +21,7 @@ from evergreen.settings import Settings
 from evergreen.sources.folder import Folder
 from evergreen.sources.object_store import ObjectFolder
 from evergreen.sources.parquet import ParquetDataset
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]

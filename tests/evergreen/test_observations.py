@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from evergreen import observations as module
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.observations import Observations
-from evergreen.spec import Features, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.model import ModelSpec
 from evergreen.storage import row_lookup
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

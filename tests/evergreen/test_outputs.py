@@ -26,7 +26,8 @@ from evergreen import output_files, output_keys, output_tables
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.outputs import export, require
 from evergreen.predictions import PredictionLog, Progress
-from evergreen.spec import Metric, ModelSpec
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 
 SECRET = "hunter2"
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"

@@ -15,7 +15,7 @@ from evergreen.ingest import Landing, ingest
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.parquet import ParquetDataset
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -26,7 +26,9 @@ from evergreen.performance_report import PerformanceReport, no_champion
 from evergreen.predictions import PredictionLog, Progress
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy, Metric, ModelSpec, PerformancePolicy
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

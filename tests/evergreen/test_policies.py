@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evergreen import policies
 from evergreen.calling import called, scheduled
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
-from evergreen.occasion import Answer, Occasion, Policy, asked, name_of
-from evergreen.policies import (
+from evergreen.policy_edit import source_of
+from evergreen.reconciling import calls
+from evergreen.settings import Settings
+from evergreen.spec import policies
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policies import (
     Budget,
     Every,
     Never,
@@ -28,10 +31,7 @@ from evergreen.policies import (
     as_before,
     at_least,
 )
-from evergreen.policy_edit import source_of
-from evergreen.reconciling import calls
-from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.policy import Answer, Occasion, Policy, asked, name_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from evergreen.predictions import PredictionLog, Progress
-from evergreen.spec import Metric, ModelSpec
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

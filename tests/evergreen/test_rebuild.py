@@ -23,7 +23,8 @@ from evergreen.observations import Observations
 from evergreen.rebuild import Difference, Rebuilt, digest, rebuild
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec, Search, Training
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Search, Training
 from evergreen.storage.delta_table import LASTING
 
 Make = Callable[..., Any]

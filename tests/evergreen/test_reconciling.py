@@ -27,7 +27,9 @@ from evergreen.reconciling import (
 )
 from evergreen.settings import Settings
 from evergreen.sources.bundled import Bundled
-from evergreen.spec import Features, Metric, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = timedelta(minutes=10)

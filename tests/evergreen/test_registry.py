@@ -14,7 +14,7 @@ from evergreen.artifacts import PIPELINE
 from evergreen.errors import ArtifactError, ModelFileError, RegistryError
 from evergreen.lineage import PACKAGES
 from evergreen.registry import CHAMPION, PENDING, Candidate, Registry, Version
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

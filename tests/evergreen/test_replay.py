@@ -23,13 +23,16 @@ from evergreen.backtest_scores import Prices
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.observations import Observations
 from evergreen.past import History
-from evergreen.policies import Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.replay import Course, Story, Walk, canonical
 from evergreen.replay_pool import Pool
 from evergreen.replay_store import Store, fit_print, whole_print
 from evergreen.replay_work import Bench
 from evergreen.settings import Settings
-from evergreen.spec import DriftPolicy, Holdout, Metric, ModelSpec, PerformancePolicy, Training
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
+from evergreen.spec.training import Holdout, Training
 
 PROJECT = Path(__file__).resolve().parents[2]
 DAY = timedelta(days=1)

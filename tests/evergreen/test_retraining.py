@@ -15,12 +15,12 @@ from evergreen.decisions import Decision, Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation import Judgement
 from evergreen.observations import Observations
-from evergreen.policies import Never, OnDrift
 from evergreen.promotion import promote, rollback
 from evergreen.registry import Registry
 from evergreen.retraining import Plan, Request, not_again, plan
 from evergreen.settings import Settings
-from evergreen.spec import Training
+from evergreen.spec.policies import Never, OnDrift
+from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
 
 Make = Callable[..., Any]

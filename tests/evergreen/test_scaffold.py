@@ -26,7 +26,7 @@ from evergreen.ingest import ingest
 from evergreen.scaffold import Scaffolded, scaffold
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.training import fit, labelled, predict
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -29,7 +29,9 @@ from evergreen.scoring import keep, refuse, require_rows, require_scored
 from evergreen.scoring_chunk import Stamp, require_columns, score_chunk
 from evergreen.scoring_input import InputError, chunks_of, require_readable, resolve
 from evergreen.settings import Settings
-from evergreen.spec import Features, Metric, ModelSpec
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.training import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

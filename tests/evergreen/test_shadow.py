@@ -23,7 +23,10 @@ from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry
 from evergreen.shadow import assess, grouped, judge, looks, matured
 from evergreen.shadow_report import ShadowReport
-from evergreen.spec import Metric, ModelSpec, PerformancePolicy, Shadow, Training
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.training import Training
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -273,7 +276,7 @@ def test_a_model_without_a_time_column_is_looked_at_once(
     make_spec: Make, make_rows: Make, make_version: Make, registry: Registry
 ) -> None:
     """It has one window: the look is taken when there are enough rows, and is final."""
-    from evergreen.spec import Holdout
+    from evergreen.spec.training import Holdout
 
     spec = make_spec(time=None, holdout=Holdout(strategy="random", min_rows=10))
     watch = Watch(spec, registry, make_version, make_rows)

@@ -27,7 +27,7 @@ from evergreen.sources.object_store import ObjectFolder
 from evergreen.sources.parquet import ParquetDataset
 from evergreen.sources.simulator import Simulator
 from evergreen.sources.sql import SqlSource
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parents[2]

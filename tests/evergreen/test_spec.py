@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evergreen.spec import DriftPolicy, Features, Gates, Holdout, Metric, ModelSpec, Search, Training
+from evergreen.spec.data import Features
+from evergreen.spec.gates import Gates
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.training import Holdout, Search, Training
 
 MakeSpec = Callable[..., ModelSpec]
 

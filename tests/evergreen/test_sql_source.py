@@ -30,7 +30,8 @@ from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.sql import SqlSource
 from evergreen.sources.sql_watermark import KEPT, Mark, Window
-from evergreen.spec import Labels, ModelSpec
+from evergreen.spec.data import Labels
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

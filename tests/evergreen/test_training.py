@@ -11,7 +11,10 @@ import pytest
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.metrics import measure
-from evergreen.spec import Features, Metric, ModelSpec, Search
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Search
 from evergreen.training import baseline, fit, labelled, predict, target_of
 
 MakeSpec = Callable[..., ModelSpec]

@@ -13,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen.observations import Observations, Snapshot
-from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec, PerformancePolicy, Training
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.training import Holdout, Training
 from evergreen.windows import (
     Window,
     blocks,

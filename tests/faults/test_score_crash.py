@@ -21,7 +21,7 @@ import pytest
 from evergreen.predictions import PredictionLog
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from evergreen.errors import BusyError, DataError
 from evergreen.predictions import PredictionLog
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 from flows.retrain import retrain
 from flows.score import score

@@ -17,7 +17,8 @@ import tasks.export
 from evergreen.predictions import PredictionLog, Progress
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
-from evergreen.spec import Metric, ModelSpec
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 from evergreen.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

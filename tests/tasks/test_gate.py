@@ -16,7 +16,7 @@ from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.retraining import Plan, Request
 from evergreen.settings import Settings
-from evergreen.spec import Gates
+from evergreen.spec.gates import Gates
 from evergreen.verdicts import Check, Verdict
 from evergreen.windows import training_window
 from evergreen.workspace import Workspace

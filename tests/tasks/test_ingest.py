@@ -14,7 +14,7 @@ from evergreen.errors import DataError
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.sources.folder import Folder
-from evergreen.spec import Labels
+from evergreen.spec.data import Labels
 from evergreen.workspace import Workspace
 from tasks import passing
 from tasks.ingest import source_contract_and_code

@@ -96,7 +96,7 @@ def asked(policy: Policy | Own, seen: Occasion, model: str) -> Answer:
         raise ModelFileError(
             f"models/{model}.py: policy: {name_of(policy)} failed at {seen.now:%Y-%m-%d %H:%M} UTC with "
             f"{type(error).__name__}: {told}.",
-            "Mend it; it is given an evergreen.occasion.Occasion and answers True or False.",
+            "Mend it; it is given an evergreen.spec.Occasion and answers True or False.",
         ) from None
 
 

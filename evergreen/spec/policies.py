@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.occasion import TRIGGERS, Answer, Occasion, Own, Policy, Trigger, grounds_of, name_of, said
+from evergreen.spec.policy import TRIGGERS, Answer, Occasion, Own, Policy, Trigger, grounds_of, name_of, said
 
 if TYPE_CHECKING:
     from evergreen.decisions import Decision
