@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from deployments import console, following, prefect_home, stack
 from deployments.following import Chain, deployed
 from deployments.stack import Stack
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.promotion_log import Promotions
 from evergreen.quarantine import quarantine_table

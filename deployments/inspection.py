@@ -10,9 +10,10 @@ from typing import Any
 from rich.markup import escape
 
 from deployments.console import coloured, grid, out
+from evergreen.actor import who
 from evergreen.approval import with_word
-from evergreen.decisions import Decision, Decisions
-from evergreen.persons import who
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from evergreen.runs import Runs

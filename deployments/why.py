@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.invocation import Name, guard
+from evergreen.actor import who
 from evergreen.errors import EvergreenError
-from evergreen.persons import who
 
 if TYPE_CHECKING:
     from rich.table import Table

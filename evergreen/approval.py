@@ -13,12 +13,13 @@ from typing import Annotated, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from evergreen import promotion
-from evergreen.decisions import Decision, Decisions
+from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
+from evergreen.decision import Decision, Outcome
+from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError
 from evergreen.markdown import gate_table, number
-from evergreen.persons import LONGEST, approved_because, by_person, named, rejected_because, tidy
 from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
-from evergreen.results import Outcome, RetrainResult
+from evergreen.results import RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held

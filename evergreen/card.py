@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from evergreen.actor import PERSON, rejected_because, who
 from evergreen.card_facts import (
     Facts,
     common,
@@ -24,7 +25,6 @@ from evergreen.card_facts import (
 )
 from evergreen.evaluation import Judgement
 from evergreen.markdown import MARK, number, table
-from evergreen.persons import PERSON, rejected_because, who
 from evergreen.registry import DECLINED, DECLINED_BY
 from evergreen.verdicts import Verdict
 

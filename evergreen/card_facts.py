@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.evaluation import Judgement
 from evergreen.markdown import escape
 from evergreen.promotion_log import Move

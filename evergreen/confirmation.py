@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

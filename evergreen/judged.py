@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.decisions import decision_id
+from evergreen.decision import decision_id
 from evergreen.lineage import learned_until
 from evergreen.maturity import LabelWindow, label_windows, window_numbers
 from evergreen.metrics import Predictions

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen.decisions import Decisions, Kind
+from evergreen.decision import Kind
+from evergreen.decisions import Decisions
 from evergreen.ledger_entries import MOVES, Entry, Seen, of_decision, of_moves, refused, with_seen
 from evergreen.ledger_sequel import Sequel
 from evergreen.promotion_log import Promotions

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move
 from evergreen.quarantine import quarantine_table
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from evergreen import reconciling
+from evergreen.actor import who
 from evergreen.confirmation import Confirmation
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.ledger_entries import MOVES, Entry
-from evergreen.persons import who
 from evergreen.spec.model import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")

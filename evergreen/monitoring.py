@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen import importance
-from evergreen.decisions import Decision, decision_id, drift_decision
+from evergreen.decision import Decision, decision_id
+from evergreen.decisions import drift_decision
 from evergreen.drift import DriftReport, compare
 from evergreen.lineage import learned_until
 from evergreen.observations import Observations, Snapshot

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evergreen.actor import PERSON, rejected_because
 from evergreen.decisions import Decisions
 from evergreen.evaluation import Judgement
 from evergreen.ledger import Entry, ledger
 from evergreen.page_distributions import Distribution, distributions
 from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.page_links import Places
-from evergreen.persons import PERSON, rejected_because
 from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

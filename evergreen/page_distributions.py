@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.frames import numbers, texts
 from evergreen.monitoring import PREDICTION, REFERENCE, SAMPLE_ROWS, drift_question

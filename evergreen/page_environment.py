@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.actor import who
 from evergreen.markdown import number
 from evergreen.page_svg import picture
-from evergreen.persons import who
 
 if TYPE_CHECKING:
     from jinja2 import Environment

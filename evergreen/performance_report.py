@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.metrics import Estimate
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen.decisions import decision_id
+from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
 from evergreen.promotion_log import Action, Move, Phase, Promotions
 from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version

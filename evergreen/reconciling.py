@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
-from evergreen.decisions import Decision, Decisions, Kind, decision_id
+from evergreen.decision import Decision, Kind, decision_id
+from evergreen.decisions import Decisions
 from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.promotion_log import Promotions, taken_back
 from evergreen.settings import Settings

@@ -8,14 +8,15 @@ from typing import Any
 
 from evergreen.calling import called
 from evergreen.confirmation import confirm
-from evergreen.decisions import Decision, Decisions, Kind, suppressed
+from evergreen.decision import Decision, Kind, Outcome, suppressed
+from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.evaluation import Judgement
 from evergreen.monitoring import data_question, drift_question
 from evergreen.observations import Snapshot
 from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
-from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, Outcome, RetrainResult
+from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation import Judgement
@@ -29,7 +29,7 @@ from evergreen.recording import Clerk, retrain_result
 from evergreen.registry import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
 from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
-from evergreen.results import Ingested, Outcome
+from evergreen.results import Ingested
 from evergreen.retraining import Plan, Request, decide, not_again
 from evergreen.shadow import Question, answer, question
 from evergreen.shadow_report import BY, ShadowReport

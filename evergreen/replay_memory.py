@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.artifacts import load_pipeline, verify
-from evergreen.decisions import Decision, Decisions, Kind
+from evergreen.decision import Decision, Kind
+from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.errors import RegistryError
 from evergreen.promotion_log import Move, Promotions

@@ -19,7 +19,7 @@ import numpy as np
 
 from evergreen.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.candidates import make
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import Judgement, hold

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from evergreen.confirmation import Confirmation
-from evergreen.decisions import Decision
+from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.ingest import Landing
 from evergreen.observations import Snapshot
@@ -15,8 +15,6 @@ from evergreen.performance_report import PerformanceReport
 from evergreen.promotion_log import Move
 from evergreen.shadow_report import ShadowReport
 from evergreen.verdicts import Check, Verdict
-
-Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]
 
 
 @dataclass(frozen=True, slots=True)

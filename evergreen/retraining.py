@@ -14,7 +14,8 @@ from typing import Any
 
 from evergreen import calling, reconciling
 from evergreen.approval import with_word
-from evergreen.decisions import Decision, Decisions, decision_id
+from evergreen.decision import Decision, Outcome, decision_id
+from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation import Judgement
 from evergreen.lineage import against, params_text
@@ -24,7 +25,6 @@ from evergreen.promotion_log import Promotions
 from evergreen.quarantine import quarantine_table
 from evergreen.reconciling import CALLS, cooling, ground_of
 from evergreen.registry import CLEANED, DECLINED, Registry, Version
-from evergreen.results import Outcome
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import labelled

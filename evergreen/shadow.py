@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.decisions import Decisions, decision_id
+from evergreen.decision import decision_id
+from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.gates import ROUNDING
 from evergreen.lineage import learned_until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.verdicts import Verdict
 
 BY = "shadow"

@@ -20,7 +20,8 @@ from prefect.runtime import deployment
 from pydantic import ValidationError
 
 from evergreen.approval import Answer, Ruling, asked_by, question, spoken, unanswered
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.results import MoveResult, RetrainResult

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from prefect import flow
 
+from evergreen.actor import by_person
 from evergreen.approval import Answer
-from evergreen.persons import by_person
 from evergreen.promotion import require_reason
 from evergreen.results import MoveResult
 from flows.approval import rejected

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 
 import models
 from evergreen import card_store
-from evergreen.decisions import Decision
+from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import Judgement
@@ -34,7 +34,7 @@ from evergreen.promotion import require_consistent
 from evergreen.promotion_log import Move, Promotions
 from evergreen.recording import retrain_result
 from evergreen.registry import PREVIOUS, Registry, Version
-from evergreen.results import Ingested, MoveResult, Outcome, RetrainResult
+from evergreen.results import Ingested, MoveResult, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.settings import load_settings
 from evergreen.shadow_report import ShadowReport

@@ -22,7 +22,8 @@ from prefect.runtime import flow_run
 
 import models
 from evergreen import reconciling
-from evergreen.decisions import Decision, Decisions, reconciled, suppressed
+from evergreen.decision import Decision, reconciled, suppressed
+from evergreen.decisions import Decisions
 from evergreen.events import is_canary
 from evergreen.naming import dashed
 from evergreen.reconciling import Attempt, Finding, Step

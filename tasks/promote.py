@@ -10,14 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen import promotion
+from evergreen.actor import approved_because
 from evergreen.approval import keep_word
+from evergreen.decision import Outcome
 from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation import Judgement
-from evergreen.persons import approved_because
 from evergreen.promotion_log import Move
 from evergreen.registry import CHALLENGER, Version
-from evergreen.results import Outcome
 from evergreen.shadow_report import BY, ShadowReport
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace

@@ -10,7 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.naming import dashed
 from evergreen.observations import Snapshot

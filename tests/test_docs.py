@@ -15,7 +15,7 @@ import yaml
 
 import models
 from deployments.cli import app
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

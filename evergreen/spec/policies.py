@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from evergreen.spec.policy import TRIGGERS, Answer, Occasion, Own, Policy, Trigger, grounds_of, name_of, said
 
 if TYPE_CHECKING:
-    from evergreen.decisions import Decision
+    from evergreen.decision import Decision
 
 _SLACK = timedelta(hours=1)
 """A cron does not fire to the second: so much earlier, or a tenth of the period, still counts as the period."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from evergreen.errors import EvergreenError, ModelFileError
 
 if TYPE_CHECKING:
-    from evergreen.decisions import Decision
+    from evergreen.decision import Decision
 
 Trigger = Literal["drift", "performance", "data", "schedule"]
 TRIGGERS: tuple[Trigger, ...] = ("drift", "performance", "data", "schedule")

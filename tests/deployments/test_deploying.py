@@ -19,7 +19,7 @@ import yaml
 
 from deployments import manifest
 from deployments.deploying import Applied, apply, here
-from evergreen.decisions import Decision, Kind
+from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, Event, decision_event
 from evergreen.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deployments import inspection
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move, Promotions
 from evergreen.settings import Settings
 

@@ -21,7 +21,8 @@ from deployments.cli import app
 from deployments.page_server import Pages, Server
 from evergreen.candidates import build
 from evergreen.contract import check, schema_of
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.evaluation import evaluate
 from evergreen.lineage import lineage
 from evergreen.monitoring import detect, drift_question

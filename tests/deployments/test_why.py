@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from deployments import console
 from deployments.cli import app
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move, Promotions
 from evergreen.settings import Settings
 

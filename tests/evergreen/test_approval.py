@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.approval import Answer, asked_by, keep_word, question, rule, spoken, unanswered, with_word
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.observations import Snapshot
 from evergreen.promotion import promote
 from evergreen.promotion_log import Promotions

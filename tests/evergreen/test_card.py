@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 import models
 from evergreen import card_store, registry_notes
+from evergreen.actor import by_person, rejected_because
 from evergreen.card import LETTERS, approval, brief, card, limits
 from evergreen.card_facts import Facts, common, said
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.evaluation import Judgement
-from evergreen.persons import by_person, rejected_because
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.registry_notes import Trained

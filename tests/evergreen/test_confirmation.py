@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.confirmation import Confirmation, confirm
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.decisions import Decision, Decisions, decision_id, drift_decision
+from evergreen.decision import Decision, decision_id
+from evergreen.decisions import Decisions, drift_decision
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.observations import Snapshot
 from evergreen.settings import Settings

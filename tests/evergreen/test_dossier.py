@@ -19,7 +19,8 @@ from typer.testing import CliRunner, Result
 from deployments.cli import app
 from evergreen import card_store, dossier, registry_upkeep
 from evergreen.card_facts import Facts
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import evaluate
 from evergreen.observations import Observations

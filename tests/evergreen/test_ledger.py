@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from evergreen import promotion
 from evergreen.contract import Checked
-from evergreen.decisions import Decision, Decisions, decision_id, reconciled, suppressed
+from evergreen.decision import Decision, decision_id, reconciled, suppressed
+from evergreen.decisions import Decisions
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.ledger import Entry, history, ledger

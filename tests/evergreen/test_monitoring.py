@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evergreen.contract import check, schema_of
-from evergreen.decisions import Decision
+from evergreen.decision import Decision
 from evergreen.drift import DriftReport
 from evergreen.labels import rows_schema
 from evergreen.monitoring import data_question, detect, drift_question, no_champion_report

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.drift_columns import ColumnDrift
 from evergreen.errors import EvergreenError

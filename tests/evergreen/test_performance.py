@@ -16,7 +16,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from evergreen.contract import check, schema_of
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.evaluation import Judgement
 from evergreen.metrics import Estimate

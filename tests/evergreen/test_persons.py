@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evergreen.persons import approved_because, by_person, named, who
+from evergreen.actor import approved_because, by_person, named, who
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.calling import called, scheduled
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.policy_edit import source_of

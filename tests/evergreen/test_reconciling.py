@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move, Promotions
 from evergreen.reconciling import (
     Attempt,

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation import Judgement
 from evergreen.observations import Observations

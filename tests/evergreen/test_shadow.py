@@ -14,7 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from evergreen.contract import check, schema_of
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.maturity import LabelWindow
 from evergreen.metrics import Comparison, Predictions, paired_bootstrap

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from evergreen.decisions import Decision, Decisions
+from evergreen.decision import Decision
+from evergreen.decisions import Decisions
 from evergreen.promotion_log import Move, Promotions
 from evergreen.settings import Settings
 
