@@ -80,7 +80,7 @@ def detect(home: Path) -> dict[str, Any]:
     """The drift report of the champion of `wide`, from the lake."""
     import models
     from evergreen import monitoring
-    from evergreen.observations import Observations
+    from evergreen.data.observations import Observations
     from evergreen.registry import Registry
     from evergreen.settings import Settings
 
@@ -118,7 +118,7 @@ def predict(home: Path, file: Path, out: Path) -> dict[str, Any]:
     import pandas as pd
 
     import models
-    from evergreen.frames import model_frame
+    from evergreen.data.frames import model_frame
     from evergreen.registry import Registry
     from evergreen.settings import Settings
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen.data.predictions import Predictions
+from evergreen.data.windows import clusters
 from evergreen.errors import EvergreenError
 from evergreen.gates import picked, slices
 from evergreen.maturity import LabelWindow
-from evergreen.metrics import Estimate, Predictions, bootstrap, measure
+from evergreen.metrics import Estimate, bootstrap, measure
 from evergreen.performance_report import (
     AlsoFigure,
     Bin,
@@ -25,7 +27,6 @@ from evergreen.performance_report import (
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
-from evergreen.windows import clusters
 
 if TYPE_CHECKING:
     import pandas as pd

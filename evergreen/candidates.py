@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen import importance
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, holdout_mask, weights
 from evergreen.monitoring import REFERENCE, reference_sample
-from evergreen.observations import Observations
 from evergreen.registry import Candidate, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import Fitted, fit, labelled, predict
-from evergreen.windows import Window, holdout_mask, weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def _store(
 
 def _profile(spec: ModelSpec, reference: pd.DataFrame) -> dict[str, Any]:
     """Shares of missing values, quantiles and categories of the reference, to be read by people and pages."""
-    from evergreen.frames import model_frame
+    from evergreen.data.frames import model_frame
 
     plain = model_frame(reference, spec.features)
     columns: dict[str, Any] = {}

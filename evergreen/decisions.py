@@ -10,9 +10,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, decision_id
 from evergreen.drift import DriftReport
-from evergreen.observations import Snapshot
 from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:

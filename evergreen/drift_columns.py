@@ -10,7 +10,7 @@ import numpy as np
 
 from evergreen import chance
 from evergreen.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
-from evergreen.frames import numbers, texts
+from evergreen.data.frames import numbers, texts
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

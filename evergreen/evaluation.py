@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.candidates import PROBE, trained_ids
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, clusters, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.gates import Evidence, against_champion, judge, picked, slices, verdict_of
 from evergreen.metrics import bootstrap, measure
-from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
-from evergreen.windows import Window, clusters, holdout_mask
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.card_store import stored
-from evergreen.drift import sample
+from evergreen.data.frames import model_frame
+from evergreen.data.sampling import sample
 from evergreen.errors import DataError, EvergreenError
-from evergreen.frames import model_frame
 from evergreen.monitoring import REFERENCE
 from evergreen.registry import Registry, Version
 from evergreen.spec.model import ModelSpec

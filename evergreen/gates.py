@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evergreen.metrics import MIN_GROUPS, Comparison, Predictions, finite, measure, paired_bootstrap
+from evergreen.data.predictions import Predictions
+from evergreen.metrics import MIN_GROUPS, Comparison, finite, measure, paired_bootstrap
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
@@ -252,7 +253,7 @@ def slices(columns: Mapping[str, Array], least: int) -> Iterator[tuple[str, Arra
     """Name and row mask of every slice of at least `least` rows; of a column, of its most frequent values."""
     import pandas as pd
 
-    from evergreen.frames import texts
+    from evergreen.data.frames import texts
 
     for column, values in columns.items():
         plain = texts(pd.Series(values)).astype("object").fillna("missing").to_numpy()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.drift import sample
-from evergreen.frames import model_frame
+from evergreen.data.frames import model_frame
+from evergreen.data.sampling import sample
 from evergreen.metrics import measure
 from evergreen.spec.model import ModelSpec
 from evergreen.training import predict, target_of

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.cells import Mask
-from evergreen.contract import Checked
-from evergreen.labels import KNOWN, Weighed, last_of_each, weigh
-from evergreen.observations import Held, Observations
+from evergreen.data.coercion import Mask
+from evergreen.data.contract import Checked
+from evergreen.data.label_rules import KNOWN, Weighed, last_of_each, weigh
+from evergreen.data.observations import Held, Observations
 from evergreen.quarantine import keep_labels
 from evergreen.sources.base import Batch
 from evergreen.storage.delta_table import Table, child

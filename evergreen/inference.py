@@ -24,8 +24,8 @@ from evergreen.columns import (
     shown,
     unusable,
 )
+from evergreen.data.frames import SYSTEM
 from evergreen.errors import DataError
-from evergreen.frames import SYSTEM
 
 if TYPE_CHECKING:
     import pandas as pd

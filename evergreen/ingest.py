@@ -5,9 +5,6 @@ Rows come first, then the labels that waited for them, then new labels, where th
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.bookmarks import Reader
-from evergreen.contract import Checked, check, schema_of
+from evergreen.data.contract import Checked, check, contract_digest, labels_digest, schema_of
+from evergreen.data.label_rules import KNOWN, check_labels, rows_schema
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
 from evergreen.inbox import Inbox, Joined
-from evergreen.labels import KNOWN, check_labels, rows_schema
-from evergreen.observations import Observations
 from evergreen.quarantine import keep_batch, keep_labels, keep_rows, quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source, Waiting
@@ -107,28 +104,6 @@ class Landing:
     def refused(self) -> tuple[BatchReport, ...]:
         """Batches of which something is in quarantine, or that put an older label there."""
         return tuple(report for report in (*self.batches, *self.labels) if report.reason)
-
-
-def contract_digest(spec: ModelSpec) -> str:
-    """Changes whenever what a batch is held to does; a refused batch is then looked at again."""
-    rules = (spec.keys, spec.time, spec.timezone, spec.lateness, spec.max_rejected)
-    code = [_code(function) for function in (spec.contract, spec.prepare) if function is not None]
-    # A schema shows a check of one's own by the address that it happens to have.
-    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(schema_of(spec)))
-    return hashlib.sha256(repr((shown, rules, code)).encode()).hexdigest()[:16]
-
-
-def _code(function: Callable[..., object]) -> str:
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
-
-
-def labels_digest(spec: ModelSpec, labels: Labels) -> str:
-    """The same of a batch of labels."""
-    rules = (contract_digest(spec), labels.time, _code(labels.prepare) if labels.prepare else "")
-    return hashlib.sha256(repr(rules).encode()).hexdigest()[:16]
 
 
 def ingest(

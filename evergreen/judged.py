@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.data.predictions import Predictions
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import Window, judged_window
 from evergreen.decision import decision_id
 from evergreen.lineage import learned_until
 from evergreen.maturity import LabelWindow, label_windows, window_numbers
-from evergreen.metrics import Predictions
-from evergreen.observations import Observations, Snapshot
-from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.training import predict
-from evergreen.windows import Window, judged_window
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
-from evergreen.observations import Snapshot
+from evergreen.data.snapshot import Snapshot
 from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.observations import Observations
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, blocks
 from evergreen.spec.model import ModelSpec
-from evergreen.windows import Window, blocks
 
 if TYPE_CHECKING:
     import pandas as pd

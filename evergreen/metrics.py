@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
 from evergreen.spec.metric import Array
 
@@ -31,21 +32,6 @@ CELLS = 2000
 
 LOOPED, LOOPED_ROWS = 300, 10_000
 """At most so many resamples, of so many rows, for a metric that has to be called once for each resample."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """What a model says about n rows.
-
-    Attributes:
-        values: predicted values or labels, shape (n,).
-        probability: of each class, shape (n, k); None where the model gives none.
-        classes: what the k columns stand for.
-    """
-
-    values: Array
-    probability: Array | None = None
-    classes: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

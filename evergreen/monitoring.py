@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen import importance
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import Window, current_window
 from evergreen.decision import Decision, decision_id
 from evergreen.decisions import drift_decision
 from evergreen.drift import DriftReport, compare
 from evergreen.lineage import learned_until
-from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import predict
 from evergreen.verdicts import Verdict
-from evergreen.windows import Window, current_window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,6 +160,6 @@ def _as_unlabelled(reference: pd.DataFrame, current: pd.DataFrame, spec: ModelSp
 
 def reference_sample(frame: pd.DataFrame, spec: ModelSpec, *, seed: int) -> pd.DataFrame:
     """What is kept of a candidate's training rows to compare later ones with."""
-    from evergreen.drift import sample
+    from evergreen.data.sampling import sample
 
     return sample(frame.drop(columns=["_row"]), SAMPLE_ROWS, seed=seed)

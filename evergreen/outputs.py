@@ -21,7 +21,7 @@ from evergreen.storage.credentials import holds_secret, resolved
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evergreen.predictions import PredictionLog
+    from evergreen.data.prediction_log import PredictionLog
 
 _FORMS = "a .csv, .csv.gz or .parquet file, database-URL#table, redis://host:port/0#prefix, or env:NAME"
 

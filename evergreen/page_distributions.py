@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.frames import numbers, texts
+from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
-from evergreen.frames import numbers, texts
 from evergreen.monitoring import PREDICTION, REFERENCE, SAMPLE_ROWS, drift_question
-from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

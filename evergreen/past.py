@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
 from evergreen.errors import DataError
-from evergreen.observations import Observations, Snapshot
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes

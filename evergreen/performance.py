@@ -14,20 +14,20 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from evergreen.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import clusters
 from evergreen.decisions import Decisions
 from evergreen.evaluation import Judgement
 from evergreen.judged import Judged, answers, judged
 from evergreen.markdown import number
 from evergreen.metrics import Estimate, bootstrap
-from evergreen.observations import Snapshot
 from evergreen.performance_report import AlsoFigure, PerformanceReport
-from evergreen.predictions import PredictionLog
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import target_of
 from evergreen.verdicts import Verdict
-from evergreen.windows import clusters
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 

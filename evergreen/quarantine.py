@@ -6,7 +6,7 @@ import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from evergreen.contract import Checked
+from evergreen.data.contract import Checked
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch

@@ -19,16 +19,17 @@ import numpy as np
 
 from evergreen import lake_upkeep, registry_upkeep
 from evergreen.candidates import SEARCH, TRAINED
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import holdout_mask, training_window, weights
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.lineage import checked_out, machine, packages
-from evergreen.metrics import Predictions
 from evergreen.monitoring import REFERENCE
-from evergreen.observations import Observations, Snapshot
 from evergreen.registry import CLEANED, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import Fitted, fit, labelled, predict
-from evergreen.windows import holdout_mask, training_window, weights
 
 if TYPE_CHECKING:
     from pathlib import Path

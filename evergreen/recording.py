@@ -8,12 +8,12 @@ from typing import Any
 
 from evergreen.calling import called
 from evergreen.confirmation import confirm
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, suppressed
 from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.evaluation import Judgement
 from evergreen.monitoring import data_question, drift_question
-from evergreen.observations import Snapshot
 from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation import Judgement
 from evergreen.judged import performance_question
 from evergreen.lineage import against, lineage
-from evergreen.metrics import Predictions
 from evergreen.past import Past
 from evergreen.promotion import move_back, move_up
 from evergreen.promotion_log import Move

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
-from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.replay_store import Store
 from evergreen.replay_work import Bench, Job, done

@@ -19,14 +19,16 @@ import numpy as np
 
 from evergreen.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.candidates import make
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
+from evergreen.data.windows import Window, training_window
 from evergreen.decision import Decision
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import Judgement, hold
 from evergreen.judged import judged_rows
-from evergreen.metrics import Comparison, Predictions
+from evergreen.metrics import Comparison
 from evergreen.monitoring import compared
-from evergreen.observations import Observations
 from evergreen.past import History, Past, instant, micros
 from evergreen.performance import assess_rows
 from evergreen.performance_report import PerformanceReport
@@ -39,7 +41,6 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
 from evergreen.training import predict
 from evergreen.verdicts import Verdict
-from evergreen.windows import Window, training_window
 
 FAULT = "fault"
 """The field of a result that says what was wrong with the input; there is nothing else in it then."""

@@ -14,12 +14,14 @@ from typing import Any
 
 from evergreen import calling, reconciling
 from evergreen.approval import with_word
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import Window, holdout_mask, training_window
 from evergreen.decision import Decision, Outcome, decision_id
 from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation import Judgement
 from evergreen.lineage import against, params_text
-from evergreen.observations import Observations, Snapshot
 from evergreen.promotion import require_consistent, settle
 from evergreen.promotion_log import Promotions
 from evergreen.quarantine import quarantine_table
@@ -29,7 +31,6 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import labelled
 from evergreen.verdicts import Check, Verdict
-from evergreen.windows import Window, holdout_mask, training_window
 
 ROUTINE = ("manual", "schedule")
 """Reasons that give no ground of their own: with nothing new, nothing is done."""

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.quarantine import quarantine_table
 from evergreen.scoring_chunk import Scored, Stamp, records
 from evergreen.scoring_files import read_arrow

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.contract import check, scoring_schema
+from evergreen.data.contract import check, contract_digest, scoring_schema
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.ingest import contract_digest
-from evergreen.metrics import Predictions
-from evergreen.observations import Observations
-from evergreen.predictions import PredictionLog
 from evergreen.quarantine import quarantine_table
 from evergreen.row_ids import row_ids
 from evergreen.scoring_files import read_arrow, write_arrow

@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from evergreen.data.contract import contract_digest
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.ingest import contract_digest
-from evergreen.observations import Observations
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.scoring_files import PIECE, staged, write_arrow
 from evergreen.settings import Settings
 from evergreen.sources.file_formats import NO_ROWS, ends_of, format_of, hashed, known_by, problem_of, refuse_repeated

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import Window, blocks, clusters
 from evergreen.decision import decision_id
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
@@ -23,8 +27,7 @@ from evergreen.gates import ROUNDING
 from evergreen.lineage import learned_until
 from evergreen.markdown import number
 from evergreen.maturity import LabelWindow, in_mature, label_windows
-from evergreen.metrics import MIN_GROUPS, Comparison, Predictions, paired_bootstrap
-from evergreen.observations import Observations, Snapshot
+from evergreen.metrics import MIN_GROUPS, Comparison, paired_bootstrap
 from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
@@ -33,7 +36,6 @@ from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training import labelled, predict, target_of
 from evergreen.verdicts import Verdict
-from evergreen.windows import Window, blocks, clusters
 
 if TYPE_CHECKING:
     import pandas as pd

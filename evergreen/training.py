@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.frames import model_frame, numbers, texts
+from evergreen.data.predictions import Predictions
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.frames import model_frame, numbers, texts
-from evergreen.metrics import Predictions, measure
+from evergreen.metrics import measure
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:

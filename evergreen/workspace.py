@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from evergreen.observations import Observations
+from evergreen.data.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

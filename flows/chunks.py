@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from evergreen.predictions import Progress
+from evergreen.data.prediction_log import Progress
 from evergreen.registry import Version
 from evergreen.scoring_chunk import Scored, require_columns
 from evergreen.scoring_input import Chunk, Input, chunks_of, require_readable

@@ -13,8 +13,8 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.outputs import require
-from evergreen.predictions import PredictionLog
 from evergreen.registry import Version
 from evergreen.results import ScoreResult
 from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored

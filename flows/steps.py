@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 
 import models
 from evergreen import card_store
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import EvergreenError
@@ -28,7 +29,6 @@ from evergreen.events import (
     decision_event,
 )
 from evergreen.ingest import Landing
-from evergreen.observations import Snapshot
 from evergreen.page_links import page_url
 from evergreen.promotion import require_consistent
 from evergreen.promotion_log import Move, Promotions

@@ -7,9 +7,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen import monitoring
+from evergreen.data.snapshot import Snapshot
 from evergreen.drift import DriftReport
 from evergreen.monitoring import drift_question, no_champion_report
-from evergreen.observations import Snapshot
 from evergreen.registry import Version
 from evergreen.workspace import Workspace
 

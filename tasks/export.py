@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen import outputs
-from evergreen.predictions import PredictionLog, Progress
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.workspace import Workspace
 from tasks import passing
 

@@ -12,38 +12,39 @@ from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
 import evergreen.bookmarks
-import evergreen.cells
-import evergreen.contract
-import evergreen.frames
+import evergreen.data.coercion
+import evergreen.data.contract
+import evergreen.data.frames
+import evergreen.data.label_rules
+import evergreen.data.observations
 import evergreen.inbox
 import evergreen.ingest
-import evergreen.labels
-import evergreen.observations
 import evergreen.quarantine
 import evergreen.sources.base
 import evergreen.sources.file_formats
 import evergreen.storage.delta_table
 import evergreen.storage.row_digest
 import evergreen.storage.row_lookup
+from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
-from evergreen.ingest import Landing, contract_digest, labels_digest
+from evergreen.ingest import Landing
 from evergreen.sources.base import Source
 from evergreen.workspace import Workspace
 from tasks import passing
 
 _CODE = (
     evergreen.bookmarks,
-    evergreen.cells,
-    evergreen.contract,
+    evergreen.data.coercion,
+    evergreen.data.contract,
     evergreen.storage.row_digest,
     evergreen.sources.file_formats,
-    evergreen.frames,
+    evergreen.data.frames,
     evergreen.inbox,
     evergreen.ingest,
     evergreen.storage.row_lookup,
-    evergreen.labels,
+    evergreen.data.label_rules,
     evergreen.storage.delta_table,
-    evergreen.observations,
+    evergreen.data.observations,
     evergreen.quarantine,
     evergreen.sources.base,
 )

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.observations import Snapshot
+from evergreen.data.snapshot import Snapshot
 from evergreen.performance import assess
 from evergreen.performance_report import PerformanceReport, no_champion
 from evergreen.registry import Version

@@ -15,9 +15,9 @@ from prefect.logging import get_run_logger
 
 import models
 from evergreen import scoring
-from evergreen.contract import scoring_schema
+from evergreen.data.contract import scoring_schema
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.registry import Registry, Version
 from evergreen.scoring_chunk import Scored, Stamp, score_chunk
 from evergreen.scoring_input import Chunk, Input, resolve

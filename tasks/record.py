@@ -10,11 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.naming import dashed
-from evergreen.observations import Snapshot
 from evergreen.performance_report import PerformanceReport
 from evergreen.recording import Clerk
 from evergreen.registry import Version

@@ -265,13 +265,13 @@ def uci() -> Path:
 def make_version(settings: Settings) -> Callable[..., Any]:
     """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
     from evergreen.candidates import build
+    from evergreen.data.observations import Observations
+    from evergreen.data.windows import training_window
     from evergreen.lineage import lineage
-    from evergreen.observations import Observations
     from evergreen.registry import Registry
-    from evergreen.windows import training_window
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
-        from evergreen.contract import check, schema_of
+        from evergreen.data.contract import check, schema_of
 
         registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
         checked = check(rows, spec, schema_of(spec), now=NOW)

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from evergreen.observations import Observations
+from evergreen.data.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import PROJECT, Settings
 

@@ -20,13 +20,14 @@ import models
 from deployments.cli import app
 from deployments.page_server import Pages, Server
 from evergreen.candidates import build
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
+from evergreen.data.observations import Observations
+from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.evaluation import evaluate
 from evergreen.lineage import lineage
 from evergreen.monitoring import detect, drift_question
-from evergreen.observations import Observations
 from evergreen.page_links import Places
 from evergreen.performance_report import no_champion
 from evergreen.promotion_log import Move, Promotions
@@ -34,7 +35,6 @@ from evergreen.registry import CHAMPION, Registry
 from evergreen.results import DriftResult
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.windows import training_window
 
 pytestmark = pytest.mark.slow
 

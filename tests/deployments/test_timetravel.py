@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 import models
 from deployments.cli import app
+from evergreen.data.observations import Observations
 from evergreen.lineage import lineage
-from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.storage.locks import held
@@ -61,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     """Land rows and register what was fitted on them, as a retraining does."""
     from evergreen.candidates import build
-    from evergreen.windows import training_window
+    from evergreen.data.windows import training_window
 
     loaded = models.load("toy", folder)
     spec, registry, observations = loaded.spec, Registry(settings), Observations(settings.lake_uri, loaded.spec)

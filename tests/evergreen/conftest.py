@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen.observations import Observations
+from evergreen.data.observations import Observations
 from evergreen.registry import CHAMPION, STATUS, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

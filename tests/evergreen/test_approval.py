@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.approval import Answer, asked_by, keep_word, question, rule, spoken, unanswered, with_word
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
-from evergreen.observations import Snapshot
 from evergreen.promotion import promote
 from evergreen.promotion_log import Promotions
 from evergreen.registry import CHALLENGER

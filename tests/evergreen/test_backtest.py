@@ -19,10 +19,11 @@ from evergreen.backtest_page import frontier, page
 from evergreen.backtest_plan import Request
 from evergreen.backtest_report import Backtest
 from evergreen.backtest_scores import Prices, Series, choose, difference, interval, picks
+from evergreen.data.observations import Observations
+from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift import compare
 from evergreen.errors import ModelFileError
 from evergreen.metrics import bootstrap, measure, paired_bootstrap
-from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.performance import judge
 from evergreen.policy_edit import with_policy
@@ -40,7 +41,6 @@ from evergreen.spec.policies import Budget, Every, Never, OnDrift, OnPerformance
 from evergreen.spec.training import Holdout, Search, Training
 from evergreen.training import baseline, fit, predict, target_of
 from evergreen.verdicts import Verdict
-from evergreen.windows import clusters, holdout_mask
 
 WEATHER = ("temp", "atemp", "hum", "windspeed")
 WEEK = timedelta(days=7)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.breakdown import calibration, residuals
-from evergreen.metrics import Predictions
+from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
 
 BINARY = ModelSpec.model_construct(task="classification")

@@ -11,14 +11,14 @@ import pytest
 
 from evergreen.artifacts import sha256
 from evergreen.candidates import PROBE, PROFILE, TRAINED, trained_ids
+from evergreen.data.observations import Observations
+from evergreen.data.windows import holdout_mask
 from evergreen.errors import ModelFileError
 from evergreen.monitoring import REFERENCE
-from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
-from evergreen.windows import holdout_mask
 
 Make = Callable[..., Any]
 

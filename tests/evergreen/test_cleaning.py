@@ -14,8 +14,9 @@ from evergreen import cleaning_plan, registry_upkeep
 from evergreen.candidates import build
 from evergreen.cleaning import clean
 from evergreen.cleaning_plan import Kind, Plan, Policy, plan
+from evergreen.data.observations import Observations
+from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
-from evergreen.observations import Observations
 from evergreen.promotion_log import Move, Promotions
 from evergreen.quarantine import quarantine_table
 from evergreen.rebuild import rebuild
@@ -24,7 +25,6 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict
-from evergreen.windows import training_window
 
 Make = Callable[..., Any]
 LATER = timedelta(days=60)

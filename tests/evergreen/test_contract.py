@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.contract import Checked, arrow_schema, check, schema_of
+from evergreen.data.contract import Checked, arrow_schema, check, schema_of
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec

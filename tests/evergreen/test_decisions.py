@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, decision_id
 from evergreen.decisions import Decisions, drift_decision
 from evergreen.drift import ColumnDrift, DriftReport
-from evergreen.observations import Snapshot
 from evergreen.settings import Settings
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict

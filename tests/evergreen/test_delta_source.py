@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest import Landing, ingest
 from evergreen.lineage import lineage
-from evergreen.observations import Observations
 from evergreen.settings import Settings
 from evergreen.sources.delta import DeltaSource
 from evergreen.spec.model import ModelSpec

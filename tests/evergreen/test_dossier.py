@@ -19,18 +19,18 @@ from typer.testing import CliRunner, Result
 from deployments.cli import app
 from evergreen import card_store, dossier, registry_upkeep
 from evergreen.card_facts import Facts
+from evergreen.data.observations import Observations
+from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import evaluate
-from evergreen.observations import Observations
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
-from evergreen.windows import training_window
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.drift import ColumnDrift, DriftReport, compare, judge, sample
+from evergreen.data.sampling import sample
+from evergreen.drift import ColumnDrift, DriftReport, compare, judge
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

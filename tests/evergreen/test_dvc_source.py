@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.dvc import DvcSource

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 from evergreen.candidates import PROBE
+from evergreen.data.observations import Observations
+from evergreen.data.windows import holdout_mask, training_window
 from evergreen.errors import ArtifactError
 from evergreen.evaluation import Judgement, evaluate
-from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.training import Holdout, Training
 from evergreen.verdicts import Verdict
-from evergreen.windows import holdout_mask, training_window
 
 Make = Callable[..., Any]
 

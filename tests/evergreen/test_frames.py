@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.frames import model_frame, numbers, texts
+from evergreen.data.frames import model_frame, numbers, texts
 from evergreen.spec.data import Features
 
 THREE = [

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen import gates
+from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
 from evergreen.gates import Evidence, against_champion, judge, verdict_of
-from evergreen.metrics import Predictions
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Array, Metric

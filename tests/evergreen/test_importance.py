@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen import importance
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
+from evergreen.data.observations import Observations
 from evergreen.drift import DriftReport
 from evergreen.monitoring import detect
-from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features

@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from evergreen.data.contract import contract_digest
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
 from evergreen.errors import DataError, EvergreenError
-from evergreen.ingest import contract_digest, ingest
-from evergreen.observations import Observations, Snapshot
+from evergreen.ingest import ingest
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting

@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from evergreen.data.contract import labels_digest
+from evergreen.data.observations import Observations
+from evergreen.data.windows import judged_window
 from evergreen.inbox import Inbox
-from evergreen.ingest import Landing, ingest, labels_digest
+from evergreen.ingest import Landing, ingest
 from evergreen.maturity import label_windows
-from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
@@ -30,7 +32,6 @@ from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformancePolicy
 from evergreen.storage.delta_table import Table
-from evergreen.windows import judged_window
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = pd.Timestamp("2025-01-01", tz="UTC")

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evergreen import promotion
-from evergreen.contract import Checked
+from evergreen.data.contract import Checked
 from evergreen.decision import Decision, decision_id, reconciled, suppressed
 from evergreen.decisions import Decisions
 from evergreen.drift import ColumnDrift, DriftReport

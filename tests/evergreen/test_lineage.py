@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from evergreen import lineage as module
+from evergreen.data.snapshot import Snapshot
 from evergreen.lineage import against, learned_until, lineage, params_text
-from evergreen.observations import Snapshot
 from evergreen.registry import Version
 
 SNAPSHOT = Snapshot("table", 7, 100, None, "2025-01-02T00:00:00+00:00", 120, "ab" * 16)

@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, judged_window, training_window
 from evergreen.maturity import in_mature, label_windows, window_numbers
-from evergreen.observations import Observations
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformancePolicy
-from evergreen.windows import Window, judged_window, training_window
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2025, 1, 1, tzinfo=UTC)

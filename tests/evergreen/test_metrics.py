@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evergreen import metrics
+from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.metrics import CELLS, MIN_GROUPS, Estimate, Predictions, bootstrap, measure, paired_bootstrap
+from evergreen.metrics import CELLS, MIN_GROUPS, Estimate, bootstrap, measure, paired_bootstrap
 from evergreen.spec.metric import KNOWN, Metric
 
 ALL = sorted(KNOWN)

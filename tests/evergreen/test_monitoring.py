@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
+from evergreen.data.label_rules import rows_schema
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.drift import DriftReport
-from evergreen.labels import rows_schema
 from evergreen.monitoring import data_question, detect, drift_question, no_champion_report
-from evergreen.observations import Observations, Snapshot
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels

@@ -13,9 +13,9 @@ import httpx
 import pandas as pd
 import pytest
 
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.folder import Folder

@@ -14,9 +14,9 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen import observations as module
+from evergreen.data import observations as module
+from evergreen.data.observations import Observations
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.observations import Observations
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
 from evergreen.storage import row_lookup

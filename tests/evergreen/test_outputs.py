@@ -23,9 +23,9 @@ import pyarrow as pa
 import pytest
 
 from evergreen import output_files, output_keys, output_tables
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.outputs import export, require
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 

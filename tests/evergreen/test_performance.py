@@ -15,16 +15,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.evaluation import Judgement
 from evergreen.metrics import Estimate
-from evergreen.observations import Observations
 from evergreen.performance import assess, judge
 from evergreen.performance_report import PerformanceReport, no_champion
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric

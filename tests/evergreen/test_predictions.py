@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen.predictions import PredictionLog, Progress
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table

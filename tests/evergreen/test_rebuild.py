@@ -17,9 +17,9 @@ import pytest
 
 from evergreen import rebuild as module
 from evergreen import registry_upkeep
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
 from evergreen.errors import DataError, RefusedError, RegistryError
-from evergreen.metrics import Predictions
-from evergreen.observations import Observations
 from evergreen.rebuild import Difference, Rebuilt, digest, rebuild
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
@@ -84,7 +84,7 @@ def test_labels_count_as_they_were_known_then(
 ) -> None:
     """Without the time that is tagged, rows whose label became known later would teach as well, and that is named."""
     from evergreen.candidates import build
-    from evergreen.windows import training_window
+    from evergreen.data.windows import training_window
 
     spec = make_spec()
     first = make_version(spec, make_rows(100))

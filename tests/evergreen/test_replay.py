@@ -20,8 +20,8 @@ from evergreen.backtest import run
 from evergreen.backtest_plan import Request, named, steps_of, usual, window_name, window_of
 from evergreen.backtest_report import Backtest
 from evergreen.backtest_scores import Prices
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.replay import Course, Story, Walk, canonical
 from evergreen.replay_pool import Pool

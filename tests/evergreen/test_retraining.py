@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation import Judgement
-from evergreen.observations import Observations
 from evergreen.promotion import promote, rollback
 from evergreen.registry import Registry
 from evergreen.retraining import Plan, Request, not_again, plan

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 
 import models
 from evergreen.artifacts import packed
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.first_rows import Data, read_head
 from evergreen.ingest import ingest

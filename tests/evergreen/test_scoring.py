@@ -20,10 +20,10 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from evergreen import scoring_files
-from evergreen.contract import check, schema_of, scoring_schema
+from evergreen.data.contract import check, schema_of, scoring_schema
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
-from evergreen.observations import Observations
-from evergreen.predictions import PredictionLog, Progress
 from evergreen.quarantine import quarantine_table
 from evergreen.scoring import keep, refuse, require_rows, require_scored
 from evergreen.scoring_chunk import Stamp, require_columns, score_chunk

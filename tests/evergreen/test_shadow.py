@@ -13,13 +13,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.contract import check, schema_of
+from evergreen.data.contract import check, schema_of
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.maturity import LabelWindow
-from evergreen.metrics import Comparison, Predictions, paired_bootstrap
-from evergreen.observations import Observations
+from evergreen.metrics import Comparison, paired_bootstrap
 from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry
 from evergreen.shadow import assess, grouped, judge, looks, matured

@@ -16,8 +16,8 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
+from evergreen.data.observations import Observations
 from evergreen.ingest import Landing, ingest
-from evergreen.observations import Observations
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source
 from evergreen.sources.delta import DeltaSource

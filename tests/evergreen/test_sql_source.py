@@ -22,9 +22,9 @@ from deltalake import DeltaTable
 from sqlalchemy import Engine, create_engine, text
 
 from evergreen.bookmarks import Bookmark
+from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest import Landing, ingest
-from evergreen.observations import Observations
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch

@@ -12,13 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.observations import Observations, Snapshot
-from evergreen.spec.data import Features
-from evergreen.spec.metric import Metric
-from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
-from evergreen.spec.training import Holdout, Training
-from evergreen.windows import (
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import (
     Window,
     blocks,
     clusters,
@@ -28,6 +24,11 @@ from evergreen.windows import (
     training_window,
     weights,
 )
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.training import Holdout, Training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]

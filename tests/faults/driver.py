@@ -43,7 +43,7 @@ def _kind(kind: str) -> Match:
 POINTS: dict[str, tuple[str, str, Match]] = {
     "ingest": ("evergreen.ingest", "ingest", _always),
     "quarantine": ("evergreen.ingest", "keep_rows", _always),
-    "land": ("evergreen.observations", "Observations.land", _always),
+    "land": ("evergreen.data.observations", "Observations.land", _always),
     "split": ("tasks.split", "plan", _always),
     "detect": ("evergreen.monitoring", "detect", _always),
     "fit": ("tasks.fit", "build", _always),
@@ -105,8 +105,8 @@ def state() -> dict[str, Any]:
     import pandas as pd
 
     import models
+    from evergreen.data.observations import Observations
     from evergreen.decisions import Decisions
-    from evergreen.observations import Observations
     from evergreen.promotion_log import Promotions
     from evergreen.quarantine import quarantine_table
     from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry

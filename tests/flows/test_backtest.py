@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from evergreen.data.observations import Observations
 from evergreen.decisions import Decisions
 from evergreen.ledger import KINDS
-from evergreen.observations import Observations
 from evergreen.past import History
 from evergreen.promotion_log import Promotions
 from evergreen.replay import Course, Story, Walk, canonical

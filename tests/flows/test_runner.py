@@ -20,8 +20,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from evergreen.backtest import run
 from evergreen.backtest_plan import Request, named, steps_of
 from evergreen.backtest_report import Backtest
+from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
-from evergreen.observations import Observations
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool, Source, Spent
 from evergreen.replay_store import Store

@@ -14,8 +14,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.errors import BusyError, DataError
-from evergreen.predictions import PredictionLog
 from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

@@ -11,8 +11,8 @@ import pytest
 
 import models
 from evergreen.candidates import trained_ids
+from evergreen.data.observations import Observations
 from evergreen.decisions import Decisions
-from evergreen.observations import Observations
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.training import predict, target_of

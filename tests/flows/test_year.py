@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from evergreen.predictions import PredictionLog
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.promotion_log import Promotions
 from evergreen.settings import Settings, load_settings
 

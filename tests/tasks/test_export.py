@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import tasks.export
-from evergreen.predictions import PredictionLog, Progress
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric

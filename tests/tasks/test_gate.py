@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 import tasks.gate
+from evergreen.data.observations import Observations
+from evergreen.data.windows import training_window
 from evergreen.evaluation import Judgement
 from evergreen.monitoring import no_champion_report
-from evergreen.observations import Observations
 from evergreen.registry import Registry, Version
 from evergreen.retraining import Plan, Request
 from evergreen.settings import Settings
 from evergreen.spec.gates import Gates
 from evergreen.verdicts import Check, Verdict
-from evergreen.windows import training_window
 from evergreen.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

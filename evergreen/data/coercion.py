@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.frames import numbers, texts
 from evergreen.errors import ModelFileError
-from evergreen.frames import numbers, texts
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:

@@ -7,16 +7,26 @@ which say what a snapshot spans, are no finer.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.cells import Mask, Reasons, kind_of, plain
+from evergreen.data.coercion import Mask, Reasons, kind_of, plain
+from evergreen.data.frames import SYSTEM
 from evergreen.errors import ModelFileError
-from evergreen.frames import SYSTEM
+from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pandera.pandas import DataFrameSchema
+
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,3 +240,25 @@ def _repeats(rows: pd.DataFrame, reasons: Reasons, spec: ModelSpec) -> Mask:
     beaten = left.index[left.duplicated(subset=keys, keep="last")]
     reasons.note(reasons.index.isin(beaten), "another row of this batch has the same key")
     return np.asarray(rows.index.isin(repeats))
+
+
+def contract_digest(spec: ModelSpec) -> str:
+    """Changes whenever what a batch is held to does; a refused batch is then looked at again."""
+    rules = (spec.keys, spec.time, spec.timezone, spec.lateness, spec.max_rejected)
+    code = [_code(function) for function in (spec.contract, spec.prepare) if function is not None]
+    # A schema shows a check of one's own by the address that it happens to have.
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(schema_of(spec)))
+    return hashlib.sha256(repr((shown, rules, code)).encode()).hexdigest()[:16]
+
+
+def _code(function: Callable[..., object]) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def labels_digest(spec: ModelSpec, labels: Labels) -> str:
+    """The same of a batch of labels."""
+    rules = (contract_digest(spec), labels.time, _code(labels.prepare) if labels.prepare else "")
+    return hashlib.sha256(repr(rules).encode()).hexdigest()[:16]

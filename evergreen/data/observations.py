@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.contract import arrow_schema
+from evergreen.data.contract import arrow_schema
+from evergreen.data.frames import SYSTEM
+from evergreen.data.label_rules import carried, overruled
+from evergreen.data.snapshot import CARRIED, Snapshot
 from evergreen.errors import BusyError
-from evergreen.frames import SYSTEM
-from evergreen.labels import carried, overruled
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child, quoted
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
@@ -28,39 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
     from deltalake import DeltaTable
-
-
-CARRIED = ("rows_mark", "labels_mark", "revision")
-"""What a commit says that holds until another one says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The observations at one version of their table.
-
-    Attributes:
-        table: its URI.
-        version: its Delta version.
-        rows: how many there are.
-        start: the earliest time (ISO 8601, UTC); None without rows or without a time column.
-        end: the latest time.
-        next_row: the number that the next row to land gets; rows before it were landed by this version.
-        digest: of the content, 32 hex digits; equal content has an equal digest whatever source it came from.
-        rows_mark: how far the source of rows was read, where it goes on from marks (see `evergreen.bookmarks`).
-        labels_mark: the same of the source of labels.
-        revision: of the source, that the newest rows came from, where it keeps revisions.
-    """
-
-    table: str
-    version: int
-    rows: int
-    start: str | None
-    end: str | None
-    next_row: int
-    digest: str
-    rows_mark: str = ""
-    labels_mark: str = ""
-    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.metrics import Predictions
+from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.cells import Mask
-from evergreen.contract import CLOCK_SKEW, Checked, check
+from evergreen.data.coercion import Mask
+from evergreen.data.contract import CLOCK_SKEW, Checked, check
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.observations import Observations, Snapshot
+from evergreen.data.observations import Observations
+from evergreen.data.snapshot import Snapshot
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
