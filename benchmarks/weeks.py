@@ -96,7 +96,7 @@ def judged(stream: Stream) -> pd.DataFrame:
     from evergreen.data.prediction_log import PredictionLog
     from evergreen.registry import Registry
     from evergreen.settings import load_settings
-    from evergreen.training import predict
+    from evergreen.training.predict import predict
 
     settings = load_settings()
     spec = models.load(MODEL, settings.models).spec

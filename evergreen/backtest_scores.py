@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.gates import picked
-from evergreen.metrics import measure, row_losses
+from evergreen.evaluation.measure import measure, row_losses
+from evergreen.evaluation.slices import picked
 from evergreen.past import History
 from evergreen.replay import Served
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.training import target_of
+from evergreen.training.predict import target_of
 
 RESAMPLES, LEVEL = 1000, 0.05
 FEWEST_BLOCKS = 6

@@ -10,9 +10,10 @@ import numpy as np
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import clusters
 from evergreen.errors import EvergreenError
-from evergreen.gates import picked, slices
+from evergreen.evaluation.bootstrap import Estimate, bootstrap
+from evergreen.evaluation.measure import measure
+from evergreen.evaluation.slices import picked, slices
 from evergreen.maturity import LabelWindow
-from evergreen.metrics import Estimate, bootstrap, measure
 from evergreen.performance_report import (
     AlsoFigure,
     Bin,

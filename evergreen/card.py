@@ -23,7 +23,7 @@ from evergreen.card_facts import (
     told_checks,
     without_slices,
 )
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import MARK, number, table
 from evergreen.registry import DECLINED, DECLINED_BY
 from evergreen.verdicts import Verdict

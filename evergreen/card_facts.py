@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decision import Decision
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import escape
 from evergreen.promotion_log import Move
 from evergreen.registry import Version

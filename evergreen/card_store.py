@@ -12,17 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evergreen import importance, registry_notes, registry_upkeep
-from evergreen.candidates import PROFILE
+from evergreen import registry_notes, registry_upkeep
 from evergreen.card import brief, card
 from evergreen.card_facts import Facts
 from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError, EvergreenError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.promotion_log import Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.training import importance
+from evergreen.training.candidate import PROFILE
 
 CARD = "card/card.md"
 

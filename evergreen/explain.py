@@ -25,10 +25,10 @@ from evergreen.card_store import stored
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
 from evergreen.errors import DataError, EvergreenError
-from evergreen.monitoring import REFERENCE
 from evergreen.registry import Registry, Version
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict
+from evergreen.training.predict import predict
+from evergreen.training.reference import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
-from evergreen.training import predict
+from evergreen.training.predict import predict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen import importance
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, current_window
@@ -20,15 +19,13 @@ from evergreen.lineage import learned_until
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict
+from evergreen.training import importance
+from evergreen.training.predict import predict
+from evergreen.training.reference import PREDICTION, REFERENCE, SAMPLE_ROWS
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SAMPLE_ROWS = 20_000
-REFERENCE = "reference.parquet"
-PREDICTION = "prediction"
 
 
 def drift_question(
@@ -156,10 +153,3 @@ def _as_unlabelled(reference: pd.DataFrame, current: pd.DataFrame, spec: ModelSp
     missing = round(len(reference) * current[spec.target].isna().mean()) if len(current) else 0
     gone = np.random.default_rng(spec.seed).permutation(len(reference)) < missing
     return reference.assign(**{spec.target: reference[spec.target].mask(gone)})
-
-
-def reference_sample(frame: pd.DataFrame, spec: ModelSpec, *, seed: int) -> pd.DataFrame:
-    """What is kept of a candidate's training rows to compare later ones with."""
-    from evergreen.data.sampling import sample
-
-    return sample(frame.drop(columns=["_row"]), SAMPLE_ROWS, seed=seed)

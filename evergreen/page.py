@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejected_because
 from evergreen.decisions import Decisions
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger import Entry, ledger
 from evergreen.page_distributions import Distribution, distributions
 from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow

@@ -16,11 +16,12 @@ from evergreen.data.frames import numbers, texts
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
-from evergreen.monitoring import PREDICTION, REFERENCE, SAMPLE_ROWS, drift_question
+from evergreen.monitoring import drift_question
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict
+from evergreen.training.predict import predict
+from evergreen.training.reference import PREDICTION, REFERENCE, SAMPLE_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd

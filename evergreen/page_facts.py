@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger import Entry
 from evergreen.page_distributions import Distribution
 

@@ -18,15 +18,15 @@ from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import clusters
 from evergreen.decisions import Decisions
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.bootstrap import Estimate, bootstrap
+from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import Judged, answers, judged
 from evergreen.markdown import number
-from evergreen.metrics import Estimate, bootstrap
 from evergreen.performance_report import AlsoFigure, PerformanceReport
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import target_of
+from evergreen.training.predict import target_of
 from evergreen.verdicts import Verdict
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))

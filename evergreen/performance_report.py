@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evergreen.decision import Decision
-from evergreen.metrics import Estimate
+from evergreen.evaluation.bootstrap import Estimate
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 

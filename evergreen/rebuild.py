@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen import lake_upkeep, registry_upkeep
-from evergreen.candidates import SEARCH, TRAINED
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import holdout_mask, training_window, weights
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.lineage import checked_out, machine, packages
-from evergreen.monitoring import REFERENCE
 from evergreen.registry import CLEANED, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import Fitted, fit, labelled, predict
+from evergreen.training.candidate import SEARCH, TRAINED
+from evergreen.training.fit import Fitted, fit
+from evergreen.training.predict import labelled, predict
+from evergreen.training.reference import REFERENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,14 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, suppressed
 from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.monitoring import data_question, drift_question
 from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
-from evergreen.retraining import Plan
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec
+from evergreen.training.plan import Plan
 
 
 class Clerk:

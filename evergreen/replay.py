@@ -18,7 +18,7 @@ from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import DataError, EvergreenError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import performance_question
 from evergreen.lineage import against, lineage
 from evergreen.past import Past
@@ -30,12 +30,14 @@ from evergreen.registry import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
 from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
 from evergreen.results import Ingested
-from evergreen.retraining import Plan, Request, decide, not_again
 from evergreen.shadow import Question, answer, question
 from evergreen.shadow_report import BY, ShadowReport
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
 from evergreen.spec.training import Training
+from evergreen.training.evaluate import not_again
+from evergreen.training.plan import Plan, decide
+from evergreen.training.request import Request
 from evergreen.verdicts import Verdict
 
 Told = Mapping[str, Any]

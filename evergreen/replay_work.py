@@ -18,16 +18,15 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from evergreen.artifacts import PIPELINE, packed, sha256, state_sha256
-from evergreen.candidates import make
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, training_window
 from evergreen.decision import Decision
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
-from evergreen.evaluation import Judgement, hold
+from evergreen.evaluation.bootstrap import Comparison
+from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import judged_rows
-from evergreen.metrics import Comparison
 from evergreen.monitoring import compared
 from evergreen.past import History, Past, instant, micros
 from evergreen.performance import assess_rows
@@ -35,11 +34,13 @@ from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
 from evergreen.replay_memory import HeldFits
 from evergreen.replay_store import Store, fit_print, key_of, whole_print
-from evergreen.retraining import Counts, counted
 from evergreen.shadow import Look, look
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
-from evergreen.training import predict
+from evergreen.training.candidate import make
+from evergreen.training.evaluate import hold
+from evergreen.training.plan import Counts, counted
+from evergreen.training.predict import predict
 from evergreen.verdicts import Verdict
 
 FAULT = "fault"

@@ -25,7 +25,7 @@ from evergreen.row_ids import row_ids
 from evergreen.scoring_files import read_arrow, write_arrow
 from evergreen.scoring_input import MEND, Chunk, Input, InputError
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict, threads
+from evergreen.training.predict import predict, threads
 
 if TYPE_CHECKING:
     import pandas as pd

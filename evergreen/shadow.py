@@ -23,18 +23,17 @@ from evergreen.data.windows import Window, blocks, clusters
 from evergreen.decision import decision_id
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
-from evergreen.gates import ROUNDING
+from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.lineage import learned_until
 from evergreen.markdown import number
 from evergreen.maturity import LabelWindow, in_mature, label_windows
-from evergreen.metrics import MIN_GROUPS, Comparison, paired_bootstrap
 from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
-from evergreen.training import labelled, predict, target_of
+from evergreen.training.predict import labelled, predict, target_of
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from prefect import flow
 
 from evergreen.events import is_canary
 from evergreen.results import RetrainResult
-from evergreen.retraining import Request
 from evergreen.storage.locks import held
+from evergreen.training.request import Request
 from flows.approval import approved, waiting
 from flows.steps import conclude, landed, open_workspace
 from tasks.detect import detect

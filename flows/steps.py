@@ -18,7 +18,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.errors import EvergreenError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.events import (
     DATA_REJECTED,
     MODEL_PROMOTED,
@@ -35,9 +35,9 @@ from evergreen.promotion_log import Move, Promotions
 from evergreen.recording import retrain_result
 from evergreen.registry import PREVIOUS, Registry, Version
 from evergreen.results import Ingested, MoveResult, RetrainResult
-from evergreen.retraining import Plan
 from evergreen.settings import load_settings
 from evergreen.shadow_report import ShadowReport
+from evergreen.training.plan import Plan
 from evergreen.workspace import Workspace
 from tasks.announce import announce
 from tasks.ingest import ingest

@@ -11,11 +11,12 @@ from prefect.logging import get_run_logger
 
 from evergreen import registry_notes
 from evergreen.drift import DriftReport
-from evergreen.evaluation import Judgement, evaluate
+from evergreen.evaluation.judgement import Judgement
 from evergreen.lineage import against
 from evergreen.markdown import gate_table
 from evergreen.registry import Version, status_of
-from evergreen.retraining import Plan, not_again
+from evergreen.training.evaluate import evaluate, not_again
+from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 

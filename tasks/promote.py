@@ -15,7 +15,7 @@ from evergreen.approval import keep_word
 from evergreen.decision import Outcome
 from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError, RegistryError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.promotion_log import Move
 from evergreen.registry import CHALLENGER, Version
 from evergreen.shadow_report import BY, ShadowReport

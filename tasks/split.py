@@ -6,7 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.retraining import Plan, Request, plan
+from evergreen.training.plan import Plan, plan
+from evergreen.training.request import Request
 from evergreen.workspace import Workspace
 
 

@@ -264,11 +264,11 @@ def uci() -> Path:
 @pytest.fixture
 def make_version(settings: Settings) -> Callable[..., Any]:
     """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
-    from evergreen.candidates import build
     from evergreen.data.observations import Observations
     from evergreen.data.windows import training_window
     from evergreen.lineage import lineage
     from evergreen.registry import Registry
+    from evergreen.training.candidate import build
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
         from evergreen.data.contract import check, schema_of

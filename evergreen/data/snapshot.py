@@ -20,7 +20,7 @@ class Snapshot:
         end: the latest time.
         next_row: the number that the next row to land gets; rows before it were landed by this version.
         digest: of the content, 32 hex digits; equal content has an equal digest whatever source it came from.
-        rows_mark: how far the source of rows was read, where it goes on from marks (see `evergreen.ingest.read_position`).
+        rows_mark: how far the source of rows was read, where it goes on from a mark (see `ingest/read_position.py`).
         labels_mark: the same of the source of labels.
         revision: of the source, that the newest rows came from, where it keeps revisions.
     """

@@ -19,13 +19,11 @@ from typer.testing import CliRunner
 import models
 from deployments.cli import app
 from deployments.page_server import Pages, Server
-from evergreen.candidates import build
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
-from evergreen.evaluation import evaluate
 from evergreen.lineage import lineage
 from evergreen.monitoring import detect, drift_question
 from evergreen.page_links import Places
@@ -35,6 +33,8 @@ from evergreen.registry import CHAMPION, Registry
 from evergreen.results import DriftResult
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.training.candidate import build
+from evergreen.training.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 

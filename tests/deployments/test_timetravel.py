@@ -60,8 +60,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 
 def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     """Land rows and register what was fitted on them, as a retraining does."""
-    from evergreen.candidates import build
     from evergreen.data.windows import training_window
+    from evergreen.training.candidate import build
 
     loaded = models.load("toy", folder)
     spec, registry, observations = loaded.spec, Registry(settings), Observations(settings.lake_uri, loaded.spec)

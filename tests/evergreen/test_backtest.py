@@ -23,7 +23,8 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift import compare
 from evergreen.errors import ModelFileError
-from evergreen.metrics import bootstrap, measure, paired_bootstrap
+from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
+from evergreen.evaluation.measure import measure
 from evergreen.past import History
 from evergreen.performance import judge
 from evergreen.policy_edit import with_policy
@@ -39,7 +40,8 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformancePolicy, Shadow
 from evergreen.spec.policies import Budget, Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.training import Holdout, Search, Training
-from evergreen.training import baseline, fit, predict, target_of
+from evergreen.training.fit import fit
+from evergreen.training.predict import baseline, predict, target_of
 from evergreen.verdicts import Verdict
 
 WEATHER = ("temp", "atemp", "hum", "windspeed")

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 
 from evergreen.artifacts import sha256
-from evergreen.candidates import PROBE, PROFILE, TRAINED, trained_ids
 from evergreen.data.observations import Observations
 from evergreen.data.windows import holdout_mask
 from evergreen.errors import ModelFileError
-from evergreen.monitoring import REFERENCE
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
+from evergreen.training.candidate import PROBE, PROFILE, TRAINED, trained_ids
+from evergreen.training.reference import REFERENCE
 
 Make = Callable[..., Any]
 

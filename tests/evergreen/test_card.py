@@ -18,7 +18,7 @@ from evergreen.card import LETTERS, approval, brief, card, limits
 from evergreen.card_facts import Facts, common, said
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.registry_notes import Trained

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from evergreen import cleaning_plan, registry_upkeep
-from evergreen.candidates import build
 from evergreen.cleaning import clean
 from evergreen.cleaning_plan import Kind, Plan, Policy, plan
 from evergreen.data.observations import Observations
@@ -24,6 +23,7 @@ from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry,
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
+from evergreen.training.candidate import build
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

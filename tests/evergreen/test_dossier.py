@@ -24,13 +24,13 @@ from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation import evaluate
 from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
+from evergreen.training.evaluate import evaluate
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.candidates import PROBE
 from evergreen.data.observations import Observations
 from evergreen.data.windows import holdout_mask, training_window
 from evergreen.errors import ArtifactError
-from evergreen.evaluation import Judgement, evaluate
+from evergreen.evaluation.judgement import Judgement
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.spec.training import Holdout, Training
+from evergreen.training.candidate import PROBE
+from evergreen.training.evaluate import evaluate
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen import gates
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.gates import Evidence, against_champion, judge, verdict_of
+from evergreen.evaluation import gates, slices
+from evergreen.evaluation.evidence import Evidence
+from evergreen.evaluation.gates import against_champion, judge, verdict_of
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Array, Metric
@@ -400,7 +401,7 @@ def test_slices_are_named_whatever_their_type() -> None:
         if name.startswith("slice")
     ]  # fmt: skip
     assert found[:6] == ["flag=False", "flag=True", "text=a", "text=missing", "code=7", "code=missing"]
-    assert len(found) == 6 + gates.SLICES
+    assert len(found) == 6 + slices.SLICES
 
 
 def test_slices_at_their_limits() -> None:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen import importance
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.drift import DriftReport
@@ -25,7 +24,9 @@ from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftPolicy
-from evergreen.training import fit, predict
+from evergreen.training import importance
+from evergreen.training.fit import fit
+from evergreen.training.predict import predict
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]

@@ -215,7 +215,7 @@ def test_whole_numbers_flags_and_texts_stay_what_they_are(
     world: Callable[..., World], make_rows: Rows, make_spec: Make, kind: str
 ) -> None:
     """A class that is a number, a flag or a text is the same whether its neighbours have their label or not."""
-    from evergreen.training import labelled, target_of
+    from evergreen.training.predict import labelled, target_of
 
     def contract() -> Any:
         return make_spec().contract().update_column("y", dtype=kind)

@@ -22,8 +22,8 @@ from evergreen.decision import Decision, decision_id, reconciled, suppressed
 from evergreen.decisions import Decisions
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
+from evergreen.evaluation.bootstrap import Estimate
 from evergreen.ledger import Entry, history, ledger
-from evergreen.metrics import Estimate
 from evergreen.performance import judge
 from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.quarantine import keep_batch, keep_rows, quarantine_table

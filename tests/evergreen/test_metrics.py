@@ -11,10 +11,10 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen import metrics
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.metrics import CELLS, MIN_GROUPS, Estimate, bootstrap, measure, paired_bootstrap
+from evergreen.evaluation.bootstrap import CELLS, MIN_GROUPS, Estimate, _percentiles, bootstrap, paired_bootstrap
+from evergreen.evaluation.measure import measure
 from evergreen.spec.metric import KNOWN, Metric
 
 ALL = sorted(KNOWN)
@@ -285,7 +285,7 @@ def test_too_few_groups_have_no_interval() -> None:
 
 def test_few_groups_take_wider_percentiles() -> None:
     """Seven groups at level 0.05: Student's 2.447 times the root of 7/6 is a tail of 0.41 %, not of 2.5 %."""
-    low, high = metrics._percentiles(np.linspace(0, 1, 100_001), 0.05, 7)
+    low, high = _percentiles(np.linspace(0, 1, 100_001), 0.05, 7)
     assert (low, high) == pytest.approx((0.00411, 0.99589), abs=2e-5)
 
 

@@ -19,7 +19,7 @@ from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.drift_columns import ColumnDrift
 from evergreen.errors import EvergreenError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger import Entry, Seen
 from evergreen.page import gather
 from evergreen.page_distributions import CATEGORIES, OTHER, spread

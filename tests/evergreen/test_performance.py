@@ -21,8 +21,8 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
-from evergreen.evaluation import Judgement
-from evergreen.metrics import Estimate
+from evergreen.evaluation.bootstrap import Estimate
+from evergreen.evaluation.judgement import Judgement
 from evergreen.performance import assess, judge
 from evergreen.performance_report import PerformanceReport, no_champion
 from evergreen.registry import Registry, Version

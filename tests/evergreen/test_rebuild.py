@@ -83,8 +83,8 @@ def test_labels_count_as_they_were_known_then(
     registry: Registry, settings: Settings, make_spec: Make, make_rows: Make, make_version: Make
 ) -> None:
     """Without the time that is tagged, rows whose label became known later would teach as well, and that is named."""
-    from evergreen.candidates import build
     from evergreen.data.windows import training_window
+    from evergreen.training.candidate import build
 
     spec = make_spec()
     first = make_version(spec, make_rows(100))

@@ -15,13 +15,15 @@ from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.promotion import promote, rollback
 from evergreen.registry import Registry
-from evergreen.retraining import Plan, Request, not_again, plan
 from evergreen.settings import Settings
 from evergreen.spec.policies import Never, OnDrift
 from evergreen.spec.training import Training
+from evergreen.training.evaluate import not_again
+from evergreen.training.plan import Plan, plan
+from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
 
 Make = Callable[..., Any]

@@ -27,7 +27,8 @@ from evergreen.scaffold import Scaffolded, scaffold
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
-from evergreen.training import fit, labelled, predict
+from evergreen.training.fit import fit
+from evergreen.training.predict import labelled, predict
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parents[2]

@@ -32,7 +32,7 @@ from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict
+from evergreen.training.predict import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Rows = Callable[..., pd.DataFrame]

@@ -19,8 +19,8 @@ from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
+from evergreen.evaluation.bootstrap import Comparison, paired_bootstrap
 from evergreen.maturity import LabelWindow
-from evergreen.metrics import Comparison, paired_bootstrap
 from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry
 from evergreen.shadow import assess, grouped, judge, looks, matured

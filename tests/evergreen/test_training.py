@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.metrics import measure
+from evergreen.evaluation.measure import measure
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search
-from evergreen.training import baseline, fit, labelled, predict, target_of
+from evergreen.training.fit import fit
+from evergreen.training.predict import baseline, labelled, predict, target_of
 
 MakeSpec = Callable[..., ModelSpec]
 MakeRows = Callable[..., pd.DataFrame]

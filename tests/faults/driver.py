@@ -47,7 +47,7 @@ POINTS: dict[str, tuple[str, str, Match]] = {
     "split": ("tasks.split", "plan", _always),
     "detect": ("evergreen.monitoring", "detect", _always),
     "fit": ("tasks.fit", "build", _always),
-    "store-files": ("evergreen.candidates", "_store", _always),
+    "store-files": ("evergreen.training.candidate", "_store", _always),
     "log-model": ("mlflow.sklearn", "log_model", _always),
     "save-model": ("mlflow.sklearn", "save_model", _always),
     "log-files": ("mlflow", "MlflowClient.log_artifacts", _always),

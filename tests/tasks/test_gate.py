@@ -12,12 +12,13 @@ import pytest
 import tasks.gate
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
-from evergreen.evaluation import Judgement
+from evergreen.evaluation.judgement import Judgement
 from evergreen.monitoring import no_champion_report
 from evergreen.registry import Registry, Version
-from evergreen.retraining import Plan, Request
 from evergreen.settings import Settings
 from evergreen.spec.gates import Gates
+from evergreen.training.plan import Plan
+from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
 from evergreen.workspace import Workspace
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.candidates import PROBE, trained_ids
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, clusters, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
-from evergreen.gates import Evidence, against_champion, judge, picked, slices, verdict_of
-from evergreen.metrics import bootstrap, measure
+from evergreen.evaluation.bootstrap import bootstrap
+from evergreen.evaluation.evidence import Evidence
+from evergreen.evaluation.gates import against_champion, judge, verdict_of
+from evergreen.evaluation.judgement import Judgement
+from evergreen.evaluation.measure import measure
+from evergreen.evaluation.slices import picked, slices
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import baseline, labelled, predict, target_of
+from evergreen.training.candidate import PROBE, trained_ids
+from evergreen.training.predict import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
 
 if TYPE_CHECKING:
@@ -30,53 +33,6 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 """1 - confidence of the interval that is told of the holdout's figure; nothing is decided by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the gates found.
-
-    Attributes:
-        checks: one for each question.
-        verdict: the worst of them.
-        value: the candidate's metric on the holdout; None where it could not be measured.
-        champion_value: the champion's on the same rows; None without one.
-        interval: 95 % interval of the improvement over the champion (positive is better); None without one.
-        rows: holdout rows that judged.
-        slices: the candidate's metric in every slice of the holdout (`column=value`) that is large enough.
-        spread: 95 % interval of `value`; None where there are too few groups of rows, or it was not kept.
-    """
-
-    checks: tuple[Check, ...]
-    verdict: Verdict
-    value: float | None
-    champion_value: float | None
-    interval: tuple[float, float] | None
-    rows: int
-    slices: Mapping[str, float] = field(default_factory=dict)
-    spread: tuple[float, float] | None = None
-
-    @property
-    def explanation(self) -> str:
-        """The reason that decided: of the failed check, else the open one, else the champion's or the baseline's."""
-        for status in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-            for check in self.checks:
-                if check.status is status:
-                    return f"{check.name}: {check.reason}"
-        named = {check.name: check.reason for check in self.checks}
-        return named.get("champion") or named.get("baseline") or "every gate passed"
-
-    def to_text(self) -> str:
-        """As JSON, to be kept with the version."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def of_text(cls, text: str) -> Judgement:
-        """The judgement that was kept as JSON."""
-        told = json.loads(text)
-        checks = tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"])
-        intervals = {name: tuple(told[name]) if told.get(name) else None for name in ("interval", "spread")}
-        return cls(**told | intervals | {"checks": checks, "verdict": Verdict(told["verdict"])})
 
 
 def evaluate(
@@ -188,3 +144,15 @@ def _latency(candidate: Pipeline, spec: ModelSpec, frame: pd.DataFrame) -> float
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def not_again(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
+    """The judgement with a failed check where the very same model was rolled back before, under another number."""
+    state = version.tags.get("state_sha256")
+    for known in versions if state and judgement.verdict is Verdict.PASS else ():
+        same = known.number != version.number and known.tags.get("state_sha256") == state
+        if same and "rolled_back" in known.tags:
+            why = f"the very model of version {known.number}, which was rolled back: {known.tags['rolled_back']}"
+            check = Check("repeat", Verdict.FAIL, None, None, why)
+            return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
+    return judgement

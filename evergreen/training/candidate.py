@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen import importance
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, holdout_mask, weights
-from evergreen.monitoring import REFERENCE, reference_sample
 from evergreen.registry import Candidate, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training import Fitted, fit, labelled, predict
+from evergreen.training import importance
+from evergreen.training.fit import Fitted, fit
+from evergreen.training.predict import labelled, predict
+from evergreen.training.reference import REFERENCE, reference_sample
 
 if TYPE_CHECKING:
     import pandas as pd

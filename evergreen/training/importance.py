@@ -16,9 +16,9 @@ import numpy as np
 
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
-from evergreen.metrics import measure
+from evergreen.evaluation.measure import measure
 from evergreen.spec.model import ModelSpec
-from evergreen.training import predict, target_of
+from evergreen.training.predict import predict, target_of
 
 if TYPE_CHECKING:
     import pandas as pd

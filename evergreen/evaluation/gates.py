@@ -11,59 +11,18 @@ finite, the gates that need a metric are left out: their figures would mean noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.metrics import MIN_GROUPS, Comparison, finite, measure, paired_bootstrap
+from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.evaluation.evidence import Evidence
+from evergreen.evaluation.measure import finite, measure
+from evergreen.evaluation.slices import picked, slices
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
-
-SLICES = 20
-"""Only so many values of a slice column are judged, the most frequent ones."""
-
-ROUNDING = 1e-9
-"""A difference below this share of the champion's metric is arithmetic noise and proves nothing."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """Everything the gates look at; every array is over the same n holdout rows.
-
-    Attributes:
-        y: the truth.
-        candidate: what the candidate predicts.
-        champion: what the champion predicts; None while there is none.
-        baseline: what a dummy, or a business rule, predicts.
-        slices: column -> its value in each row.
-        groups: rows that are alike, such as those of a day; None where rows are independent.
-        overlap: how many of the rows the candidate or the champion was trained on.
-        train_value: the candidate's metric on its training rows.
-        latency_ms: median time of a prediction of one row.
-        size_mb: size of the stored model.
-        tags: the version's tags.
-        description: the version's description.
-        integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
-        same_as_champion: the candidate is the champion's version.
-    """
-
-    y: Array
-    candidate: Predictions
-    champion: Predictions | None
-    baseline: Predictions
-    slices: Mapping[str, Array]
-    groups: Array | None
-    overlap: int
-    train_value: float
-    latency_ms: float
-    size_mb: float
-    tags: Mapping[str, str]
-    description: str
-    integrity: str
-    same_as_champion: bool
 
 
 def judge(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
@@ -249,22 +208,6 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
         yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, found.high, bound, reason)
 
 
-def slices(columns: Mapping[str, Array], least: int) -> Iterator[tuple[str, Array]]:
-    """Name and row mask of every slice of at least `least` rows; of a column, of its most frequent values."""
-    import pandas as pd
-
-    from evergreen.data.frames import texts
-
-    for column, values in columns.items():
-        plain = texts(pd.Series(values)).astype("object").fillna("missing").to_numpy()
-        names, sizes = np.unique(plain.astype(str), return_counts=True)
-        frequent = np.argsort(-sizes, kind="stable")[:SLICES]
-        for name in sorted(names[frequent]):
-            rows = plain == name
-            if rows.sum() >= least:
-                yield f"{column}={name}", rows
-
-
 def _overfit(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
     """How much better the candidate is on what it was trained on; only where the model file sets a limit."""
     limit = spec.gates.overfit
@@ -313,13 +256,6 @@ def _seen(metric: Metric, model: Predictions) -> Array:
     if metric.kind.needs == "probability" and model.probability is not None:
         return model.probability
     return model.values
-
-
-def picked(model: Predictions, rows: Array) -> Predictions:
-    """What a model says of some of its rows, by mask or position."""
-    return Predictions(
-        model.values[rows], None if model.probability is None else model.probability[rows], model.classes
-    )
 
 
 def _constant(values: Array) -> bool:
