@@ -28,7 +28,7 @@ def main() -> None:
     from evergreen.backtest import run
     from evergreen.backtest_plan import Request, steps_of
     from evergreen.data.observations import Observations
-    from evergreen.ingest import ingest
+    from evergreen.ingest.ingest import ingest
     from evergreen.replay import Course
     from evergreen.replay_pool import Pool, Source, processes
     from evergreen.replay_store import Store

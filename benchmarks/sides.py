@@ -58,7 +58,7 @@ def compare(folder: Path) -> dict[str, Any]:
 def ingest(home: Path) -> dict[str, Any]:
     """Land what is new in the landing folder of `wide`."""
     import models
-    from evergreen.ingest import ingest
+    from evergreen.ingest.ingest import ingest
     from evergreen.settings import Settings
 
     landing = ingest(models.load("wide", MODELS).spec, Settings(home=home, models=MODELS), now=NOW)

@@ -22,8 +22,8 @@ from deployments.stack import Stack
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.promotion_log import Promotions
-from evergreen.quarantine import quarantine_table
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from evergreen.decision import Decision
 from evergreen.decisions import Decisions
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.promotion_log import Move
-from evergreen.quarantine import quarantine_table
 
 MOVES = ("promote", "rollback")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")

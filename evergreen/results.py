@@ -10,7 +10,7 @@ from evergreen.confirmation import Confirmation
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
-from evergreen.ingest import Landing
+from evergreen.ingest.landing import Landing
 from evergreen.performance_report import PerformanceReport
 from evergreen.promotion_log import Move
 from evergreen.shadow_report import ShadowReport

@@ -15,7 +15,7 @@ import numpy as np
 
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring_chunk import Scored, Stamp, records
 from evergreen.scoring_files import read_arrow
 from evergreen.scoring_input import MEND, Input, InputError

@@ -20,7 +20,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.row_ids import row_ids
 from evergreen.scoring_files import read_arrow, write_arrow
 from evergreen.scoring_input import MEND, Chunk, Input, InputError

@@ -28,7 +28,7 @@ from evergreen.events import (
     Event,
     decision_event,
 )
-from evergreen.ingest import Landing
+from evergreen.ingest.landing import Landing
 from evergreen.page_links import page_url
 from evergreen.promotion import require_consistent
 from evergreen.promotion_log import Move, Promotions

@@ -11,15 +11,15 @@ from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
-import evergreen.bookmarks
 import evergreen.data.coercion
 import evergreen.data.contract
 import evergreen.data.frames
 import evergreen.data.label_rules
 import evergreen.data.observations
-import evergreen.inbox
-import evergreen.ingest
-import evergreen.quarantine
+import evergreen.ingest.ingest
+import evergreen.ingest.pending_labels
+import evergreen.ingest.quarantine
+import evergreen.ingest.read_position
 import evergreen.sources.base
 import evergreen.sources.file_formats
 import evergreen.storage.delta_table
@@ -27,25 +27,25 @@ import evergreen.storage.row_digest
 import evergreen.storage.row_lookup
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
-from evergreen.ingest import Landing
+from evergreen.ingest.landing import Landing
 from evergreen.sources.base import Source
 from evergreen.workspace import Workspace
 from tasks import passing
 
 _CODE = (
-    evergreen.bookmarks,
+    evergreen.ingest.read_position,
     evergreen.data.coercion,
     evergreen.data.contract,
     evergreen.storage.row_digest,
     evergreen.sources.file_formats,
     evergreen.data.frames,
-    evergreen.inbox,
-    evergreen.ingest,
+    evergreen.ingest.pending_labels,
+    evergreen.ingest.ingest,
     evergreen.storage.row_lookup,
     evergreen.data.label_rules,
     evergreen.storage.delta_table,
     evergreen.data.observations,
-    evergreen.quarantine,
+    evergreen.ingest.quarantine,
     evergreen.sources.base,
 )
 
@@ -85,7 +85,7 @@ def _fingerprint(source: Source, landing: Path) -> str:
 def ingest(workspace: Workspace) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
-    landing = evergreen.ingest.ingest(
+    landing = evergreen.ingest.ingest.ingest(
         workspace.spec,
         workspace.settings,
         now=workspace.now,

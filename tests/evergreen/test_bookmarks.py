@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evergreen.bookmarks import Bookmark
+from evergreen.ingest.read_position import Bookmark
 
 
 def test_a_bookmark_is_the_same_when_it_is_read_back() -> None:

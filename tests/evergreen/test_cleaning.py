@@ -16,8 +16,8 @@ from evergreen.cleaning_plan import Kind, Plan, Policy, plan
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.promotion_log import Move, Promotions
-from evergreen.quarantine import quarantine_table
 from evergreen.rebuild import rebuild
 from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry, Version
 from evergreen.settings import Settings

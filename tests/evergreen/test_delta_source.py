@@ -12,7 +12,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
-from evergreen.ingest import Landing, ingest
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
 from evergreen.lineage import lineage
 from evergreen.settings import Settings
 from evergreen.sources.delta import DeltaSource

@@ -22,8 +22,8 @@ from evergreen.data.contract import contract_digest
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.errors import DataError, EvergreenError
-from evergreen.ingest import ingest
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from evergreen.data.contract import labels_digest
 from evergreen.data.observations import Observations
 from evergreen.data.windows import judged_window
-from evergreen.inbox import Inbox
-from evergreen.ingest import Landing, ingest
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
+from evergreen.ingest.pending_labels import Inbox
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.maturity import label_windows
-from evergreen.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder

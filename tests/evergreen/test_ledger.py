@@ -23,10 +23,10 @@ from evergreen.decisions import Decisions
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate
+from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table
 from evergreen.ledger import Entry, history, ledger
 from evergreen.performance import judge
 from evergreen.promotion_log import Move, Promotions, champion_at
-from evergreen.quarantine import keep_batch, keep_rows, quarantine_table
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.sources.base import Batch

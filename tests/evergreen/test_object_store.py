@@ -15,8 +15,9 @@ import pytest
 
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.ingest import Landing, ingest
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.sources.folder import Folder
 from evergreen.sources.object_store import ObjectFolder

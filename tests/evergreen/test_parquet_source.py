@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from evergreen.errors import DataError, ModelFileError
-from evergreen.ingest import Landing, ingest
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.parquet import ParquetDataset

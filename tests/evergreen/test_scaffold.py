@@ -22,7 +22,7 @@ from evergreen.artifacts import packed
 from evergreen.data.contract import check, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.first_rows import Data, read_head
-from evergreen.ingest import ingest
+from evergreen.ingest.ingest import ingest
 from evergreen.scaffold import Scaffolded, scaffold
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch

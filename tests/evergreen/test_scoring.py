@@ -24,7 +24,7 @@ from evergreen.data.contract import check, schema_of, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring import keep, refuse, require_rows, require_scored
 from evergreen.scoring_chunk import Stamp, require_columns, score_chunk
 from evergreen.scoring_input import InputError, chunks_of, require_readable, resolve

@@ -17,7 +17,8 @@ from sqlalchemy import create_engine
 
 import models
 from evergreen.data.observations import Observations
-from evergreen.ingest import Landing, ingest
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source
 from evergreen.sources.delta import DeltaSource

@@ -21,11 +21,12 @@ import pytest
 from deltalake import DeltaTable
 from sqlalchemy import Engine, create_engine, text
 
-from evergreen.bookmarks import Bookmark
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.ingest import Landing, ingest
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.ingest import ingest
+from evergreen.ingest.landing import Landing
+from evergreen.ingest.quarantine import quarantine_table
+from evergreen.ingest.read_position import Bookmark
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.sql import SqlSource

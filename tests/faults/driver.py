@@ -41,8 +41,8 @@ def _kind(kind: str) -> Match:
 
 # Name of a point: module, attribute within it, and which of its calls. Methods see `self` as their first argument.
 POINTS: dict[str, tuple[str, str, Match]] = {
-    "ingest": ("evergreen.ingest", "ingest", _always),
-    "quarantine": ("evergreen.ingest", "keep_rows", _always),
+    "ingest": ("evergreen.ingest.ingest", "ingest", _always),
+    "quarantine": ("evergreen.ingest.ingest", "keep_rows", _always),
     "land": ("evergreen.data.observations", "Observations.land", _always),
     "split": ("tasks.split", "plan", _always),
     "detect": ("evergreen.monitoring", "detect", _always),
@@ -107,8 +107,8 @@ def state() -> dict[str, Any]:
     import models
     from evergreen.data.observations import Observations
     from evergreen.decisions import Decisions
+    from evergreen.ingest.quarantine import quarantine_table
     from evergreen.promotion_log import Promotions
-    from evergreen.quarantine import quarantine_table
     from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
     from evergreen.settings import load_settings
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from evergreen.data.prediction_log import PredictionLog
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

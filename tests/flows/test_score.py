@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.errors import BusyError, DataError
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held

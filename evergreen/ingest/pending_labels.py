@@ -18,7 +18,7 @@ from evergreen.data.coercion import Mask
 from evergreen.data.contract import Checked
 from evergreen.data.label_rules import KNOWN, Weighed, last_of_each, weigh
 from evergreen.data.observations import Held, Observations
-from evergreen.quarantine import keep_labels
+from evergreen.ingest.quarantine import keep_labels
 from evergreen.sources.base import Batch
 from evergreen.storage.delta_table import Table, child
 from evergreen.storage.row_digest import row_hashes
