@@ -156,7 +156,7 @@ def _proposed(settings: Settings, found: Backtest) -> _Edit:
         EvergreenError: nothing is recommended, or the file is not written in a way that can be edited.
     """
     import models
-    from evergreen.policy_edit import with_policy
+    from evergreen.model_files.policy_edit import with_policy
 
     row = found.row(found.recommended) if found.recommended else None
     if row is None:

@@ -67,8 +67,8 @@ def new(
 
     def work() -> None:
         from deployments import console
-        from evergreen.first_rows import Data
-        from evergreen.scaffold import scaffold
+        from evergreen.model_files.first_rows import Data
+        from evergreen.model_files.new import scaffold
 
         settings = load_settings()
         data = Data(csv, sql, query, watermark, delta, dvc, rev)

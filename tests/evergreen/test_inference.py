@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.errors import EvergreenError
-from evergreen.inference import Findings, examine
+from evergreen.model_files.inference import Findings, examine
 
 ROWS = 300
 

@@ -14,7 +14,7 @@ from evergreen.decision import Decision
 from evergreen.decisions import Decisions
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
-from evergreen.policy_edit import source_of
+from evergreen.model_files.policy_edit import source_of
 from evergreen.reconciling import calls
 from evergreen.settings import Settings
 from evergreen.spec import policies

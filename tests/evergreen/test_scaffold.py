@@ -21,9 +21,9 @@ import models
 from evergreen.artifacts import packed
 from evergreen.data.contract import check, schema_of
 from evergreen.errors import EvergreenError
-from evergreen.first_rows import Data, read_head
 from evergreen.ingest.ingest import ingest
-from evergreen.scaffold import Scaffolded, scaffold
+from evergreen.model_files.first_rows import Data, read_head
+from evergreen.model_files.new import Scaffolded, scaffold
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from evergreen.columns import (
+from evergreen.data.frames import SYSTEM
+from evergreen.errors import DataError
+from evergreen.model_files.column_types import (
     REFUSED,
     Clock,
     Column,
@@ -24,8 +26,6 @@ from evergreen.columns import (
     shown,
     unusable,
 )
-from evergreen.data.frames import SYSTEM
-from evergreen.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from evergreen.columns import Clock, Column
-from evergreen.inference import Findings, LeftOut
+from evergreen.model_files.column_types import Clock, Column
+from evergreen.model_files.inference import Findings, LeftOut
+from evergreen.model_files.literals import literal, short
 
 if TYPE_CHECKING:
-    from evergreen.first_rows import Start
+    from evergreen.model_files.first_rows import Start
 
 WIDTH = 120
 
@@ -267,20 +268,3 @@ def _wide(line: str) -> int:
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in line
     )
-
-
-def literal(value: object) -> str:
-    """A value as Python source, with the quotes that the formatter prefers."""
-    text = repr(value)
-    if not isinstance(value, str) or text[0] == '"':
-        return text
-    body = text[1:-1]
-    # Double quotes, unless that needs more backslashes.
-    if value.count('"') > value.count("'"):
-        return text
-    return '"' + body.replace("\\'", "'").replace('"', '\\"') + '"'
-
-
-def short(literal: str) -> str:
-    """A literal as it can stand in a comment."""
-    return literal if len(literal) <= 60 else f"{literal[:57]}..."

@@ -17,9 +17,9 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.columns import shown
 from evergreen.errors import DataError, EvergreenError
-from evergreen.model_source import literal
+from evergreen.model_files.column_types import shown
+from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
 from evergreen.sources.file_formats import known_by, rows_of
 from evergreen.storage.credentials import holds_secret

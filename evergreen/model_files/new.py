@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from evergreen.columns import shown
 from evergreen.errors import EvergreenError, ModelFileError
-from evergreen.first_rows import Data
-from evergreen.inference import Findings, Task, examine
-from evergreen.model_source import literal, model_source, short
+from evergreen.model_files.column_types import shown
+from evergreen.model_files.first_rows import Data
+from evergreen.model_files.inference import Findings, Task, examine
+from evergreen.model_files.literals import literal, short
+from evergreen.model_files.source_text import model_source
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
 
