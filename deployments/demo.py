@@ -20,10 +20,10 @@ from deployments import console, following, prefect_home, stack
 from deployments.following import Chain, deployed
 from deployments.stack import Stack
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 

@@ -13,8 +13,8 @@ from deployments.console import coloured, grid, out
 from evergreen.actor import who
 from evergreen.approval import with_word
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
-from evergreen.promotion_log import Move, Promotions, champion_at
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from evergreen.runs import Runs
 from evergreen.settings import Settings

@@ -18,15 +18,15 @@ from typing import Any
 
 import models
 from deployments.parts import HOST
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.ledger import ledger
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.timeline import ledger
 from evergreen.page import gather
 from evergreen.page_environment import policy
 from evergreen.page_links import Places
 from evergreen.page_render import Line, render, render_index, render_problem
-from evergreen.promotion_log import Promotions
 from evergreen.registry import CHAMPION, Registry
 from evergreen.settings import Settings
 

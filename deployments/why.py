@@ -18,7 +18,7 @@ from evergreen.errors import EvergreenError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from evergreen.ledger import Entry, Seen
+    from evergreen.ledger.timeline import Entry, Seen
 
 _FIGURES = 4
 _ASKED = {
@@ -52,7 +52,7 @@ def why(
 
     def work() -> None:
         import models
-        from evergreen.ledger import ledger
+        from evergreen.ledger.timeline import ledger
         from evergreen.settings import load_settings
 
         settings, moment = load_settings(), _moment(at)

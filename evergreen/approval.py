@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from evergreen import promotion
 from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
 from evergreen.decision import Decision, Outcome
-from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError
+from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import gate_table, number
 from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
 from evergreen.results import RetrainResult

@@ -10,8 +10,8 @@ from typing import Any
 
 from evergreen.decision import Decision
 from evergreen.evaluation.judgement import Judgement
+from evergreen.ledger.promotions import Move
 from evergreen.markdown import escape
-from evergreen.promotion_log import Move
 from evergreen.registry import Version
 from evergreen.registry_notes import Trained
 from evergreen.spec.model import ModelSpec

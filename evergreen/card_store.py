@@ -15,10 +15,10 @@ from typing import Any
 from evergreen import registry_notes, registry_upkeep
 from evergreen.card import brief, card
 from evergreen.card_facts import Facts
-from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from evergreen import lake_upkeep, registry_upkeep
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.promotion_log import Promotions, champion_at
+from evergreen.ledger.promotions import Promotions, champion_at
 from evergreen.registry import CLEANED, PENDING, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

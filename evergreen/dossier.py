@@ -20,7 +20,7 @@ from evergreen.card_facts import FEWEST, Facts, common, names_slices, without_sl
 from evergreen.card_store import gather, kept
 from evergreen.errors import EvergreenError
 from evergreen.explain import Explanation, explain
-from evergreen.ledger import Entry, ledger
+from evergreen.ledger.timeline import Entry, ledger
 from evergreen.registry import CLEANED, DESCRIBED, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

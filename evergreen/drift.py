@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 
 from evergreen import chance
 from evergreen.data.sampling import sample
-from evergreen.drift_columns import ColumnDrift, judged, look
+from evergreen.drift_columns import judged, look
 from evergreen.drift_report import draw
+from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evergreen import chance
 from evergreen.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
 from evergreen.data.frames import numbers, texts
+from evergreen.ledger.drift_scores import ColumnDrift, ColumnKind
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["numeric", "categorical"]
 FEWEST_CELLS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnDrift:
-    """What was found in one column.
-
-    Attributes:
-        verdict: INCONCLUSIVE where it could not be judged.
-        score: what was measured; None where nothing could be.
-        method: Evidently's name of the score, or the rule that decided without one: `missing`, `type`, `unseen`.
-        threshold: a score above this fails; None without a score.
-        missing_reference: share of missing or infinite values, 0 to 1.
-        missing_current: likewise, in the current rows.
-        unseen: share of the current values, the missing ones aside, that the reference does not hold. Counted for
-            categories and for constant columns.
-        reason: one sentence, or several joined by semicolons.
-        weight: what it counts among all columns that were compared, 0 to 1.
-    """
-
-    name: str
-    kind: Kind
-    verdict: Verdict
-    score: float | None
-    method: str
-    threshold: float | None
-    missing_reference: float
-    missing_current: float
-    unseen: float
-    reason: str
-    weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +40,7 @@ class Look:
 
 
 def look(
-    name: str, kind: Kind, reference: pd.DataFrame, current: pd.DataFrame, policy: DriftPolicy, level: float
+    name: str, kind: ColumnKind, reference: pd.DataFrame, current: pd.DataFrame, policy: DriftPolicy, level: float
 ) -> Look:
     """Put one column through the guards, and cut it into cells if it gets through."""
     column = ColumnDrift(name, kind, Verdict.INCONCLUSIVE, None, "missing", None, 0.0, 0.0, 0.0, "")
@@ -114,14 +84,14 @@ def _guarded(column: ColumnDrift, old: pd.Series, new: pd.Series, policy: DriftP
     return Look(column, problems, doubts, pair, (known, values))
 
 
-def _plain(column: pd.Series, kind: Kind) -> pd.Series:
+def _plain(column: pd.Series, kind: ColumnKind) -> pd.Series:
     """A column as float64 or text under a plain index; infinite values count as missing."""
     plain = numbers(column) if kind == "numeric" else texts(column)
     plain = plain.mask(np.isinf(plain)) if kind == "numeric" else plain
     return plain.reset_index(drop=True)
 
 
-def _unseen(known: pd.Series, values: pd.Series, kind: Kind) -> float:
+def _unseen(known: pd.Series, values: pd.Series, kind: ColumnKind) -> float:
     """Share of the values that the reference does not hold; of varying numbers nothing is ever unseen."""
     if values.empty or (kind == "numeric" and known.nunique() > 1):
         return 0.0

@@ -13,8 +13,8 @@ from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, current_window
 from evergreen.decision import Decision, decision_id
-from evergreen.decisions import drift_decision
 from evergreen.drift import DriftReport, compare
+from evergreen.ledger.decisions import drift_decision
 from evergreen.lineage import learned_until
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejected_because
-from evergreen.decisions import Decisions
 from evergreen.evaluation.judgement import Judgement
-from evergreen.ledger import Entry, ledger
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.timeline import Entry, ledger
 from evergreen.page_distributions import Distribution, distributions
 from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.page_links import Places

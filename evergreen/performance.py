@@ -17,10 +17,10 @@ from evergreen.breakdown import also_figures, calibration, residuals, slice_figu
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import clusters
-from evergreen.decisions import Decisions
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import Judged, answers, judged
+from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.performance_report import AlsoFigure, PerformanceReport
 from evergreen.registry import Registry, Version

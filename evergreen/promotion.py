@@ -11,7 +11,7 @@ from datetime import datetime
 
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
-from evergreen.promotion_log import Action, Move, Phase, Promotions
+from evergreen.ledger.promotions import Action, Move, Phase, Promotions
 from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

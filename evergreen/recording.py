@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from evergreen.calling import called
-from evergreen.confirmation import confirm
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, suppressed
-from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
 from evergreen.evaluation.judgement import Judgement
+from evergreen.ledger.confirmation import confirm
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.policy_query import called
 from evergreen.monitoring import data_question, drift_question
 from evergreen.performance_report import PerformanceReport
 from evergreen.registry import Version
@@ -55,7 +55,7 @@ class Clerk:
             verdict=report.verdict,
             answered_by=answered_by,
         )
-        self.decisions.record_scores(asked, self.now, champion.number, report)
+        self.decisions.record_scores(asked, self.now, champion.number, report.columns)
         shares = {"share": told.share, "threshold": report.threshold, "columns": list(told.columns)}
         detail = shares | {"report": told.report} | confirmation.to_detail()
         return self._kept(asked, "drift", str(report.verdict), champion, snapshot, report.reason, detail)

@@ -20,11 +20,11 @@ from evergreen.drift import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import performance_question
+from evergreen.ledger.promotions import Move
+from evergreen.ledger.reconciliation import CALLS, calls
 from evergreen.lineage import against, lineage
 from evergreen.past import Past
 from evergreen.promotion import move_back, move_up
-from evergreen.promotion_log import Move
-from evergreen.reconciling import CALLS, calls
 from evergreen.recording import Clerk, retrain_result
 from evergreen.registry import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from evergreen.artifacts import load_pipeline, verify
 from evergreen.decision import Decision, Kind
-from evergreen.decisions import Decisions
-from evergreen.drift import DriftReport
 from evergreen.errors import RegistryError
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.drift_scores import ColumnDrift
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry import CHAMPION, STATUS, Registry, Version, status_of
 from evergreen.replay_store import Store
 from evergreen.spec.model import ModelSpec
@@ -140,7 +140,7 @@ class HeldDecisions(Decisions):
         """Keep a decision; one that is there already stays as it is."""
         self._kept.setdefault((decision.kind, decision.id), decision)
 
-    def record_scores(self, decision: str, at: datetime, champion: int, report: DriftReport) -> None:
+    def record_scores(self, decision: str, at: datetime, champion: int, columns: Sequence[ColumnDrift]) -> None:
         """Nothing: the scores of every column are for people to look at."""
 
     def find(self, kind: Kind, decision: str) -> Decision | None:

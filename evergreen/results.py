@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from evergreen.confirmation import Confirmation
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift import DriftReport
 from evergreen.ingest.landing import Landing
+from evergreen.ledger.confirmation import Confirmation
+from evergreen.ledger.promotions import Move
 from evergreen.performance_report import PerformanceReport
-from evergreen.promotion_log import Move
 from evergreen.shadow_report import ShadowReport
 from evergreen.verdicts import Check, Verdict
 

@@ -21,13 +21,13 @@ from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, blocks, clusters
 from evergreen.decision import decision_id
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions, promotion_of
 from evergreen.lineage import learned_until
 from evergreen.markdown import number
 from evergreen.maturity import LabelWindow, in_mature, label_windows
-from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry, Version
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport

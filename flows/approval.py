@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from evergreen.approval import Answer, Ruling, asked_by, question, spoken, unanswered
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
+from evergreen.ledger.decisions import Decisions
 from evergreen.results import MoveResult, RetrainResult
 from evergreen.workspace import Workspace
 from flows.steps import describe

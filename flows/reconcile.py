@@ -14,7 +14,7 @@ from pydantic import Field
 
 import models
 from evergreen.errors import EvergreenError
-from evergreen.reconciling import Step, escalation_event
+from evergreen.ledger.reconciliation import Step, escalation_event
 from evergreen.settings import load_settings
 from flows.approval import recover_answers
 from flows.steps import open_workspace

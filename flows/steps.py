@@ -29,9 +29,9 @@ from evergreen.events import (
     decision_event,
 )
 from evergreen.ingest.landing import Landing
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.page_links import page_url
 from evergreen.promotion import require_consistent
-from evergreen.promotion_log import Move, Promotions
 from evergreen.recording import retrain_result
 from evergreen.registry import PREVIOUS, Registry, Version
 from evergreen.results import Ingested, MoveResult, RetrainResult

@@ -15,8 +15,8 @@ from prefect.logging import get_run_logger
 from evergreen import approval
 from evergreen.actor import rejected_because
 from evergreen.approval import Answer, Ruling
-from evergreen.decisions import Decisions
 from evergreen.errors import BusyError, RegistryError
+from evergreen.ledger.decisions import Decisions
 from evergreen.registry import CHALLENGER, Version
 from evergreen.workspace import Workspace
 from tasks import passing

@@ -13,10 +13,10 @@ from evergreen import promotion
 from evergreen.actor import approved_because
 from evergreen.approval import keep_word
 from evergreen.decision import Outcome
-from evergreen.decisions import Decisions
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.promotion_log import Move
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move
 from evergreen.registry import CHALLENGER, Version
 from evergreen.shadow_report import BY, ShadowReport
 from evergreen.verdicts import Verdict

@@ -12,8 +12,8 @@ from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
+from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
 from evergreen.performance_report import PerformanceReport
 from evergreen.recording import Clerk

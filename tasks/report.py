@@ -15,11 +15,11 @@ from evergreen.backtest_page import write
 from evergreen.backtest_report import Backtest
 from evergreen.card_facts import said
 from evergreen.drift import DriftReport
+from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed
 from evergreen.performance_note import performance_note
 from evergreen.performance_report import PerformanceReport
-from evergreen.reconciling import Step
 from evergreen.results import MoveResult, RetrainResult, ScoreResult
 from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace

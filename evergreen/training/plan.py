@@ -15,12 +15,12 @@ from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, holdout_mask, training_window
 from evergreen.decision import Decision, Outcome, decision_id
-from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.lineage import against, params_text
 from evergreen.promotion import require_consistent, settle
-from evergreen.promotion_log import Promotions
 from evergreen.registry import CLEANED, Registry, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen import calling, reconciling
 from evergreen.approval import with_word
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
-from evergreen.decisions import Decisions
+from evergreen.ledger import policy_query, reconciliation
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
 from evergreen.lineage import against, params_text
-from evergreen.reconciling import CALLS, cooling, ground_of
 from evergreen.registry import DECLINED, Registry, Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
@@ -105,7 +105,7 @@ def _covered(facts: _Facts) -> str:
     asked = [facts.decisions.find(ground, facts.decision) for ground in CALLS] if facts.request.decision_id else []
     retrains = facts.decisions.all("retrain") if any(asked) else ()
     number = facts.champion.number if facts.champion else None
-    return next((said for entry in asked if entry and (said := reconciling.answer(entry, retrains, number))), "")
+    return next((said for entry in asked if entry and (said := reconciliation.answer(entry, retrains, number))), "")
 
 
 def _unwanted(facts: _Facts) -> _Settled | None:
@@ -114,7 +114,7 @@ def _unwanted(facts: _Facts) -> _Settled | None:
     if spec.policy is None or request.force or facts.champion is None:
         return None
     if request.reason == "schedule":
-        answer = calling.scheduled(spec, facts.decisions, facts.champion.number, facts.snapshot.rows, facts.now)
+        answer = policy_query.scheduled(spec, facts.decisions, facts.champion.number, facts.snapshot.rows, facts.now)
         return None if answer.yes else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
     ground = ground_of(request.reason)
     asked = facts.decisions.find(ground, facts.decision) if ground is not None else None

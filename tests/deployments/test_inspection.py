@@ -10,8 +10,8 @@ import pytest
 
 from deployments import inspection
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -23,12 +23,12 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.lineage import lineage
 from evergreen.monitoring import detect, drift_question
 from evergreen.page_links import Places
 from evergreen.performance_report import no_champion
-from evergreen.promotion_log import Move, Promotions
 from evergreen.registry import CHAMPION, Registry
 from evergreen.results import DriftResult
 from evergreen.settings import PROJECT, Settings
@@ -99,7 +99,7 @@ def newest_report(spec: ModelSpec, settings: Settings) -> None:
     assert version is not None
     asked, _ = drift_question(spec, version, snapshot, LAST)
     report = detect(spec, settings, registry, version, snapshot, decision=asked, now=LAST)
-    ledger.record_scores(asked, LAST, version.number, report)
+    ledger.record_scores(asked, LAST, version.number, report.columns)
     told = DriftResult.of(report)
     detail = {"share": told.share, "columns": list(told.columns), "report": told.report}
     outcome, digest = str(report.verdict), snapshot.digest

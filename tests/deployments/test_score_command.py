@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from deployments import console
 from deployments.cli import app
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from evergreen.approval import Answer, asked_by, keep_word, question, rule, spoken, unanswered, with_word
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.promotion import promote
-from evergreen.promotion_log import Promotions
 from evergreen.registry import CHALLENGER
 from evergreen.results import DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.settings import Settings

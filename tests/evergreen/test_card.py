@@ -17,9 +17,9 @@ from evergreen.actor import by_person, rejected_because
 from evergreen.card import LETTERS, approval, brief, card, limits
 from evergreen.card_facts import Facts, common, said
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.evaluation.judgement import Judgement
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.registry_notes import Trained
 from evergreen.settings import PROJECT, Settings

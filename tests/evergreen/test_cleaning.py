@@ -17,7 +17,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.rebuild import rebuild
 from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry, Version
 from evergreen.settings import Settings

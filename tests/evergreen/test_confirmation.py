@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.confirmation import Confirmation, confirm
 from evergreen.decision import Decision
+from evergreen.ledger.confirmation import Confirmation, confirm
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

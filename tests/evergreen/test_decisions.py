@@ -9,8 +9,8 @@ import pytest
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, decision_id
-from evergreen.decisions import Decisions, drift_decision
 from evergreen.drift import ColumnDrift, DriftReport
+from evergreen.ledger.decisions import Decisions, drift_decision
 from evergreen.settings import Settings
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
@@ -92,8 +92,8 @@ def test_the_scores_of_a_report_are_kept_once(decisions: Decisions) -> None:
     unscored = replace(scored, name="z", verdict=Verdict.INCONCLUSIVE, score=None, threshold=None)
     report = DriftReport(Verdict.FAIL, 0.5, 0.3, (scored, unscored), 100, 100, "it drifted")
     for _ in range(2):
-        decisions.record_scores("id1", NOW, 3, report)
-    decisions.record_scores("id2", NOW, 3, replace(report, columns=()))
+        decisions.record_scores("id1", NOW, 3, report.columns)
+    decisions.record_scores("id2", NOW, 3, ())
     kept = decisions.scores.read().sort_values("column")
     assert kept["column"].tolist() == ["x", "z"]
     assert kept["score"].tolist() == [0.4, pytest.approx(float("nan"), nan_ok=True)]

@@ -22,9 +22,9 @@ from evergreen.card_facts import Facts
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
-from evergreen.promotion_log import Move, Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry import Registry, Version
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from evergreen import promotion
 from evergreen.data.contract import Checked
 from evergreen.decision import Decision, decision_id, reconciled, suppressed
-from evergreen.decisions import Decisions
 from evergreen.drift import ColumnDrift, DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table
-from evergreen.ledger import Entry, history, ledger
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions, champion_at
+from evergreen.ledger.timeline import Entry, history, ledger
 from evergreen.performance import judge
-from evergreen.promotion_log import Move, Promotions, champion_at
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.sources.base import Batch
@@ -251,7 +251,7 @@ def test_what_a_drift_report_saw(settings: Settings, keep: Callable[..., None]) 
     report = DriftReport(Verdict.FAIL, 0.5, 0.3, columns, 9, 9, "so")
     decisions = Decisions(settings.lake_uri, "toy")
     for number in (1, 2):
-        decisions.record_scores(f"d{number}", hours(number), 1, report)
+        decisions.record_scores(f"d{number}", hours(number), 1, report.columns)
         keep(found("drift", f"d{number}", number, "FAIL"))
     seen = ledger(settings, "toy", last=1)[0].seen
     assert [one.name for one in seen] == ["share of drifted columns", "d", "b", "c", "a"]

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.drift import DriftReport
-from evergreen.drift_columns import ColumnDrift
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.ledger import Entry, Seen
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.drift_scores import ColumnDrift
+from evergreen.ledger.timeline import Entry, Seen
 from evergreen.page import gather
 from evergreen.page_distributions import CATEGORIES, OTHER, spread
 from evergreen.page_environment import policy, spark, tone
@@ -252,7 +252,7 @@ def test_what_is_gathered(settings: Settings, registry: Registry, make_spec: Cal
         )
         at, name = NOW + timedelta(days=day), f"{day}"
         report = DriftReport(Verdict.PASS, 0.0, 0.3, columns, 10, 10, "fine")
-        ledger.record_scores(name, at, 1, report)
+        ledger.record_scores(name, at, 1, report.columns)
         detail = {"share": 0.1 * day, "columns": [], "report": None, "confirmed": False, "failed": [0, 1], "needed": 1}
         ledger.record(Decision(name, "drift", at, "PASS", 1, 0, "", "fine", detail | {"answered_by": ""}))
     page = gather(settings, spec, Places(), now=NOW)

@@ -19,10 +19,10 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.evaluation.judgement import Judgement
+from evergreen.ledger.decisions import Decisions
 from evergreen.performance import assess, judge
 from evergreen.performance_report import PerformanceReport, no_champion
 from evergreen.registry import Registry, Version

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evergreen.calling import called, scheduled
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.policy_query import called, scheduled
+from evergreen.ledger.reconciliation import calls
 from evergreen.model_files.policy_edit import source_of
-from evergreen.reconciling import calls
 from evergreen.settings import Settings
 from evergreen.spec import policies
 from evergreen.spec.model import ModelSpec

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
+from evergreen.ledger.promotions import Move, Promotions, champion_at, taken_back
 from evergreen.promotion import promote, require_consistent, rollback, settle
-from evergreen.promotion_log import Move, Promotions, champion_at, taken_back
 from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from evergreen.settings import Settings
 from evergreen.storage.locks import held

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen import promotion, promotion_log
+from evergreen import promotion
 from evergreen.errors import EvergreenError
+from evergreen.ledger import promotions
+from evergreen.ledger.promotions import Promotions, champion_at
 from evergreen.promotion import require_consistent
-from evergreen.promotion_log import Promotions, champion_at
 from evergreen.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,7 +158,7 @@ def test_one_champion_that_the_log_names(
     """After any mixture of promotions, rollbacks, kills, damage, deletion and clocks that go back, all agrees."""
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         production = Production(Path(home), make_in_memory, make_spec)
-        patch.setattr(promotion_log, "Table", lambda _uri, _schema: production.rows)
+        patch.setattr(promotions, "Table", lambda _uri, _schema: production.rows)
         now = START
         production.registry.add()
         for action, number, hours, fuse, settled in actions:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
-from evergreen.promotion_log import Move, Promotions
-from evergreen.reconciling import (
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
+from evergreen.ledger.reconciliation import (
     Attempt,
     Ledger,
     answer,

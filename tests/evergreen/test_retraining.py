@@ -13,9 +13,9 @@ import pytest
 
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation.judgement import Judgement
+from evergreen.ledger.decisions import Decisions
 from evergreen.promotion import promote, rollback
 from evergreen.registry import Registry
 from evergreen.settings import Settings

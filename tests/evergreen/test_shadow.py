@@ -17,11 +17,11 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Comparison, paired_bootstrap
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions, promotion_of
 from evergreen.maturity import LabelWindow
-from evergreen.promotion_log import Move, Promotions, promotion_of
 from evergreen.registry import Registry
 from evergreen.shadow import assess, grouped, judge, looks, matured
 from evergreen.shadow_report import ShadowReport

@@ -65,9 +65,9 @@ POINTS: dict[str, tuple[str, str, Match]] = {
     "drop-previous": ("evergreen.registry", "Registry.drop_alias", _argument(2, "previous")),
     "tag-rolled-back": ("evergreen.registry", "Registry.tag", _argument(2, "rolled_back")),
     "done": ("evergreen.promotion", "Promotions.write", _phase("done")),
-    "record-scores": ("evergreen.decisions", "Decisions.record_scores", _always),
-    "record-drift": ("evergreen.decisions", "Decisions.record", _kind("drift")),
-    "record-retrain": ("evergreen.decisions", "Decisions.record", _kind("retrain")),
+    "record-scores": ("evergreen.ledger.decisions", "Decisions.record_scores", _always),
+    "record-drift": ("evergreen.ledger.decisions", "Decisions.record", _kind("drift")),
+    "record-retrain": ("evergreen.ledger.decisions", "Decisions.record", _kind("retrain")),
     "announce": ("tasks.announce", "emit_event", _always),
     "report": ("tasks.report", "create_markdown_artifact", _always),
 }
@@ -106,9 +106,9 @@ def state() -> dict[str, Any]:
 
     import models
     from evergreen.data.observations import Observations
-    from evergreen.decisions import Decisions
     from evergreen.ingest.quarantine import quarantine_table
-    from evergreen.promotion_log import Promotions
+    from evergreen.ledger.decisions import Decisions
+    from evergreen.ledger.promotions import Promotions
     from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
     from evergreen.settings import load_settings
 

@@ -26,10 +26,10 @@ from prefect.states import AwaitingRetry, Pending
 from prefect.types.entrypoint import EntrypointType
 
 from deployments import inspection
-from evergreen.decisions import Decisions
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry import CHALLENGER, Registry
 from evergreen.settings import Settings
 from evergreen.storage.locks import held

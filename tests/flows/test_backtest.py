@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from evergreen.data.observations import Observations
-from evergreen.decisions import Decisions
-from evergreen.ledger import KINDS
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.timeline import KINDS
 from evergreen.past import History
-from evergreen.promotion_log import Promotions
 from evergreen.replay import Course, Story, Walk, canonical
 from evergreen.replay_pool import Pool
 from evergreen.replay_store import Store

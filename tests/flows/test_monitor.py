@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from deployments.console import show_monitor
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.registry import Registry
 from evergreen.runs import Runs

@@ -18,9 +18,9 @@ import models
 from deployments.console import show_monitor
 from deployments.inspection import history, show_history
 from evergreen import promotion
-from evergreen.decisions import Decisions
 from evergreen.errors import ArtifactError, RefusedError
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.verdicts import Verdict

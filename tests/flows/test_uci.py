@@ -11,7 +11,7 @@ import pytest
 
 import models
 from evergreen.data.observations import Observations
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
 from evergreen.registry import Registry
 from evergreen.settings import Settings
 from evergreen.training.candidate import trained_ids

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evergreen.data.prediction_log import PredictionLog
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.promotions import Promotions
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:

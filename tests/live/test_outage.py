@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
 from evergreen.registry import Registry
 from tests.live.clone import Stack, until
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen import reconciling
 from evergreen.actor import who
-from evergreen.confirmation import Confirmation
 from evergreen.decision import Decision
-from evergreen.ledger_entries import MOVES, Entry
+from evergreen.ledger import reconciliation
+from evergreen.ledger.confirmation import Confirmation
+from evergreen.ledger.timeline_entries import MOVES, Entry
 from evergreen.spec.model import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")
@@ -52,7 +52,7 @@ class Sequel:
         return replace(entry, decided=self._decided(entry), followed=(*came, *([why_not] if why_not else [])))
 
     def _decided(self, entry: Entry) -> str:
-        if entry.kind in reconciling.CALLS and entry.outcome in ("FAIL", "LANDED"):
+        if entry.kind in reconciliation.CALLS and entry.outcome in ("FAIL", "LANDED"):
             doubt = self._doubt(entry)
             return f"no retraining: {doubt}" if doubt else "a retraining is called for"
         if entry.kind in ("drift", "performance"):
@@ -75,7 +75,7 @@ class Sequel:
 
     def _why_not(self, entry: Entry, *, came: bool) -> str:
         """Why what could have followed did not; empty where it did, or where nothing could. `came`: something did."""
-        if entry.kind in reconciling.CALLS and entry.outcome in ("FAIL", "LANDED"):
+        if entry.kind in reconciliation.CALLS and entry.outcome in ("FAIL", "LANDED"):
             return "" if self._answers(entry) else self._unanswered(entry)
         if came:
             return ""
@@ -92,14 +92,14 @@ class Sequel:
 
     def _unanswered(self, entry: Entry) -> str:
         asked = self.decisions[entry.kind, entry.id]
-        covered = reconciling.answer(asked, self.retrains, asked.champion)
+        covered = reconciliation.answer(asked, self.retrains, asked.champion)
         if covered:
             return f"nothing of its own: {covered}"
         doubt = self._doubt(entry)
         if doubt:
             return f"nothing: {doubt}"
         champion = self.moves[-1].version if self.moves else None
-        superseded = reconciling.answer(asked, (), champion) if champion else ""
+        superseded = reconciliation.answer(asked, (), champion) if champion else ""
         return f"nothing: {superseded}" if superseded else "nothing yet: no retraining has answered it"
 
     def _requested(self, entry: Entry) -> _Found:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
+from evergreen.ledger.decisions import Decisions
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import Answer, Occasion, Trigger, asked
 

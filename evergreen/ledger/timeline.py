@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evergreen.decision import Kind
-from evergreen.decisions import Decisions
-from evergreen.ledger_entries import MOVES, Entry, Seen, of_decision, of_moves, refused, with_seen
-from evergreen.ledger_sequel import Sequel
-from evergreen.promotion_log import Promotions
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.timeline_entries import MOVES, Entry, Seen, of_decision, of_moves, refused, with_seen
+from evergreen.ledger.timeline_outcomes import Sequel
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
 from evergreen.decision import Decision, Kind, decision_id
-from evergreen.decisions import Decisions
 from evergreen.events import RETRAIN_ESCALATED, Event
-from evergreen.promotion_log import Promotions, taken_back
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions, taken_back
 from evergreen.settings import Settings
 from evergreen.spec.model import Ground, ModelSpec
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decision import Decision
-from evergreen.decisions import Decisions
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.promotion_log import Move
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move
 
 MOVES = ("promote", "rollback")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, decision_id
-from evergreen.drift import DriftReport
+from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
 from evergreen.storage.delta_table import Table, child
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Decisions:
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
         self.table = Table(child(lake, model, "decisions"), _decision_schema(), join=_JOIN)
-        self.scores = Table(child(lake, model, "drift"), _drift_schema(), join=_JOIN)
+        self.scores = Table(child(lake, model, "drift"), drift_schema(), join=_JOIN)
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""
@@ -53,7 +53,7 @@ class Decisions:
         }
         self.table.append(pd.DataFrame([row]).astype({"champion": "Int64"}), f"{decision.kind}:{decision.id}")
 
-    def record_scores(self, decision: str, at: datetime, champion: int, report: DriftReport) -> None:
+    def record_scores(self, decision: str, at: datetime, champion: int, columns: Sequence[ColumnDrift]) -> None:
         """Keep the score of every column of a report."""
         import pandas as pd
 
@@ -73,7 +73,7 @@ class Decisions:
                 "weight": column.weight,
                 "reason": column.reason,
             }
-            for column in report.columns
+            for column in columns
         ]
         if rows:
             frame = pd.DataFrame(rows).astype({"score": "float64", "threshold": "float64"})
@@ -143,28 +143,5 @@ def _decision_schema() -> pa.Schema:
             ("reason", text),
             ("detail", text),
             ("flow_run", text),
-        ]
-    )
-
-
-def _drift_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    text, number = pa.string(), pa.float64()
-    return pa.schema(
-        [
-            ("decision_id", text),
-            ("at", pa.timestamp("us", "UTC")),
-            ("champion", pa.int64()),
-            ("column", text),
-            ("kind", text),
-            ("verdict", text),
-            ("score", number),
-            ("threshold", number),
-            ("method", text),
-            ("missing", number),
-            ("unseen", number),
-            ("weight", number),
-            ("reason", text),
         ]
     )
