@@ -81,7 +81,7 @@ def detect(home: Path) -> dict[str, Any]:
     import models
     from evergreen import monitoring
     from evergreen.data.observations import Observations
-    from evergreen.registry import Registry
+    from evergreen.registry.client import Registry
     from evergreen.settings import Settings
 
     settings = Settings(home=home, models=MODELS)
@@ -119,7 +119,7 @@ def predict(home: Path, file: Path, out: Path) -> dict[str, Any]:
 
     import models
     from evergreen.data.frames import model_frame
-    from evergreen.registry import Registry
+    from evergreen.registry.client import Registry
     from evergreen.settings import Settings
 
     settings = Settings(home=home)

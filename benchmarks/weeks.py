@@ -94,7 +94,7 @@ def judged(stream: Stream) -> pd.DataFrame:
     import models
     from evergreen.data.observations import Observations
     from evergreen.data.prediction_log import PredictionLog
-    from evergreen.registry import Registry
+    from evergreen.registry.client import Registry
     from evergreen.settings import load_settings
     from evergreen.training.predict import predict
 

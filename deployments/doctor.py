@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 import models
 from evergreen.errors import EvergreenError
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 
 _FREE_GB = 2.0

@@ -27,7 +27,7 @@ def dossier(
         import models
         from deployments import console
         from evergreen import dossier as papers
-        from evergreen.registry import Registry
+        from evergreen.registry.client import Registry
         from evergreen.settings import load_settings
 
         settings = load_settings()

@@ -11,11 +11,12 @@ from rich.markup import escape
 
 from deployments.console import coloured, grid, out
 from evergreen.actor import who
-from evergreen.approval import with_word
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
-from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from evergreen.registry.approval import with_word
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.runs import Runs
 from evergreen.settings import Settings
 

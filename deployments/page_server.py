@@ -27,7 +27,8 @@ from evergreen.page import gather
 from evergreen.page_environment import policy
 from evergreen.page_links import Places
 from evergreen.page_render import Line, render, render_index, render_problem
-from evergreen.registry import CHAMPION, Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
 
 _FRESH_SECONDS = 60.0

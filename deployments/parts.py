@@ -201,7 +201,7 @@ def main(part: str) -> None:
     claim(settings, part)
     os.environ.update(environment(part, settings, ports))
     if part == MLFLOW:
-        from evergreen.registry import Registry
+        from evergreen.registry.client import Registry
 
         # Makes the database under our own lock: two that make it at once leave it half made.
         Registry(settings).client  # noqa: B018

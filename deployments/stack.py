@@ -25,8 +25,8 @@ from deployments import prefect_home
 from deployments.health import answers, is_ours, mark_ended, online
 from deployments.parts import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
 from deployments.supervision import Supervisor, end_orphans, listening
-from evergreen.database import probe
 from evergreen.errors import EvergreenError
+from evergreen.registry.database import probe
 from evergreen.settings import Settings
 
 _HEALTHY_SECONDS = 120

@@ -32,7 +32,7 @@ def rebuild(
         import models
         from deployments import console
         from evergreen.rebuild import rebuild as again
-        from evergreen.registry import Registry
+        from evergreen.registry.client import Registry
 
         settings = load_settings()
         loaded = models.load(name, settings.models)
@@ -97,7 +97,7 @@ def _cleaned(model: str, settings: Settings, policy: Policy, step: Callable[[str
     import models
     from evergreen.cleaning import clean as carry_out
     from evergreen.cleaning_plan import plan
-    from evergreen.registry import Registry
+    from evergreen.registry.client import Registry
 
     spec, registry, now = models.load(model, settings.models).spec, Registry(settings), datetime.now(UTC)
     if step is None:

@@ -16,7 +16,7 @@ import numpy as np
 from evergreen.backtest_plan import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
 from evergreen.backtest_report import Backtest, Scored
 from evergreen.backtest_scores import series
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.replay import Course, Served, Story, Walk
 from evergreen.replay_pool import Pool
 from evergreen.replay_work import FAULT, Bench, Fit, Job, Serve

@@ -25,7 +25,7 @@ from evergreen.card_facts import (
 )
 from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import MARK, number, table
-from evergreen.registry import DECLINED, DECLINED_BY
+from evergreen.registry.version import DECLINED, DECLINED_BY
 from evergreen.verdicts import Verdict
 
 LETTERS = 5_000

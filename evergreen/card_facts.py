@@ -12,8 +12,8 @@ from evergreen.decision import Decision
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move
 from evergreen.markdown import escape
-from evergreen.registry import Version
-from evergreen.registry_notes import Trained
+from evergreen.registry.descriptions import Trained
+from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check
 

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evergreen import registry_notes, registry_upkeep
 from evergreen.card import brief, card
 from evergreen.card_facts import Facts
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.registry import Registry, Version
+from evergreen.registry import descriptions, maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance
@@ -43,10 +44,10 @@ def gather(settings: Settings, registry: Registry, spec: ModelSpec, version: Ver
         spec_hash=spec_hash,
         version=version,
         aliases=tuple(
-            name for name, number in registry_upkeep.aliases(registry, spec.name).items() if number == version.number
+            name for name, number in maintenance.aliases(registry, spec.name).items() if number == version.number
         ),
-        stated=registry_notes.stated(registry, version),
-        trained=registry_notes.trained(registry, version),
+        stated=descriptions.stated(registry, version),
+        trained=descriptions.trained(registry, version),
         judgement=Judgement.of_text(judged) if judged else None,
         importance=found,
         profile=profile,
@@ -69,12 +70,12 @@ def keep(settings: Settings, registry: Registry, spec: ModelSpec, number: int, *
         file = Path(place) / name
         file.write_text(text, encoding="utf-8")
         registry.enrich(version.run_id, {}, {folder: file})
-    registry_notes.describe(registry, version, brief(text))
+    descriptions.describe(registry, version, brief(text))
 
 
 def kept(registry: Registry, version: Version) -> str | None:
     """The card that is stored with a version; None where there is none."""
-    return registry_notes.text(registry, version, CARD)
+    return descriptions.text(registry, version, CARD)
 
 
 def stored(registry: Registry, version: Version) -> tuple[dict[str, float] | None, Mapping[str, Any]]:

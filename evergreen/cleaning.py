@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from evergreen import lake_upkeep, registry_upkeep
+from evergreen import lake_upkeep
 from evergreen.cleaning_plan import OBSERVATIONS, Kind, Plan, Policy, hours, observations_of, plan, table_of
 from evergreen.errors import EvergreenError
-from evergreen.registry import CLEANED, Registry
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CLEANED
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
@@ -71,7 +73,7 @@ def carry_out(
 
 def _delete(registry: Registry, kind: Kind, place: str) -> None:
     if kind in ("version", "leftover"):
-        registry_upkeep.discard(registry, place)
+        maintenance.discard(registry, place)
         return
     try:
         if Path(place).is_dir():

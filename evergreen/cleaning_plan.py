@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from evergreen import lake_upkeep, registry_upkeep
+from evergreen import lake_upkeep
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Promotions, champion_at
-from evergreen.registry import CLEANED, PENDING, Registry, Version
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CLEANED, PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child
@@ -111,7 +113,7 @@ class Plan:
 def plan(settings: Settings, registry: Registry, spec: ModelSpec, policy: Policy, *, now: datetime) -> Plan:
     """What would go at `now` (aware), and why the rest stays; nothing is changed."""
     before = now - timedelta(days=policy.days)
-    versions = [version for version in registry.versions(spec.name) if not registry_upkeep.gone(registry, version)]
+    versions = [version for version in registry.versions(spec.name) if not maintenance.gone(registry, version)]
     reasons = _reasons(settings, registry, spec.name, versions, policy, before)
     kept = [version for version in versions if version.number in reasons]
     at = _readable(settings, spec, kept)
@@ -138,7 +140,7 @@ def _reasons(
 ) -> dict[int, str]:
     """Why a version is kept, by its number; one that may go is not among them."""
     names: dict[int, list[str]] = {}
-    for alias, number in sorted(registry_upkeep.aliases(registry, model).items()):
+    for alias, number in sorted(maintenance.aliases(registry, model).items()):
         names.setdefault(number, []).append(alias)
     moves = Promotions(settings.lake_uri, model).all()
     past = champion_at(moves, before)
@@ -186,8 +188,8 @@ def _versions(
     for version in versions:
         if version.number in reasons:
             continue
-        places = registry_upkeep.places(registry, version)
-        size = sum(registry_upkeep.size(registry, place) for place in places)
+        places = maintenance.places(registry, version)
+        size = sum(maintenance.size(registry, place) for place in places)
         why = f"older than {policy.days} days and none of the newest {policy.keep}"
         if CLEANED in version.tags:
             why = "an earlier cleaning was not finished"
@@ -195,8 +197,8 @@ def _versions(
 
 
 def _leftovers(registry: Registry, model: str, before: datetime) -> Iterator[Item]:
-    for left in registry_upkeep.leftovers(registry, model):
-        size = registry_upkeep.size(registry, left.place) if left.made < before else 0
+    for left in maintenance.leftovers(registry, model):
+        size = maintenance.size(registry, left.place) if left.made < before else 0
         if size:
             yield Item(
                 "leftover", left.place, size, "stored by a run that was killed, and never registered", (left.place,)

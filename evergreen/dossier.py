@@ -21,7 +21,8 @@ from evergreen.card_store import gather, kept
 from evergreen.errors import EvergreenError
 from evergreen.explain import Explanation, explain
 from evergreen.ledger.timeline import Entry, ledger
-from evergreen.registry import CLEANED, DESCRIBED, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CLEANED, DESCRIBED, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

@@ -25,7 +25,8 @@ from evergreen.card_store import stored
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
 from evergreen.errors import DataError, EvergreenError
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict
 from evergreen.training.reference import REFERENCE

@@ -19,9 +19,10 @@ from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, judged_window
 from evergreen.decision import decision_id
-from evergreen.lineage import learned_until
 from evergreen.maturity import LabelWindow, label_windows, window_numbers
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import learned_until
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes

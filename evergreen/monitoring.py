@@ -15,8 +15,9 @@ from evergreen.data.windows import Window, current_window
 from evergreen.decision import Decision, decision_id
 from evergreen.drift import DriftReport, compare
 from evergreen.ledger.decisions import drift_decision
-from evergreen.lineage import learned_until
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import learned_until
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance

@@ -17,7 +17,8 @@ from evergreen.ledger.timeline import Entry, ledger
 from evergreen.page_distributions import Distribution, distributions
 from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.page_links import Places
-from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

@@ -17,7 +17,8 @@ from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.monitoring import drift_question
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict

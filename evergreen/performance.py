@@ -23,7 +23,8 @@ from evergreen.judged import Judged, answers, judged
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.performance_report import AlsoFigure, PerformanceReport
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of

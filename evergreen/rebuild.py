@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen import lake_upkeep, registry_upkeep
+from evergreen import lake_upkeep
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import holdout_mask, training_window, weights
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
-from evergreen.lineage import checked_out, machine, packages
-from evergreen.registry import CLEANED, Registry, Version
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import checked_out, machine, packages
+from evergreen.registry.version import CLEANED, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import SEARCH, TRAINED
@@ -186,7 +188,7 @@ def _require_same_spec(version: Version, spec_hash: str) -> None:
 
 
 def _require_files(version: Version, registry: Registry) -> None:
-    if registry_upkeep.gone(registry, version):
+    if maintenance.gone(registry, version):
         raise RefusedError(
             f"{version.label} was cleaned at {version.tags[CLEANED][:16]}: its files are gone, and so may be its data.",
             f"Choose a newer one: evergreen history {version.model}",

@@ -15,7 +15,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.policy_query import called
 from evergreen.monitoring import data_question, drift_question
 from evergreen.performance_report import PerformanceReport
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec

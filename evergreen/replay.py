@@ -22,11 +22,11 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import performance_question
 from evergreen.ledger.promotions import Move
 from evergreen.ledger.reconciliation import CALLS, calls
-from evergreen.lineage import against, lineage
 from evergreen.past import Past
-from evergreen.promotion import move_back, move_up
 from evergreen.recording import Clerk, retrain_result
-from evergreen.registry import CHALLENGER, Version
+from evergreen.registry.lineage import against, lineage
+from evergreen.registry.promotion import move_back, move_up
+from evergreen.registry.version import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
 from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
 from evergreen.results import Ingested

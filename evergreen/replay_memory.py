@@ -12,13 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.artifacts import load_pipeline, verify
 from evergreen.decision import Decision, Kind
 from evergreen.errors import RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.registry import CHAMPION, STATUS, Registry, Version, status_of
+from evergreen.registry.artifacts import load_pipeline, verify
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION, STATUS, Version, status_of
 from evergreen.replay_store import Store
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict

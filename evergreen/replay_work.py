@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from evergreen.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, training_window
@@ -31,7 +30,8 @@ from evergreen.monitoring import compared
 from evergreen.past import History, Past, instant, micros
 from evergreen.performance import assess_rows
 from evergreen.performance_report import PerformanceReport
-from evergreen.registry import Version
+from evergreen.registry.artifacts import PIPELINE, packed, sha256, state_sha256
+from evergreen.registry.version import Version
 from evergreen.replay_memory import HeldFits
 from evergreen.replay_store import Store, fit_print, key_of, whole_print
 from evergreen.shadow import Look, look

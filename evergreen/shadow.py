@@ -25,10 +25,11 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, promotion_of
-from evergreen.lineage import learned_until
 from evergreen.markdown import number
 from evergreen.maturity import LabelWindow, in_mature, label_windows
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import learned_until
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec

@@ -19,11 +19,11 @@ from prefect.input.run_input import keyset_from_base_key
 from prefect.runtime import deployment
 from pydantic import ValidationError
 
-from evergreen.approval import Answer, Ruling, asked_by, question, spoken, unanswered
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.ledger.decisions import Decisions
+from evergreen.registry.approval import Answer, Ruling, asked_by, question, spoken, unanswered
 from evergreen.results import MoveResult, RetrainResult
 from evergreen.workspace import Workspace
 from flows.steps import describe

@@ -11,7 +11,7 @@ from typing import Any
 from prefect.task_runners import TaskRunner
 
 from evergreen.data.prediction_log import Progress
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.scoring_chunk import Scored, require_columns
 from evergreen.scoring_input import Chunk, Input, chunks_of, require_readable
 from evergreen.workspace import Workspace

@@ -8,8 +8,8 @@ from __future__ import annotations
 from prefect import flow
 
 from evergreen.actor import by_person
-from evergreen.approval import Answer
-from evergreen.promotion import require_reason
+from evergreen.registry.approval import Answer
+from evergreen.registry.promotion import require_reason
 from evergreen.results import MoveResult
 from flows.approval import rejected
 from flows.steps import moved, open_workspace

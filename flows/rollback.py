@@ -8,7 +8,7 @@ from __future__ import annotations
 from prefect import flow
 
 from evergreen.actor import by_person
-from evergreen.promotion import require_reason
+from evergreen.registry.promotion import require_reason
 from evergreen.results import MoveResult
 from flows.steps import moved, open_workspace
 from tasks.promote import roll_back

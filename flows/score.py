@@ -15,7 +15,7 @@ from pydantic import Field
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.outputs import require
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.results import ScoreResult
 from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring_input import Input, InputError

@@ -31,9 +31,10 @@ from evergreen.events import (
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.page_links import page_url
-from evergreen.promotion import require_consistent
 from evergreen.recording import retrain_result
-from evergreen.registry import PREVIOUS, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.promotion import require_consistent
+from evergreen.registry.version import PREVIOUS, Version
 from evergreen.results import Ingested, MoveResult, RetrainResult
 from evergreen.settings import load_settings
 from evergreen.shadow_report import ShadowReport

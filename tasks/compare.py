@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.shadow import assess
 from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace

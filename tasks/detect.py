@@ -10,7 +10,7 @@ from evergreen import monitoring
 from evergreen.data.snapshot import Snapshot
 from evergreen.drift import DriftReport
 from evergreen.monitoring import drift_question, no_champion_report
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.workspace import Workspace
 
 

@@ -7,9 +7,9 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.lineage import lineage
 from evergreen.naming import dashed
-from evergreen.registry import Candidate
+from evergreen.registry.lineage import lineage
+from evergreen.registry.version import Candidate
 from evergreen.training.candidate import build
 from evergreen.training.plan import Plan
 from evergreen.workspace import Workspace

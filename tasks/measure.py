@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 from evergreen.data.snapshot import Snapshot
 from evergreen.performance import assess
 from evergreen.performance_report import PerformanceReport, no_champion
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.workspace import Workspace
 
 

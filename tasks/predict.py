@@ -18,7 +18,8 @@ from evergreen import scoring
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.scoring_chunk import Scored, Stamp, score_chunk
 from evergreen.scoring_input import Chunk, Input, resolve
 from evergreen.settings import Settings

@@ -9,15 +9,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import promotion
 from evergreen.actor import approved_because
-from evergreen.approval import keep_word
 from evergreen.decision import Outcome
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move
-from evergreen.registry import CHALLENGER, Version
+from evergreen.registry import promotion
+from evergreen.registry.approval import keep_word
+from evergreen.registry.version import CHALLENGER, Version
 from evergreen.shadow_report import BY, ShadowReport
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace

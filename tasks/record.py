@@ -17,7 +17,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
 from evergreen.performance_report import PerformanceReport
 from evergreen.recording import Clerk
-from evergreen.registry import Version
+from evergreen.registry.version import Version
 from evergreen.results import RetrainResult
 from evergreen.runs import Run, Runs
 from evergreen.shadow_report import ShadowReport

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.registry import Candidate, Version
+from evergreen.registry.version import Candidate, Version
 from evergreen.workspace import Workspace
 from tasks import passing
 

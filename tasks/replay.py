@@ -16,7 +16,7 @@ from evergreen.backtest import run
 from evergreen.backtest_plan import Request, named, steps_of
 from evergreen.backtest_report import Backtest
 from evergreen.backtest_scores import Prices
-from evergreen.lineage import of_code
+from evergreen.registry.lineage import of_code
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool, Source, Spent
 from evergreen.replay_store import Store

@@ -266,8 +266,8 @@ def make_version(settings: Settings) -> Callable[..., Any]:
     """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
     from evergreen.data.observations import Observations
     from evergreen.data.windows import training_window
-    from evergreen.lineage import lineage
-    from evergreen.registry import Registry
+    from evergreen.registry.client import Registry
+    from evergreen.registry.lineage import lineage
     from evergreen.training.candidate import build
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:

@@ -18,7 +18,8 @@ import numpy as np
 
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, holdout_mask, weights
-from evergreen.registry import Candidate, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance

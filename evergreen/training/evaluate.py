@@ -19,7 +19,8 @@ from evergreen.evaluation.gates import against_champion, judge, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import PROBE, trained_ids

@@ -19,9 +19,10 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.lineage import against, params_text
-from evergreen.promotion import require_consistent, settle
-from evergreen.registry import CLEANED, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import against, params_text
+from evergreen.registry.promotion import require_consistent, settle
+from evergreen.registry.version import CLEANED, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.plan_checks import (

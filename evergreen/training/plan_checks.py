@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen.approval import with_word
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.ledger import policy_query, reconciliation
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
-from evergreen.lineage import against, params_text
-from evergreen.registry import DECLINED, Registry, Version
+from evergreen.registry.approval import with_word
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import against, params_text
+from evergreen.registry.version import DECLINED, Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
 

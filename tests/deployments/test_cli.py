@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from deployments.cli import app
 from evergreen.data.observations import Observations
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]

@@ -25,11 +25,12 @@ from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.lineage import lineage
 from evergreen.monitoring import detect, drift_question
 from evergreen.page_links import Places
 from evergreen.performance_report import no_champion
-from evergreen.registry import CHAMPION, Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import lineage
+from evergreen.registry.version import CHAMPION
 from evergreen.results import DriftResult
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 import models
 from deployments.cli import app
 from evergreen.data.observations import Observations
-from evergreen.lineage import lineage
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import lineage
 from evergreen.settings import Settings
 from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from evergreen.data.observations import Observations
-from evergreen.registry import CHAMPION, STATUS, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION, STATUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

@@ -21,8 +21,8 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
+from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 
 LABEL = "toy version 3"
 

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen.artifacts import sha256
 from evergreen.data.observations import Observations
 from evergreen.data.windows import holdout_mask
 from evergreen.errors import ModelFileError
-from evergreen.registry import Registry
+from evergreen.registry.artifacts import sha256
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 import models
-from evergreen import card_store, registry_notes
+from evergreen import card_store
 from evergreen.actor import by_person, rejected_because
 from evergreen.card import LETTERS, approval, brief, card, limits
 from evergreen.card_facts import Facts, common, said
@@ -20,8 +20,10 @@ from evergreen.decision import Decision
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.registry import Registry, Version
-from evergreen.registry_notes import Trained
+from evergreen.registry import descriptions
+from evergreen.registry.client import Registry
+from evergreen.registry.descriptions import Trained
+from evergreen.registry.version import Version
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
@@ -264,7 +266,7 @@ def test_a_card_is_kept_with_its_version(
     assert made.tags["seed"] == "42"
     registry.client.set_registered_model_tag("toy", "contact", "someone")
     registry.client.set_registered_model_tag("toy", "owner", "nobody")
-    assert registry_notes.stated(registry, made) == {"owner": "the team", "seed": "not ours", "contact": "someone"}
+    assert descriptions.stated(registry, made) == {"owner": "the team", "seed": "not ours", "contact": "someone"}
     assert card_store.kept(registry, made) is None
 
     done = registry.conclude(

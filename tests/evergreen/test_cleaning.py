@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evergreen import cleaning_plan, registry_upkeep
+from evergreen import cleaning_plan
 from evergreen.cleaning import clean
 from evergreen.cleaning_plan import Kind, Plan, Policy, plan
 from evergreen.data.observations import Observations
@@ -19,7 +19,9 @@ from evergreen.errors import ArtifactError, BusyError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.rebuild import rebuild
-from evergreen.registry import CHAMPION, CLEANED, PREVIOUS, Candidate, Registry, Version
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION, CLEANED, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
@@ -97,7 +99,7 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
     files = {path for path in before if "observations/part" in path}
 
     with monkeypatch.context() as killed:
-        killed.setattr(registry_upkeep, "discard", _killed)
+        killed.setattr(maintenance, "discard", _killed)
         with pytest.raises(KeyboardInterrupt):
             clean(settings, registry, spec, policy, now=_now())
     assert CLEANED in registry.get("toy", 1).tags

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from evergreen import database
-from evergreen.database import explained, masked, probe
 from evergreen.errors import RegistryError
-from evergreen.registry import Registry
+from evergreen.registry import database
+from evergreen.registry.client import Registry
+from evergreen.registry.database import explained, masked, probe
 from evergreen.settings import Settings
 
 SECRET = "hunter2%21"

@@ -14,7 +14,7 @@ from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest.ingest import ingest
 from evergreen.ingest.landing import Landing
-from evergreen.lineage import lineage
+from evergreen.registry.lineage import lineage
 from evergreen.settings import Settings
 from evergreen.sources.delta import DeltaSource
 from evergreen.spec.model import ModelSpec

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from evergreen import card_store, dossier, registry_upkeep
+from evergreen import card_store, dossier
 from evergreen.card_facts import Facts
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
@@ -25,7 +25,9 @@ from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.registry import Registry, Version
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
@@ -162,8 +164,8 @@ def test_a_version_whose_files_are_gone_has_a_dossier(
 ) -> None:
     """What MLflow and the ledger still know is told, and what is missing is named."""
     registry.tag(made, "cleaned", "2026-01-01")
-    for place in registry_upkeep.places(registry, made):
-        registry_upkeep.discard(registry, place)
+    for place in maintenance.places(registry, made):
+        maintenance.discard(registry, place)
     found = _made(settings, registry, make_spec())
     assert found.notes[1] == "The files of this version were deleted to free the disk."
     assert found.notes[2].startswith("No importance is known, for ")

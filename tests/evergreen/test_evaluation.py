@@ -15,7 +15,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import holdout_mask, training_window
 from evergreen.errors import ArtifactError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.training import Holdout, Training
 from evergreen.training.candidate import PROBE

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from evergreen.explain import ROWS, explain
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 
 Make = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.drift import DriftReport
 from evergreen.monitoring import detect
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric

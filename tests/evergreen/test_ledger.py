@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evergreen import promotion
 from evergreen.data.contract import Checked
 from evergreen.decision import Decision, decision_id, reconciled, suppressed
 from evergreen.drift import ColumnDrift, DriftReport
@@ -27,6 +26,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.ledger.timeline import Entry, history, ledger
 from evergreen.performance import judge
+from evergreen.registry import promotion
 from evergreen.settings import Settings
 from evergreen.shadow_report import ShadowReport
 from evergreen.sources.base import Batch

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from evergreen import lineage as module
 from evergreen.data.snapshot import Snapshot
-from evergreen.lineage import against, learned_until, lineage, params_text
-from evergreen.registry import Version
+from evergreen.registry import lineage as module
+from evergreen.registry.lineage import against, learned_until, lineage, params_text
+from evergreen.registry.version import Version
 
 SNAPSHOT = Snapshot("table", 7, 100, None, "2025-01-02T00:00:00+00:00", 120, "ab" * 16)
 

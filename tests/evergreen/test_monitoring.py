@@ -15,7 +15,8 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.drift import DriftReport
 from evergreen.monitoring import data_question, detect, drift_question, no_champion_report
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
 from evergreen.spec.monitoring import DriftPolicy

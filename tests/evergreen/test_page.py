@@ -30,7 +30,7 @@ from evergreen.page_links import Places, page_file, page_url, shown_url
 from evergreen.page_plots import distribution_figure, drift_figure, metric_figure, windows_figure
 from evergreen.page_render import Line, render, render_index, write
 from evergreen.page_svg import picture
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict
 

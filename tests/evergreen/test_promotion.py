@@ -14,8 +14,9 @@ import pytest
 
 from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Move, Promotions, champion_at, taken_back
-from evergreen.promotion import promote, require_consistent, rollback, settle
-from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.promotion import promote, require_consistent, rollback, settle
+from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
 from evergreen.storage.locks import held
 from evergreen.verdicts import Verdict
@@ -286,7 +287,7 @@ def test_settling_waits_for_a_move_that_is_under_way(model: Model, monkeypatch: 
     """An intent may belong to a living process: who settles takes the promotion's lock first."""
     model.registry.add()
     _begun(model, "promote", None, 1)
-    monkeypatch.setattr("evergreen.promotion._WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("evergreen.registry.promotion._WAIT_SECONDS", 0.1)
     with held(model.settings, "toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
         settle("toy", model.settings, model.registry, now=NOW)
     assert model.aliases == {}
@@ -314,7 +315,7 @@ def test_what_was_in_production_when(model: Model) -> None:
 
 def test_a_reason_is_asked_for() -> None:
     """An empty reason is refused, a padded one trimmed."""
-    from evergreen.promotion import require_reason
+    from evergreen.registry.promotion import require_reason
 
     assert require_reason("  because ") == "because"
     for empty in ("", "  \n"):

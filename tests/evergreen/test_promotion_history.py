@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen import promotion
 from evergreen.errors import EvergreenError
 from evergreen.ledger import promotions
 from evergreen.ledger.promotions import Promotions, champion_at
-from evergreen.promotion import require_consistent
+from evergreen.registry import promotion
+from evergreen.registry.promotion import require_consistent
 from evergreen.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from evergreen import rebuild as module
-from evergreen import registry_upkeep
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.errors import DataError, RefusedError, RegistryError
 from evergreen.rebuild import Difference, Rebuilt, digest, rebuild
-from evergreen.registry import Registry, Version
+from evergreen.registry import maintenance
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search, Training
@@ -220,8 +221,8 @@ def test_what_cannot_be_asked(
         module._require_tags(replace(version, tags={"data_version": "1"}))
     registry.tag(version, "cleaned", "2026-01-01T00:00:00+00:00")
     assert again(version).equal
-    for place in registry_upkeep.places(registry, version):
-        registry_upkeep.discard(registry, place)
+    for place in maintenance.places(registry, version):
+        maintenance.discard(registry, place)
     with pytest.raises(RefusedError, match="toy version 1 was cleaned at 2026-01-01T00:00"):
         again(version)
 

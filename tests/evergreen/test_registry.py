@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from evergreen.artifacts import PIPELINE
 from evergreen.errors import ArtifactError, ModelFileError, RegistryError
-from evergreen.lineage import PACKAGES
-from evergreen.registry import CHAMPION, PENDING, Candidate, Registry, Version
+from evergreen.registry.artifacts import PIPELINE
+from evergreen.registry.client import Registry
+from evergreen.registry.lineage import PACKAGES
+from evergreen.registry.version import CHAMPION, PENDING, Candidate, Version
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 

@@ -16,8 +16,8 @@ from evergreen.decision import Decision
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
-from evergreen.promotion import promote, rollback
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.promotion import promote, rollback
 from evergreen.settings import Settings
 from evergreen.spec.policies import Never, OnDrift
 from evergreen.spec.training import Training

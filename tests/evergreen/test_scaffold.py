@@ -18,12 +18,12 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
-from evergreen.artifacts import packed
 from evergreen.data.contract import check, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.ingest.ingest import ingest
 from evergreen.model_files.first_rows import Data, read_head
 from evergreen.model_files.new import Scaffolded, scaffold
+from evergreen.registry.artifacts import packed
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec

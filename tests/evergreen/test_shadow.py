@@ -22,7 +22,7 @@ from evergreen.evaluation.bootstrap import Comparison, paired_bootstrap
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, promotion_of
 from evergreen.maturity import LabelWindow
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.shadow import assess, grouped, judge, looks, matured
 from evergreen.shadow_report import ShadowReport
 from evergreen.spec.metric import Metric

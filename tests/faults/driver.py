@@ -53,18 +53,18 @@ POINTS: dict[str, tuple[str, str, Match]] = {
     "log-files": ("mlflow", "MlflowClient.log_artifacts", _always),
     "log-dataset": ("mlflow", "MlflowClient.log_inputs", _always),
     "register-model": ("mlflow", "MlflowClient.create_registered_model", _always),
-    "register": ("evergreen.registry", "Registry.register", _always),
+    "register": ("evergreen.registry.client", "Registry.register", _always),
     "gate": ("tasks.gate", "evaluate", _always),
-    "gate-figures": ("evergreen.registry", "Registry.enrich", _always),
+    "gate-figures": ("evergreen.registry.client", "Registry.enrich", _always),
     "gate-status": ("mlflow", "MlflowClient.set_model_version_tag", _argument(3, "model_validation_status")),
-    "challenger": ("evergreen.registry", "Registry.set_alias", _argument(2, "challenger")),
-    "intent": ("evergreen.promotion", "Promotions.write", _phase("intent")),
-    "previous": ("evergreen.registry", "Registry.set_alias", _argument(2, "previous")),
-    "champion": ("evergreen.registry", "Registry.set_alias", _argument(2, "champion")),
-    "drop-challenger": ("evergreen.registry", "Registry.drop_alias", _argument(2, "challenger")),
-    "drop-previous": ("evergreen.registry", "Registry.drop_alias", _argument(2, "previous")),
-    "tag-rolled-back": ("evergreen.registry", "Registry.tag", _argument(2, "rolled_back")),
-    "done": ("evergreen.promotion", "Promotions.write", _phase("done")),
+    "challenger": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "challenger")),
+    "intent": ("evergreen.registry.promotion", "Promotions.write", _phase("intent")),
+    "previous": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "previous")),
+    "champion": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "champion")),
+    "drop-challenger": ("evergreen.registry.client", "Registry.drop_alias", _argument(2, "challenger")),
+    "drop-previous": ("evergreen.registry.client", "Registry.drop_alias", _argument(2, "previous")),
+    "tag-rolled-back": ("evergreen.registry.client", "Registry.tag", _argument(2, "rolled_back")),
+    "done": ("evergreen.registry.promotion", "Promotions.write", _phase("done")),
     "record-scores": ("evergreen.ledger.decisions", "Decisions.record_scores", _always),
     "record-drift": ("evergreen.ledger.decisions", "Decisions.record", _kind("drift")),
     "record-retrain": ("evergreen.ledger.decisions", "Decisions.record", _kind("retrain")),
@@ -109,7 +109,8 @@ def state() -> dict[str, Any]:
     from evergreen.ingest.quarantine import quarantine_table
     from evergreen.ledger.decisions import Decisions
     from evergreen.ledger.promotions import Promotions
-    from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+    from evergreen.registry.client import Registry
+    from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
     from evergreen.settings import load_settings
 
     settings = load_settings()

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 
 pytestmark = pytest.mark.slow

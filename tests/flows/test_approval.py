@@ -30,7 +30,8 @@ from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.registry import CHALLENGER, Registry
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHALLENGER
 from evergreen.settings import Settings
 from evergreen.storage.locks import held
 from flows.promote import promote

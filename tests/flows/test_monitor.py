@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from deployments.console import show_monitor
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.runs import Runs
 from evergreen.settings import Settings
 from flows.monitor import monitor

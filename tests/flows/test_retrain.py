@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evergreen.ledger.decisions import Decisions
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.sources.simulator import simulate
 

@@ -12,7 +12,7 @@ import pytest
 import models
 from evergreen.data.observations import Observations
 from evergreen.ledger.decisions import Decisions
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.training.candidate import trained_ids
 from evergreen.training.predict import predict, target_of

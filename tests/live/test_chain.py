@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.sources.simulator import simulate
 from tests.live.clone import Stack, until
 

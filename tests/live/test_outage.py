@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from evergreen.ledger.decisions import Decisions
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from tests.live.clone import Stack, until
 
 pytestmark = pytest.mark.slow

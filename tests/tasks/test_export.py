@@ -15,7 +15,8 @@ import pytest
 
 import tasks.export
 from evergreen.data.prediction_log import PredictionLog, Progress
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec

@@ -14,7 +14,8 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.evaluation.judgement import Judgement
 from evergreen.monitoring import no_champion_report
-from evergreen.registry import Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.gates import Gates
 from evergreen.training.plan import Plan

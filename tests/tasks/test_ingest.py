@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from evergreen.errors import DataError
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.sources.folder import Folder
 from evergreen.spec.data import Labels

@@ -12,13 +12,14 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from evergreen import promotion
 from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
 from evergreen.decision import Decision, Outcome
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import gate_table, number
-from evergreen.registry import CHALLENGER, DECLINED, DECLINED_BY, Registry, Version
+from evergreen.registry import promotion
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
 from evergreen.results import RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec

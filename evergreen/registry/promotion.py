@@ -12,7 +12,8 @@ from datetime import datetime
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Action, Move, Phase, Promotions
-from evergreen.registry import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Registry, Version
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held

@@ -13,7 +13,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:
-    from evergreen.registry import Version
+    from evergreen.registry.version import Version
 
 PACKAGES = ("scikit-learn", "scipy", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
 

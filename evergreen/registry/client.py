@@ -12,7 +12,6 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +21,20 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 
-from evergreen.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
-from evergreen.database import explained, probe
 from evergreen.errors import ArtifactError, RegistryError
+from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
+from evergreen.registry.database import explained, probe
+from evergreen.registry.version import (
+    CHAMPION,
+    CLEANED,
+    DESCRIBED,
+    PENDING,
+    PREFIX,
+    STATUS,
+    Candidate,
+    Version,
+    status_of,
+)
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
@@ -34,67 +44,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from sklearn.pipeline import Pipeline
-
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-STATUS = "model_validation_status"
-PENDING = "PENDING"
-DECLINED = "declined"
-"""Tag of a version that a person did not want, with the reason."""
-DECLINED_BY = "declined_by"
-"""Tag beside it: who that was, as `evergreen.persons` keeps it."""
-CLEANED = "cleaned"
-"""Tag of a version whose files were deleted to free the disk, with the time."""
-DESCRIBED = "described"
-"""Tag of a version: hashes of the descriptions that Evergreen wrote, to tell them from a person's."""
-PREFIX = "evergreen."
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A pipeline that is stored with its run and not registered yet; `stated` are the tags of the model file."""
-
-    run_id: str
-    model_id: str
-    sha256: str
-    files_sha256: str
-    state_sha256: str
-    size_mb: float
-    tags: Mapping[str, str]
-    stated: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A registered version.
-
-    Attributes:
-        number: MLflow's version number.
-        tags: its tags; those of Evergreen without their prefix.
-        made: when it was registered (aware, UTC).
-    """
-
-    model: str
-    number: int
-    run_id: str
-    model_id: str
-    tags: Mapping[str, str]
-    description: str
-    made: datetime | None = None
-
-    @property
-    def status(self) -> str:
-        """PENDING, PASSED, FAILED or INCONCLUSIVE."""
-        return self.tags.get(STATUS, PENDING)
-
-    @property
-    def label(self) -> str:
-        """As a person names it."""
-        return f"{self.model} version {self.number}"
-
-
-def status_of(verdict: Verdict) -> str:
-    """The validation status that a verdict gives a version."""
-    return {Verdict.PASS: "PASSED", Verdict.FAIL: "FAILED"}.get(verdict, "INCONCLUSIVE")
 
 
 class Registry:

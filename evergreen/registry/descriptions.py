@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evergreen.errors import EvergreenError
-from evergreen.registry import DESCRIBED, PREFIX, STATUS, Registry, Version, clear, short
+from evergreen.registry.client import Registry, clear, short
+from evergreen.registry.version import DESCRIBED, PREFIX, STATUS, Version
 
 _LETTERS = 5_000
 """As long as MLflow's database takes a description."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from evergreen.registry import CLEANED, PREFIX, Registry, Version, clear, moment, pages, quiet_mlflow
+from evergreen.registry.client import Registry, clear, moment, pages, quiet_mlflow
+from evergreen.registry.version import CLEANED, PREFIX, Version
 
 
 @dataclass(frozen=True, slots=True)
