@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evergreen.decision import Decision
 
-DRIFT_FAILED = "evergreen.drift.failed"
-DRIFT_SUSPECTED = "evergreen.drift.suspected"
-DRIFT_PASSED = "evergreen.drift.passed"
-DRIFT_INCONCLUSIVE = "evergreen.drift.inconclusive"
-DRIFT_AWAITED = "evergreen.drift.awaited"
+DRIFT_FAILED = "evergreen.drift.compare.failed"
+DRIFT_SUSPECTED = "evergreen.drift.compare.suspected"
+DRIFT_PASSED = "evergreen.drift.compare.passed"
+DRIFT_INCONCLUSIVE = "evergreen.drift.compare.inconclusive"
+DRIFT_AWAITED = "evergreen.drift.compare.awaited"
 PERFORMANCE_FAILED = "evergreen.performance.failed"
 PERFORMANCE_PASSED = "evergreen.performance.passed"
 PERFORMANCE_INCONCLUSIVE = "evergreen.performance.inconclusive"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.verdicts import Check
 
 MARK = {"PASS": "PASS", "FAIL": "**FAIL**", "INCONCLUSIVE": "*INCONCLUSIVE*"}

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from evergreen.data.frames import numbers, texts
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
+from evergreen.drift.check import drift_question
 from evergreen.errors import EvergreenError
-from evergreen.monitoring import drift_question
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.settings import Settings

@@ -8,12 +8,12 @@ from typing import Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, suppressed
-from evergreen.drift import DriftReport
+from evergreen.drift.check import data_question, drift_question
+from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.policy_query import called
-from evergreen.monitoring import data_question, drift_question
 from evergreen.performance_report import PerformanceReport
 from evergreen.registry.version import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult

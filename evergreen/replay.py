@@ -16,7 +16,7 @@ import numpy as np
 
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision, Outcome
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import performance_question

@@ -21,12 +21,13 @@ from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, training_window
 from evergreen.decision import Decision
-from evergreen.drift import ColumnDrift, DriftReport
+from evergreen.drift.check import compared
+from evergreen.drift.compare import ColumnDrift
+from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Comparison
 from evergreen.evaluation.judgement import Judgement
 from evergreen.judged import judged_rows
-from evergreen.monitoring import compared
 from evergreen.past import History, Past, instant, micros
 from evergreen.performance import assess_rows
 from evergreen.performance_report import PerformanceReport

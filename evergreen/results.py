@@ -8,7 +8,7 @@ from typing import Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.confirmation import Confirmation
 from evergreen.ledger.promotions import Move

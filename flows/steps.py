@@ -16,7 +16,7 @@ import models
 from evergreen import card_store
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.events import (

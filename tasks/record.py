@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
 from evergreen.performance_report import PerformanceReport

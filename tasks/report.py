@@ -14,7 +14,7 @@ from evergreen.backtest_page import page as backtest_page
 from evergreen.backtest_page import write
 from evergreen.backtest_report import Backtest
 from evergreen.card_facts import said
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed

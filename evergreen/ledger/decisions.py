@@ -10,8 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Kind, decision_id
+from evergreen.decision import Decision, Kind
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
 from evergreen.storage.delta_table import Table, child
 
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 
 _JOIN = 50
 """Commits after which the files of these tables are joined: each is a file of its own, and a year of them is slow."""
-
-
-def drift_decision(model: str, champion: int, snapshot: Snapshot, after: str | None, policy: object) -> str:
-    """The id of the question whether `snapshot` drifted away from what the champion was trained on."""
-    return decision_id(model, champion, "drift", snapshot.digest, str(after), repr(policy))
 
 
 class Decisions:

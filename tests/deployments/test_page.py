@@ -23,9 +23,9 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
+from evergreen.drift.check import detect, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.monitoring import detect, drift_question
 from evergreen.page_links import Places
 from evergreen.performance_report import no_champion
 from evergreen.registry.client import Registry

@@ -21,7 +21,7 @@ from evergreen.backtest_report import Backtest
 from evergreen.backtest_scores import Prices, Series, choose, difference, interval, picks
 from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
-from evergreen.drift import compare
+from evergreen.drift.compare import compare
 from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure

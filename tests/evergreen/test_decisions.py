@@ -9,8 +9,10 @@ import pytest
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, decision_id
-from evergreen.drift import ColumnDrift, DriftReport
-from evergreen.ledger.decisions import Decisions, drift_decision
+from evergreen.drift.check import drift_decision
+from evergreen.drift.compare import ColumnDrift
+from evergreen.drift.report import DriftReport
+from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.data.sampling import sample
-from evergreen.drift import ColumnDrift, DriftReport, compare, judge
+from evergreen.drift.compare import ColumnDrift, compare, judge
+from evergreen.drift.report import DriftReport
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen import drift_report
-from evergreen.drift_report import Cells, Drawn, draw
+from evergreen.drift import evidently_report
+from evergreen.drift.evidently_report import Cells, Drawn, draw
 
 
 def cells(old: Sequence[str | float | None], new: Sequence[str | float | None]) -> tuple[pd.Series, pd.Series]:
@@ -93,7 +93,7 @@ def test_a_write_that_fails_leaves_the_earlier_report(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        drift_report._written(path, fails)
+        evidently_report._written(path, fails)
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -113,14 +113,14 @@ def test_one_column_that_fails_is_named_and_the_others_are_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evidently stops at the first column it cannot take; here the rest of the report survives."""
-    real = drift_report._snapshot
+    real = evidently_report._snapshot
 
     def picky(columns: Cells, method: str, threshold: float, missing: Mapping[str, float]) -> Any:
         if "bad" in columns:
             raise ValueError("row 7 holds a secret")
         return real(columns, method, threshold, missing)
 
-    monkeypatch.setattr(drift_report, "_snapshot", picky)
+    monkeypatch.setattr(evidently_report, "_snapshot", picky)
     result = drawn({"good": SAME, "bad": SAME}, tmp_path)
     assert result.failed == {"bad": "ValueError"}
     assert result.scores == {"good": pytest.approx(0.0)}
@@ -137,7 +137,7 @@ def test_columns_that_only_fail_together_are_all_named(tmp_path: Path, monkeypat
             raise RuntimeError
         return object()
 
-    monkeypatch.setattr(drift_report, "_snapshot", together)
+    monkeypatch.setattr(evidently_report, "_snapshot", together)
     assert set(drawn({"x": SAME, "y": SAME}, tmp_path).failed) == {"x", "y"}
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
-from evergreen.drift import DriftReport
-from evergreen.monitoring import detect
+from evergreen.drift.check import detect
+from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from evergreen.data.contract import Checked
 from evergreen.decision import Decision, decision_id, reconciled, suppressed
-from evergreen.drift import ColumnDrift, DriftReport
+from evergreen.drift.compare import ColumnDrift
+from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table

@@ -13,8 +13,8 @@ from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift import DriftReport
-from evergreen.monitoring import data_question, detect, drift_question, no_champion_report
+from evergreen.drift.check import data_question, detect, drift_question, no_champion_report
+from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.settings import Settings

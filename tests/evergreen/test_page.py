@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from evergreen.decision import Decision
-from evergreen.drift import DriftReport
+from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions

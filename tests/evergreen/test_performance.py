@@ -309,7 +309,7 @@ def test_a_window_that_lacks_labels_judges_nothing(watch: Watch) -> None:
 
 def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) -> None:
     """Rows without a single label whose predictions moved: the drift report names them, the other has to wait."""
-    from evergreen.monitoring import detect
+    from evergreen.drift.check import detect
 
     watch.land("rows", watch.make_rows(200, start=300, shift=3.0).assign(y=None))
     spec = watch.spec.model_copy(update={"drift": DriftPolicy(columns=("kind",))})

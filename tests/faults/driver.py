@@ -45,7 +45,7 @@ POINTS: dict[str, tuple[str, str, Match]] = {
     "quarantine": ("evergreen.ingest.ingest", "keep_rows", _always),
     "land": ("evergreen.data.observations", "Observations.land", _always),
     "split": ("tasks.split", "plan", _always),
-    "detect": ("evergreen.monitoring", "detect", _always),
+    "detect": ("evergreen.drift.check", "detect", _always),
     "fit": ("tasks.fit", "build", _always),
     "store-files": ("evergreen.training.candidate", "_store", _always),
     "log-model": ("mlflow.sklearn", "log_model", _always),

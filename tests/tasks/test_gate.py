@@ -12,8 +12,8 @@ import pytest
 import tasks.gate
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
+from evergreen.drift.check import no_champion_report
 from evergreen.evaluation.judgement import Judgement
-from evergreen.monitoring import no_champion_report
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.settings import Settings

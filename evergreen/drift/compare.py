@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen import chance
 from evergreen.data.sampling import sample
-from evergreen.drift_columns import judged, look
-from evergreen.drift_report import draw
+from evergreen.drift import significance
+from evergreen.drift.columns import judged, look
+from evergreen.drift.evidently_report import draw
+from evergreen.drift.report import DriftReport
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
@@ -35,34 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ColumnDrift", "DriftReport", "compare", "judge", "sample"]
-
-
-@dataclass(frozen=True, slots=True)
-class DriftReport:
-    """The outcome of one comparison.
-
-    Attributes:
-        share: weight of the drifted columns as a share of that of the judged ones; 0 where none was judged.
-        threshold: the report fails from this share on.
-        columns: in the order numeric, categorical; empty where there are too few rows.
-        html: Evidently's page; None where it was not asked for or had nothing to draw.
-        json: the same as JSON.
-    """
-
-    verdict: Verdict
-    share: float
-    threshold: float
-    columns: tuple[ColumnDrift, ...]
-    reference_rows: int
-    current_rows: int
-    reason: str
-    html: Path | None = None
-    json: Path | None = None
-
-    @property
-    def drifted(self) -> tuple[str, ...]:
-        """Names of the columns that failed."""
-        return tuple(column.name for column in self.columns if column.verdict is Verdict.FAIL)
 
 
 def compare(
@@ -97,7 +70,7 @@ def compare(
         return DriftReport(Verdict.INCONCLUSIVE, 0.0, policy.share, (), *sizes, reason)
 
     before, after = sample(reference, seed=seed), sample(current, seed=seed)
-    level = chance.level(len(numeric) + len(categorical))
+    level = significance.level(len(numeric) + len(categorical))
     looks = [look(name, "numeric", before, after, policy, level) for name in numeric]
     looks += [look(name, "categorical", before, after, policy, level) for name in categorical]
     cells = {one.column.name: one.cells for one in looks if one.cells is not None}

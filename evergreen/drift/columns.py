@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen import chance
-from evergreen.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
 from evergreen.data.frames import numbers, texts
+from evergreen.drift import significance
+from evergreen.drift.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
 from evergreen.ledger.drift_scores import ColumnDrift, ColumnKind
 from evergreen.spec.monitoring import DriftPolicy
 from evergreen.verdicts import Verdict
@@ -106,7 +106,7 @@ def _findings(
     if column.missing_current > column.missing_reference + policy.missing:
         gaps = int(new.isna().sum()), len(new), int(old.isna().sum()), len(old)
         told = f"missing or infinite in {column.missing_current:.1%} of the current rows"
-        found.append((f"{told} and in {column.missing_reference:.1%} of the reference", chance.of_rise(*gaps)))
+        found.append((f"{told} and in {column.missing_reference:.1%} of the reference", significance.of_rise(*gaps)))
     # Where the reference is empty, a few stray values are no drift: what counts is how many rows hold one.
     if column.unseen * (1 - column.missing_current if column.missing_reference == 1 else 1) > policy.unseen:
         told = f"{column.unseen:.1%} of the current values are unknown to the reference"
@@ -122,16 +122,16 @@ def _strangers(column: ColumnDrift, known: pd.Series, values: pd.Series, old: in
     Biometrika 40). Where most of them are such, the column is an identifier: that is told, not excused.
     """
     if known.empty:
-        return chance.of_rise(len(values), new, 0, old)
+        return significance.of_rise(len(values), new, 0, old)
     once = 0 if column.kind == "numeric" else int((known.value_counts() == 1).sum())
     unknown = round(column.unseen * len(values))
-    return chance.of_rise(unknown, len(values), once if 2 * once <= len(known) else 0, len(known))
+    return significance.of_rise(unknown, len(values), once if 2 * once <= len(known) else 0, len(known))
 
 
 def _cells(sizes: tuple[int, int], policy: DriftPolicy, most: int, level: float) -> int:
     """The finest cut at which chance does not reach the threshold; small windows are cut more coarsely."""
     for cells in range(most, FEWEST_CELLS, -1):
-        if chance.score_bound(cells, sizes, policy.method, level) <= policy.threshold:
+        if significance.score_bound(cells, sizes, policy.method, level) <= policy.threshold:
             return cells
     return FEWEST_CELLS
 
@@ -171,7 +171,7 @@ def _likelihood(found: Look, policy: DriftPolicy, level: float) -> float:
     if found.cells is None or found.values is None:
         return 1.0
     if found.column.kind == "numeric":
-        return chance.of_cells(*found.cells)
+        return significance.of_cells(*found.cells)
     known, values = found.values
     cells = _cells((len(known), len(values)), policy, CATEGORIES, level)
-    return min(chance.of_cells(*fair_categories(known, values, cells)), chance.of_growth(known, values))
+    return min(significance.of_cells(*fair_categories(known, values, cells)), significance.of_growth(known, values))

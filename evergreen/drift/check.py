@@ -13,8 +13,8 @@ from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, current_window
 from evergreen.decision import Decision, decision_id
-from evergreen.drift import DriftReport, compare
-from evergreen.ledger.decisions import drift_decision
+from evergreen.drift.compare import compare
+from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import learned_until
 from evergreen.registry.version import Version
@@ -154,3 +154,8 @@ def _as_unlabelled(reference: pd.DataFrame, current: pd.DataFrame, spec: ModelSp
     missing = round(len(reference) * current[spec.target].isna().mean()) if len(current) else 0
     gone = np.random.default_rng(spec.seed).permutation(len(reference)) < missing
     return reference.assign(**{spec.target: reference[spec.target].mask(gone)})
+
+
+def drift_decision(model: str, champion: int, snapshot: Snapshot, after: str | None, policy: object) -> str:
+    """The id of the question whether `snapshot` drifted away from what the champion was trained on."""
+    return decision_id(model, champion, "drift", snapshot.digest, str(after), repr(policy))
