@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evergreen.markdown import MARK, number, table
-from evergreen.performance_report import Interval, PerformanceReport
+from evergreen.performance.report import Interval, PerformanceReport
 
 SHOWN = 12
 """Windows in the table: the newest."""

@@ -14,10 +14,10 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.policy_query import called
-from evergreen.performance_report import PerformanceReport
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
 from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
-from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec
 from evergreen.training.plan import Plan
 

@@ -19,10 +19,12 @@ from evergreen.decision import Decision, Outcome
 from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.judged import performance_question
 from evergreen.ledger.promotions import Move
 from evergreen.ledger.reconciliation import CALLS, calls
 from evergreen.past import Past
+from evergreen.performance.labelled_rows import performance_question
+from evergreen.performance.shadow import Question, answer, question
+from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.recording import Clerk, retrain_result
 from evergreen.registry.lineage import against, lineage
 from evergreen.registry.promotion import move_back, move_up
@@ -30,8 +32,6 @@ from evergreen.registry.version import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
 from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
 from evergreen.results import Ingested
-from evergreen.shadow import Question, answer, question
-from evergreen.shadow_report import BY, ShadowReport
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
 from evergreen.spec.training import Training

@@ -27,15 +27,15 @@ from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Comparison
 from evergreen.evaluation.judgement import Judgement
-from evergreen.judged import judged_rows
 from evergreen.past import History, Past, instant, micros
-from evergreen.performance import assess_rows
-from evergreen.performance_report import PerformanceReport
+from evergreen.performance.check import assess_rows
+from evergreen.performance.labelled_rows import judged_rows
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow import Look, look
 from evergreen.registry.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.registry.version import Version
 from evergreen.replay_memory import HeldFits
 from evergreen.replay_store import Store, fit_print, key_of, whole_print
-from evergreen.shadow import Look, look
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
 from evergreen.training.candidate import make

@@ -12,8 +12,8 @@ from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.confirmation import Confirmation
 from evergreen.ledger.promotions import Move
-from evergreen.performance_report import PerformanceReport
-from evergreen.shadow_report import ShadowReport
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.verdicts import Check, Verdict
 
 

@@ -7,9 +7,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
+from evergreen.performance.shadow import assess
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
-from evergreen.shadow import assess
-from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace
 
 

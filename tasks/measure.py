@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.performance import assess
-from evergreen.performance_report import PerformanceReport, no_champion
+from evergreen.performance.check import assess
+from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.version import Version
 from evergreen.workspace import Workspace
 

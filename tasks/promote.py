@@ -15,10 +15,10 @@ from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move
+from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry import promotion
 from evergreen.registry.approval import keep_word
 from evergreen.registry.version import CHALLENGER, Version
-from evergreen.shadow_report import BY, ShadowReport
 from evergreen.verdicts import Verdict
 from evergreen.workspace import Workspace
 from tasks import passing

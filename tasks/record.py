@@ -15,12 +15,12 @@ from evergreen.decision import Decision
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
-from evergreen.performance_report import PerformanceReport
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.recording import Clerk
 from evergreen.registry.version import Version
 from evergreen.results import RetrainResult
 from evergreen.runs import Run, Runs
-from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace
 from tasks import passing
 

@@ -18,10 +18,10 @@ from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, drift_table, escape, gate_table, table
 from evergreen.naming import dashed
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.performance_note import performance_note
-from evergreen.performance_report import PerformanceReport
 from evergreen.results import MoveResult, RetrainResult, ScoreResult
-from evergreen.shadow_report import ShadowReport
 from evergreen.workspace import Workspace
 
 

@@ -27,7 +27,7 @@ from evergreen.drift.check import detect, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.page_links import Places
-from evergreen.performance_report import no_champion
+from evergreen.performance.report import no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
 from evergreen.registry.version import CHAMPION

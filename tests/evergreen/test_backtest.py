@@ -27,7 +27,7 @@ from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure
 from evergreen.model_files.policy_edit import with_policy
 from evergreen.past import History
-from evergreen.performance import judge
+from evergreen.performance.check import judge
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool
 from evergreen.replay_store import Store

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.breakdown import calibration, residuals
 from evergreen.data.predictions import Predictions
+from evergreen.performance.breakdown import calibration, residuals
 from evergreen.spec.model import ModelSpec
 
 BINARY = ModelSpec.model_construct(task="classification")

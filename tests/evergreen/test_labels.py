@@ -25,7 +25,7 @@ from evergreen.ingest.ingest import ingest
 from evergreen.ingest.landing import Landing
 from evergreen.ingest.pending_labels import Inbox
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.maturity import label_windows
+from evergreen.performance.label_coverage import label_windows
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder

@@ -26,10 +26,10 @@ from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.ledger.timeline import Entry, history, ledger
-from evergreen.performance import judge
+from evergreen.performance.check import judge
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry import promotion
 from evergreen.settings import Settings
-from evergreen.shadow_report import ShadowReport
 from evergreen.sources.base import Batch
 from evergreen.verdicts import Check, Verdict
 

@@ -14,7 +14,7 @@ import pytest
 
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, judged_window, training_window
-from evergreen.maturity import in_mature, label_windows, window_numbers
+from evergreen.performance.label_coverage import in_mature, label_windows, window_numbers
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformancePolicy
 

@@ -23,8 +23,8 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
-from evergreen.performance import assess, judge
-from evergreen.performance_report import PerformanceReport, no_champion
+from evergreen.performance.check import assess, judge
+from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.settings import Settings
@@ -268,12 +268,12 @@ def test_matured_windows_have_the_same_figures_however_their_labels_came(
     """With the rows, a week or a month later, in any order: same rows, same metric in each window, same decision."""
     rows = watch.make_rows(204, start=300)
     watch.land("together", rows)
-    monkeypatch.setattr("evergreen.judged.ROWS", 150)
+    monkeypatch.setattr("evergreen.performance.labelled_rows.ROWS", 150)
     wanted = watch.look()
     assert (wanted.rows, len(wanted.windows), sum(one.rows for one in wanted.windows)) == (150, 9, 150)
     other = watch.elsewhere(tmp_path / "other")
     if way == "in two orders of rows":
-        monkeypatch.setattr("evergreen.judged.ROWS", 70)
+        monkeypatch.setattr("evergreen.performance.labelled_rows.ROWS", 70)
         other.land("a", rows.iloc[100:])
         other.land("b", rows.iloc[:100])
         assert (other.look().decision_id, other.look()) == (watch.look().decision_id, watch.look())
@@ -325,7 +325,7 @@ def test_what_lies_behind_the_figure(watch: Watch, monkeypatch: pytest.MonkeyPat
     rows = watch.make_rows(204, start=300)
     rows["y"] += (rows["kind"] == "b") * 2.0
     watch.land("rows", rows)
-    monkeypatch.setattr("evergreen.breakdown.WINDOWS", 5)
+    monkeypatch.setattr("evergreen.performance.breakdown.WINDOWS", 5)
     found = watch.look(spec=watch.spec.model_copy(update={"slices": ("kind",)}))
     one, two = found.slices
     assert (one.name, one.at_promotion, two.name, two.at_promotion) == ("kind=a", 0.07, "kind=b", None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evergreen.performance_note import performance_note
-from evergreen.performance_report import (
+from evergreen.performance.report import (
     AlsoFigure,
     Bin,
     Calibration,
@@ -12,6 +11,7 @@ from evergreen.performance_report import (
     SliceFigure,
     WindowFigure,
 )
+from evergreen.performance_note import performance_note
 from evergreen.verdicts import Verdict
 
 WINDOWS = tuple(

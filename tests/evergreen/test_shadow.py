@@ -21,10 +21,10 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Comparison, paired_bootstrap
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, promotion_of
-from evergreen.maturity import LabelWindow
+from evergreen.performance.label_coverage import LabelWindow
+from evergreen.performance.shadow import assess, grouped, judge, looks, matured
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
-from evergreen.shadow import assess, grouped, judge, looks, matured
-from evergreen.shadow_report import ShadowReport
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformancePolicy, Shadow

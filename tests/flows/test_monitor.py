@@ -98,7 +98,7 @@ def test_a_new_law_fails_performance_and_not_drift(
     (stored,) = ledger.all("performance")
     assert (stored.id, stored.outcome, stored.champion) == (seen.performance.decision_id, "FAIL", 1)
     told = {"metric": "mae", "value": seen.performance.value, "at_promotion": seen.performance.at_promotion}
-    failed = ("evergreen.performance.failed", {"decision_id": stored.id} | told | {"rows": 200})
+    failed = ("evergreen.performance.check.failed", {"decision_id": stored.id} | told | {"rows": 200})
     assert [events[0][0], events[1]] == ["evergreen.drift.compare.passed", failed]
     with monkeypatch.context() as patch:
         patch.setattr("evergreen.runs.Runs.record", _broken)

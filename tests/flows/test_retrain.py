@@ -101,7 +101,7 @@ def test_drift_is_answered_by_one_retrain(
     names = [name for name, _ in events]
     assert names == [
         "evergreen.model.promoted",
-        *["evergreen.drift.compare.failed", f"evergreen.performance.{PERFORMANCE[seen.performance.verdict]}"] * 2,
+        *["evergreen.drift.compare.failed", f"evergreen.performance.check.{PERFORMANCE[seen.performance.verdict]}"] * 2,
         "evergreen.model.promoted",
         "evergreen.model.rolled-back",
     ]

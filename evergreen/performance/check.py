@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from evergreen.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import clusters
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.judgement import Judgement
-from evergreen.judged import Judged, answers, judged
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
-from evergreen.performance_report import AlsoFigure, PerformanceReport
+from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
+from evergreen.performance.labelled_rows import Judged, answers, judged
+from evergreen.performance.report import AlsoFigure, PerformanceReport
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.settings import Settings

@@ -26,12 +26,12 @@ from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, pai
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, promotion_of
 from evergreen.markdown import number
-from evergreen.maturity import LabelWindow, in_mature, label_windows
+from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
+from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import learned_until
 from evergreen.registry.version import Version
 from evergreen.settings import Settings
-from evergreen.shadow_report import ShadowReport
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training.predict import labelled, predict, target_of

@@ -13,8 +13,8 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
-from evergreen.maturity import LabelWindow
-from evergreen.performance_report import (
+from evergreen.performance.label_coverage import LabelWindow
+from evergreen.performance.report import (
     AlsoFigure,
     Bin,
     Calibration,

@@ -19,7 +19,7 @@ from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, judged_window
 from evergreen.decision import decision_id
-from evergreen.maturity import LabelWindow, label_windows, window_numbers
+from evergreen.performance.label_coverage import LabelWindow, label_windows, window_numbers
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import learned_until
 from evergreen.registry.version import Version
