@@ -167,7 +167,7 @@ def score(
 
     def work() -> None:
         from deployments import console
-        from evergreen.outputs import require
+        from evergreen.scoring.export import require
 
         prepare(name)
         if output is not None:

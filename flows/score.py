@@ -14,11 +14,11 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from evergreen.data.prediction_log import PredictionLog
-from evergreen.outputs import require
 from evergreen.registry.version import Version
 from evergreen.results import ScoreResult
-from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
-from evergreen.scoring_input import Input, InputError
+from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
+from evergreen.scoring.export import require
+from evergreen.scoring.input import Input, InputError
 from evergreen.storage.locks import held
 from evergreen.workspace import Workspace
 from flows.chunks import in_chunks

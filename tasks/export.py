@@ -9,8 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import outputs
 from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.scoring.export import export_batch
 from evergreen.workspace import Workspace
 from tasks import passing
 
@@ -26,7 +26,7 @@ from tasks import passing
 def export(workspace: Workspace, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    name = outputs.export(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
+    name = export_batch(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name
 

@@ -14,14 +14,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 import models
-from evergreen import scoring
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
-from evergreen.scoring_chunk import Scored, Stamp, score_chunk
-from evergreen.scoring_input import Chunk, Input, resolve
+from evergreen.scoring import commit
+from evergreen.scoring.chunk import Scored, Stamp, score_chunk
+from evergreen.scoring.input import Chunk, Input, resolve
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.workspace import Workspace
@@ -102,7 +102,7 @@ def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_
 def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int) -> Progress:
     """Commit what became of the next chunk."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    after = scoring.keep(log, workspace.settings, progress, scored, version)
+    after = commit.keep(log, workspace.settings, progress, scored, version)
     get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
     return after
 
@@ -110,7 +110,7 @@ def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int)
 @task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="refuse")
 def refuse(workspace: Workspace, found: Input, problem: str) -> None:
     """Note that an input was refused as a whole."""
-    scoring.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
+    commit.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 

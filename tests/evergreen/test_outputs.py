@@ -22,10 +22,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from evergreen import output_files, output_keys, output_tables
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.outputs import export, require
+from evergreen.scoring import file_target, redis_target, sql_target
+from evergreen.scoring.export import export_batch, require
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 
@@ -122,7 +122,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_holds_the_batch_in_order(ending: str, tmp_path: Path, scored: Log, regression: ModelSpec) -> None:
     """Every row, in the order of the input, text and times as they are; nothing is left beside the file."""
     file = tmp_path / f"out.{ending}"
-    assert export(scored(regression, "a"), "a", str(file), regression) == str(file)
+    assert export_batch(scored(regression, "a"), "a", str(file), regression) == str(file)
     found = pd.read_parquet(file) if ending == "parquet" else _csv(file)
     assert list(found) == ["row", "id", "at", "prediction", "version", "run_id", "scored_at"]
     assert found["row"].tolist() == list(range(6))
@@ -137,14 +137,14 @@ def test_each_class_has_a_column(tmp_path: Path, scored: Log, classification: Mo
     """`probability_<class>` in the version's order; a class that only another version knows is null."""
     file = tmp_path / "out.parquet"
     log = scored(classification, "a")
-    export(log, "a", str(file), classification)
+    export_batch(log, "a", str(file), classification)
     found = pd.read_parquet(file)
     assert list(found) == [
         *("row", "id", "prediction", "probability_no", "probability_yes", "version", "run_id", "scored_at")
     ]
     assert found["prediction"].tolist() == ["no", "yes"] * 3
     assert found["probability_yes"].tolist() == [n / 10 for n in range(6)]
-    export(log, "a", str(file), classification, {2: ["maybe", "yes"], 3: ["no", "yes"]})
+    export_batch(log, "a", str(file), classification, {2: ["maybe", "yes"], 3: ["no", "yes"]})
     found = pd.read_parquet(file)
     assert found["probability_maybe"].isna().all()
     assert found["probability_no"].tolist() == [1 - n / 10 for n in range(6)]
@@ -158,7 +158,7 @@ def test_a_batch_of_which_nothing_was_accepted_is_an_empty_file(
     log.close(Progress("none", rows_in=3, rejected={"x": 3}))
     for ending in ("csv", "parquet"):
         file = tmp_path / f"out.{ending}"
-        export(log, "none", str(file), regression)
+        export_batch(log, "none", str(file), regression)
         found = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file)
         assert (len(found), next(iter(found))) == (0, "row")
 
@@ -170,13 +170,13 @@ def test_another_batch_takes_the_files_place(tmp_path: Path, scored: Log, regres
     place.chmod(0o640)
     link.symlink_to(place)
     (tmp_path / ".real.csv.part").write_text("half of what a killed run wrote" * 1000)
-    export(scored(regression, "a"), "a", str(link), regression)
+    export_batch(scored(regression, "a"), "a", str(link), regression)
     assert len(pd.read_csv(place)) == 6
     assert (link.is_symlink(), place.stat().st_mode & 0o777) == (True, 0o640)
     once = place.read_bytes()
-    export(scored(regression, "b", rows=2), "b", str(link), regression)
+    export_batch(scored(regression, "b", rows=2), "b", str(link), regression)
     assert len(pd.read_csv(place)) == 2
-    export(scored(regression, "a"), "a", str(link), regression)
+    export_batch(scored(regression, "a"), "a", str(link), regression)
     assert place.read_bytes() == once
     assert names(tmp_path) == ["out.csv", "real.csv"]
 
@@ -188,7 +188,7 @@ def test_what_fails_in_the_middle_leaves_the_old_file(tmp_path: Path, scored: Lo
     log = scored(regression, "a")
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export(broken(log), "a", str(file), regression)
+        export_batch(broken(log), "a", str(file), regression)
     assert (file.read_text(), names(tmp_path)) == ("yesterday", ["out.csv"])
 
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, scored: Log,
     with half.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match=r"Another run is writing .*out\.csv\."):
-            export(scored(regression, "a"), "a", str(tmp_path / "out.csv"), regression)
+            export_batch(scored(regression, "a"), "a", str(tmp_path / "out.csv"), regression)
     assert half.exists()
 
 
@@ -238,12 +238,12 @@ def test_a_folder_without_the_right_is_one_line(
         # Nothing is shut for root: a folder that is not one any more fails at the same place.
         file = tmp_path / "file"
         file.write_text("")
-        monkeypatch.setattr(output_files.FileTarget, "check", lambda _: None)
+        monkeypatch.setattr(file_target.FileTarget, "check", lambda _: None)
         target = file / "out.csv"
     else:
         target = folder / "out.csv"
     with pytest.raises(EvergreenError, match="cannot be written"):
-        export(scored(regression, "a"), "a", str(target), regression)
+        export_batch(scored(regression, "a"), "a", str(target), regression)
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
@@ -257,7 +257,7 @@ def test_a_full_disk_is_one_line(ending: str, tmp_path: Path, scored: Log, regre
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(EvergreenError, match="The disk is full"):
-            export(log, "a", str(file), regression)
+            export_batch(log, "a", str(file), regression)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, former)
@@ -268,13 +268,13 @@ def test_a_batch_is_in_a_sqlite_table_once(
     tmp_path: Path, scored: Log, classification: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table is made; a second time the batch's rows are replaced, those of another batch stay."""
-    monkeypatch.setattr(output_tables, "ROWS", 3)
+    monkeypatch.setattr(sql_target, "ROWS", 3)
     database = f"sqlite:///{tmp_path}/scores.db"
     target = f"{database}#predictions"
     log = scored(classification, "a")
     for batch in ("a", "a", "b"):
         scored(classification, "b", rows=2)
-        assert export(log, batch, target, classification, CLASSES) == target
+        assert export_batch(log, batch, target, classification, CLASSES) == target
     found = rows_of(database)
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
     assert found["row"].tolist() == [*range(6), 0, 1]
@@ -286,10 +286,10 @@ def test_what_fails_in_the_middle_leaves_the_tables_rows(tmp_path: Path, scored:
     """One transaction: the batch's former rows are there when the new ones stop halfway."""
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(regression, "a")
-    export(log, "a", f"{database}#predictions", regression)
+    export_batch(log, "a", f"{database}#predictions", regression)
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export(broken(log), "a", f"{database}#predictions", regression)
+        export_batch(broken(log), "a", f"{database}#predictions", regression)
     assert len(rows_of(database)) == 6
 
 
@@ -318,7 +318,7 @@ def test_a_batch_is_in_a_postgresql_table_once(
     log = scored(regression, "a")
     scored(regression, "b", rows=2)
     for batch in ("a", "b", "a"):
-        shown = export(log, batch, f"env:SCORES#{postgres}.Daily", regression)
+        shown = export_batch(log, batch, f"env:SCORES#{postgres}.Daily", regression)
     assert shown == f"postgresql+psycopg://127.0.0.1:5432/postgres#{postgres}.Daily"
     found = rows_of(POSTGRES, f'{postgres}."Daily"')
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
@@ -330,7 +330,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres: str, scored: Log, regre
     """What another run committed between this one's delete and its insert stands, and this one says so."""
     psycopg = pytest.importorskip("psycopg")
     log, target = scored(regression, "a"), f"{POSTGRES}#{postgres}.scores"
-    export(log, "a", target, regression)
+    export_batch(log, "a", target, regression)
 
     def rows(batch: str) -> Iterator[pa.Table]:
         with contextlib.closing(psycopg.connect("host=127.0.0.1 user=postgres", autocommit=True)) as other:
@@ -339,7 +339,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres: str, scored: Log, regre
             yield chunk.set_column(0, "batch", pa.array([batch] * chunk.num_rows))
 
     with pytest.raises(BusyError, match="another run wrote the same batch"):
-        export(told_as(log, rows), "b", target, regression)
+        export_batch(told_as(log, rows), "b", target, regression)
     assert rows_of(POSTGRES, f"{postgres}.scores")["batch"].tolist() == ["a"] * 6 + ["b"]
 
 
@@ -347,9 +347,9 @@ def test_a_table_of_another_shape_is_one_line(tmp_path: Path, scored: Log, class
     """Which column is missing; the table is left as it is."""
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(classification, "a")
-    export(log, "a", f"{database}#predictions", classification, {3: ["no"]})
+    export_batch(log, "a", f"{database}#predictions", classification, {3: ["no"]})
     with pytest.raises(EvergreenError, match="no column 'probability_yes'"):
-        export(log, "a", f"{database}#predictions", classification, CLASSES)
+        export_batch(log, "a", f"{database}#predictions", classification, CLASSES)
     assert len(rows_of(database)) == 6
 
 
@@ -357,14 +357,14 @@ def test_a_locked_database_is_one_line(
     tmp_path: Path, scored: Log, regression: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program holds the file: it says so after a bounded wait."""
-    monkeypatch.setattr(output_tables, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(sql_target, "_WAIT_SECONDS", 0.1)
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(regression, "a")
-    export(log, "a", f"{database}#predictions", regression)
+    export_batch(log, "a", f"{database}#predictions", regression)
     with contextlib.closing(sqlite3.connect(tmp_path / "scores.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(EvergreenError, match="is locked by another program"):
-            export(log, "a", f"{database}#predictions", regression)
+            export_batch(log, "a", f"{database}#predictions", regression)
 
 
 @pytest.mark.parametrize(
@@ -412,14 +412,14 @@ def test_a_password_is_refused_and_never_shown(
     assert SECRET not in str(error.value)
     monkeypatch.setenv("SCORES", url)
     log = scored(regression, "a")
-    for work in (lambda: require("env:SCORES"), lambda: export(log, "a", "env:SCORES", regression)):
+    for work in (lambda: require("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
         with pytest.raises(EvergreenError, match=r"cannot be reached|driver is installed") as error:
             work()
         assert SECRET not in str(error.value) + repr(error.value) + str(pickle.dumps(error.value))
         assert error.value.__cause__ is None
-    for kind in (output_tables.TableTarget, output_keys.KeyTarget):
+    for kind in (sql_target.TableTarget, redis_target.KeyTarget):
         assert SECRET not in repr(kind(url))
-    assert SECRET not in output_keys.KeyTarget(url).name
+    assert SECRET not in redis_target.KeyTarget(url).name
 
 
 @pytest.fixture
@@ -444,13 +444,13 @@ def test_a_batch_is_in_redis_once(
     """A key an id, in bounded batches; writing half of it and then all of it ends as writing it once."""
     import redis
 
-    monkeypatch.setattr(output_keys, "ROWS", 2)
+    monkeypatch.setattr(redis_target, "ROWS", 2)
     target, log = f"{REDIS}#{prefix}", scored(classification, "a")
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export(broken(log), "a", target, classification, CLASSES)
+        export_batch(broken(log), "a", target, classification, CLASSES)
     for _ in range(2):
-        assert export(log, "a", target, classification, CLASSES) == target
+        assert export_batch(log, "a", target, classification, CLASSES) == target
     with redis.Redis.from_url(REDIS) as client:
         keys = list(client.scan_iter(f"{prefix}:*"))
         told = json.loads(client.get(f'{prefix}:1, "ü'))

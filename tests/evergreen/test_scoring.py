@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from evergreen import scoring_files
 from evergreen.data.contract import check, schema_of, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.scoring import keep, refuse, require_rows, require_scored
-from evergreen.scoring_chunk import Stamp, require_columns, score_chunk
-from evergreen.scoring_input import InputError, chunks_of, require_readable, resolve
+from evergreen.scoring import staging
+from evergreen.scoring.chunk import Stamp, require_columns, score_chunk
+from evergreen.scoring.commit import keep, refuse, require_rows, require_scored
+from evergreen.scoring.input import InputError, chunks_of, require_readable, resolve
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
@@ -402,7 +402,7 @@ def test_types_are_those_of_the_whole_file(
     scorer: Make, put: Put, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A code that looks like a number at first is a text from its first row on, as if parsed in one piece."""
-    monkeypatch.setattr(scoring_files, "PIECE", 5)
+    monkeypatch.setattr(staging, "PIECE", 5)
     toy, rows = scorer(), make_rows(20)
     rows["kind"] = ["007"] * 12 + ["a"] * 8
     rows["x"] = [1] * 5 + [None] * 5 + [0.5] * 10
@@ -454,7 +454,7 @@ def test_chunks_change_nothing(
         os.utime(file, (1_700_000_000, 1_700_000_000))
         toy = Scorer(make_spec(), Settings(home=place), _Line())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scoring_files, "PIECE", pieces)
+            patch.setattr(staging, "PIECE", pieces)
             if stopped is not None:
                 toy(file, rows, stop_after=stopped)
             done = toy(file, rows)

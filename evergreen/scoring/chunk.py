@@ -21,9 +21,9 @@ from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.row_ids import row_ids
-from evergreen.scoring_files import read_arrow, write_arrow
-from evergreen.scoring_input import MEND, Chunk, Input, InputError
+from evergreen.scoring.input import MEND, Chunk, Input, InputError
+from evergreen.scoring.row_ids import row_ids
+from evergreen.scoring.staging import read_arrow, write_arrow
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict, threads
 

@@ -16,9 +16,9 @@ import numpy as np
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.scoring_chunk import Scored, Stamp, records
-from evergreen.scoring_files import read_arrow
-from evergreen.scoring_input import MEND, Input, InputError
+from evergreen.scoring.chunk import Scored, Stamp, records
+from evergreen.scoring.input import MEND, Input, InputError
+from evergreen.scoring.staging import read_arrow
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table

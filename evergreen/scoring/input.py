@@ -17,7 +17,7 @@ from evergreen.data.contract import contract_digest
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.scoring_files import PIECE, staged, write_arrow
+from evergreen.scoring.staging import PIECE, staged, write_arrow
 from evergreen.settings import Settings
 from evergreen.sources.file_formats import NO_ROWS, ends_of, format_of, hashed, known_by, problem_of, refuse_repeated
 from evergreen.spec.model import ModelSpec

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.errors import EvergreenError
-from evergreen.output_files import FileTarget
-from evergreen.output_keys import PROBABILITY, KeyTarget
-from evergreen.output_tables import TableTarget
+from evergreen.scoring.file_target import FileTarget
+from evergreen.scoring.redis_target import PROBABILITY, KeyTarget
+from evergreen.scoring.sql_target import TableTarget
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.credentials import holds_secret, resolved
 
@@ -60,7 +60,7 @@ def require(target: str, source: str | None = None) -> None:
     place.check()
 
 
-def export(
+def export_batch(
     log: PredictionLog, batch: str, target: str, spec: ModelSpec, classes: Mapping[int, Sequence[Any]] | None = None
 ) -> str:
     """Write a scored batch to a target; returns the target as it may be shown.
