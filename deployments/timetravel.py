@@ -15,8 +15,8 @@ from evergreen.errors import BusyError
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from evergreen.cleaning_plan import Plan, Policy
-    from evergreen.rebuild import Rebuilt
+    from evergreen.maintenance.rebuild import Rebuilt
+    from evergreen.maintenance.retention import Plan, Policy
 
 MEGABYTE = 1e6
 
@@ -31,7 +31,7 @@ def rebuild(
     def work() -> None:
         import models
         from deployments import console
-        from evergreen.rebuild import rebuild as again
+        from evergreen.maintenance.rebuild import rebuild as again
         from evergreen.registry.client import Registry
 
         settings = load_settings()
@@ -66,7 +66,7 @@ def clean(
     def work() -> None:
         import models
         from deployments import console
-        from evergreen.cleaning_plan import Policy
+        from evergreen.maintenance.retention import Policy
 
         settings = load_settings()
         policy = Policy(older_than, keep, quarantine)
@@ -95,8 +95,8 @@ def clean(
 def _cleaned(model: str, settings: Settings, policy: Policy, step: Callable[[str], None] | None) -> Plan:
     """What went, told step by step; without a `step`, what would go."""
     import models
-    from evergreen.cleaning import clean as carry_out
-    from evergreen.cleaning_plan import plan
+    from evergreen.maintenance.clean import clean as carry_out
+    from evergreen.maintenance.retention import plan
     from evergreen.registry.client import Registry
 
     spec, registry, now = models.load(model, settings.models).spec, Registry(settings), datetime.now(UTC)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from evergreen import cleaning_plan
-from evergreen.cleaning import clean
-from evergreen.cleaning_plan import Kind, Plan, Policy, plan
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.rebuild import rebuild
+from evergreen.maintenance import retention
+from evergreen.maintenance.clean import clean
+from evergreen.maintenance.rebuild import rebuild
+from evergreen.maintenance.retention import Kind, Plan, Policy, plan
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, CLEANED, PREVIOUS, Candidate, Version
@@ -42,7 +42,7 @@ def spec(make_spec: Make) -> ModelSpec:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of tables may go at once: Delta counts by the computer's own clock."""
-    monkeypatch.setattr(cleaning_plan, "GRACE_HOURS", 0)
+    monkeypatch.setattr(retention, "GRACE_HOURS", 0)
 
 
 def _now() -> datetime:
@@ -262,7 +262,7 @@ def test_small_files_are_joined_and_earlier_versions_keep_theirs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Joining changes no row and no digest, and the version that was trained on the small files is rebuilt."""
-    monkeypatch.setattr(cleaning_plan, "SMALL_FILES", 3)
+    monkeypatch.setattr(retention, "SMALL_FILES", 3)
     observations = Observations(settings.lake_uri, spec)
     for number in range(3):
         observations.land(make_rows(20, start=20 * number), f"b{number}", "b", now=_now())

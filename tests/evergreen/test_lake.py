@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from evergreen import lake_upkeep
 from evergreen.errors import BusyError, DataError, EvergreenError
-from evergreen.lake_upkeep import Unneeded
+from evergreen.maintenance import delta_files
+from evergreen.maintenance.delta_files import Unneeded
 from evergreen.storage.delta_table import LASTING, Table, child, quoted
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -248,12 +248,12 @@ def test_forgetting_the_log(table: Table) -> None:
     table = Table(table.uri, SCHEMA, lasting=True)
     now = datetime.now(UTC)
     _filled(table, 60)
-    assert lake_upkeep.forget(table, 30, now=now) == 0
+    assert delta_files.forget(table, 30, now=now) == 0
     _aged(table, 50, 45)
-    assert lake_upkeep.forget(table, 60, now=now) == 0
-    assert lake_upkeep.forget(table, 30, (3,), now=now) == 0
+    assert delta_files.forget(table, 60, now=now) == 0
+    assert delta_files.forget(table, 30, (3,), now=now) == 0
     assert len(table.read(version=3)) == 3
-    assert lake_upkeep.forget(table, 30, (50,), now=now) > 30
+    assert delta_files.forget(table, 30, (50,), now=now) > 30
     for version in (45, 50, 60):
         assert len(table.read(version=version)) == version
     assert table.facts(table.open())["said"] == "59"
@@ -270,13 +270,13 @@ def test_a_vacuum_spares_what_kept_versions_need(table: Table) -> None:
     for number in range(3):
         table.replace(rows(number, word="b"), f"again {number}", {"said": str(number)}, where=f"n = {number}")
     version = table.open().version()
-    assert lake_upkeep.unneeded(table, 24) == Unneeded(0, 0)
-    assert lake_upkeep.unneeded(table, 0, (version - 2,)).files == 1
-    assert lake_upkeep.unneeded(table, 0).files == 3
-    lake_upkeep.vacuum(table, 0, (version - 2,))
-    assert lake_upkeep.unneeded(table, 0, (version - 2,)) == Unneeded(0, 0)
+    assert delta_files.unneeded(table, 24) == Unneeded(0, 0)
+    assert delta_files.unneeded(table, 0, (version - 2,)).files == 1
+    assert delta_files.unneeded(table, 0).files == 3
+    delta_files.vacuum(table, 0, (version - 2,))
+    assert delta_files.unneeded(table, 0, (version - 2,)) == Unneeded(0, 0)
     assert sorted(table.read(version=version - 2)["word"]) == ["a", "a", "b"]
     assert held(table) == [0, 1, 2]
-    assert lake_upkeep.damage(table, version - 2, read=True) == ()
-    assert [line.rpartition(" is ")[2] for line in lake_upkeep.damage(table, version - 3)] == ["missing"]
+    assert delta_files.damage(table, version - 2, read=True) == ()
+    assert [line.rpartition(" is ")[2] for line in delta_files.damage(table, version - 3)] == ["missing"]
     assert table.facts(table.open())["said"] == "2"

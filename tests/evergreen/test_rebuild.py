@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen import rebuild as module
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.errors import DataError, RefusedError, RegistryError
-from evergreen.rebuild import Difference, Rebuilt, digest, rebuild
+from evergreen.maintenance import rebuild as module
+from evergreen.maintenance.rebuild import Difference, Rebuilt, digest, rebuild
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen import lake_upkeep
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import holdout_mask, training_window, weights
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
+from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import checked_out, machine, packages
@@ -212,11 +212,11 @@ def _require_content(observations: Observations, at: int, version: Version) -> N
     """Refuse rows that are not those that the version was trained on, and name the files that are at fault."""
     table = observations.table
     where = f"The table {table.uri} is damaged at version {at}"
-    damage, measured = lake_upkeep.damage(table, at), ""
+    damage, measured = delta_files.damage(table, at), ""
     try:
         measured = "" if damage else observations.measured(at)
     except EvergreenError as error:
-        damage = lake_upkeep.damage(table, at, read=True) or (error.what,)
+        damage = delta_files.damage(table, at, read=True) or (error.what,)
     if damage:
         more = f", and {len(damage) - 3} more files" if len(damage) > 3 else ""
         raise _DamagedError(f"{where}: {'; '.join(damage[:3])}{more}.", "Restore it from a backup.")

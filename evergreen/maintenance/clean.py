@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
-from evergreen import lake_upkeep
-from evergreen.cleaning_plan import OBSERVATIONS, Kind, Plan, Policy, hours, observations_of, plan, table_of
 from evergreen.errors import EvergreenError
+from evergreen.maintenance import delta_files
+from evergreen.maintenance.retention import OBSERVATIONS, Kind, Plan, Policy, hours, observations_of, plan, table_of
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED
@@ -59,14 +59,14 @@ def carry_out(
             _delete(registry, item.kind, place)
         if item.kind == "table":
             keep = made.versions if item.name == OBSERVATIONS else ()
-            lake_upkeep.vacuum(table_of(settings, made.model, item.name), hours(made.policy), keep)
+            delta_files.vacuum(table_of(settings, made.model, item.name), hours(made.policy), keep)
         step(f"{item.kind}: {item.name}, {item.bytes / 1e6:.2f} MB: {item.why}")
     observations = observations_of(settings, made.model)
     if made.small:
-        lake_upkeep.compact(observations)
+        delta_files.compact(observations)
         step(f"join: {made.small} small files of the observations")
     if observations.exists():
-        forgotten = lake_upkeep.forget(observations, made.policy.days, made.versions, now=made.now)
+        forgotten = delta_files.forget(observations, made.policy.days, made.versions, now=made.now)
         if forgotten:
             step(f"log: {forgotten} commits of the observations that no kept version needs are forgotten")
 

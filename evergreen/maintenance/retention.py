@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from evergreen import lake_upkeep
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Promotions, champion_at
+from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED, PENDING, Version
@@ -126,7 +126,7 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, policy: Policy
         *_quarantine(settings, spec.name, policy, now),
         *_tables(settings, spec.name, observations, tuple(at), policy),
     ]
-    small = lake_upkeep.small(observations) if observations.exists() else 0
+    small = delta_files.small(observations) if observations.exists() else 0
     small = small if small >= SMALL_FILES else 0
     told = [Kept("version", f"version {version.number}", reasons[version.number]) for version in kept]
     told += [
@@ -245,7 +245,7 @@ def _tables(
     for name in (OBSERVATIONS, *TABLES):
         table = observations if name == OBSERVATIONS else table_of(settings, model, name)
         found = (
-            lake_upkeep.unneeded(table, hours(policy), keep if name == OBSERVATIONS else ()) if table.exists() else None
+            delta_files.unneeded(table, hours(policy), keep if name == OBSERVATIONS else ()) if table.exists() else None
         )
         if found is not None and found.files:
             yield Item("table", name, found.bytes, f"{found.files} files that no kept version needs")
