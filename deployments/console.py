@@ -16,7 +16,7 @@ from rich.status import Status
 from rich.table import Table
 
 from evergreen.markdown import number
-from evergreen.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult, ScoreResult
+from evergreen.runs.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult, ScoreResult
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

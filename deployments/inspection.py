@@ -17,7 +17,7 @@ from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.registry.approval import with_word
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
-from evergreen.runs import Runs
+from evergreen.runs.history import Runs
 from evergreen.settings import Settings
 
 

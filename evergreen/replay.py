@@ -25,13 +25,13 @@ from evergreen.past import Past
 from evergreen.performance.labelled_rows import performance_question
 from evergreen.performance.shadow import Question, answer, question
 from evergreen.performance.shadow_report import BY, ShadowReport
-from evergreen.recording import Clerk, retrain_result
 from evergreen.registry.lineage import against, lineage
 from evergreen.registry.promotion import move_back, move_up
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
 from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
-from evergreen.results import Ingested
+from evergreen.runs.recorder import Clerk, retrain_result
+from evergreen.runs.results import Ingested
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
 from evergreen.spec.training import Training

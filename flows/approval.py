@@ -24,8 +24,8 @@ from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.ledger.decisions import Decisions
 from evergreen.registry.approval import Answer, Ruling, asked_by, question, spoken, unanswered
-from evergreen.results import MoveResult, RetrainResult
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
+from evergreen.runs.results import MoveResult, RetrainResult
 from flows.steps import describe
 from tasks.announce import announce
 from tasks.approve import approve, reject_by_hand, resume_waiting

@@ -12,9 +12,9 @@ from prefect.task_runners import TaskRunner
 
 from evergreen.data.prediction_log import Progress
 from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 from evergreen.scoring.chunk import Scored, require_columns
 from evergreen.scoring.input import Chunk, Input, chunks_of, require_readable
-from evergreen.workspace import Workspace
 from flows.runner import task_runner, workers
 from tasks.predict import Errand, keep, predict, show_progress
 

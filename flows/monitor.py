@@ -12,7 +12,7 @@ from datetime import datetime
 from prefect import flow
 
 from evergreen.page_links import page_url
-from evergreen.results import MonitorResult
+from evergreen.runs.results import MonitorResult
 from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
 from tasks.compare import compare
 from tasks.detect import detect

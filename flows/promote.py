@@ -10,7 +10,7 @@ from prefect import flow
 from evergreen.actor import by_person
 from evergreen.registry.approval import Answer
 from evergreen.registry.promotion import require_reason
-from evergreen.results import MoveResult
+from evergreen.runs.results import MoveResult
 from flows.approval import rejected
 from flows.steps import moved, open_workspace
 from tasks.approve import resume_waiting

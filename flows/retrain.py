@@ -13,7 +13,7 @@ from typing import Any
 from prefect import flow
 
 from evergreen.events import is_canary
-from evergreen.results import RetrainResult
+from evergreen.runs.results import RetrainResult
 from evergreen.storage.locks import held
 from evergreen.training.request import Request
 from flows.approval import approved, waiting

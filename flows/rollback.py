@@ -9,7 +9,7 @@ from prefect import flow
 
 from evergreen.actor import by_person
 from evergreen.registry.promotion import require_reason
-from evergreen.results import MoveResult
+from evergreen.runs.results import MoveResult
 from flows.steps import moved, open_workspace
 from tasks.promote import roll_back
 

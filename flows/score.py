@@ -15,12 +15,12 @@ from pydantic import Field
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.registry.version import Version
-from evergreen.results import ScoreResult
+from evergreen.runs.context import Workspace
+from evergreen.runs.results import ScoreResult
 from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require
 from evergreen.scoring.input import Input, InputError
 from evergreen.storage.locks import held
-from evergreen.workspace import Workspace
 from flows.chunks import in_chunks
 from flows.steps import champion_and_snapshot, landed, open_workspace
 from tasks.export import export

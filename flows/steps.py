@@ -32,14 +32,14 @@ from evergreen.ingest.landing import Landing
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.page_links import page_url
 from evergreen.performance.shadow_report import ShadowReport
-from evergreen.recording import retrain_result
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import PREVIOUS, Version
-from evergreen.results import Ingested, MoveResult, RetrainResult
+from evergreen.runs.context import Workspace
+from evergreen.runs.recorder import retrain_result
+from evergreen.runs.results import Ingested, MoveResult, RetrainResult
 from evergreen.settings import load_settings
 from evergreen.training.plan import Plan
-from evergreen.workspace import Workspace
 from tasks.announce import announce
 from tasks.ingest import ingest
 from tasks.promote import take_back

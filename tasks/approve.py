@@ -18,7 +18,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.registry import approval
 from evergreen.registry.approval import Answer, Ruling
 from evergreen.registry.version import CHALLENGER, Version
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 from tasks import passing
 
 

@@ -10,7 +10,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.performance.shadow import assess
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="compare")

@@ -11,7 +11,7 @@ from evergreen.drift import check
 from evergreen.drift.check import drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.version import Version
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")

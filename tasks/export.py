@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.runs.context import Workspace
 from evergreen.scoring.export import export_batch
-from evergreen.workspace import Workspace
 from tasks import passing
 
 

@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 from evergreen.naming import dashed
 from evergreen.registry.lineage import lineage
 from evergreen.registry.version import Candidate
+from evergreen.runs.context import Workspace
 from evergreen.training.candidate import build
 from evergreen.training.plan import Plan
-from evergreen.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")

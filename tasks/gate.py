@@ -15,10 +15,10 @@ from evergreen.markdown import gate_table
 from evergreen.registry import descriptions
 from evergreen.registry.lineage import against
 from evergreen.registry.version import Version, status_of
+from evergreen.runs.context import Workspace
 from evergreen.training.evaluate import evaluate, not_again
 from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
-from evergreen.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")

@@ -28,8 +28,8 @@ import evergreen.storage.row_lookup
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
+from evergreen.runs.context import Workspace
 from evergreen.sources.base import Source
-from evergreen.workspace import Workspace
 from tasks import passing
 
 _CODE = (

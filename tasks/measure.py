@@ -10,7 +10,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.performance.check import assess
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.version import Version
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="measure")

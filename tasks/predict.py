@@ -19,12 +19,12 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 from evergreen.scoring import commit
 from evergreen.scoring.chunk import Scored, Stamp, score_chunk
 from evergreen.scoring.input import Chunk, Input, resolve
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.workspace import Workspace
 from tasks import passing
 
 if TYPE_CHECKING:

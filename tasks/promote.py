@@ -19,8 +19,8 @@ from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry import promotion
 from evergreen.registry.approval import keep_word
 from evergreen.registry.version import CHALLENGER, Version
+from evergreen.runs.context import Workspace
 from evergreen.verdicts import Verdict
-from evergreen.workspace import Workspace
 from tasks import passing
 
 

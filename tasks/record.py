@@ -17,11 +17,11 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
-from evergreen.recording import Clerk
 from evergreen.registry.version import Version
-from evergreen.results import RetrainResult
-from evergreen.runs import Run, Runs
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
+from evergreen.runs.history import Run, Runs
+from evergreen.runs.recorder import Clerk
+from evergreen.runs.results import RetrainResult
 from tasks import passing
 
 

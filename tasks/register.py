@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.registry.version import Candidate, Version
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 from tasks import passing
 
 

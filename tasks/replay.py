@@ -20,7 +20,7 @@ from evergreen.registry.lineage import of_code
 from evergreen.replay import Course
 from evergreen.replay_pool import Pool, Source, Spent
 from evergreen.replay_store import Store
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
 from models import spec_of
 
 

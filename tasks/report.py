@@ -21,8 +21,8 @@ from evergreen.naming import dashed
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.performance_note import performance_note
-from evergreen.results import MoveResult, RetrainResult, ScoreResult
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
+from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, current_window
-from evergreen.decision import Decision, decision_id
+from evergreen.decision import decision_id
 from evergreen.drift.compare import compare
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
@@ -41,23 +40,6 @@ def drift_question(
     # After how long a person is told of silence is no part of what is asked.
     policy = spec.drift.model_dump(exclude={"silence"})
     return drift_decision(spec.name, champion.number, snapshot, end, policy), window
-
-
-def data_question(
-    spec: ModelSpec, champion: Version | None, snapshot: Snapshot, known: Sequence[Decision | None]
-) -> tuple[str, int] | None:
-    """The decision id of the news that data landed, and how many rows since the champion's; None without news.
-
-    `known` are the last decisions about data: landed or learned from. By the digest of what is there rather than by
-    what this run landed, so that the news of a run that was killed in between is told by the next one.
-    """
-    seen = {decision.digest for decision in known if decision is not None}
-    if champion is not None:
-        seen.add(champion.tags.get("data_digest", ""))
-    if snapshot.rows == 0 or snapshot.digest in seen:
-        return None
-    rows = snapshot.next_row - (int(champion.tags["next_row"]) if champion is not None else 0)
-    return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows
 
 
 def detect(

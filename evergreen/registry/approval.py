@@ -20,7 +20,7 @@ from evergreen.markdown import gate_table, number
 from evergreen.registry import promotion
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
-from evergreen.results import RetrainResult
+from evergreen.runs.results import RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held

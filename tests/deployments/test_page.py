@@ -31,7 +31,7 @@ from evergreen.performance.report import no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
 from evergreen.registry.version import CHAMPION
-from evergreen.results import DriftResult
+from evergreen.runs.results import DriftResult
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import build

@@ -16,7 +16,7 @@ from evergreen.ledger.promotions import Promotions
 from evergreen.registry.approval import Answer, asked_by, keep_word, question, rule, spoken, unanswered, with_word
 from evergreen.registry.promotion import promote
 from evergreen.registry.version import CHALLENGER
-from evergreen.results import DriftResult, Ingested, MetricResult, RetrainResult
+from evergreen.runs.results import DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict
 

@@ -13,10 +13,11 @@ from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift.check import data_question, detect, drift_question, no_champion_report
+from evergreen.drift.check import detect, drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
 from evergreen.spec.monitoring import DriftPolicy

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evergreen.runs import Run, Runs
+from evergreen.runs.history import Run, Runs
 from evergreen.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from deployments.console import show_monitor
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.registry.client import Registry
-from evergreen.runs import Runs
+from evergreen.runs.history import Runs
 from evergreen.settings import Settings
 from flows.monitor import monitor
 from flows.retrain import retrain
@@ -101,7 +101,7 @@ def test_a_new_law_fails_performance_and_not_drift(
     failed = ("evergreen.performance.check.failed", {"decision_id": stored.id} | told | {"rows": 200})
     assert [events[0][0], events[1]] == ["evergreen.drift.compare.passed", failed]
     with monkeypatch.context() as patch:
-        patch.setattr("evergreen.runs.Runs.record", _broken)
+        patch.setattr("evergreen.runs.history.Runs.record", _broken)
         again = monitor(MODEL)
     assert (again.performance, len(ledger.all("performance")), events[3]) == (seen.performance, 1, failed)
     assert seen.to_json()["performance"]["interval"] is not None

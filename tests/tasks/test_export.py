@@ -17,10 +17,10 @@ import tasks.export
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Kind, Outcome, suppressed
-from evergreen.drift.check import data_question, drift_question
+from evergreen.decision import Decision, Kind, Outcome, decision_id, suppressed
+from evergreen.drift.check import drift_question
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
@@ -17,7 +17,7 @@ from evergreen.ledger.policy_query import called
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
-from evergreen.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
+from evergreen.runs.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.spec.model import ModelSpec
 from evergreen.training.plan import Plan
 
@@ -181,3 +181,20 @@ def _answered_version(plan: Plan) -> int | None:
 def _last_value(champion: Version | None, metric: str) -> float | None:
     text = champion.tags.get(f"holdout_{metric}") if champion else None
     return float(text) if text else None
+
+
+def data_question(
+    spec: ModelSpec, champion: Version | None, snapshot: Snapshot, known: Sequence[Decision | None]
+) -> tuple[str, int] | None:
+    """The decision id of the news that data landed, and how many rows since the champion's; None without news.
+
+    `known` are the last decisions about data: landed or learned from. By the digest of what is there rather than by
+    what this run landed, so that the news of a run that was killed in between is told by the next one.
+    """
+    seen = {decision.digest for decision in known if decision is not None}
+    if champion is not None:
+        seen.add(champion.tags.get("data_digest", ""))
+    if snapshot.rows == 0 or snapshot.digest in seen:
+        return None
+    rows = snapshot.next_row - (int(champion.tags["next_row"]) if champion is not None else 0)
+    return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows
