@@ -15,7 +15,7 @@ from deployments.invocation import Json, Name, guard, prepare, start
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
-    from evergreen.backtest_report import Backtest, Row
+    from evergreen.backtest.report import Backtest, Row
     from evergreen.settings import Settings
 
 
@@ -191,7 +191,7 @@ def _apply(settings: Settings, model: str, edit: _Edit) -> None:
 def _understood(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:
     """Refuse what is no policy and no training window before anything starts."""
     import models
-    from evergreen.backtest_plan import named, window_of
+    from evergreen.backtest.request import named, window_of
 
     spec = models.load(name, settings.models).spec
     named(policies, spec)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.backtest_report import Backtest, Row
+from evergreen.backtest.report import Backtest, Row
 from evergreen.page_environment import fill
 from evergreen.page_figures import Figure, axis_of, layout_of, line_of, plain, plain_axis, short, stamp, timed
 

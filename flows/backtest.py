@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from prefect import flow
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from evergreen.backtest_report import Backtest
+from evergreen.backtest.report import Backtest
 from flows.runner import executor, workers
 from flows.steps import landed, open_workspace
 from tasks.replay import replay

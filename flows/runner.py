@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from evergreen.backtest.job_pool import processes
 from evergreen.errors import EvergreenError
-from evergreen.replay_pool import processes
 from evergreen.settings import Settings
 
 _MOST = 4

@@ -10,9 +10,9 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from evergreen.backtest.report import Backtest
 from evergreen.backtest_page import page as backtest_page
 from evergreen.backtest_page import write
-from evergreen.backtest_report import Backtest
 from evergreen.card_facts import said
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evergreen.backtest.job_pool import Spent
+from evergreen.backtest.report import Backtest, Row
+from evergreen.backtest.request import Variant
+from evergreen.backtest.scores import Difference, Series
+from evergreen.backtest.simulation import Trained
 from evergreen.backtest_page import page, write
-from evergreen.backtest_plan import Variant
-from evergreen.backtest_report import Backtest, Row
-from evergreen.backtest_scores import Difference, Series
-from evergreen.replay import Trained
-from evergreen.replay_pool import Spent
 from evergreen.spec.metric import Metric
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training

@@ -14,11 +14,16 @@ import pandas as pd
 import pytest
 
 import models
-from evergreen.backtest import run
+from evergreen.backtest.history import History
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.job_pool import Pool
+from evergreen.backtest.jobs import Bench
+from evergreen.backtest.report import Backtest
+from evergreen.backtest.request import Request
+from evergreen.backtest.run import run
+from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
+from evergreen.backtest.simulation import Course
 from evergreen.backtest_page import frontier, page
-from evergreen.backtest_plan import Request
-from evergreen.backtest_report import Backtest
-from evergreen.backtest_scores import Prices, Series, choose, difference, interval, picks
 from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift.compare import compare
@@ -26,12 +31,7 @@ from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure
 from evergreen.model_files.policy_edit import with_policy
-from evergreen.past import History
 from evergreen.performance.check import judge
-from evergreen.replay import Course
-from evergreen.replay_pool import Pool
-from evergreen.replay_store import Store
-from evergreen.replay_work import Bench
 from evergreen.settings import PROJECT
 from evergreen.sources.simulator import simulate
 from evergreen.spec.data import Features

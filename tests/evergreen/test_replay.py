@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.backtest import run
-from evergreen.backtest_plan import Request, named, steps_of, usual, window_name, window_of
-from evergreen.backtest_report import Backtest
-from evergreen.backtest_scores import Prices
+from evergreen.backtest.history import History
+from evergreen.backtest.job_cache import Store, fit_print, whole_print
+from evergreen.backtest.job_pool import Pool
+from evergreen.backtest.jobs import Bench
+from evergreen.backtest.report import Backtest
+from evergreen.backtest.request import Request, named, steps_of, usual, window_name, window_of
+from evergreen.backtest.run import run
+from evergreen.backtest.scores import Prices
+from evergreen.backtest.simulation import Course, Story, Walk, canonical
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.past import History
-from evergreen.replay import Course, Story, Walk, canonical
-from evergreen.replay_pool import Pool
-from evergreen.replay_store import Store, fit_print, whole_print
-from evergreen.replay_work import Bench
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec

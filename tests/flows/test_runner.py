@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from evergreen.backtest import run
-from evergreen.backtest_plan import Request, named, steps_of
-from evergreen.backtest_report import Backtest
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.job_pool import Pool, Source, Spent
+from evergreen.backtest.report import Backtest
+from evergreen.backtest.request import Request, named, steps_of
+from evergreen.backtest.run import run
+from evergreen.backtest.simulation import Course
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
-from evergreen.replay import Course
-from evergreen.replay_pool import Pool, Source, Spent
-from evergreen.replay_store import Store
 from evergreen.settings import PROJECT, Settings
 from evergreen.storage.delta_table import child
 from flows.runner import executor, task_runner, workers

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from evergreen.backtest.history import History
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.jobs import Bench, Job, done
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
-from evergreen.past import History
-from evergreen.replay_store import Store
-from evergreen.replay_work import Bench, Job, done
 from evergreen.spec.model import ModelSpec
 
 T = TypeVar("T")

@@ -17,6 +17,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from evergreen.backtest.history import History, Past, instant, micros
+from evergreen.backtest.in_memory import HeldFits
+from evergreen.backtest.job_cache import Store, fit_print, key_of, whole_print
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, training_window
@@ -27,15 +30,12 @@ from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Comparison
 from evergreen.evaluation.judgement import Judgement
-from evergreen.past import History, Past, instant, micros
 from evergreen.performance.check import assess_rows
 from evergreen.performance.labelled_rows import judged_rows
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow import Look, look
 from evergreen.registry.artifacts import PIPELINE, packed, sha256, state_sha256
 from evergreen.registry.version import Version
-from evergreen.replay_memory import HeldFits
-from evergreen.replay_store import Store, fit_print, key_of, whole_print
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
 from evergreen.training.candidate import make

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.backtest_plan import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
-from evergreen.backtest_report import Backtest, Scored
-from evergreen.backtest_scores import series
+from evergreen.backtest.job_pool import Pool
+from evergreen.backtest.jobs import FAULT, Bench, Fit, Job, Serve
+from evergreen.backtest.report import Backtest, Scored
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
+from evergreen.backtest.scores import series
+from evergreen.backtest.simulation import Course, Served, Story, Walk
 from evergreen.registry.version import Version
-from evergreen.replay import Course, Served, Story, Walk
-from evergreen.replay_pool import Pool
-from evergreen.replay_work import FAULT, Bench, Fit, Job, Serve
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training

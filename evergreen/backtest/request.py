@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.backtest_scores import Prices
+from evergreen.backtest.history import History, instant
+from evergreen.backtest.scores import Prices
 from evergreen.errors import DataError, EvergreenError
-from evergreen.past import History, instant
 from evergreen.spec import policies
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.backtest_plan import ALWAYS, NEVER, ORACLE, Request, Variant
-from evergreen.backtest_scores import Difference, Series, block_length, choose, difference, interval, picks, series
+from evergreen.backtest.job_pool import Spent
+from evergreen.backtest.jobs import Bench
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant
+from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
+from evergreen.backtest.simulation import Course, Served, Story, Trained
 from evergreen.errors import DataError, EvergreenError
-from evergreen.replay import Course, Served, Story, Trained
-from evergreen.replay_pool import Spent
-from evergreen.replay_work import Bench
 
 SHORT = 26
 """With fewer scored steps the choice is told with a warning: half of them choose, and half a year says little."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.backtest.job_cache import Store
 from evergreen.decision import Decision, Kind
 from evergreen.errors import RegistryError
 from evergreen.ledger.decisions import Decisions
@@ -20,7 +21,6 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry.artifacts import load_pipeline, verify
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, STATUS, Version, status_of
-from evergreen.replay_store import Store
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 

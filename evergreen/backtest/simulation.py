@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.backtest.history import Past
+from evergreen.backtest.in_memory import HeldDecisions, HeldPromotions, HeldRegistry
+from evergreen.backtest.jobs import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision, Outcome
 from evergreen.drift.report import DriftReport
@@ -21,15 +24,12 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move
 from evergreen.ledger.reconciliation import CALLS, calls
-from evergreen.past import Past
 from evergreen.performance.labelled_rows import performance_question
 from evergreen.performance.shadow import Question, answer, question
 from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry.lineage import against, lineage
 from evergreen.registry.promotion import move_back, move_up
 from evergreen.registry.version import CHALLENGER, Version
-from evergreen.replay_memory import HeldDecisions, HeldPromotions, HeldRegistry
-from evergreen.replay_work import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
 from evergreen.runs.recorder import Clerk, retrain_result
 from evergreen.runs.results import Ingested
 from evergreen.spec.model import ModelSpec

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.backtest.history import History
+from evergreen.backtest.simulation import Served
 from evergreen.evaluation.measure import measure, row_losses
 from evergreen.evaluation.slices import picked
-from evergreen.past import History
-from evergreen.replay import Served
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
