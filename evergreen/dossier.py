@@ -15,14 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from evergreen.card import card
-from evergreen.card_facts import FEWEST, Facts, common, names_slices, without_slices
-from evergreen.card_store import gather, kept
 from evergreen.errors import EvergreenError
-from evergreen.explain import Explanation, explain
 from evergreen.ledger.timeline import Entry, ledger
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED, DESCRIBED, Version
+from evergreen.reports.card import card
+from evergreen.reports.card_facts import FEWEST, Facts, common, names_slices, without_slices
+from evergreen.reports.card_store import gather, kept
+from evergreen.reports.explanation import Explanation, explain
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 

@@ -23,7 +23,8 @@ from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.ledger.decisions import Decisions
-from evergreen.registry.approval import Answer, Ruling, asked_by, question, spoken, unanswered
+from evergreen.registry.approval import Answer, Ruling, asked_by, spoken, unanswered
+from evergreen.reports.approval_question import question
 from evergreen.runs.context import Workspace
 from evergreen.runs.results import MoveResult, RetrainResult
 from flows.steps import describe

@@ -13,7 +13,6 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
-from evergreen import card_store
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift.report import DriftReport
@@ -35,6 +34,7 @@ from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import PREVIOUS, Version
+from evergreen.reports import card_store
 from evergreen.runs.context import Workspace
 from evergreen.runs.recorder import retrain_result
 from evergreen.runs.results import Ingested, MoveResult, RetrainResult

@@ -11,10 +11,10 @@ from prefect.logging import get_run_logger
 
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
-from evergreen.markdown import gate_table
 from evergreen.registry import descriptions
 from evergreen.registry.lineage import against
 from evergreen.registry.version import Version, status_of
+from evergreen.reports.tables import gate_table
 from evergreen.runs.context import Workspace
 from evergreen.training.evaluate import evaluate, not_again
 from evergreen.training.plan import Plan

@@ -13,14 +13,15 @@ from prefect.cache_policies import NO_CACHE
 from evergreen.backtest.report import Backtest
 from evergreen.backtest_page import page as backtest_page
 from evergreen.backtest_page import write
-from evergreen.card_facts import said
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
-from evergreen.markdown import MARK, drift_table, escape, gate_table, table
+from evergreen.markdown import MARK, escape, table
 from evergreen.naming import dashed
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
-from evergreen.performance_note import performance_note
+from evergreen.reports.card_facts import said
+from evergreen.reports.performance_note import performance_note
+from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import Workspace
 from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
 

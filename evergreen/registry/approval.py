@@ -16,11 +16,9 @@ from evergreen.actor import LONGEST, approved_because, by_person, named, rejecte
 from evergreen.decision import Decision, Outcome
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Decisions
-from evergreen.markdown import gate_table, number
 from evergreen.registry import promotion
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
-from evergreen.runs.results import RetrainResult
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
@@ -143,19 +141,3 @@ def decline(
         challenger = registry.by_alias(spec.name, CHALLENGER)
         if challenger is not None and challenger.number == version.number:
             registry.drop_alias(spec.name, CHALLENGER)
-
-
-def question(result: RetrainResult, until: datetime) -> str:
-    """What a person is asked, as Markdown: what there is to win, and every gate."""
-    metric = result.metric
-    place = f"champion in place of version {result.champion}" if result.champion else "the first champion"
-    rival = "" if metric.champion_value is None else f" (the champion: {number(metric.champion_value)})"
-    return (
-        f"## May version {result.version} of {result.model} go into production?\n\n"
-        f"It passed its gates. **approve** makes it {place}, **reject** takes it out of the running. Without an answer "
-        f"by {until:%Y-%m-%d %H:%M} UTC this run fails and the version stays challenger: "
-        f"`evergreen promote {result.model} {result.version} --reason TEXT` still approves it.\n\n"
-        f"- {metric.name} on the holdout: {number(metric.value)}{rival}\n"
-        f"- trained for: {result.reason}; drift: {result.drift.verdict}; decision `{result.decision_id}`\n\n"
-        f"{gate_table(result.checks)}"
-    )

@@ -13,9 +13,10 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.registry.approval import Answer, asked_by, keep_word, question, rule, spoken, unanswered, with_word
+from evergreen.registry.approval import Answer, asked_by, keep_word, rule, spoken, unanswered, with_word
 from evergreen.registry.promotion import promote
 from evergreen.registry.version import CHALLENGER
+from evergreen.reports.approval_question import question
 from evergreen.runs.results import DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict

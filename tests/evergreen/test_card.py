@@ -12,10 +12,7 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 import models
-from evergreen import card_store
 from evergreen.actor import by_person, rejected_because
-from evergreen.card import LETTERS, approval, brief, card, limits
-from evergreen.card_facts import Facts, common, said
 from evergreen.decision import Decision
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
@@ -24,6 +21,9 @@ from evergreen.registry import descriptions
 from evergreen.registry.client import Registry
 from evergreen.registry.descriptions import Trained
 from evergreen.registry.version import Version
+from evergreen.reports import card_store
+from evergreen.reports.card import LETTERS, approval, brief, card, limits
+from evergreen.reports.card_facts import Facts, common, said
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric

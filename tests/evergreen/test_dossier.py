@@ -17,8 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from evergreen import card_store, dossier
-from evergreen.card_facts import Facts
+from evergreen import dossier
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
@@ -28,6 +27,8 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.reports import card_store
+from evergreen.reports.card_facts import Facts
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates

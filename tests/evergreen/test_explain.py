@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evergreen.explain import ROWS, explain
 from evergreen.registry.client import Registry
+from evergreen.reports.explanation import ROWS, explain
 
 Make = Callable[..., Any]
 

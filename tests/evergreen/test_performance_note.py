@@ -11,7 +11,7 @@ from evergreen.performance.report import (
     SliceFigure,
     WindowFigure,
 )
-from evergreen.performance_note import performance_note
+from evergreen.reports.performance_note import performance_note
 from evergreen.verdicts import Verdict
 
 WINDOWS = tuple(

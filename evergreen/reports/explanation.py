@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.card_store import stored
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
 from evergreen.errors import DataError, EvergreenError
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.reports.card_store import stored
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict
 from evergreen.training.reference import REFERENCE

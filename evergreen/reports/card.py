@@ -11,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from evergreen.actor import PERSON, rejected_because, who
-from evergreen.card_facts import (
+from evergreen.evaluation.judgement import Judgement
+from evergreen.markdown import MARK, number, table
+from evergreen.registry.version import DECLINED, DECLINED_BY
+from evergreen.reports.card_facts import (
     Facts,
     common,
     learned_from,
@@ -23,9 +26,6 @@ from evergreen.card_facts import (
     told_checks,
     without_slices,
 )
-from evergreen.evaluation.judgement import Judgement
-from evergreen.markdown import MARK, number, table
-from evergreen.registry.version import DECLINED, DECLINED_BY
 from evergreen.verdicts import Verdict
 
 LETTERS = 5_000

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evergreen.card import brief, card
-from evergreen.card_facts import Facts
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
@@ -21,6 +19,8 @@ from evergreen.ledger.promotions import Promotions
 from evergreen.registry import descriptions, maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
+from evergreen.reports.card import brief, card
+from evergreen.reports.card_facts import Facts
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance
