@@ -178,7 +178,7 @@ def _apply(settings: Settings, model: str, edit: _Edit) -> None:
         EvergreenError: the file could not be loaded any more; it is left as it was.
     """
     import models
-    from evergreen.backtest_page import write
+    from evergreen.pages.backtest_page import write
 
     write(edit.after, edit.path)
     try:

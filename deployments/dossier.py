@@ -26,7 +26,7 @@ def dossier(
 
         import models
         from deployments import console
-        from evergreen import dossier as papers
+        from evergreen.pages import dossier as papers
         from evergreen.registry.client import Registry
         from evergreen.settings import load_settings
 

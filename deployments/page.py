@@ -12,7 +12,7 @@ import typer
 from deployments.invocation import Json, guard
 from deployments.parts import PAGES_PORT, read_ports
 from evergreen.errors import EvergreenError
-from evergreen.page_links import Places, page_file, shown_url
+from evergreen.pages.links import Places, page_file, shown_url
 from evergreen.settings import Settings, load_settings
 
 
@@ -54,8 +54,8 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
     began = time.monotonic()
     spec = models.load(name, settings.models).spec
     with console.err.status(f"[dim]reading {name}[/]"):
-        from evergreen.page import gather
-        from evergreen.page_render import write
+        from evergreen.pages.gather import gather
+        from evergreen.pages.render import write
 
         place = (page_file(settings, name) if out is None else out).absolute()
         if out is None:

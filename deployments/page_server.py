@@ -23,10 +23,10 @@ from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import ledger
-from evergreen.page import gather
-from evergreen.page_environment import policy
-from evergreen.page_links import Places
-from evergreen.page_render import Line, render, render_index, render_problem
+from evergreen.pages.environment import policy
+from evergreen.pages.gather import gather
+from evergreen.pages.links import Places
+from evergreen.pages.render import Line, render, render_index, render_problem
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from prefect import flow
 
-from evergreen.page_links import page_url
+from evergreen.pages.links import page_url
 from evergreen.runs.results import MonitorResult
 from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
 from tasks.compare import compare

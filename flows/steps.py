@@ -29,7 +29,7 @@ from evergreen.events import (
 )
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.page_links import page_url
+from evergreen.pages.links import page_url
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent

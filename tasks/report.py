@@ -11,12 +11,12 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from evergreen.backtest.report import Backtest
-from evergreen.backtest_page import page as backtest_page
-from evergreen.backtest_page import write
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, escape, table
 from evergreen.naming import dashed
+from evergreen.pages.backtest_page import page as backtest_page
+from evergreen.pages.backtest_page import write
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.reports.card_facts import said

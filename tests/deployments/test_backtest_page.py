@@ -15,7 +15,7 @@ from evergreen.backtest.report import Backtest, Row
 from evergreen.backtest.request import Variant
 from evergreen.backtest.scores import Difference, Series
 from evergreen.backtest.simulation import Trained
-from evergreen.backtest_page import page, write
+from evergreen.pages.backtest_page import page, write
 from evergreen.spec.metric import Metric
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training

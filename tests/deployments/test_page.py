@@ -26,7 +26,7 @@ from evergreen.decision import Decision
 from evergreen.drift.check import detect, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.page_links import Places
+from evergreen.pages.links import Places
 from evergreen.performance.report import no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage

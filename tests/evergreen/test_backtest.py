@@ -23,7 +23,6 @@ from evergreen.backtest.request import Request
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
 from evergreen.backtest.simulation import Course
-from evergreen.backtest_page import frontier, page
 from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift.compare import compare
@@ -31,6 +30,7 @@ from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure
 from evergreen.model_files.policy_edit import with_policy
+from evergreen.pages.backtest_page import frontier, page
 from evergreen.performance.check import judge
 from evergreen.settings import PROJECT
 from evergreen.sources.simulator import simulate

@@ -17,13 +17,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
-from evergreen import dossier
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
+from evergreen.pages import dossier
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version

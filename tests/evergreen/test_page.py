@@ -21,15 +21,15 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.ledger.timeline import Entry, Seen
-from evergreen.page import gather
-from evergreen.page_distributions import CATEGORIES, OTHER, spread
-from evergreen.page_environment import policy, spark, tone
-from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
-from evergreen.page_figures import plain
-from evergreen.page_links import Places, page_file, page_url, shown_url
-from evergreen.page_plots import distribution_figure, drift_figure, metric_figure, windows_figure
-from evergreen.page_render import Line, render, render_index, write
-from evergreen.page_svg import picture
+from evergreen.pages.distributions import CATEGORIES, OTHER, spread
+from evergreen.pages.environment import policy, spark, tone
+from evergreen.pages.figure_parts import plain
+from evergreen.pages.gather import gather
+from evergreen.pages.links import Places, page_file, page_url, shown_url
+from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
+from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.render import Line, render, render_index, write
+from evergreen.pages.svg import picture
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from evergreen.page_distributions import spread
-from evergreen.page_facts import DriftPoint, Mark, MetricPoint
-from evergreen.page_figures import axis_of, layout_of
-from evergreen.page_plots import distribution_figure, drift_figure, metric_figure, windows_figure
-from evergreen.page_svg import picture
+from evergreen.pages.distributions import spread
+from evergreen.pages.figure_parts import axis_of, layout_of
+from evergreen.pages.page_data import DriftPoint, Mark, MetricPoint
+from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.svg import picture
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

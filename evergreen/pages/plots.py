@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evergreen.page_distributions import Distribution
-from evergreen.page_facts import DriftPoint, Mark, MetricPoint
-from evergreen.page_figures import (
+from evergreen.pages.distributions import Distribution
+from evergreen.pages.figure_parts import (
     Figure,
     axis_of,
     layout_of,
@@ -23,6 +22,7 @@ from evergreen.page_figures import (
     threshold_line,
     timed,
 )
+from evergreen.pages.page_data import DriftPoint, Mark, MetricPoint
 
 SHAPES = {"PASS": ("circle", 5), "FAIL": ("x", 8), "INCONCLUSIVE": ("circle-open", 7)}
 LANES = {"retrained": "diamond-open", "rolled back": "triangle-down", "promoted": "triangle-up"}

@@ -14,9 +14,9 @@ from evergreen.actor import PERSON, rejected_because
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import Entry, ledger
-from evergreen.page_distributions import Distribution, distributions
-from evergreen.page_facts import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
-from evergreen.page_links import Places
+from evergreen.pages.distributions import Distribution, distributions
+from evergreen.pages.links import Places
+from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
 from evergreen.settings import Settings

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline import Entry
-from evergreen.page_distributions import Distribution
+from evergreen.pages.distributions import Distribution
 
 
 @dataclass(frozen=True, slots=True)

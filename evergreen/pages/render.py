@@ -11,10 +11,10 @@ from typing import Any
 
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
-from evergreen.page_environment import fill, many, when
-from evergreen.page_facts import DriftPoint, MetricPoint, Page
-from evergreen.page_links import Places
-from evergreen.page_plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.environment import fill, many, when
+from evergreen.pages.links import Places
+from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
+from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
 
 ENTRIES = 200
 """Entries of the ledger on the page: the newest."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import who
 from evergreen.markdown import number
-from evergreen.page_svg import picture
+from evergreen.pages.svg import picture
 
 if TYPE_CHECKING:
     from jinja2 import Environment

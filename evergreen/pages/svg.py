@@ -14,7 +14,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from evergreen.page_scales import Scale, Tick, axis_of, intervals, scales, ticks
+from evergreen.pages.axes import Scale, Tick, axis_of, intervals, scales, ticks
 
 Figure = Mapping[str, Any]
 

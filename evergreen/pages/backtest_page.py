@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from evergreen.backtest.report import Backtest, Row
-from evergreen.page_environment import fill
-from evergreen.page_figures import Figure, axis_of, layout_of, line_of, plain, plain_axis, short, stamp, timed
+from evergreen.pages.environment import fill
+from evergreen.pages.figure_parts import Figure, axis_of, layout_of, line_of, plain, plain_axis, short, stamp, timed
 
 DRAWN = 8
 """Policies whose error is drawn over time, the best ones and what they are held against; more lines tell nothing."""
