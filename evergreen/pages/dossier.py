@@ -127,7 +127,7 @@ def page(found: Dossier) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("evergreen"),
+        loader=PackageLoader("evergreen.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
