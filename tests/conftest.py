@@ -214,7 +214,7 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
             "PREFECT_API_URL": prefect_server,
         }
         return subprocess.run(
-            [sys.executable, "-m", "deployments.cli", *words],
+            [sys.executable, "-m", "deployments.cli.main", *words],
             env=surroundings | environment,
             cwd=PROJECT,
             capture_output=True,

@@ -14,7 +14,7 @@ import typer.main
 import yaml
 
 import models
-from deployments.cli import app
+from deployments.cli.main import app
 from evergreen.decision import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings

@@ -24,8 +24,8 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
-from deployments import automations
-from deployments.notices import notices
+from deployments.automations import sync
+from deployments.automations.alerts import notices
 from evergreen import events
 from evergreen.errors import EvergreenError
 from evergreen.events import Event, drift_event
@@ -180,7 +180,7 @@ class Runs:
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT__FLOW_RUN_ID": str(run),
-            automations.HEARTBEAT: "30",
+            sync.HEARTBEAT: "30",
         }
         process = subprocess.Popen([sys.executable, "-m", "prefect.engine"], env=environment, cwd=self.folder)
         self.processes.append(process)
@@ -207,7 +207,7 @@ def runs(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         def deploy(name: str, **more: Any) -> UUID:
             return client.create_deployment(
                 flow, name, entrypoint="work.py:work", path=str(folder), tags=["evergreen"],
-                job_variables={"env": {automations.HEARTBEAT: "30"}}, **more,
+                job_variables={"env": {sync.HEARTBEAT: "30"}}, **more,
             )  # fmt: skip
 
         one = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
@@ -247,7 +247,7 @@ def swept(runs: Runs, settings: Settings) -> dict[str, UUID]:
     heartbeat of these two comes late. A fifth finds the slot held by the killed one."""
     from prefect.events import emit_event
 
-    automations.sync(settings)
+    sync.sync(settings)
     names = {"killed": runs.limited, "alive": runs.free, "finished": runs.free, "suspended": runs.free}
     made = {name: runs.make(where, name, suspended=name == "suspended") for name, where in names.items()}
     (runs.folder / "finished" / "go").touch()
@@ -379,35 +379,35 @@ def test_silence_is_told_once(swept: dict[str, UUID], hook: Hook) -> None:
 def test_syncing_again_changes_nothing(swept: dict[str, UUID], settings: Settings) -> None:
     """Ten syncs leave every automation as it is: no duplicates, the same ids, and off stays off."""
     before = ids()
-    automations.switch("data-rejected", on=False)
-    done = [automations.sync(settings) for _ in range(10)]
+    sync.switch("data-rejected", on=False)
+    done = [sync.sync(settings) for _ in range(10)]
 
     assert {(one.made, one.changed, one.removed) for one in done} == {((), (), ())}
     assert {f"evergreen: {name}" for name in done[0].left} == set(before)
     assert ids() == before
-    assert [one.name for one in automations.list_all() if not one.on] == ["data-rejected"]
+    assert [one.name for one in sync.list_all() if not one.on] == ["data-rejected"]
 
 
 def test_off_stays_off_through_a_change(
     swept: dict[str, UUID], settings: Settings, settings_of: Callable[..., Settings], hook: Hook
 ) -> None:
     """A changed automation keeps its id and stays off, and says nothing; switched on again it does."""
-    automations.switch("evergreen: data-rejected", on=False)
+    sync.switch("evergreen: data-rejected", on=False)
     before = ids()
     two = settings_of(settings.notify.get_secret_value(), f"{hook.url}/other/{SECRET}")
-    changed = automations.sync(two).changed
+    changed = sync.sync(two).changed
     emit_until_told(events.DRIFT_FAILED, "ready", hook, "/hook", "/other")
     emit(Event(events.DATA_REJECTED, "quiet", {"rows": 1}))
     emit(Event(events.DRIFT_FAILED, "loud", {}))
     until(lambda: hook.about("loud") and hook.about("loud", "/other"), "a notice by both webhooks")
-    back = automations.sync(settings).changed
+    back = sync.sync(settings).changed
 
     assert "data-rejected" in changed
-    assert not {*automations.SWEEP} & {*changed}
+    assert not {*sync.SWEEP} & {*changed}
     assert changed == back
     assert ids() == before
     assert not hook.about("quiet")
-    automations.switch("data-rejected", on=True)
+    sync.switch("data-rejected", on=True)
     assert emit_until_told(events.DATA_REJECTED, "heard", hook, "/hook")["rows"] == "1"
 
 
@@ -447,7 +447,7 @@ def test_a_failed_action_is_told_once(
 ) -> None:
     """A webhook that answers with an error makes its automation's action fail; the other one is told of that once, and
     the URL is in no log."""
-    automations.sync(settings_of(settings.notify.get_secret_value(), f"{hook.url}/broken/{SECRET}"))
+    sync.sync(settings_of(settings.notify.get_secret_value(), f"{hook.url}/broken/{SECRET}"))
     emit_until_told(events.DRIFT_FAILED, "settled", hook, "/hook", "/broken")
     emit(Event(events.MODEL_PROMOTED, "half-heard", {}))
     until(lambda: hook.about("half-heard"), "the notice by the webhook that works")
@@ -456,7 +456,7 @@ def test_a_failed_action_is_told_once(
     # The alert failed on the broken one. Were that told of too, it would have been before this next failure is.
     emit(Event(events.MODEL_REJECTED, "later", {}))
     until(lambda: hook.about("evergreen: candidate-rejected"), "the next alert")
-    automations.sync(settings)
+    sync.sync(settings)
 
     assert told["title"] == "Evergreen: the automation 'evergreen: model-promoted' could not do its work"
     assert len(hook.about("half-heard")) == len(hook.about("evergreen: model-promoted")) == 1
@@ -475,21 +475,21 @@ def test_a_saved_block_is_told_by_its_name(
     shape = {"title": "{{subject}}", "text": "{{body}}"}
     CustomWebhookNotificationBlock(name="ops", url=f"{hook.url}/hook", json_data=shape).save("ops")
     SendgridEmail(api_key=SecretStr("key"), sender_email="a@example.org", to_emails=["b@example.org"]).save("mail")
-    assert "drift-failed" in automations.sync(settings_of("custom-webhook/ops")).changed
+    assert "drift-failed" in sync.sync(settings_of("custom-webhook/ops")).changed
     emit_until_told(events.DRIFT_FAILED, "unboxed", hook, "/hook")
     emit(drift_event("boxed", "FAIL", decision_id="d3", share=0.25, columns=("x", "y")))
     (told,) = until(lambda: hook.about("boxed"), "the message")
     assert told["title"] == "Evergreen: boxed: the drift report failed"
     assert (told["decision_id"], told["columns"]) == ("d3", "['x', 'y']")
 
-    automations.sync(settings_of("sendgrid-email/mail", "https://hooks.slack.com/services/T1/B1/abc"))
+    sync.sync(settings_of("sendgrid-email/mail", "https://hooks.slack.com/services/T1/B1/abc"))
     with get_client(sync_client=True) as client:
         (found,) = client.read_automations_by_name("evergreen: drift-failed")
         saved = {document.id: document.name for document in client.read_block_documents()}
     actions = [action for action in found.actions if isinstance(action, SendNotification)]
     assert [saved[action.block_document_id] for action in actions] == ["mail", "evergreen-notify-2"]
     assert "services/T1" not in found.model_dump_json()
-    automations.sync(settings)
+    sync.sync(settings)
 
 
 def test_mail_is_sent(swept: dict[str, UUID], settings: Settings, settings_of: Callable[..., Settings]) -> None:
@@ -497,7 +497,7 @@ def test_mail_is_sent(swept: dict[str, UUID], settings: Settings, settings_of: C
     with socket.create_server(("127.0.0.1", 0)) as post_office:
         post_office.settimeout(60)
         port = post_office.getsockname()[1]
-        automations.sync(settings_of(f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org&mode=insecure"))
+        sync.sync(settings_of(f"mailto://127.0.0.1:{port}?from=a@example.org&to=b@example.org&mode=insecure"))
         mailed = drift_event("mailed", "FAIL", decision_id="d4", share=0.25, columns=("x",))
         again = threading.Timer(5, emit, [mailed])  # The server may not have heard the first one yet.
         emit(mailed)
@@ -505,7 +505,7 @@ def test_mail_is_sent(swept: dict[str, UUID], settings: Settings, settings_of: C
         mail = _one_mail(post_office)
         again.cancel()
         again.join()
-    automations.sync(settings)
+    sync.sync(settings)
 
     assert mail["To"] == "b@example.org"
     assert mail["Subject"] == "Evergreen: mailed: the drift report failed"
@@ -533,9 +533,9 @@ def test_the_query_of_a_webhook_reaches_it(
     swept: dict[str, UUID], settings: Settings, settings_of: Callable[..., Settings], hook: Hook
 ) -> None:
     """Path and query of a webhook's URL arrive as they were given, signatures and all."""
-    automations.sync(settings_of(f"{hook.url}/query/a-b_c?sig=a%2Bb%3D&v=1&format=x"))
+    sync.sync(settings_of(f"{hook.url}/query/a-b_c?sig=a%2Bb%3D&v=1&format=x"))
     emit_until_told(events.MODEL_PROMOTED, "signed", hook, "/query")
-    automations.sync(settings)
+    sync.sync(settings)
     (path,) = {post.path for post in hook.posts if post.path.startswith("/query")}
     assert path == "/query/a-b_c?sig=a%2Bb%3D&v=1&format=x"
 
@@ -555,7 +555,7 @@ def test_a_wrong_item_is_one_clear_line(
     """What is neither a URL nor a block that is there is said, without showing what may be a secret."""
     before = ids()
     with pytest.raises(EvergreenError) as error:
-        automations.sync(settings_of(f"{hook.url}/hook/{SECRET}", item))
+        sync.sync(settings_of(f"{hook.url}/hook/{SECRET}", item))
     assert said in error.value.what
     assert SECRET not in f"{error.value.what} {error.value.fix}"
     assert ids() == before
@@ -571,7 +571,7 @@ def test_the_commands(
     """`list`, `sync`, `on` and `off` answer with one JSON object and no secret; an unknown name is exit status 2."""
     from typer.testing import CliRunner
 
-    from deployments.cli import app
+    from deployments.cli.main import app
 
     monkeypatch.setenv("EVERGREEN_HOME", str(settings.home))
     monkeypatch.setenv("EVERGREEN_MODELS", str(settings.models))
@@ -604,10 +604,10 @@ def test_with_nobody_to_tell_only_the_sweep_is_left(
 
     Automation(name="somebody else's", trigger=EventTrigger(expect={"x"}), actions=[DoNothing()]).create()
     before = ids()
-    done = automations.sync(settings_of())
+    done = sync.sync(settings_of())
 
-    assert done.left == automations.SWEEP
-    kept = {f"evergreen: {name}" for name in automations.SWEEP} | {"somebody else's"}
+    assert done.left == sync.SWEEP
+    kept = {f"evergreen: {name}" for name in sync.SWEEP} | {"somebody else's"}
     assert ids() == {name: one for name, one in before.items() if name in kept}
     with get_client(sync_client=True) as client:
         saved = [document.name for document in client.read_block_documents()]
@@ -619,9 +619,9 @@ def test_without_a_server_there_is_one_clear_line(settings_of: Callable[..., Set
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(EvergreenError, match="answer"):
-        automations.list_all()
+        sync.list_all()
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(EvergreenError, match="none is set"):
-        automations.list_all()
+        sync.list_all()
 
 
 def test_every_event_that_is_told_is_one_that_is_emitted() -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from deployments.cli import app
+from deployments.cli.main import app
 from evergreen.settings import PROJECT, Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]

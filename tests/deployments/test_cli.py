@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from deployments.cli import app
+from deployments.cli.main import app
 from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments import manifest
-from deployments.deploying import Applied, apply, here
+from deployments.manifest import sync
+from deployments.manifest.apply import Applied, apply
+from deployments.manifest.build_step import here
 from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, Event, decision_event
@@ -262,7 +263,7 @@ def test_an_event_starts_a_run_that_a_bare_worker_does(
     text = (PROJECT / "models" / "iris.py").read_text()
     (models / "iris.py").write_text(text.replace("ModelSpec(\n", f"ModelSpec(\n    retrain_on={tuple(GROUNDS)},\n", 1))
     shutil.copy(PROJECT / "prefect.yaml", path)
-    manifest.sync(Settings(home=settings.home, models=models), path)
+    sync.sync(Settings(home=settings.home, models=models), path)
     assert "retrain-iris" in apply(settings, path).deployed
 
     def emit(event: Event) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.doctor import Finding, examine
+from deployments.cli.doctor import Finding, examine
 from evergreen.settings import Settings
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments import inspection
+from deployments.cli import status
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing was made yet: every alias and every decision is none, and the next command is named."""
-    told = inspection.status(settings, "toy")
+    told = status.status(settings, "toy")
     assert told == {
         "model": "toy",
         "champion": None,
@@ -30,8 +30,8 @@ def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.Capt
         "last_retrain": None,
         "last_run": None,
     }
-    inspection.show_status(told)
-    inspection.show_history(inspection.history(settings, "toy", None))
+    status.show_status(told)
+    status.show_history(status.history(settings, "toy", None))
     shown = capsys.readouterr().out
     assert shown.count("none") == 7
     assert "evergreen retrain toy" in shown
@@ -56,7 +56,7 @@ def test_history_at_a_time(settings: Settings, log: Callable[..., None], hours: 
     log(0, "promote", None, 1)
     log(2, "promote", 1, 2)
     log(4, "rollback", 2, 1)
-    told = inspection.history(settings, "toy", NOW + timedelta(hours=hours))
+    told = status.history(settings, "toy", NOW + timedelta(hours=hours))
     assert told["champion"] == champion
     assert len(told["moves"]) == len([at for at in (0, 2, 4) if at <= hours])
 
@@ -67,9 +67,9 @@ def test_history_is_a_table_of_moves(
     """Each move once, not its intent as well; a reason that looks like markup stays text."""
     log(0, "promote", None, 1)
     log(2, "promote", 1, 2)
-    told = inspection.history(settings, "toy", None)
+    told = status.history(settings, "toy", None)
     assert [(move["before"], move["champion"]) for move in told["moves"]] == [(None, 1), (1, 2)]
-    inspection.show_history(told)
+    status.show_history(told)
     assert "<b>why</b> 2" in capsys.readouterr().out
 
 
@@ -83,8 +83,8 @@ def test_history_names_the_event_and_the_run_that_a_promotion_came_of(
     decision = Decision("d", "retrain", NOW, "promoted", 1, 3, "digest", "better", detail, "the-run")
     Decisions(settings.lake_uri, "toy").record(decision)
 
-    told = inspection.history(settings, "toy", None)
+    told = status.history(settings, "toy", None)
 
     assert [(move["event_id"], move["flow_run"]) for move in told["moves"]] == [("the-event", "the-run"), (None, None)]
-    inspection.show_history(told)
+    status.show_history(told)
     assert "version 2 came of event the-event, decision d, flow run the-run" in capsys.readouterr().out

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from deployments import manifest
-from deployments.cli import app
+from deployments.cli.main import app
+from deployments.manifest import sync
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 
@@ -102,7 +102,7 @@ def is_within(lines: list[str], text: str) -> bool:
 
 def test_the_shipped_file_has_every_shipped_model() -> None:
     """A sync of this repository has nothing to do."""
-    assert manifest.sync(Settings(), check=True) == manifest.Synced(str(manifest.PATH), (), ())
+    assert sync.sync(Settings(), check=True) == sync.Synced(str(sync.PATH), (), ())
 
 
 def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Callable[..., Settings]) -> None:
@@ -112,7 +112,7 @@ def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Ca
     shutil.copy(PROJECT / "models" / "bike_demand.py", tmp_path / "models")
     chosen = made(iris="", rose_garden='retrain_on=("drift", "data"), cooldown=timedelta(minutes=90), ')
     shutil.copy(PROJECT / "models" / "bike_demand.py", tmp_path / "models")
-    found = manifest.sync(chosen, path)
+    found = sync.sync(chosen, path)
     assert found.changes == tuple(f"added {flow}-rose-garden" for flow in ("monitor", "retrain", "score"))
     after = path.read_text()
     assert after.startswith(SHIPPED)
@@ -129,7 +129,7 @@ def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Ca
     minutes = {one["schedules"][0]["cron"].split()[0] for one in (monitor, score)}
     assert len(minutes) == 2, "the hourly ones start together"
     stamp = path.stat().st_mtime_ns
-    assert manifest.sync(chosen, path) == manifest.Synced(str(path), (), ())
+    assert sync.sync(chosen, path) == sync.Synced(str(path), (), ())
     assert (path.read_text(), path.stat().st_mtime_ns) == (after, stamp)
 
 
@@ -138,7 +138,7 @@ def test_what_a_person_wrote_stays(tmp_path: Path, made: Callable[..., Settings]
     path = tmp_path / "prefect.yaml"
     path.write_text(BY_HAND)
     chosen = made(flower='retrain_on=("drift", "performance"), cooldown=timedelta(hours=2), ')
-    found = manifest.sync(chosen, path)
+    found = sync.sync(chosen, path)
     assert found.changes == (
         "added monitor-flower",
         "retrain-flower-on-drift: within was 60, is 7200",
@@ -158,14 +158,14 @@ def test_what_a_person_wrote_stays(tmp_path: Path, made: Callable[..., Settings]
     mine, his = now["deployments"][0], before["deployments"][0]
     assert mine["triggers"][:2] == [his["triggers"][0] | {"within": 7200}, his["triggers"][1]]
     assert {**mine, "triggers": 0} == {**his, "triggers": 0}
-    assert not manifest.sync(chosen, path).changes
+    assert not sync.sync(chosen, path).changes
 
 
 def test_a_ground_that_the_model_file_dropped_goes(tmp_path: Path, made: Callable[..., Settings]) -> None:
     """The trigger of a ground that is not asked for any more is taken out; a trigger of a person's own stays."""
     path = tmp_path / "prefect.yaml"
     path.write_text(BY_HAND)
-    found = manifest.sync(made(flower="retrain_on=(), "), path)
+    found = sync.sync(made(flower="retrain_on=(), "), path)
     assert "took out trigger retrain-flower-on-drift: retrain_on does not ask for drift" in found.changes
     kept = yaml.safe_load(path.read_text())["deployments"][0]["triggers"]
     assert [one["name"] for one in kept] == ["on-harvest"]
@@ -177,10 +177,10 @@ def test_deployments_of_a_lost_model_are_named_and_kept(tmp_path: Path, made: Ca
     path = tmp_path / "prefect.yaml"
     path.write_text(BY_HAND)
     chosen = made()
-    found = manifest.sync(chosen, path)
+    found = sync.sync(chosen, path)
     assert (found.changes, found.orphans) == ((), ("retrain-flower",))
     assert path.read_text() == BY_HAND
-    assert manifest.sync(chosen, path, prune=True).changes == ("took out retrain-flower",)
+    assert sync.sync(chosen, path, prune=True).changes == ("took out retrain-flower",)
     after = path.read_text()
     assert yaml.safe_load(after)["deployments"] == yaml.safe_load(BY_HAND)["deployments"][1:]
     for comment in ("# a colleague's, nothing to do with us", "# the end", "# Ours since 2024", "# --- what we care"):
@@ -199,7 +199,7 @@ def test_an_anchor_that_others_use_is_not_taken_out(tmp_path: Path, made: Callab
     )
     path.write_text(text)
     with pytest.raises(EvergreenError, match="by hand: took out retrain-lost"):
-        manifest.sync(made(), path, prune=True)
+        sync.sync(made(), path, prune=True)
     assert path.read_text() == text
 
 
@@ -223,7 +223,7 @@ def test_entries_in_every_form_of_yaml(entry: str, tmp_path: Path, made: Callabl
     path = tmp_path / "prefect.yaml"
     path.write_text(f"deployments:\n  - {entry}\n  - {{name: other, entrypoint: 'o.p'}}   # last\n")
     before = yaml.safe_load(path.read_text())["deployments"]
-    manifest.sync(made(rose=""), path)
+    sync.sync(made(rose=""), path)
     first, other, added, scoring = yaml.safe_load(path.read_text())["deployments"]
     assert (other, added["name"], scoring["name"]) == (before[1], "monitor-rose", "score-rose")
     assert {**first, "triggers": 0} == {**before[0], "triggers": 0}
@@ -233,7 +233,7 @@ def test_entries_in_every_form_of_yaml(entry: str, tmp_path: Path, made: Callabl
     assert (ours["name"], ours["expect"]) == ("retrain-rose-on-drift", ["evergreen.drift.compare.failed"])
     assert ours["match"] == {"prefect.resource.id": "evergreen.model.rose"}
     assert "# last" in path.read_text()
-    assert not manifest.sync(made(rose=""), path).changes
+    assert not sync.sync(made(rose=""), path).changes
 
 
 @pytest.mark.parametrize("text", ["name: x\n", "name: x\ndeployments:\n", "name: x\ndeployments: []\n"])
@@ -241,7 +241,7 @@ def test_a_file_without_deployments_gets_them(text: str, tmp_path: Path, made: C
     """The first deployments can be deployed as they are: pool, limit and command are there."""
     path = tmp_path / "prefect.yaml"
     path.write_text(text)
-    manifest.sync(made(rose=""), path)
+    sync.sync(made(rose=""), path)
     first = yaml.safe_load(path.read_text())["deployments"][0]
     assert first["work_pool"] == {"name": "evergreen", "job_variables": {"command": "python -m prefect.engine"}}
 
@@ -250,7 +250,7 @@ def test_line_ends_of_another_system_stay(tmp_path: Path, made: Callable[..., Se
     """A file with CRLF keeps them, in the new lines too."""
     path = tmp_path / "prefect.yaml"
     path.write_bytes(BY_HAND.replace("\n", "\r\n").encode())
-    manifest.sync(made(flower="", rose=""), path)
+    sync.sync(made(flower="", rose=""), path)
     assert b"rose" in path.read_bytes()
     assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
 
@@ -281,7 +281,7 @@ def test_whatever_stands_between_the_lines_stays(
     path.write_text(text)
     before = yaml.safe_load(text)
     chosen = made(flower="cooldown=timedelta(seconds=60), ", rose="")
-    found = manifest.sync(chosen, path)
+    found = sync.sync(chosen, path)
     assert "added retrain-rose" in found.changes
     after = path.read_text()
     assert is_within([line for line in lines if line.strip()], after)
@@ -289,7 +289,7 @@ def test_whatever_stands_between_the_lines_stays(
     assert now["deployments"][: len(before["deployments"])] == before["deployments"]
     assert {**now, "deployments": 0} == {**before, "deployments": 0}
     again = path.read_bytes()
-    assert not manifest.sync(chosen, path).changes
+    assert not sync.sync(chosen, path).changes
     assert path.read_bytes() == again
 
 
@@ -313,7 +313,7 @@ def test_a_broken_file_is_one_line(text: str, told: str, tmp_path: Path, made: C
     path = tmp_path / "prefect.yaml"
     path.write_text(text)
     with pytest.raises(EvergreenError, match=re.escape(told)) as error:
-        manifest.sync(made(rose=""), path)
+        sync.sync(made(rose=""), path)
     assert error.value.fix
     assert "\n" not in str(error.value)
     assert path.read_text() == text
@@ -322,7 +322,7 @@ def test_a_broken_file_is_one_line(text: str, told: str, tmp_path: Path, made: C
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, made: Callable[..., Settings]) -> None:
     """It says how to have it back."""
     with pytest.raises(EvergreenError, match="git checkout"):
-        manifest.sync(made(rose=""), tmp_path / "prefect.yaml")
+        sync.sync(made(rose=""), tmp_path / "prefect.yaml")
 
 
 def test_check_writes_nothing_and_says_so_by_its_status(
@@ -333,7 +333,7 @@ def test_check_writes_nothing_and_says_so_by_its_status(
     path.write_text(BY_HAND)
     chosen = made(flower="")
     monkeypatch.setenv("EVERGREEN_MODELS", str(chosen.models))
-    monkeypatch.setattr(manifest.sync, "__defaults__", (path,))
+    monkeypatch.setattr(sync.sync, "__defaults__", (path,))
     run = CliRunner()
     checked = run.invoke(app, ["deployments", "sync", "--check", "--json"])
     assert checked.exit_code == 1

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 from typer.testing import CliRunner
 
-from deployments.cli import app
+from deployments.cli.main import app
 
 
 def test_a_model_file_is_written_from_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 import models
-from deployments.cli import app
-from deployments.page_server import Pages, Server
+from deployments.cli.main import app
+from deployments.stack.page_server import Pages, Server
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window

@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_iris
 from typer.testing import CliRunner, Result
 
-from deployments.cli import app
+from deployments.cli.main import app
 from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
 

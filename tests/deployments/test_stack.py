@@ -18,11 +18,22 @@ from typing import Any
 
 import pytest
 
-from deployments import prefect_home
-from deployments.parts import MLFLOW, PARTS, SERVER, WORKER, Ports, claim, environment, folder, holder, read_ports
-from deployments.sessions import alive, members
-from deployments.stack import _free
-from deployments.supervision import Supervisor, end_orphans, listening, socket_path
+from deployments.stack import prefect_home
+from deployments.stack.process_group import alive, members
+from deployments.stack.services import (
+    MLFLOW,
+    PARTS,
+    SERVER,
+    WORKER,
+    Ports,
+    claim,
+    environment,
+    folder,
+    holder,
+    read_ports,
+)
+from deployments.stack.stack import _free
+from deployments.stack.supervisor import Supervisor, end_orphans, listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
@@ -67,7 +78,7 @@ class Home:
     surroundings: dict[str, str]
 
     def words(self, *given: str) -> list[str]:
-        return [sys.executable, "-m", "deployments.cli", *given]
+        return [sys.executable, "-m", "deployments.cli.main", *given]
 
     def run(self, *given: str) -> dict[str, Any]:
         done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import models
-from deployments.cli import app
+from deployments.cli.main import app
 from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from deployments import console
-from deployments.cli import app
+from deployments.cli import console
+from deployments.cli.main import app
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions

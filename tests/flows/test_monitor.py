@@ -12,7 +12,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from deployments.console import show_monitor
+from deployments.cli.console import show_monitor
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.registry.client import Registry

@@ -15,8 +15,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 import models
-from deployments.console import show_monitor
-from deployments.inspection import history, show_history
+from deployments.cli.console import show_monitor
+from deployments.cli.status import history, show_history
 from evergreen.errors import ArtifactError, RefusedError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions

@@ -35,7 +35,7 @@ def _without(stack: Stack, part: str) -> Iterator[None]:
     """The stack with one of its parts stopped, until the end of the block."""
     from supervisor.xmlrpc import SupervisorTransport
 
-    from deployments.supervision import socket_path
+    from deployments.stack.supervisor import socket_path
 
     transport = SupervisorTransport(None, None, f"unix://{socket_path(stack.settings)}")
     asked: Any = ServerProxy("http://localhost", transport)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import models
-from deployments.rehearsal import Rehearsal, rehearse
+from deployments.automations.rehearsal import Rehearsal, rehearse
 from tests.live.clone import Stack, until
 
 pytestmark = pytest.mark.slow

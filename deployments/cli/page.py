@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from deployments.invocation import Json, guard
-from deployments.parts import PAGES_PORT, read_ports
+from deployments.cli.command import Json, guard
+from deployments.stack.services import PAGES_PORT, read_ports
 from evergreen.errors import EvergreenError
 from evergreen.pages.links import Places, page_file, shown_url
 from evergreen.settings import Settings, load_settings
@@ -49,7 +49,7 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
     from datetime import UTC, datetime
 
     import models
-    from deployments import console
+    from deployments.cli import console
 
     began = time.monotonic()
     spec = models.load(name, settings.models).spec
@@ -71,9 +71,9 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
 
 
 def _serve(settings: Settings, port: int, as_json: bool) -> None:
-    from deployments import console
-    from deployments.page_server import Pages, Server
-    from deployments.stack import be_interruptible
+    from deployments.cli import console
+    from deployments.stack.page_server import Pages, Server
+    from deployments.stack.stack import be_interruptible
 
     with Server(Pages(settings, known_places(settings, None)), port) as server:
         be_interruptible()

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.parts import MLFLOW, PAGES, PARTS, SERVER, WORKER, folder, holder
-from deployments.sessions import alive, end, group_of, members
+from deployments.stack.process_group import alive, end, group_of, members
+from deployments.stack.services import MLFLOW, PAGES, PARTS, SERVER, WORKER, folder, holder
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def guard(work: Callable[[], None], as_json: bool) -> None:
     """Run a command; a fault that a person can mend is one line and exit status 2."""
     from rich.markup import escape
 
-    from deployments import console
+    from deployments.cli import console
 
     try:
         work()
@@ -59,13 +60,26 @@ def prepare(name: str) -> Settings:
 
 def use_prefect(settings: Settings) -> None:
     """Set Prefect's environment before Prefect is imported."""
-    from deployments import prefect_home
+    from deployments.stack import prefect_home
 
     prefect_home.use(settings)
 
 
 def start(what: str) -> str:
     """What a spinner says at first: without a server it takes a while."""
-    from deployments import prefect_home
+    from deployments.stack import prefect_home
 
     return what if prefect_home.has_server() else f"{what}: starting a temporary Prefect server"
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """The time that an option gives; UTC where it has no offset."""
+    from datetime import UTC
+
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise EvergreenError(f"--at {text!r} is not a time.", "Such as 2026-11-21T10:00:00+01:00") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

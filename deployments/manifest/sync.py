@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import models
-from deployments import yaml_edit
-from deployments.parts import POOL
+from deployments.manifest import yaml_edit
+from deployments.manifest.work_pool import POOL
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
 from evergreen.naming import dashed
@@ -76,24 +76,6 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
     if manifest.changes and not check:
         _write(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
     return Synced(str(path), tuple(manifest.changes), () if prune else orphans)
-
-
-def show(synced: Synced, *, check: bool) -> None:
-    """What a sync did, or would do, for a person."""
-    from rich.markup import escape
-
-    from deployments.console import out
-
-    for change in synced.changes:
-        out.print(f"  {escape(change)}", soft_wrap=True)
-    for name in synced.orphans:
-        out.print(f"[yellow]{escape(name)} is of a model that is not there; --prune takes it out.[/]", soft_wrap=True)
-    if not synced.changes:
-        out.print("prefect.yaml has every model.")
-    elif check:
-        out.print("Nothing was written. Run: [bold]evergreen deployments sync[/]")
-    else:
-        out.print("Read it in prefect.yaml, then run: [bold]evergreen deployments apply[/]")
 
 
 def _monitor(spec: ModelSpec) -> dict[str, Any]:

@@ -15,13 +15,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deployments.sessions import end, members
+from deployments.manifest.work_pool import POOL
+from deployments.stack.process_group import end, members
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
 
 SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
-POOL = "evergreen"
 WORKER_NAME = "evergreen-up"
 PAGES_PORT = 4300
 
@@ -146,9 +146,9 @@ def command(part: str, ports: Ports) -> list[str]:
     """The words of a part's command; nothing secret is among them."""
     python = [sys.executable, "-m"]
     return {
-        SERVER: [*python, "deployments.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
+        SERVER: [*python, "deployments.stack.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
-        PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
+        PAGES: [*python, "deployments.cli.main", "page", "--serve", "--port", str(ports.pages)],
         WORKER: [*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER_NAME],
     }[part]
 

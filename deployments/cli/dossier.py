@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.invocation import Json, Name, guard
+from deployments.cli.command import Json, Name, guard
 
 
 def dossier(
@@ -25,7 +25,7 @@ def dossier(
         from rich.markup import escape
 
         import models
-        from deployments import console
+        from deployments.cli import console
         from evergreen.pages import dossier as papers
         from evergreen.registry.client import Registry
         from evergreen.settings import load_settings

@@ -43,7 +43,8 @@ class StepLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a line of one of our own tasks; Prefect's own lines are for its UI."""
-        if Path(record.pathname).parent.name not in ("tasks", "flows"):
+        folder = Path(record.pathname).parent
+        if not {"tasks", "flows"} & {folder.name, folder.parent.name}:
             return
         text = escape(record.getMessage())
         if record.levelno < logging.INFO:

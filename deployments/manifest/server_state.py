@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import Automation, AutomationCore
     from prefect.flows import Flow
 
-_HERE = "deployments.deploying.here"
+_HERE = "deployments.manifest.build_step.here"
 _KEYS = {
     *("name", "description", "entrypoint", "parameters", "version", "tags", "schedules", "concurrency_limit"),
     *("triggers", "work_pool", "paused"),
@@ -86,7 +86,7 @@ def _rendered(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str
     """The entry with its templates filled in as Prefect does; None where that takes more than is known here."""
     from prefect.utilities.templating import apply_values, find_placeholders
 
-    from deployments.deploying import here
+    from deployments.manifest.build_step import here
 
     build = document.get("build") or []
     if document.get("push") or set(entry) - _KEYS or any(set(step) != {_HERE} for step in build):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
 
-from deployments.console import coloured, grid, out
+from deployments.cli.command import Json, Name, guard, parse_time, prepare
+from deployments.cli.console import coloured, grid, out
 from evergreen.actor import who
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
@@ -21,7 +23,41 @@ from evergreen.runs.history import Runs
 from evergreen.settings import Settings
 
 
-def status(settings: Settings, model: str) -> dict[str, Any]:
+def status(name: Name, as_json: Json = False) -> None:
+    """What is in production, and what was decided last."""
+
+    def work() -> None:
+        from deployments.cli import console
+
+        told = describe_status(prepare(name), name)
+        if as_json:
+            console.emit_json(told)
+        else:
+            show_status(told)
+
+    guard(work, as_json)
+
+
+def history(
+    name: Name,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="ISO 8601; without an offset, UTC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What was in production when, and why."""
+
+    def work() -> None:
+        from deployments.cli import console
+
+        told = describe_history(prepare(name), name, parse_time(at))
+        if as_json:
+            console.emit_json(told)
+        else:
+            show_history(told)
+
+    guard(work, as_json)
+
+
+def describe_status(settings: Settings, model: str) -> dict[str, Any]:
     """Aliases, and the last decisions; None for what is not there yet."""
     registry = Registry(settings)
     decisions = Decisions(settings.lake_uri, model)
@@ -38,7 +74,7 @@ def status(settings: Settings, model: str) -> dict[str, Any]:
     }
 
 
-def history(settings: Settings, model: str, at: datetime | None) -> dict[str, Any]:
+def describe_history(settings: Settings, model: str, at: datetime | None) -> dict[str, Any]:
     """Every move of the champion alias, oldest first, with what led to it; with `at`, what was in production then."""
     moves = Promotions(settings.lake_uri, model).done()
     retrains = {entry.id: entry for entry in Decisions(settings.lake_uri, model).all("retrain")}

@@ -17,15 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployments.manifest import PATH
-from deployments.parts import POOL
+from deployments.manifest.sync import PATH
+from deployments.manifest.work_pool import POOL
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-
-_UNFIT = set("'\"$`\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +51,13 @@ class Applied:
         return asdict(self)
 
 
-def here() -> dict[str, str]:
-    """A build step of prefect.yaml: the folder of this Python and that of this project.
-
-    Raises:
-        EvergreenError: a folder's name would have a meaning of its own in the command that starts a run.
-    """
-    found = {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
-    if strange := _UNFIT & set(found["bin"]):
-        raise EvergreenError(
-            f"{found['bin']} has a {min(strange)} in it, which the command of a run cannot hold.", "Move the project."
-        )
-    return found
-
-
 def apply(settings: Settings, path: Path = PATH) -> Applied:
     """Make the server's work pool and deployments what the file says; what stands there already is not touched.
 
     Raises:
         EvergreenError: the file is at fault, there is no server, or Prefect refuses a deployment.
     """
-    from deployments.standing import stands, switched_off
+    from deployments.manifest.server_state import stands, switched_off
 
     document = _document(path)
     with _server() as client:
@@ -96,25 +80,6 @@ def apply(settings: Settings, path: Path = PATH) -> Applied:
         strangers = _strangers(client, document)
     deployed = tuple(str(entry["name"]) for entry in fresh)
     return Applied(made_pool, deployed, tuple(unchanged), tuple(paused), tuple(off), strangers)
-
-
-def show(applied: Applied) -> None:
-    """What was brought to the server, for a person."""
-    from rich.markup import escape
-
-    from deployments.console import out
-
-    if applied.made_pool:
-        out.print(f"Made the work pool {POOL}, of type process.")
-    out.print(f"{len(applied.deployed)} deployed, {len(applied.unchanged)} stood there already.")
-    for name in applied.deployed:
-        out.print(f"  {escape(name)}")
-    for what, names in (("Paused", applied.paused), ("Switched off", applied.off)):
-        for name in names:
-            out.print(f"[yellow]{what} on the server, and left so:[/] {escape(name)}", soft_wrap=True)
-    for name in applied.strangers:
-        fix = f"prefect deployment delete '{escape(name)}'"
-        out.print(f"[yellow]Not in prefect.yaml, and goes on:[/] {escape(name)}; {fix} ends it", soft_wrap=True)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.invocation import Json, Name, Why, guard, prepare, start
+from deployments.cli.command import Json, Name, Why, guard, prepare, start
 
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who says so; your login name by default.")]
 
@@ -31,7 +31,7 @@ def promote(
     """Make a version that passed its gates the champion, or reject it."""
 
     def work() -> None:
-        from deployments import console
+        from deployments.cli import console
 
         prepare(name)
         with console.steps(start(f"promoting {name}")) as listen:
@@ -57,7 +57,7 @@ def rollback(
     """Give the champion alias back to an earlier version."""
 
     def work() -> None:
-        from deployments import console
+        from deployments.cli import console
 
         prepare(name)
         with console.steps(start(f"rolling back {name}")) as listen:

@@ -6,8 +6,8 @@ import os
 import socket
 from pathlib import Path
 
-from deployments.parts import HOST, Ports, read_ports, shared_environment
-from deployments.supervision import listening
+from deployments.stack.services import HOST, Ports, read_ports, shared_environment
+from deployments.stack.supervisor import listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 

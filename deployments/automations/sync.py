@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from deployments.notices import OVER, PREFIX, RESTING, RUN, Notice, notices, silence, tagged
-from deployments.notifying import channels, forget
+from deployments.automations.alerts import OVER, PREFIX, RESTING, RUN, Notice, notices, silence, tagged
+from deployments.automations.channels import channels, forget
 from evergreen.errors import EvergreenError
 from evergreen.events import DRIFT_AWAITED, Event
 from evergreen.settings import Settings

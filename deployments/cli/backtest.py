@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.invocation import Json, Name, guard, prepare, start
+from deployments.cli.command import Json, Name, guard, prepare, start
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def backtest(
     """Choose when a model is retrained: replay its history under several policies."""
 
     def work() -> None:
-        from deployments import console
+        from deployments.cli import console
 
         settings = prepare(name)
         _understood(settings, name, policies or (), windows)
@@ -95,7 +95,7 @@ def show(found: Backtest) -> None:
     """The table and the recommendation, for a person."""
     from rich.markup import escape
 
-    from deployments.console import grid, out
+    from deployments.cli.console import grid, out
 
     shown = _Shown(
         windows=len({row.variant.window for row in found.rows}) > 1,

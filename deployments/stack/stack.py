@@ -21,10 +21,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from deployments import prefect_home
-from deployments.health import answers, is_ours, mark_ended, online
-from deployments.parts import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
-from deployments.supervision import Supervisor, end_orphans, listening
+from deployments.stack import prefect_home
+from deployments.stack.health import answers, is_ours, mark_ended, online
+from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
+from deployments.stack.supervisor import Supervisor, end_orphans, listening
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
@@ -160,11 +160,12 @@ def _has_mlflow(settings: Settings) -> bool:
 
 def _deploy(settings: Settings, say: Say) -> None:
     """Bring prefect.yaml and the automations to the server; what a person paused or switched off stays so."""
-    from deployments import automations, deploying
+    from deployments.automations import sync
+    from deployments.manifest import apply
 
     began = time.monotonic()
-    deploying.apply(settings)
-    automations.sync(settings)
+    apply.apply(settings)
+    sync.sync(settings)
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 
 

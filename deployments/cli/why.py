@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.invocation import Name, guard
+from deployments.cli.command import Name, guard
 from evergreen.actor import who
 from evergreen.errors import EvergreenError
 
@@ -69,7 +69,7 @@ def why(
 
 
 def _show_nothing(name: str, moment: datetime | None) -> None:
-    from deployments.console import out
+    from deployments.cli.console import out
 
     when, then = "yet", f"Begin with: evergreen retrain {name}"
     if moment is not None:
@@ -78,7 +78,7 @@ def _show_nothing(name: str, moment: datetime | None) -> None:
 
 
 def _show(entries: Sequence[Entry]) -> None:
-    from deployments.console import out
+    from deployments.cli.console import out
 
     for number, entry in enumerate(entries):
         if number:
@@ -90,7 +90,7 @@ def _show(entries: Sequence[Entry]) -> None:
 def _head(entry: Entry) -> str:
     from rich.markup import escape
 
-    from deployments.console import coloured
+    from deployments.cli.console import coloured
 
     when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
     return f"[bold]{when}  {escape(entry.kind)}[/] {coloured(entry.outcome)}  [dim]{escape(entry.id)}[/]"
@@ -129,7 +129,7 @@ def _figures(seen: Sequence[Seen]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from deployments.console import coloured
+    from deployments.cli.console import coloured
     from evergreen.markdown import number
 
     table = Table.grid(padding=(0, 2))

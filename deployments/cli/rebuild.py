@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.invocation import Json, Name, guard
+from deployments.cli.command import Json, Name, guard
 from evergreen.errors import BusyError
 from evergreen.settings import Settings, load_settings
 
@@ -30,7 +30,7 @@ def rebuild(
 
     def work() -> None:
         import models
-        from deployments import console
+        from deployments.cli import console
         from evergreen.maintenance.rebuild import rebuild as again
         from evergreen.registry.client import Registry
 
@@ -65,7 +65,7 @@ def clean(
 
     def work() -> None:
         import models
-        from deployments import console
+        from deployments.cli import console
         from evergreen.maintenance.retention import Policy
 
         settings = load_settings()
@@ -110,7 +110,7 @@ def _steps(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, i
     """A spinner on stderr, a line for each step that is done, and how far a search is."""
     from rich.markup import escape
 
-    from deployments import console
+    from deployments.cli import console
 
     last = time.monotonic()
     with console.err.status(f"[dim]{escape(title)}[/]") as status:
@@ -128,7 +128,7 @@ def _steps(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, i
 def _show_rebuilt(found: Rebuilt) -> None:
     from rich.markup import escape
 
-    from deployments.console import err, grid, out
+    from deployments.cli.console import err, grid, out
 
     label = f"[bold]{escape(found.model)}[/] version {found.version}"
     if found.damage:
@@ -154,7 +154,7 @@ def _show_rebuilt(found: Rebuilt) -> None:
 def _show_plans(plans: Sequence[Plan], busy: Sequence[str], *, yes: bool) -> None:
     from rich.markup import escape
 
-    from deployments.console import err, grid, out
+    from deployments.cli.console import err, grid, out
 
     for plan in plans:
         if plan.going:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import models
-from deployments.parts import HOST
+from deployments.stack.services import HOST
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
+import typer
+
 import models
+from deployments.cli.command import Json, guard, use_prefect
 from evergreen.errors import EvergreenError
 from evergreen.registry.client import Registry
-from evergreen.settings import Settings
+from evergreen.settings import Settings, load_settings
 
 _FREE_GB = 2.0
 
@@ -25,6 +28,27 @@ class Finding:
     ok: bool
     detail: str
     fix: str = ""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check the installation and say what to mend."""
+
+    def work() -> None:
+        from deployments.cli import console
+
+        settings = load_settings()
+        use_prefect(settings)
+        findings = examine(settings)
+        fine = all(finding.ok for finding in findings)
+        if as_json:
+            checks = [{"name": f.name, "ok": f.ok, "detail": f.detail, "fix": f.fix} for f in findings]
+            console.emit_json({"ok": fine, "checks": checks})
+        else:
+            show(findings)
+        if not fine:
+            raise typer.Exit(1)
+
+    guard(work, as_json)
 
 
 def examine(settings: Settings) -> tuple[Finding, ...]:
@@ -50,7 +74,7 @@ def show(findings: Sequence[Finding]) -> None:
     """Print the findings."""
     from rich.markup import escape
 
-    from deployments.console import out
+    from deployments.cli.console import out
 
     for finding in findings:
         mark = "[green]ok  [/]" if finding.ok else "[red]mend[/]"

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from deployments.parts import POOL, WORKER_NAME, Ports
+from deployments.manifest.work_pool import POOL
+from deployments.stack.services import WORKER_NAME, Ports
 from evergreen.settings import Settings
 
 
