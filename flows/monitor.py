@@ -13,7 +13,9 @@ from prefect import flow
 
 from evergreen.pages.links import page_url
 from evergreen.runs.results import MonitorResult
-from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
+from flows.shared.conclude import announced
+from flows.shared.moves import taken_back
+from flows.shared.opening import champion_and_snapshot, landed, open_workspace
 from tasks.compare import compare
 from tasks.detect import detect
 from tasks.measure import measure

@@ -16,8 +16,9 @@ from evergreen.events import is_canary
 from evergreen.runs.results import RetrainResult
 from evergreen.storage.locks import held
 from evergreen.training.request import Request
-from flows.approval import approved, waiting
-from flows.steps import conclude, landed, open_workspace
+from flows.shared.approval import approved, waiting
+from flows.shared.conclude import conclude
+from flows.shared.opening import landed, open_workspace
 from tasks.detect import detect
 from tasks.fit import fit
 from tasks.gate import gate

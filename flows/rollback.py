@@ -10,7 +10,8 @@ from prefect import flow
 from evergreen.actor import by_person
 from evergreen.registry.promotion import require_reason
 from evergreen.runs.results import MoveResult
-from flows.steps import moved, open_workspace
+from flows.shared.moves import moved
+from flows.shared.opening import open_workspace
 from tasks.promote import roll_back
 
 

@@ -21,8 +21,8 @@ from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require
 from evergreen.scoring.input import Input, InputError
 from evergreen.storage.locks import held
-from flows.chunks import in_chunks
-from flows.steps import champion_and_snapshot, landed, open_workspace
+from flows.shared.chunks import in_chunks
+from flows.shared.opening import champion_and_snapshot, landed, open_workspace
 from tasks.export import export
 from tasks.predict import close, refuse, take
 from tasks.record import record_run

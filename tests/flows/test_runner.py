@@ -27,7 +27,7 @@ from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 from evergreen.storage.delta_table import child
-from flows.runner import executor, task_runner, workers
+from flows.shared.executors import executor, task_runner, workers
 from models import spec_of
 
 TOYS = PROJECT / "tests" / "faults" / "models"

@@ -15,7 +15,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import Workspace
 from evergreen.scoring.chunk import Scored, require_columns
 from evergreen.scoring.input import Chunk, Input, chunks_of, require_readable
-from flows.runner import task_runner, workers
+from flows.shared.executors import task_runner, workers
 from tasks.predict import Errand, keep, predict, show_progress
 
 

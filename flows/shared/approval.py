@@ -27,7 +27,7 @@ from evergreen.registry.approval import Answer, Ruling, asked_by, spoken, unansw
 from evergreen.reports.approval_question import question
 from evergreen.runs.context import Workspace
 from evergreen.runs.results import MoveResult, RetrainResult
-from flows.steps import describe
+from flows.shared.conclude import describe
 from tasks.announce import announce
 from tasks.approve import approve, reject_by_hand, resume_waiting
 from tasks.report import report_move, report_retrain
