@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -21,15 +20,10 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.runs.context import Workspace
 from evergreen.scoring import commit
-from evergreen.scoring.chunk import Scored, Stamp, score_chunk
+from evergreen.scoring.chunk import LoadedVersion, Scored, Stamp, score_chunk
 from evergreen.scoring.input import Chunk, Input, resolve
 from evergreen.settings import Settings
-from evergreen.spec.model import ModelSpec
 from tasks import passing
-
-if TYPE_CHECKING:
-    from pandera.pandas import DataFrameSchema
-    from sklearn.pipeline import Pipeline
 
 _RETRIED: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": passing}
 _opening = threading.Lock()
@@ -56,15 +50,6 @@ class Errand:
         self.stamp = Stamp(found.batch, found.name, champion.number, workspace.flow_run, workspace.now)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Equipment:
-    """A version in memory, and what its rows are held to."""
-
-    spec: ModelSpec
-    schema: DataFrameSchema
-    pipeline: Pipeline
-
-
 @task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=1800, task_run_name="take")
 def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
     """What is to be scored."""
@@ -78,11 +63,10 @@ def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
 @task(cache_policy=NO_CACHE, **_RETRIED, task_run_name="predict-{chunk.number}")
 def predict(errand: Errand, chunk: Chunk) -> Scored:
     """Check and predict one chunk; the version is loaded, and its hash checked, once a process."""
-    ready = _ready(errand)
-    return score_chunk(chunk, ready.spec, ready.schema, ready.pipeline, errand.stamp, errand.settings.lake_uri)
+    return score_chunk(chunk, _ready(errand), errand.stamp, errand.settings.lake_uri)
 
 
-def _ready(errand: Errand) -> _Equipment:
+def _ready(errand: Errand) -> LoadedVersion:
     """What the errand needs, opened by one thread at a time.
 
     Apart from the task: Dask sends a task with the names that it uses, and a lock cannot be sent.
@@ -92,10 +76,10 @@ def _ready(errand: Errand) -> _Equipment:
 
 
 @lru_cache(maxsize=2)
-def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> _Equipment:
+def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> LoadedVersion:
     """Loaded anew whenever the model file or the stored pipeline is another one."""
     spec, registry = models.load(model, settings.models).spec, Registry(settings)
-    return _Equipment(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
+    return LoadedVersion(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
 
 
 @task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="keep-{scored.chunk.number}")

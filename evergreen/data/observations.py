@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as ds
-    from deltalake import DeltaTable
+
+    from evergreen.storage.delta_table import OpenTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Observations:
         """Name what is there, at the newest or at a given version."""
         return self._snapshot(self.table.open(version))
 
-    def _snapshot(self, opened: DeltaTable) -> Snapshot:
+    def _snapshot(self, opened: OpenTable) -> Snapshot:
         facts = self.table.facts(opened)
         if facts.get("content") == self._columns:
             digest, next_row = Digest.parse(facts["digest"], int(facts["rows"])), int(facts["next_row"])
@@ -327,7 +328,7 @@ class Observations:
         arrow: pa.Table,
         hashes: Hashes,
         stamp: _Stamp,
-        opened: DeltaTable,
+        opened: OpenTable,
         before: Snapshot,
         told: Mapping[str, str] | None,
     ) -> Landed:
@@ -365,7 +366,7 @@ class Observations:
         for batch in self.table.scan(self.content, where, version):
             yield row_hashes(batch, self.content)
 
-    def _range(self, opened: DeltaTable) -> tuple[str | None, str | None]:
+    def _range(self, opened: OpenTable) -> tuple[str | None, str | None]:
         """The time range, from the table's own statistics where every file has them."""
         if self.spec.time is None:
             return None, None

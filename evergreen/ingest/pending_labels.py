@@ -27,7 +27,8 @@ from evergreen.storage.row_lookup import numbered, places, sharing
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from deltalake import DeltaTable
+
+    from evergreen.storage.delta_table import OpenTable
 
 PLACE = "_place"
 """The column that says which row of its batch a waiting label was, counted from 1."""
@@ -199,7 +200,7 @@ class Inbox:
             self.table.append(labels, f"{batch}:{self.contract}", told.texts(), on=opened.version())
         return count
 
-    def _said(self, labels: pa.Table, opened: DeltaTable) -> Mask:
+    def _said(self, labels: pa.Table, opened: OpenTable) -> Mask:
         """Which labels say what a waiting one says that will stand before them."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -226,7 +227,7 @@ class Inbox:
         pieces = table.scan(self._keys, ds.field("_row") >= row)
         return pa.concat_tables([schema.empty_table(), *(pa.Table.from_batches([one]).cast(schema) for one in pieces)])
 
-    def _remove(self, labels: pa.Table, facts: _Facts, opened: DeltaTable, tried: int) -> None:
+    def _remove(self, labels: pa.Table, facts: _Facts, opened: OpenTable, tried: int) -> None:
         told = _Facts(facts.waiting - labels.num_rows, facts.next_row, tried).texts()
         commit, version = f"tried:{opened.version()}", opened.version()
         if labels.num_rows:
@@ -235,7 +236,7 @@ class Inbox:
         else:
             self.table.append(self.table.schema.empty_table(), commit, told, on=version)
 
-    def _facts(self, opened: DeltaTable) -> _Facts:
+    def _facts(self, opened: OpenTable) -> _Facts:
         told = self.table.facts(opened)
         if "tried" in told:
             return _Facts(int(told["waiting"]), int(told["next_row"]), int(told["tried"]))

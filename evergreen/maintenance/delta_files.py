@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evergreen.storage.delta_table import JOINED_BYTES, LASTING, Table, first_line, writing
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from evergreen.storage.delta_table import OpenTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def forget(table: Table, days: int, keep: Sequence[int] = (), *, now: datetime) 
         return max(len(known) - len(table.open().history()), 0)
 
 
-def _sizes(table: DeltaTable, files: Sequence[str]) -> dict[str, int | None]:
+def _sizes(table: OpenTable, files: Sequence[str]) -> dict[str, int | None]:
     """The size of each of a table's files; None for one that is not there."""
     found = table.to_pyarrow_dataset().filesystem.get_file_info(list(files)) if files else []
     return {name: info.size for name, info in zip(files, found, strict=True)}

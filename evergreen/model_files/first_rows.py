@@ -174,10 +174,10 @@ def _csv(csv: Path) -> tuple[Start, pd.DataFrame]:
 
 
 def _sql(url: str, query: str, watermark: str | None, model: str) -> tuple[Start, pd.DataFrame]:
-    from evergreen.sources.sql import SqlSource
+    from evergreen.sources.sql import SqlSource, absolute_url
 
     hidden = f"{model.upper()}_SQL_URL" if holds_secret(url) else ""
-    place = f"env:{hidden}" if hidden else _absolute(url)
+    place = f"env:{hidden}" if hidden else absolute_url(url)
     source = SqlSource(place, query, watermark)
     with _environment(hidden, url):
         frame, more = source.head(ROWS)
@@ -245,20 +245,6 @@ def _some(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
     if frame is None or frame.empty:
         raise DataError(f"{what} has no rows.", "Start from data: types and categories are inferred from it.")
     return frame.rename(columns=str)
-
-
-def _absolute(url: str) -> str:
-    """A URL that means the same wherever a run is: the path of an SQLite file in full."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return url
-    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        return url
-    return parsed.set(database=str(Path(str(parsed.database)).absolute())).render_as_string(hide_password=False)
 
 
 @contextmanager

@@ -56,6 +56,15 @@ class Stamp:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedVersion:
+    """A version in memory, and what its rows are held to; `schema` is that of `scoring_schema`."""
+
+    spec: ModelSpec
+    schema: DataFrameSchema
+    pipeline: Pipeline
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What became of a chunk.
@@ -100,19 +109,17 @@ def require_columns(found: Input, chunk: Chunk, spec: ModelSpec, now: datetime) 
             raise InputError(f"{found.name}: {problem}.", MEND)
 
 
-def score_chunk(
-    chunk: Chunk, spec: ModelSpec, schema: DataFrameSchema, pipeline: Pipeline, stamp: Stamp, lake: str
-) -> Scored:
-    """Check and predict one chunk; `schema` is that of `scoring_schema`.
+def score_chunk(chunk: Chunk, version: LoadedVersion, stamp: Stamp, lake: str) -> Scored:
+    """Check and predict one chunk.
 
     Raises:
         EvergreenError: the pipeline fails on rows that the contract accepts.
     """
-    frame = _frame(chunk)
+    spec, frame = version.spec, _frame(chunk)
     plain = spec.model_copy(update={"prepare": None}) if chunk.landed else spec
     given = frame if chunk.landed else _with_target(frame, spec)
-    found = _sorted(given, plain, schema, stamp.at)
-    predictions = _predicted(pipeline, spec, found.rows, stamp)
+    found = _sorted(given, plain, version.schema, stamp.at)
+    predictions = _predicted(version.pipeline, spec, found.rows, stamp)
     place = Path(chunk.path)
     files = {name: str(place.with_name(f"{place.stem}-{name}.arrow")) for name in ("scored", "refused")}
     write_arrow(_logged(chunk, frame, found.rows, predictions, spec, stamp, lake), Path(files["scored"]))

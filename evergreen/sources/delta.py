@@ -20,7 +20,7 @@ from evergreen.storage.credentials import resolved
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from evergreen.storage.delta_table import OpenTable
 
 _FORMS = "a table's folder or URL, such as s3://bucket/table"
 
@@ -73,7 +73,7 @@ class DeltaSource:
                 "Check that its files are there, and that no newer writer's features are on.",
             ) from None
 
-    def _opened(self, root: Path) -> DeltaTable:
+    def _opened(self, root: Path) -> OpenTable:
         import pyarrow as pa
 
         table = Table(self._place(root), pa.schema([]))
@@ -100,7 +100,7 @@ class DeltaSource:
         return self._place(root).rstrip("/").rpartition("/")[2]
 
 
-def _files(opened: DeltaTable) -> list[tuple[str, int]]:
+def _files(opened: OpenTable) -> list[tuple[str, int]]:
     """Path and size of each of the table's files, in the order in which they were written."""
     import pyarrow as pa
 

@@ -270,3 +270,17 @@ def _frame(names: list[str], rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
 def _first(column: pd.Series, kind: type) -> bool:
     present = column.dropna()
     return bool(len(present)) and isinstance(present.iloc[0], kind)
+
+
+def absolute_url(url: str) -> str:
+    """A URL that means the same wherever a run is: the path of an SQLite file in full."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return url
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return url
+    return parsed.set(database=str(Path(str(parsed.database)).absolute())).render_as_string(hide_password=False)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from deltalake import CommitProperties, DeltaTable, WriterProperties
 
+OpenTable: TypeAlias = "DeltaTable"
+"""A table at one of its versions, for those who hand it on and know no Delta."""
 METADATA = "evergreen."
 CONFIGURATION = {"delta.checkpointInterval": "20"}
 """A table is opened several times a batch, and what has to be read for that is all since the last checkpoint."""

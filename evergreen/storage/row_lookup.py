@@ -18,7 +18,8 @@ from evergreen.storage.row_digest import Hashes, row_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
+
+    from evergreen.storage.delta_table import OpenTable
 
 FEW = 500
 """Scattered row numbers up to this many are named one by one."""
@@ -27,7 +28,7 @@ SPAN = 200_000
 """Row numbers that one commit rewrites at most, where they are scattered."""
 
 
-def sharing(table: Table, opened: DeltaTable, keys: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, Hashes]:
+def sharing(table: Table, opened: OpenTable, keys: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, Hashes]:
     """Rows of an opened version that share their key with a row of `keys`, and the identity of each.
 
     `columns` are read of them; the columns of `keys`, which are the key, have to be among them.
@@ -71,7 +72,7 @@ def places(wanted: Hashes, held: Hashes) -> npt.NDArray[np.int64]:
     return np.where(held[order][at] == wanted, order[at], -1).astype(np.int64)
 
 
-def may_hold(table: Table, opened: DeltaTable, ranges: Mapping[str, tuple[Any, Any]]) -> bool:
+def may_hold(table: Table, opened: OpenTable, ranges: Mapping[str, tuple[Any, Any]]) -> bool:
     """Whether by its statistics any file has a value of every column within its range; no data is read."""
     candidates: npt.NDArray[np.bool_] | None = None
     for column, (low, high) in ranges.items():

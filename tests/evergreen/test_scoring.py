@@ -25,7 +25,7 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring import staging
-from evergreen.scoring.chunk import Stamp, require_columns, score_chunk
+from evergreen.scoring.chunk import LoadedVersion, Stamp, require_columns, score_chunk
 from evergreen.scoring.commit import keep, refuse, require_rows, require_scored
 from evergreen.scoring.input import InputError, chunks_of, require_readable, resolve
 from evergreen.settings import Settings
@@ -69,7 +69,9 @@ class Scorer:
                     return progress
                 if not number:
                     require_columns(found, chunk, self.spec, NOW)
-                done = score_chunk(chunk, self.spec, schema, self.pipeline, stamp, self.settings.lake_uri)
+                done = score_chunk(
+                    chunk, LoadedVersion(self.spec, schema, self.pipeline), stamp, self.settings.lake_uri
+                )
                 progress = keep(self.log, self.settings, progress, done, self.version)
             if found.kind != "observations":
                 require_rows(found, progress)
