@@ -1,4 +1,4 @@
-"""The parts of the local stack, each of which `python -m deployments.parts PART` becomes.
+"""The parts of the local stack, each of which `python -m deployments.stack.services PART` becomes.
 
 What a part needs is put into its environment here, in the part's own process: a database's password is never on a
 command line or in a file, and each part knows only its own.

@@ -49,7 +49,7 @@ umask = {umask:03o}
 # Those with a higher priority are started later and ended earlier: the worker, while the server still hears of it.
 _PART = """
 [program:{part}]
-command = %(ENV_EVERGREEN_STACK_PYTHON)s -m deployments.parts {part}
+command = %(ENV_EVERGREEN_STACK_PYTHON)s -m deployments.stack.services {part}
 directory = %(ENV_EVERGREEN_STACK_PROJECT)s
 priority = {priority}
 autostart = false

@@ -66,7 +66,7 @@ class Bench:
         self.fit_print = lru_cache(maxsize=None)(lambda training: fit_print(self.of(training)))
 
     def counts(self, spec: ModelSpec, past: Observations, window: Window) -> Counts:
-        """As `evergreen.retraining.counted`: policies with the same window ask at the same time."""
+        """As `evergreen.training.plan.counted`: policies with the same window ask at the same time."""
         name = (window.known, spec.training)
         if name not in self._counts:
             self._counts[name] = counted(spec, past, window)

@@ -1,7 +1,7 @@
 """When should this model be retrained, and on which window? Every policy is replayed on the same history.
 
 A policy is chosen by the first part of the history and reported on the rest, which did not take part in the choice.
-`evergreen.replay` lives through one policy, `evergreen.replay_pool` does the work that they share once.
+`simulation.py` lives through one policy, `job_pool.py` does the work that they share once.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from evergreen.training.predict import target_of
 
 RESAMPLES, LEVEL = 1000, 0.05
 FEWEST_BLOCKS = 6
-"""With fewer blocks of steps there is no interval, as in `evergreen.metrics`."""
+"""With fewer blocks of steps there is no interval, as in `evergreen.evaluation.measure`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

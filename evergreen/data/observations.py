@@ -1,6 +1,6 @@
 """The observations of a model: landing rows once, and naming exactly what was there at any version.
 
-A commit carries the digest of the content forward without reading the table again (see `evergreen.digests`), and finds
+A commit carries the digest of the content forward without reading the table again (`storage/row_digest.py`), and finds
 the rows that it replaces by the statistics of the files: a batch costs the same whatever is there already.
 """
 

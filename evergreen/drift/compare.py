@@ -1,9 +1,9 @@
 """Does the current window still look like the rows that the champion was trained on?
 
-Evidently computes the score of every column and draws the report (`evergreen.drift_report`). What reaches it is made
+Evidently computes the score of every column and draws the report (`evidently_report.py`). What reaches it is made
 safe here first, because it drops nulls and infinite values unseen, skips columns that it cannot type, and dies of one
 empty column. So: missing, infinite, unseen, constant and misplaced values are judged by plain rules, and every column
-is cut into cells by the reference (`evergreen.binning`): deciles for numbers, the frequent categories for text.
+is cut into cells by the reference (`binning.py`): deciles for numbers, the frequent categories for text.
 
 Deciles, because that is what the thresholds of the population stability index were made for, because one outlier
 cannot stretch them, and because no cell of the reference is nearly empty. Measured on 300 draws without any shift, 100
@@ -11,7 +11,7 @@ current against 20,000 reference rows, threshold 0.25: Evidently's own equal-wid
 the columns, 31 % once both sides are clipped to the reference's outer quantiles; the cells made here in at most 1 %,
 and a shift of one standard deviation is always found.
 
-A threshold that was exceeded is drift only where chance does not explain it (`evergreen.chance`); else the column is
+A threshold that was exceeded is drift only where chance does not explain it (`significance.py`); else the column is
 INCONCLUSIVE.
 """
 
@@ -57,7 +57,7 @@ def compare(
         numeric: columns compared as numbers, whatever their dtype.
         categorical: columns compared as text.
         folder: where `report.html` and `report.json` go, made if need be; None draws nothing, which is far quicker.
-        weights: what each column counts, as `evergreen.importance.weights` has it, where the policy weighs them.
+        weights: what each column counts, as `training/importance.py` has it, where the policy weighs them.
         seed: of the samples that are taken above 20,000 rows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the model file's policy says to an occasion: the ledger's side of `evergreen.policies`."""
+"""What the model file's policy says to an occasion: the ledger's side of `evergreen.spec.policies`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Move:
         id: the same for the intent and its end.
         before: version that was champion; None for the first.
         after: version that becomes champion.
-        by: who or what asked for it: `retrain`, `shadow`, or a person as `evergreen.persons` keeps one.
+        by: who or what asked for it: `retrain`, `shadow`, or a person as `evergreen.actor` keeps one.
     """
 
     id: str

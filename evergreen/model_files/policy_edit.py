@@ -150,7 +150,7 @@ def source_of(policy: Policy | Own) -> str:
 
 
 def _names_in(source: str) -> set[str]:
-    """What a policy's source takes from `evergreen.policies`."""
+    """What a policy's source takes from `evergreen.spec.policies`."""
     return set(re.findall(r"\b\w+(?=\()", source)) & set(vars(policies))
 
 

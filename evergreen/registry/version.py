@@ -22,7 +22,7 @@ DECLINED = "declined"
 
 
 DECLINED_BY = "declined_by"
-"""Tag beside it: who that was, as `evergreen.persons` keeps it."""
+"""Tag beside it: who that was, as `evergreen.actor` keeps it."""
 
 
 CLEANED = "cleaned"

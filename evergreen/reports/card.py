@@ -1,6 +1,6 @@
 """The card of a version, as Markdown: what it is, how good, where its limits are, who wanted it, and when it served.
 
-A pure function of `Facts`, which `evergreen.card_store` gathers. It tells aggregates only: figures over many rows,
+A pure function of `Facts`, which `card_store.py` gathers. It tells aggregates only: figures over many rows,
 names of columns, and categories that enough rows share. Text from data and from people stays text.
 """
 

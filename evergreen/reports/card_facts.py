@@ -35,7 +35,7 @@ class Facts:
         stated: tags of the model file, or set by hand.
         judgement: what the gates found; None where they were not asked.
         importance: how much the metric worsens without each feature; None where it is not known.
-        profile: of the reference sample, as `evergreen.candidates` stores it; empty where it is gone.
+        profile: of the reference sample, as `evergreen.training.candidate` stores it; empty where it is gone.
         moves: every move of the champion alias that was done, oldest first.
         asked: the retraining that made the version, where it is in the ledger.
         word: what a person said of it, where one was asked.

@@ -62,7 +62,7 @@ class ModelSpec(Frozen):
         slices: columns whose every value is judged on its own.
         retrain_on: what starts a retraining beside the schedule: a failed drift report, a failed performance report,
             new data.
-        policy: when it is retrained, an object of `evergreen.policies` or a function of one's own; None for the
+        policy: when it is retrained, an object of `evergreen.spec` or a function of one's own; None for the
             schedule and `retrain_on`. Where one is given, `retrain_on` follows from it.
         cooldown: no second retraining for the same kind of ground within this time.
         escalate_after: so many retrainings for drift or performance in a row that brought no new champion are told to a

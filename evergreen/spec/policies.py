@@ -1,6 +1,6 @@
 """When a model is retrained: plain objects that are asked at every occasion, by the live flows and by a replay alike.
 
-A policy of one's own is a function of an `evergreen.occasion.Occasion` that answers yes or no, or a class with `holds`,
+A policy of one's own is a function of an `evergreen.spec.Occasion` that answers yes or no, or a class with `holds`,
 in the model file.
 """
 

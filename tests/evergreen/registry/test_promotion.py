@@ -327,8 +327,8 @@ RACE = """
 import sys
 from datetime import UTC, datetime
 from evergreen.errors import EvergreenError
-from evergreen.promotion import promote
-from evergreen.registry import Registry
+from evergreen.registry.promotion import promote
+from evergreen.registry.client import Registry
 from evergreen.settings import load_settings
 import models
 settings = load_settings()
@@ -354,7 +354,7 @@ def test_four_processes_move_it_once(
     numbers = [make_version(make_spec(), make_rows(60), batch="first").number for _ in range(4)]
     for number in numbers:
         registry.conclude(registry.get("toy", number), Verdict.PASS, "", {})
-    models = Path(__file__).resolve().parents[1] / "faults" / "models"
+    models = Path(__file__).resolve().parents[2] / "faults" / "models"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", RACE, str(number)], env=environment | {"EVERGREEN_MODELS": str(models)},

@@ -158,7 +158,7 @@ def test_plotly_knows_every_word_of_the_figures(full: Page) -> None:
     ]
     for figure in figures:
         Figure(painted(figure))
-    templates = Path(__file__).parents[2] / "evergreen" / "templates"
+    templates = Path(__file__).parents[3] / "evergreen" / "pages" / "templates"
     light, dark = (templates / "page.css").read_text().split("prefers-color-scheme: dark")[:2]
     stills = "".join(picture(figure) for figure in figures)
     used = re.findall(r'"@([a-z-]+)"', json.dumps(figures)) + re.findall(r"var\(--([a-z-]+)\)", stills)

@@ -34,7 +34,7 @@ from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.training import Holdout, Training
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 DAY = timedelta(days=1)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 Make = Callable[..., Any]
@@ -268,14 +268,14 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from datetime import timedelta
 import models
-from evergreen.backtest import run
-from evergreen.backtest_plan import Request, named, steps_of
-from evergreen.observations import Observations
-from evergreen.past import History
-from evergreen.replay import Course
-from evergreen.replay_pool import Pool
-from evergreen.replay_store import Store
-from evergreen.replay_work import Bench
+from evergreen.backtest.run import run
+from evergreen.backtest.request import Request, named, steps_of
+from evergreen.data.observations import Observations
+from evergreen.backtest.history import History
+from evergreen.backtest.simulation import Course
+from evergreen.backtest.job_pool import Pool
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.jobs import Bench
 import json
 spec = models.load("toy", Path({models!r})).spec
 bench = Bench(spec, History.of(Observations({lake!r}, spec)), Store(Path({store!r})))

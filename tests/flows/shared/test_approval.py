@@ -39,7 +39,7 @@ from flows.reconcile import reconcile
 from flows.retrain import retrain
 
 pytestmark = pytest.mark.slow
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "toy"
 RETRAIN = [

@@ -25,7 +25,7 @@ from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, Event, decision_event
 from evergreen.settings import Settings
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAMES = tuple(entry["name"] for entry in yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"])
 QUICK = """

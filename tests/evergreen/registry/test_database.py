@@ -23,7 +23,7 @@ from evergreen.settings import Settings
 
 SECRET = "hunter2%21"
 OPEN = """
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
 from evergreen.settings import load_settings
 print(len(Registry(load_settings()).versions("toy")))
 """

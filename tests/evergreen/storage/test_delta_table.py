@@ -20,7 +20,7 @@ from evergreen.maintenance import delta_files
 from evergreen.maintenance.delta_files import Unneeded
 from evergreen.storage.delta_table import LASTING, Table, child, quoted
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])
 
 
@@ -166,7 +166,7 @@ FULL = """
 import resource, sys
 import pandas as pd, pyarrow as pa
 from evergreen.errors import EvergreenError
-from evergreen.lake import Table
+from evergreen.storage.delta_table import Table
 table = Table(sys.argv[1], pa.schema([("n", pa.int64()), ("word", pa.string())]))
 table.append(pd.DataFrame({"n": [1], "word": "a"}), "one")
 big = pd.DataFrame({"n": range(50_000), "word": [str(number * 7919 % 99991) for number in range(50_000)]})

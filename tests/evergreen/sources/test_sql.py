@@ -277,10 +277,10 @@ import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
 import pandera.pandas as pa
-from evergreen.ingest import ingest
+from evergreen.ingest.ingest import ingest
 from evergreen.settings import Settings
 from evergreen.spec import Features, Metric, ModelSpec
-from evergreen.sql_source import SqlSource
+from evergreen.sources.sql import SqlSource
 
 home, url, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 columns = {"id": pa.Column(int), "x": pa.Column(float), "y": pa.Column(float)}
@@ -301,7 +301,7 @@ print(ingest(spec, Settings(home=Path(home)), now=datetime(2026, 1, 1, tzinfo=UT
 def test_a_killed_process_is_gone_on_from(make_spec: Make, make_rows: Rows, tmp_path: Path, sqlite: Database) -> None:
     """Killed between two batches, a process started anew reads what is left, and nothing twice."""
     sqlite.put(changed(make_rows(2_000), step=3))
-    project = Path(__file__).resolve().parents[2]
+    project = Path(__file__).resolve().parents[3]
 
     def run(limit: int) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-W", "error", "-c", KILLED, str(tmp_path / "home"), sqlite.url, str(limit)]

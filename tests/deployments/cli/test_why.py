@@ -21,7 +21,7 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 FIELDS = """
     drift=DriftPolicy(min_rows=50, share=0.5),
     slices=("kind",),

@@ -31,7 +31,7 @@ from evergreen.errors import EvergreenError
 from evergreen.events import Event, drift_event
 from evergreen.settings import Settings
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 SECRET = "s3cret-token"
 TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
 FLOW = """

@@ -31,7 +31,7 @@ from evergreen.sources.sql import SqlSource
 from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 SERVER = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 Place = Callable[[pd.DataFrame, Path, Any], Source]
 

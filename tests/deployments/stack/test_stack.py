@@ -321,7 +321,7 @@ def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     assert not end_orphans(settings), "after a restart of the machine these numbers are of other processes"
     code = (
         "import time; from pathlib import Path;"
-        "from deployments.parts import claim; from evergreen.settings import Settings;"
+        "from deployments.stack.services import claim; from evergreen.settings import Settings;"
         f"claim(Settings(home=Path({str(tmp_path)!r})), 'worker'); print('held', flush=True); time.sleep(300)"
     )
     (folder(settings) / f"{WORKER}.pid").unlink()

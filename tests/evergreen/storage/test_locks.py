@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLD = """
 import sys
 from datetime import UTC, datetime
-from evergreen.locks import held
+from evergreen.storage.locks import held
 from evergreen.settings import load_settings
 with held(load_settings(), "toy", "retrain", wait=0, now=datetime(2026, 1, 1, tzinfo=UTC)):
     print("held", flush=True)

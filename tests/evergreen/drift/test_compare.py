@@ -272,13 +272,14 @@ def test_too_few_rows_prove_nothing(old: int, new: int, names: str, tmp_path: Pa
 def test_evidently_is_not_imported_for_nothing() -> None:
     """A window that is too small, or without a column to score, costs no import."""
     code = (
-        "import sys, pandas as pd\nfrom evergreen.drift import compare\nfrom evergreen.spec import DriftPolicy\n"
+        "import sys, pandas as pd\n"
+        "from evergreen.drift.compare import compare\nfrom evergreen.spec import DriftPolicy\n"
         "few, null = pd.DataFrame({'v': [1.0]}), pd.DataFrame({'v': [None] * 200})\n"
         "for rows in (few, null):\n"
         "    compare(rows, rows, DriftPolicy(), numeric=['v'], categorical=[], folder=None)\n"
         "assert 'evidently' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_files_and_arguments(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from deployments.manifest import sync
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 SHIPPED = (PROJECT / "prefect.yaml").read_text()
 IRIS = (PROJECT / "models" / "iris.py").read_text()
 BY_HAND = """\

@@ -31,7 +31,7 @@ from evergreen.training.fit import fit
 from evergreen.training.predict import labelled, predict
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 
 GOLDEN = '''"""Classification of `bought`, from shop.csv.
 
@@ -495,7 +495,7 @@ def test_a_query_becomes_a_model_file(
     data = Data(sql="sqlite:///shop.db", query="SELECT * FROM rows", watermark="changed")
     made = scaffold("shop", data, tmp_path / "models", target="y", time="at", keys=("id",))
     assert source_text(made).splitlines() == [
-        "from evergreen.sql_source import SqlSource",
+        "from evergreen.sources import SqlSource",
         "    # Read on from the newest watermark; a row that changes has to get a newer one.",
         "    source=SqlSource(",
         f'        "sqlite:///{shop[0]}",',
@@ -539,7 +539,7 @@ def test_a_delta_table_becomes_a_model_file(
     marked = "  # noqa: S108" if str(tmp_path).startswith("/tmp") else ""  # noqa: S108
     assert (
         source_text(made)
-        == f'''from evergreen.delta_source import DeltaSource
+        == f'''from evergreen.sources import DeltaSource
     # Rows of new files are read; a row with a known key replaces the earlier one.
     source=DeltaSource(
         "{tmp_path / "shop"}",{marked}
@@ -560,7 +560,7 @@ def test_what_dvc_tracks_becomes_a_model_file(
     made = scaffold("shop", Data(dvc=path, rev="v1"), tmp_path / "models", target="y", time="at")
     assert (
         source_text(made)
-        == f'''from evergreen.dvc_source import DvcSource
+        == f'''from evergreen.sources import DvcSource
     # What this revision says; a file that changed is read again.
     source=DvcSource(
         "data/rows.csv",

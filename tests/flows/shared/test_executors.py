@@ -45,7 +45,7 @@ def test_threads_are_bounded(settings: Settings) -> None:
 def test_dask_is_imported_only_where_it_is_asked_for() -> None:
     """A run on threads does not pay for it."""
     code = (
-        "import sys; from flows.runner import task_runner; from evergreen.settings import Settings;"
+        "import sys; from flows.shared.executors import task_runner; from evergreen.settings import Settings;"
         "task_runner(Settings()); sys.exit(bool({'dask', 'distributed', 'prefect_dask'} & set(sys.modules)))"
     )
     surroundings = {key: value for key, value in os.environ.items() if not key.startswith("EVERGREEN_")}

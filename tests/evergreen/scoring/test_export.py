@@ -472,5 +472,5 @@ def test_the_redis_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_database_is_imported_for_a_file() -> None:
     """The module loads without SQLAlchemy and Redis."""
-    code = "import sys, evergreen.outputs; sys.exit(bool({'sqlalchemy', 'redis', 'pyarrow'} & set(sys.modules)))"
+    code = "import sys, evergreen.scoring.export; sys.exit(bool({'sqlalchemy', 'redis', 'pyarrow'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -31,7 +31,7 @@ from evergreen.sources.simulator import SIMULATED
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]
 Rows = Callable[..., pd.DataFrame]
@@ -286,8 +286,8 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 from evergreen.errors import EvergreenError
-from evergreen.ingest import ingest
-from evergreen.observations import Observations
+from evergreen.ingest.ingest import ingest
+from evergreen.data.observations import Observations
 from evergreen.settings import Settings
 from evergreen.sources import Folder
 from evergreen.spec import Features, Metric, ModelSpec
@@ -416,7 +416,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from evergreen.ingest import ingest
+from evergreen.ingest.ingest import ingest
 from evergreen.settings import Settings
 from evergreen.sources import Batch
 from evergreen.spec import Features, Metric, ModelSpec
