@@ -26,10 +26,10 @@ def main() -> None:
 
     import models
     from evergreen.backtest.job_cache import Store
-    from evergreen.backtest.job_pool import Pool, Source, processes
+    from evergreen.backtest.job_runner import Pool, Source, processes
     from evergreen.backtest.request import Request, steps_of
     from evergreen.backtest.run import run
-    from evergreen.backtest.simulation import Course
+    from evergreen.backtest.simulation import SimulationPlan
     from evergreen.data.observations import Observations
     from evergreen.ingest.ingest import ingest
     from evergreen.settings import load_settings
@@ -52,7 +52,7 @@ def main() -> None:
     with processes(given.workers) as executor:
         pool = Pool(bench, source, executor, given.workers)
         asked = Request(report_from=turn if steps[4] < turn < steps[-4] else None)
-        found = run(bench, pool, Course(steps, loaded.hash), asked)
+        found = run(bench, pool, SimulationPlan(steps, loaded.hash), asked)
     spent = {"fresh": pool.spent.fresh, "seconds": pool.spent.seconds, "fresh_seconds": pool.spent.fresh_seconds}
     print(json.dumps(found.to_json() | spent | {"wall": time.perf_counter() - began, "replayed": len(steps) - 1}))
 

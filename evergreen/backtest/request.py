@@ -61,7 +61,7 @@ class Request:
         since: the first step; None for the first at which there is enough to learn from.
         report_from: steps from here on are reported, those before choose; None for the middle.
         schedule: how often the schedule asks; None for every step.
-        train_time: as in `evergreen.backtest.simulation.Course`.
+        train_time: as in `evergreen.backtest.simulation.SimulationPlan`.
         change: since when the law of the data is another one, where that is known.
     """
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from evergreen.backtest.job_pool import Pool
 
 import models
 from evergreen.backtest.history import History
 from evergreen.backtest.job_cache import Store
-from evergreen.backtest.job_pool import Pool
 from evergreen.backtest.jobs import Bench
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from evergreen.backtest.job_pool import Pool
 
 from evergreen.backtest.history import History
 from evergreen.backtest.job_cache import Store, fit_print, whole_print
-from evergreen.backtest.job_pool import Pool
 from evergreen.backtest.jobs import Bench
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of, usual, window_name, window_of

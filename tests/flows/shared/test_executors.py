@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from evergreen.backtest.job_pool import Pool, Source, Spent
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from evergreen.backtest.job_cache import Store
-from evergreen.backtest.job_pool import Pool, Source, Spent
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of
 from evergreen.backtest.run import run
