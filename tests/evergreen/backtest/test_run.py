@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from evergreen.backtest.job_pool import Pool
 
 import models
 from evergreen.backtest.history import History
-from evergreen.backtest.job_cache import Store
-from evergreen.backtest.jobs import Bench
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
-from evergreen.backtest.simulation import Course
+from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift.compare import compare
@@ -175,8 +175,8 @@ class Plain:
 def _replayed(spec: ModelSpec, rows: pd.DataFrame, folder: Path, steps: list[datetime], **asked: Any) -> Backtest:
     observations = Observations(str(folder / "lake"), spec)
     observations.land(rows[list(observations.content)], "b", "test", now=FIRST)
-    bench = Bench(spec, History.of(observations), Store(folder / "backtest"))
-    return run(bench, Pool(bench), Course(steps, "hash"), Request(policies=POLICIES, **asked))
+    bench = JobContext(spec, History.of(observations), JobCache(folder / "backtest"))
+    return run(JobRunner(bench), SimulationPlan(steps, "hash"), Request(policies=POLICIES, **asked))
 
 
 @pytest.mark.slow
