@@ -74,7 +74,7 @@ def promote_if_passed(
     if verdict is not Verdict.PASS:
         return "rejected" if verdict is Verdict.FAIL else "inconclusive"
     registry.set_alias(spec.name, CHALLENGER, version.number)
-    if spec.approval == "manual":
+    if spec.approval.mode == "manual":
         return "awaiting-approval"
     passed = registry.get(spec.name, version.number)
     promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)

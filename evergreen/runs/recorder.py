@@ -12,7 +12,7 @@ from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
 from evergreen.ledger.decisions import Ledger
-from evergreen.ledger.policy_query import called
+from evergreen.ledger.policy_query import ask_for_decision
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
@@ -83,7 +83,7 @@ class DecisionRecorder:
 
     def data(self, champion: Version | None, snapshot: Snapshot) -> Decision | None:
         """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
-        if "data" not in self.spec.retrain_on:
+        if "data" not in self.spec.retraining.triggers:
             return None
         ledger = self.ledger
         news = data_question(self.spec, champion, snapshot, (ledger.last("data"), ledger.last("retrain")))
@@ -153,7 +153,7 @@ class DecisionRecorder:
         number = champion.number if champion else None
         about = (snapshot.version, snapshot.digest, reason)
         decision = Decision(asked, kind, self.now, outcome, number, *about, detail, self.flow_run)
-        told = called(self.spec, self.ledger, decision, snapshot.rows)
+        told = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
         if told:
             known = self.ledger.find(kind, asked)
             if known is not None:

@@ -115,11 +115,13 @@ def _covered(facts: PlanFacts) -> str:
 def _unwanted(facts: PlanFacts) -> _Settled | None:
     """The model file's policy does not want it: asked now for the schedule, when it was stored for a report."""
     request, spec = facts.request, facts.spec
-    if spec.policy is None or request.force or facts.champion is None:
+    if spec.retraining.policy is None or request.force or facts.champion is None:
         return None
     if request.reason == "schedule":
-        answer = policy_query.scheduled(spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now)
-        return None if answer.yes else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
+        answer = policy_query.ask_for_schedule(
+            spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now
+        )
+        return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
     ground = ground_of(request.reason)
     asked = facts.ledger.find(ground, facts.decision) if ground is not None else None
     if asked is None or asked.detail.get("called", True):

@@ -83,7 +83,7 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
 
 def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
     """Suspend this run until a person answers; in the execution after that, the answer."""
-    timeout = context.spec.approval_timeout
+    timeout = context.spec.approval.timeout
     form = RunInput.subclass_from_base_model_type(ApprovalResponse)
     asked = form.with_initial_data(description=question(result, datetime.now(UTC) + timeout))
     try:

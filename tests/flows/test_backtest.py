@@ -55,7 +55,7 @@ def _replayed(settings: Settings) -> SimulationResult:
     history = History.of(Observations(settings.lake_uri, loaded.spec))
     bench = JobContext(loaded.spec, history, JobCache(settings.root / "backtest" / MODEL))
     course = SimulationPlan([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash)
-    return Simulation(JobRunner(bench), course, loaded.spec.policy).run()
+    return Simulation(JobRunner(bench), course, loaded.spec.retraining.policy).run()
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ from evergreen.sources.simulator import simulate
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.monitoring import PerformanceThresholds, Shadow
 from evergreen.spec.policies import Budget, Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.training import Holdout, Search, Training
 from evergreen.training.fit import fit
@@ -84,7 +84,7 @@ def spec() -> ModelSpec:
         "features": Features(numeric=(*WEATHER, "hr", "weekday", "workingday"), categorical=("weathersit",)),
         "training": Training(last=timedelta(days=28), min_rows=336),
         "holdout": Holdout(strategy="blocked", every=3, recent=timedelta(days=14), min_rows=48),
-        "performance": PerformancePolicy(tolerance=0.25),
+        "performance": PerformanceThresholds(tolerance=0.25),
     }
     return shipped.model_copy(update=changes)
 
@@ -255,7 +255,7 @@ def test_a_policy_is_written_into_the_model_file(before: str, tmp_path: Path) ->
     after = with_policy(text, place, policy, training)
     place.write_text(after)
     spec = models.load("bike_demand", tmp_path).spec
-    assert (spec.policy, spec.training, spec.retrain_on) == (policy, training, ("drift",))
+    assert (spec.retraining.policy, spec.training, spec.retraining.triggers) == (policy, training, ("drift",))
     assert with_policy(after, place, policy, training) == after
     kept = set(text.splitlines()) - set(after.splitlines())
     assert all(any(word in line for word in ("training=", "polic", "retrain_on")) for line in kept), kept

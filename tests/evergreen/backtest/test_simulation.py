@@ -30,8 +30,9 @@ from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
+from evergreen.spec.retraining import Retraining
 from evergreen.spec.training import Holdout, Training
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -45,8 +46,8 @@ Make = Callable[..., Any]
 def spec(make_spec: Make) -> ModelSpec:
     """The toy, looked at every day; what it learns is at most six days old, a quarter of each day judges it."""
     found: ModelSpec = make_spec(
-        performance=PerformancePolicy(window=DAY, min_rows=20, tolerance=0.3, last=2 * DAY),
-        drift=DriftPolicy(min_rows=20, last=3 * DAY),
+        performance=PerformanceThresholds(window=DAY, min_rows=20, tolerance=0.3, last=2 * DAY),
+        drift=DriftThresholds(min_rows=20, last=3 * DAY),
         training=Training(min_rows=48, last=6 * DAY),
         holdout=Holdout(strategy="blocked", block=DAY / 4, every=4, min_rows=10),
     )
@@ -160,13 +161,13 @@ def test_what_two_policies_ask_for_is_done_once(bench: Make, rows: pd.DataFrame)
 def test_results_are_known_by_what_they_follow_from(make_spec: Make, spec: ModelSpec) -> None:
     """Another seed is another fit; another policy is none, and another drift policy is another verdict only."""
     assert fit_fingerprint(spec) != fit_fingerprint(spec.model_copy(update={"seed": 1}))
-    for same in ({"policy": Never()}, {"retrain_on": ()}, {"cooldown": DAY}):
-        changed = spec.model_copy(update=same)
+    for same in ({"policy": Never()}, {"triggers": ()}, {"cooldown": DAY}):
+        changed = spec.model_copy(update={"retraining": Retraining(**same)})
         assert (fit_fingerprint(changed), verdict_fingerprint(changed)) == (
             fit_fingerprint(spec),
             verdict_fingerprint(spec),
         )
-    drift = spec.model_copy(update={"drift": DriftPolicy(share=0.9)})
+    drift = spec.model_copy(update={"drift": DriftThresholds(share=0.9)})
     assert fit_fingerprint(drift) == fit_fingerprint(spec) and verdict_fingerprint(drift) != verdict_fingerprint(spec)
 
 
