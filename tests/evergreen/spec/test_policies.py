@@ -13,7 +13,7 @@ from evergreen.decision import Decision
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.policy_query import called, scheduled
+from evergreen.ledger.policy_query import ask_for_decision, ask_for_schedule
 from evergreen.ledger.reconciliation import calls
 from evergreen.model_files.policy_edit import source_of
 from evergreen.settings import Settings
@@ -177,9 +177,9 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     spec = make_spec(policy=Budget(OnDrift(), at_most=1, days=30))
     decisions = Decisions(settings.lake_uri, spec.name)
     waiting = report(failed=[1, 1], needed=1, answered_by="", share=1.0, columns=[])
-    assert called(spec, decisions, waiting, rows=100) == {"called": True, "because": "drift failed: why"}
+    assert ask_for_decision(spec, decisions, waiting, rows=100) == {"called": True, "because": "drift failed: why"}
     decisions.record(retrain(-3))
-    held = called(spec, decisions, waiting, rows=100)
+    held = ask_for_decision(spec, decisions, waiting, rows=100)
     assert held["called"] is False and "budget" in held["because"]
     stored = Decision(
         **{name: getattr(waiting, name) for name in waiting.__slots__} | {"detail": waiting.detail | held}
@@ -187,7 +187,7 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     assert calls(spec, waiting) and not calls(spec, stored)
     told = [decision_event(spec.name, one).name for one in (waiting, stored)]
     assert told == [DRIFT_FAILED, DRIFT_SUSPECTED]
-    assert called(make_spec(), decisions, waiting, rows=100) == {}
-    assert scheduled(make_spec(policy=Every(days=4)), decisions, 1, 100, NOW) == RetrainAnswer(
+    assert ask_for_decision(make_spec(), decisions, waiting, rows=100) == {}
+    assert ask_for_schedule(make_spec(policy=Every(days=4)), decisions, 1, 100, NOW) == RetrainAnswer(
         False, "3 days and 100 rows since the last retraining; due every 4 days"
     )
