@@ -29,8 +29,8 @@ from evergreen.spec.policies import (
     Scheduled,
     all_of,
     any_of,
-    as_before,
     at_least,
+    default_policy,
 )
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy, ask, name_of
 
@@ -166,7 +166,7 @@ def test_a_model_file_names_its_policy(make_spec: Callable[..., ModelSpec]) -> N
     assert make_spec(policy=lambda _seen: True).retrain_on == ("drift", "performance", "data")
     assert make_spec(policy=Never()).retrain_on == ()
     before = make_spec(retrain_on=("performance",)).live_policy
-    assert before == any_of(OnPerformance(), Scheduled()) == as_before(("performance",))
+    assert before == any_of(OnPerformance(), Scheduled()) == default_policy(("performance",))
     for wrong in ({"policy": "weekly"}, {"policy": Never}, {"policy": OnDrift(), "retrain_on": ("data",)}):
         with pytest.raises(ValidationError):
             make_spec(**wrong)
