@@ -22,6 +22,7 @@ from deployments.cli import console
 from deployments.stack import prefect_home, stack
 from deployments.stack.stack import Stack
 from evergreen.decision import Decision
+from evergreen.decision_detail import DriftDetail, RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -88,7 +89,7 @@ class Demo:
         self._land("drifted", simulate(CHANGE, 21, seed=SEED, scenario="covariate", change=CHANGE))
         seen = self._monitor()
         self._monitored(scene, seen)
-        self.report = seen.detail.get("report") or ""
+        self.report = seen.detail_as(DriftDetail).report or ""
         if seen.outcome != "FAIL":
             return
         console.err.print("  [dim]the event is out; the automation is to start the retrain[/]")
@@ -173,10 +174,10 @@ class Demo:
 
     def _retrained(self, scene: Scene, decision: Decision) -> None:
         scene.outcome, scene.note = decision.outcome, decision.reason
-        scene.champion = f"v{decision.detail['champion']}"
-        if decision.detail["checks"]:
-            scene.before = decision.detail["metric"]["champion_value"]
-            scene.after = decision.detail["metric"]["value"]
+        detail = decision.detail_as(RetrainDetail)
+        scene.champion = f"v{detail.champion}"
+        if detail.checks:
+            scene.before, scene.after = detail.metric.champion_value, detail.metric.value
 
 
 def _say(line: str) -> None:

@@ -1,12 +1,13 @@
-"""A decision: what was seen, what was decided, why. Every package may speak of it; it imports nothing."""
+"""A decision: what was seen, what was decided, why. Every package may speak of it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
+
+from evergreen.decision_detail import D, Detail, ReconciledDetail, SuppressedDetail, expect_detail
 
 Kind = Literal[
     "drift", "performance", "shadow", "data", "retrain", "approval", "escalation", "suppressed", "reconciled"
@@ -29,7 +30,7 @@ class Decision:
         snapshot: version of the observations that it saw.
         digest: of their content.
         reason: one sentence.
-        detail: the whole result as it was shown to the caller.
+        detail: the whole result as it was shown to the caller, of the type that belongs to `kind`.
         flow_run: the Prefect flow run; empty outside of one.
     """
 
@@ -41,8 +42,16 @@ class Decision:
     snapshot: int
     digest: str
     reason: str
-    detail: Mapping[str, Any]
+    detail: Detail
     flow_run: str = ""
+
+    def detail_as(self, wanted: type[D]) -> D:
+        """The detail, if it is of the type that is wanted.
+
+        Raises:
+            TypeError: it is not.
+        """
+        return expect_detail(self.detail, wanted, f"Decision {self.id} of kind {self.kind}")
 
 
 def decision_id(model: str, champion: int | None, *parts: str) -> str:
@@ -51,17 +60,28 @@ def decision_id(model: str, champion: int | None, *parts: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def suppressed(model: str, asked: Decision, *, why: str, at: datetime, flow_run: str, **detail: Any) -> Decision:
+def suppressed(
+    model: str,
+    asked: Decision,
+    *,
+    why: str,
+    at: datetime,
+    flow_run: str,
+    asked_for: str | None = None,
+    event_id: str | None = None,
+) -> Decision:
     """Why a request to retrain came to nothing, as an entry; the same reason given again is the same entry.
 
-    `asked` is what was to be answered: a stored decision, or a retraining that was asked for without one.
+    `asked` is what was to be answered: a stored decision, or a retraining that was asked for without one. `asked_for`
+    is the reason of the request and `event_id` the event that started its run, where there was a run.
     """
+    detail = SuppressedDetail(asked.id, asked_for, event_id)
     return _about(model, "suppressed", asked, "unchanged", why, at, flow_run, detail)
 
 
-def reconciled(model: str, asked: Decision, *, why: str, at: datetime, flow_run: str, **detail: Any) -> Decision:
-    """That a run was started for a stored decision whose event was lost, as an entry."""
-    return _about(model, "reconciled", asked, "started", why, at, flow_run, detail)
+def reconciled(model: str, asked: Decision, *, why: str, at: datetime, flow_run: str, run: str) -> Decision:
+    """That a run (`run`) was started for a stored decision whose event was lost, as an entry."""
+    return _about(model, "reconciled", asked, "started", why, at, flow_run, ReconciledDetail(asked.id, run))
 
 
 def _about(
@@ -72,7 +92,7 @@ def _about(
     why: str,
     at: datetime,
     flow_run: str,
-    detail: Mapping[str, Any],
+    detail: Detail,
 ) -> Decision:
     return Decision(
         id=decision_id(model, asked.champion, kind, asked.id, why),
@@ -83,9 +103,6 @@ def _about(
         snapshot=asked.snapshot,
         digest=asked.digest,
         reason=why,
-        detail={"decision": asked.id, **detail},
+        detail=detail,
         flow_run=flow_run,
     )
-
-
-Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]

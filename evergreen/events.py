@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evergreen.decision_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+
 if TYPE_CHECKING:
     from evergreen.decision import Decision
 
@@ -76,22 +78,42 @@ def drift_event(
 
 def decision_event(model: str, decision: Decision) -> Event:
     """The event of a stored decision of a monitor run: drift, performance, shadow or data."""
-    detail = decision.detail
-    if decision.kind == "drift":
-        return drift_event(
-            model,
-            decision.outcome,
-            decision_id=decision.id,
-            share=detail["share"],
-            columns=tuple(detail["columns"]),
-            confirmed=detail["confirmed"] and detail.get("called", True),
-        )
-    if decision.kind == "performance":
-        name = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}.get(decision.outcome, PERFORMANCE_INCONCLUSIVE)
-        told = {key: detail[key] for key in ("metric", "value", "at_promotion", "rows")}
-        return Event(name, model, {"decision_id": decision.id} | told)
-    if decision.kind == "shadow":
-        name = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}.get(decision.outcome, SHADOW_INCONCLUSIVE)
-        told = {key: detail[key] for key in ("metric", "gain", "rows", "champion", "former")}
-        return Event(name, model, {"decision_id": decision.id} | told | {"reason": decision.reason})
-    return Event(DATA_LANDED, model, {"decision_id": decision.id, "rows": detail["rows"]})
+    match decision.detail:
+        case DriftDetail() as drift:
+            return drift_event(
+                model,
+                decision.outcome,
+                decision_id=decision.id,
+                share=drift.share,
+                columns=drift.columns,
+                confirmed=drift.confirmed and drift.called,
+            )
+        case PerformanceDetail() as performance:
+            names = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}
+            name, told = names.get(decision.outcome, PERFORMANCE_INCONCLUSIVE), _performance_payload(performance)
+        case ShadowDetail() as shadow:
+            names = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}
+            name, told = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
+        case _:
+            name, told = DATA_LANDED, {"rows": decision.detail_as(DataDetail).rows}
+    return Event(name, model, {"decision_id": decision.id} | told)
+
+
+def _performance_payload(detail: PerformanceDetail) -> dict[str, Any]:
+    return {
+        "metric": detail.metric,
+        "value": detail.value,
+        "at_promotion": detail.at_promotion,
+        "rows": detail.rows,
+    }
+
+
+def _shadow_payload(detail: ShadowDetail, reason: str) -> dict[str, Any]:
+    return {
+        "metric": detail.metric,
+        "gain": detail.gain,
+        "rows": detail.rows,
+        "champion": detail.champion,
+        "former": detail.former,
+        "reason": reason,
+    }

@@ -12,8 +12,8 @@ from typing import Any
 
 from prefect import flow
 
+from evergreen.decision_detail import RetrainDetail
 from evergreen.events import is_canary
-from evergreen.runs.results import RetrainResult
 from evergreen.storage.locks import held
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
@@ -37,7 +37,7 @@ def retrain(
     share: float | None = None,
     event_id: str | None = None,
     at: datetime | None = None,
-) -> RetrainResult | None:
+) -> RetrainDetail | None:
     """Retrain one model; a rehearsal's canary ends here, with nothing touched.
 
     Args:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.actor import approved_because
-from evergreen.decision import Outcome
+from evergreen.decision_detail import Outcome
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move

@@ -11,7 +11,8 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.naming import dashed
@@ -20,7 +21,6 @@ from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.history import Run, Runs
-from evergreen.runs.results import Ingested, RetrainResult
 from evergreen.training.plan import Plan
 from tasks import passing
 
@@ -102,7 +102,7 @@ def record_retrain(
     version: Version | None = None,
     drift: DriftReport | None = None,
     judgement: Judgement | None = None,
-) -> RetrainResult:
+) -> RetrainDetail:
     """Keep what became of a candidate and of its drift report, or why there is none: that answers nothing."""
     champion = context.registry.champion(context.spec.name)
     return context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)

@@ -11,6 +11,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from evergreen.backtest.report import Backtest
+from evergreen.decision_detail import RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, escape, table
@@ -23,7 +24,7 @@ from evergreen.reports.card_facts import said
 from evergreen.reports.performance_note import performance_note
 from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import RunContext
-from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
+from evergreen.runs.results import MoveResult, ScoreResult
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
@@ -62,7 +63,7 @@ def report_shadow(model: str, report: ShadowReport) -> None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
-def report_retrain(result: RetrainResult, page: str = "") -> None:
+def report_retrain(result: RetrainDetail, page: str = "") -> None:
     """The gate table and what came of it, and a link to the model's page, where there is one."""
     _link_page(result.model, page)
     if not result.checks:
@@ -142,5 +143,5 @@ def _link_page(model: str, page: str) -> None:
         create_link_artifact(page, link_text=f"The page of {model}", key=dashed("page", model))
 
 
-def _link(result: RetrainResult) -> str:
+def _link(result: RetrainDetail) -> str:
     return f"- [drift report]({Path(result.drift.report).as_uri()})\n" if result.drift.report else ""

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
 from evergreen.markdown import number
-from evergreen.runs.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult, ScoreResult
+from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -105,7 +106,7 @@ def grid(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) ->
     return table
 
 
-def show_retrain(result: RetrainResult) -> None:
+def show_retrain(result: RetrainDetail) -> None:
     """What became of a retraining."""
     out.print()
     out.print(f"[bold]{escape(result.model)}[/]: {coloured(result.outcome)}. {escape(result.explanation)}")
@@ -187,7 +188,7 @@ def _show_drift(drift: DriftResult) -> None:
 def _show_ingest(ingest: Ingested) -> None:
     if ingest.labels:
         out.print(f"Labels: {ingest.labels} rows got theirs.")
-    for item in ingest.quarantined:
-        out.print(f"[yellow]In quarantine:[/] {escape(str(item['origin']))}: {escape(str(item['reason']))}")
+    for refused in ingest.quarantined:
+        out.print(f"[yellow]In quarantine:[/] {escape(refused.origin)}: {escape(refused.reason)}")
     for waiting in ingest.waiting:
-        out.print(f"[yellow]Left alone:[/] {escape(waiting['origin'])}: {escape(waiting['reason'])}")
+        out.print(f"[yellow]Left alone:[/] {escape(waiting.origin)}: {escape(waiting.reason)}")

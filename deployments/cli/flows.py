@@ -26,6 +26,7 @@ def retrain(
 
     def work() -> None:
         from deployments.cli import console
+        from evergreen.ledger.detail_json import detail_to_json
 
         prepare(name)
         params, moment = _params(param), parse_time(at)
@@ -37,7 +38,7 @@ def retrain(
         if result is None:
             raise EvergreenError(f"{decision} is a rehearsal's.", f"Run: evergreen rehearse {name}")
         if as_json:
-            console.emit_json(result.to_json())
+            console.emit_json(detail_to_json(result))
         else:
             console.show_retrain(result)
 

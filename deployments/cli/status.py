@@ -14,7 +14,9 @@ from deployments.cli.command import Json, Name, guard, parse_time, prepare
 from deployments.cli.console import coloured, grid, out
 from evergreen.actor import who
 from evergreen.decision import Decision
+from evergreen.decision_detail import RetrainDetail
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.registry.approval import with_approval
 from evergreen.registry.client import Registry
@@ -135,7 +137,8 @@ def _told(decision: Decision | None, keys: tuple[str, ...]) -> dict[str, Any] | 
         "decision_id": decision.id,
         "flow_run": decision.flow_run or None,
     }
-    return told | {key: decision.detail.get(key) for key in keys}
+    detail = detail_to_json(decision.detail)
+    return told | {key: detail[key] for key in keys}
 
 
 def _chain(move: Mapping[str, Any]) -> str:
@@ -153,7 +156,7 @@ def _move(move: Move, retrain: Decision | None) -> dict[str, Any]:
         "before": move.before,
         "reason": move.reason,
         "decision_id": move.decision_id or None,
-        "event_id": retrain.detail.get("event_id") if retrain else None,
+        "event_id": retrain.detail_as(RetrainDetail).event_id if retrain else None,
         "flow_run": (retrain.flow_run or None) if retrain else None,
         "by": move.by,
     }

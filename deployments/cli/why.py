@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from deployments.cli.command import Name, guard
 from evergreen.actor import who
+from evergreen.decision_detail import RetrainDetail, SuppressedDetail
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def why(
         spec = models.load(name, settings.models).spec
         entries = ledger(settings, name, at=moment, last=last, spec=spec)
         if as_json:
-            print(json.dumps([_plain(asdict(entry) | {"at": entry.at.isoformat()}) for entry in entries]))
+            print(json.dumps([_finite(entry.to_json()) for entry in entries]))
         elif entries:
             _show(entries)
         else:
@@ -119,9 +119,14 @@ def _body(entry: Entry) -> Table:
 
 def _by(entry: Entry) -> str:
     """Who or what asked, where the entry knows."""
-    ground = entry.detail.get("asked_for") or (entry.detail.get("reason") if entry.kind == "retrain" else "")
-    found = f"by: {who(entry.detail['by'])}" if "by" in entry.detail else f"for: {ground}" if ground else ""
-    return f" ({found})" if found else ""
+    from evergreen.ledger.timeline import MoveDetail
+
+    match entry.detail:
+        case MoveDetail(by=by):
+            return f" (by: {who(by)})"
+        case SuppressedDetail(asked_for=str(ground)) | RetrainDetail(reason=ground) if ground:
+            return f" (for: {ground})"
+    return ""
 
 
 def _figures(seen: Sequence[Seen]) -> Table:
@@ -168,10 +173,10 @@ def _moment(text: str | None) -> datetime | None:
         raise EvergreenError(f"--at {text!r} is not a time.", "Such as 2026-11-21T10:00:00+01:00") from None
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """As JSON can have it: what is not finite was not measured."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value

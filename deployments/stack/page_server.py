@@ -18,6 +18,7 @@ from typing import Any
 
 import models
 from deployments.stack.services import HOST
+from evergreen.decision_detail import DriftDetail, RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -75,7 +76,8 @@ class Pages:
     def report(self, model: str, decision: str) -> Path | None:
         """Evidently's page of a decision; None unless a decision of the model names it, and it is among its reports."""
         found = Decisions(self.settings.lake_uri, model).select(("drift", "retrain"))
-        named = [each.detail.get("report") for each in found if each.id == decision]
+        details = [each.detail for each in found if each.id == decision]
+        named = [detail.report for detail in details if isinstance(detail, DriftDetail | RetrainDetail)]
         home = self.settings.reports(model).resolve()
         for path in (Path(text).resolve() for text in named if text):
             if path.is_relative_to(home) and path.is_file():

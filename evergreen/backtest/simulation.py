@@ -19,6 +19,7 @@ from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import CachedVersions, Fit, Job, Measured, PredictedRows
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
+from evergreen.decision_detail import Ingested
 from evergreen.drift.check import drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError
@@ -31,7 +32,6 @@ from evergreen.performance.shadow import FormerComparison, Pair, check_promotion
 from evergreen.registry.promotion import promote_if_passed
 from evergreen.registry.version import Version
 from evergreen.runs.recorder import DecisionRecorder
-from evergreen.runs.results import Ingested
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import TRIGGERS, RetrainPolicy, triggers_of
 from evergreen.spec.retraining import Approval

@@ -5,11 +5,11 @@ What was said of a report is stored with it and never reckoned again, so that th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from evergreen.decision import Decision
+from evergreen.decision_detail import DriftDetail
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
@@ -40,20 +40,11 @@ class Confirmation:
             return f"retraining {self.answered_by} saw this data already"
         return f"{self.needed} of {self.of} needed, {self.failed} so far"
 
-    def to_detail(self) -> dict[str, Any]:
-        """As it is kept with a decision."""
-        return {
-            "confirmed": self.confirmed,
-            "failed": [self.failed, self.of],
-            "needed": self.needed,
-            "answered_by": self.answered_by,
-        }
-
     @classmethod
-    def of_detail(cls, detail: Mapping[str, Any]) -> Confirmation:
+    def of_detail(cls, detail: DriftDetail) -> Confirmation:
         """What was kept with a decision."""
-        failed, of = detail["failed"]
-        return cls(detail["confirmed"], failed, detail["needed"], of, detail["answered_by"])
+        failed, of = detail.failed
+        return cls(detail.confirmed, failed, detail.needed, of, detail.answered_by)
 
 
 def confirm(

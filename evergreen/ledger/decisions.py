@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.decision import Decision, Kind
+from evergreen.ledger.detail_json import detail_from_json, detail_to_json
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
 from evergreen.storage.delta_table import Table, child
 
@@ -71,7 +72,7 @@ class Decisions(Ledger):
             "snapshot": decision.snapshot,
             "digest": decision.digest,
             "reason": decision.reason,
-            "detail": json.dumps(decision.detail, sort_keys=True),
+            "detail": json.dumps(detail_to_json(decision.detail), sort_keys=True),
             "flow_run": decision.flow_run,
         }
         self.table.append(pd.DataFrame([row]).astype({"champion": "Int64"}), f"{decision.kind}:{decision.id}")
@@ -136,7 +137,7 @@ def _decision(row: Mapping[Hashable, Any]) -> Decision:
         snapshot=int(row["snapshot"]),
         digest=row["digest"],
         reason=row["reason"],
-        detail=json.loads(row["detail"]),
+        detail=detail_from_json(row["kind"], row["id"], json.loads(row["detail"])),
         flow_run=row["flow_run"],
     )
 

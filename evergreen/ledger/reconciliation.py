@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
 from evergreen.decision import Decision, Kind, decision_id
+from evergreen.decision_detail import DriftDetail, EscalationDetail, RetrainDetail, TriggerDetail
 from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions, taken_back
@@ -106,22 +107,21 @@ def cooling(spec: ModelSpec, entries: Sequence[Decision], ground: RetrainTrigger
     ends = [
         entry.at + spec.retraining.cooldown
         for entry in _retrains(entries)
-        if ground_of(entry.detail["reason"]) == ground
+        if ground_of(entry.detail_as(RetrainDetail).reason) == ground
     ]
     return max(ends) if ends and max(ends) > now else None
 
 
 def calls(spec: ModelSpec, decision: Decision) -> bool:
     """Whether a decision calls for a retraining, answered or not."""
-    detail = decision.detail
-    # Unconfirmed because a retraining had seen its data: whether that one came to its end is seen by its entry.
-    enough = detail.get("confirmed", True) or (detail.get("answered_by") and detail["failed"][0] >= detail["needed"])
-    enough = enough and detail.get("called", True)
-    return (
-        bool(enough)
-        and (decision.kind, decision.outcome) in CALLS.items()
-        and decision.kind in spec.retraining.triggers
-    )
+    if (decision.kind, decision.outcome) not in CALLS.items() or decision.kind not in spec.retraining.triggers:
+        return False
+    detail = decision.detail_as(TriggerDetail)
+    if isinstance(detail, DriftDetail) and not detail.confirmed:
+        # Unconfirmed because a retraining had seen its data: whether that one came to its end is seen by its entry.
+        failed, _ = detail.failed
+        return detail.called and bool(detail.answered_by) and failed >= detail.needed
+    return detail.called
 
 
 def open_decisions(spec: ModelSpec, ledger: Ledger) -> tuple[Decision, ...]:
@@ -140,8 +140,9 @@ def answer(decision: Decision, entries: Sequence[Decision], champion: int | None
     if decision.champion != champion:
         about = f"version {decision.champion}" if decision.champion else "a time without a champion"
         return f"decision {decision.id} was about {about}, and the champion is version {champion} now"
+    part_of = decision.detail.answered_by if isinstance(decision.detail, DriftDetail) else ""
     for retrain in _retrains(entries):
-        if retrain.id in (decision.id, decision.detail.get("answered_by")):
+        if retrain.id in (decision.id, part_of):
             return f"decision {decision.id} was answered already: {retrain.reason}"
         # A table that was begun anew counts from zero again: an earlier retraining has not seen a later one's data.
         saw = retrain.champion == champion and retrain.snapshot >= decision.snapshot
@@ -203,15 +204,15 @@ def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = ()
         snapshot=last.snapshot,
         digest=last.digest,
         reason=reason,
-        detail={"retrains": number, "last_outcome": latest, "last_decision": last.id},
+        detail=EscalationDetail(number, latest, last.id),
     )
 
 
 def escalation_event(model: str, decision: Decision) -> Event:
     """The event of a stored escalation."""
-    told = {key: decision.detail[key] for key in ("retrains", "last_outcome")}
-    payload = {"decision_id": decision.id, **told, "reason": decision.reason}
-    return Event(RETRAIN_ESCALATED, model, payload)
+    detail = decision.detail_as(EscalationDetail)
+    told = {"retrains": detail.retrains, "last_outcome": detail.last_outcome}
+    return Event(RETRAIN_ESCALATED, model, {"decision_id": decision.id, **told, "reason": decision.reason})
 
 
 def is_escalated(ledger: Ledger) -> bool:
@@ -235,7 +236,7 @@ def fruitless(ledger: Ledger) -> tuple[Decision, ...]:
         outcome = _came_to(ledger, entry)
         if entry.champion not in (ledger.champion, *ledger.taken_back) or outcome == "promoted":
             break
-        if outcome in FRUITLESS and ground_of(entry.detail["reason"]) in ("drift", "performance"):
+        if outcome in FRUITLESS and ground_of(entry.detail_as(RetrainDetail).reason) in ("drift", "performance"):
             found.append(entry)
     return tuple(found)
 
@@ -251,7 +252,7 @@ def read_ledger(settings: Settings, spec: ModelSpec) -> Ledger:
 
 def _came_to(ledger: Ledger, entry: Decision) -> str:
     """What a retraining came to in the end."""
-    return "rolled-back" if entry.detail.get("version") in ledger.taken_back else entry.outcome
+    return "rolled-back" if entry.detail_as(RetrainDetail).version in ledger.taken_back else entry.outcome
 
 
 def _retrains(entries: Sequence[Decision]) -> list[Decision]:

@@ -12,8 +12,22 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.decision import Decision
+from evergreen.decision_detail import (
+    ApprovalDetail,
+    D,
+    DataDetail,
+    Detail,
+    DriftDetail,
+    EscalationDetail,
+    PerformanceDetail,
+    RetrainDetail,
+    ShadowDetail,
+    SuppressedDetail,
+    expect_detail,
+)
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
 
 MOVES = ("promote", "rollback")
@@ -45,6 +59,29 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveDetail:
+    """Of a move of the champion alias: who moved it, and the decision that it follows from (empty without one)."""
+
+    by: str
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineDetail:
+    """Of a batch of which something was refused.
+
+    Attributes:
+        rows: that were refused one by one; 0 where only the whole batch was.
+        reasons: how many records bear each, the first 20.
+    """
+
+    batch: str
+    origin: str
+    rows: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the ledger.
 
@@ -63,7 +100,7 @@ class Entry:
         followed: what came of it, in words, in the order of time; or why nothing did.
         links: URLs or paths by name, such as `report`.
         flow_run: the Prefect flow run; empty outside of one.
-        detail: the whole result as it was stored.
+        detail: the whole result as it was stored; None where it is left out.
         decided: what is to be done, in words.
         snapshot: version of the observations that it saw; None where it saw none.
     """
@@ -79,24 +116,47 @@ class Entry:
     followed: tuple[str, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     flow_run: str = ""
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Detail | MoveDetail | QuarantineDetail | None = None
     decided: str = ""
     snapshot: int | None = None
+
+    def detail_as(self, wanted: type[D]) -> D:
+        """The detail, if it is of the type that is wanted.
+
+        Raises:
+            TypeError: it is not.
+        """
+        return expect_detail(self.detail, wanted, f"Entry {self.id} of kind {self.kind}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object, in lists, objects and plain values; `at` is ISO 8601."""
+        match self.detail:
+            case None:
+                detail: dict[str, Any] = {}
+            case MoveDetail() | QuarantineDetail():
+                detail = to_json(self.detail)
+            case _:
+                detail = detail_to_json(self.detail)
+        told: dict[str, Any] = to_json(replace(self, detail=None))
+        return told | {"at": self.at.isoformat(), "detail": detail}
 
 
 def of_decision(decision: Decision) -> Entry:
     """A decision as an entry, without what it saw."""
-    version, detail = decision.detail.get("version"), decision.detail
-    named = {"report": detail.get("report"), "flow_run": decision.flow_run, "event": detail.get("event_id")}
+    detail = decision.detail
+    version = detail.version if isinstance(detail, RetrainDetail | ApprovalDetail) else None
+    report = detail.report if isinstance(detail, DriftDetail | RetrainDetail) else None
+    event = detail.event_id if isinstance(detail, RetrainDetail | SuppressedDetail) else None
+    named = {"report": report, "flow_run": decision.flow_run, "event": event}
     return Entry(
         decision.id,
         decision.at,
         decision.kind,
         decision.outcome,
         decision.champion,
-        version if isinstance(version, int) else None,
+        version,
         decision.reason,
-        links={name: str(link) for name, link in named.items() if link},
+        links={name: link for name, link in named.items() if link},
         flow_run=decision.flow_run,
         detail=detail,
         snapshot=decision.snapshot,
@@ -116,7 +176,7 @@ def of_moves(lines: Sequence[Move]) -> list[Entry]:
             line.before,
             line.after,
             line.reason,
-            detail={"by": line.by, "decision": line.decision_id},
+            detail=MoveDetail(line.by, line.decision_id),
         )
         for line in lines
         if last[line.id] is line
@@ -161,7 +221,7 @@ def _refused(batch: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
         None,
         f"{first['origin']}: {what} refused: {first['reason']}{more}",
         tuple(seen),
-        detail={"batch": batch, "origin": first["origin"], "rows": counted, "reasons": reasons},
+        detail=QuarantineDetail(batch, first["origin"], counted, reasons),
     )
 
 
@@ -174,14 +234,14 @@ def with_seen(entries: Sequence[Entry], decisions: Decisions, refusals: Sequence
     columns = _columns(decisions, [entry for entry in entries if entry.kind == "drift"])
     lost: dict[datetime, int] = {}
     for entry in refusals:
-        lost[entry.at] = lost.get(entry.at, 0) + entry.detail["rows"]
+        lost[entry.at] = lost.get(entry.at, 0) + entry.detail_as(QuarantineDetail).rows
     found: dict[str, Callable[[Entry], list[Seen]]] = {
         "drift": lambda entry: [*_share(entry), *columns.get(entry.id, ())],
         "performance": _performance,
         "shadow": _shadow,
         "data": lambda entry: _landed(entry, lost.get(entry.at, 0)),
         "retrain": _checks,
-        "escalation": lambda entry: [Seen("retrainings", entry.detail["retrains"], None, "FAIL", "no new champion")],
+        "escalation": _retrainings,
     }
     return tuple(
         replace(entry, seen=tuple(sorted(found[entry.kind](entry), key=_badness))) if entry.kind in found else entry
@@ -194,8 +254,9 @@ def _badness(seen: Seen) -> int:
 
 
 def _share(entry: Entry) -> list[Seen]:
-    bound = entry.detail.get("threshold")
-    return [Seen("share of drifted columns", _figure(entry.detail.get("share")), _figure(bound), entry.outcome)]
+    detail = entry.detail_as(DriftDetail)
+    share, bound = _figure(detail.share), _figure(detail.threshold)
+    return [Seen("share of drifted columns", share, bound, entry.outcome)]
 
 
 def _columns(decisions: Decisions, reports: Sequence[Entry]) -> dict[str, list[Seen]]:
@@ -228,56 +289,57 @@ def _performance(entry: Entry) -> list[Seen]:
 
     Reports of an older form have no bound of their own, and no verdict on the model file's metric alone.
     """
-    detail = entry.detail
+    detail = entry.detail_as(PerformanceDetail)
     beside = [
         Seen(
-            one["name"],
-            _figure(one["value"]),
-            _figure(one["bound"]),
-            one["verdict"],
-            one.get("problem") or "",
-            interval=_interval(one["interval"]),
+            one.name,
+            _figure(one.value),
+            _figure(one.bound),
+            str(one.verdict),
+            one.problem,
+            interval=one.interval,
         )
-        for one in detail.get("also", ())
-        if one["verdict"]
+        for one in detail.also
+        if one.verdict
     ]
     failed = any(one.verdict == "FAIL" for one in beside)
     main = Seen(
-        detail["metric"],
-        _figure(detail["value"]),
-        _figure(detail.get("bound")),
-        detail.get("own") or ("INCONCLUSIVE" if failed else entry.outcome),
+        detail.metric,
+        _figure(detail.value),
+        _figure(detail.bound),
+        str(detail.own or ("INCONCLUSIVE" if failed else entry.outcome)),
         "" if failed else entry.reason,
-        interval=_interval(detail["interval"]),
+        interval=detail.interval,
     )
     return [main, *beside]
 
 
 def _shadow(entry: Entry) -> list[Seen]:
-    detail = entry.detail
-    gain, interval = _figure(detail["gain"]), _interval(detail["interval"])
-    return [Seen(f"gain in {detail['metric']}", gain, 0.0, entry.outcome, entry.reason, interval=interval)]
+    detail = entry.detail_as(ShadowDetail)
+    name, gain = f"gain in {detail.metric}", _figure(detail.gain)
+    return [Seen(name, gain, 0.0, entry.outcome, entry.reason, interval=detail.interval)]
 
 
 def _landed(entry: Entry, lost: int) -> list[Seen]:
-    landed = Seen("rows landed", entry.detail["rows"], None, "PASS")
+    landed = Seen("rows landed", entry.detail_as(DataDetail).rows, None, "PASS")
     return [landed, *([Seen("rows refused", lost, None, "FAIL", "they are in quarantine")] if lost else [])]
 
 
 def _checks(entry: Entry) -> list[Seen]:
     """The gates; the comparison with the champion is told before others of its verdict."""
-    checks = sorted(entry.detail.get("checks", ()), key=lambda one: (one["name"] != "champion", one["value"] is None))
+    checks = entry.detail_as(RetrainDetail).checks
     return [
-        Seen(one["name"], _figure(one["value"]), _figure(one["bound"]), one["status"], one["reason"]) for one in checks
+        Seen(check.name, _figure(check.value), _figure(check.bound), str(check.status), check.reason)
+        for check in sorted(checks, key=lambda check: (check.name != "champion", check.value is None))
     ]
+
+
+def _retrainings(entry: Entry) -> list[Seen]:
+    return [Seen("retrainings", entry.detail_as(EscalationDetail).retrains, None, "FAIL", "no new champion")]
 
 
 def _figure(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else number
-
-
-def _interval(pair: Sequence[float] | None) -> tuple[float, float] | None:
-    return (pair[0], pair[1]) if pair else None
 
 
 def _counted(number: int, what: str) -> str:

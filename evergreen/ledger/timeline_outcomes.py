@@ -9,9 +9,10 @@ from datetime import datetime
 
 from evergreen.actor import who
 from evergreen.decision import Decision
+from evergreen.decision_detail import DriftDetail, EscalationDetail, ReconciledDetail, ShadowDetail, SuppressedDetail
 from evergreen.ledger import reconciliation
 from evergreen.ledger.confirmation import Confirmation
-from evergreen.ledger.timeline_entries import MOVES, Entry
+from evergreen.ledger.timeline_entries import MOVES, Entry, MoveDetail
 from evergreen.spec.model import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")
@@ -33,7 +34,7 @@ class Sequel:
         self.answers: dict[str, list[Entry]] = {}
         self.about: dict[str, list[Entry]] = {}
         self.moves = [entry for entry in entries if entry.kind in MOVES and entry.outcome == "done"]
-        self.begun = {entry.detail["decision"]: entry for entry in entries if _is_left(entry)}
+        self.begun = {entry.detail_as(MoveDetail).decision: entry for entry in entries if _is_left(entry)}
         for entry in entries:
             if entry.kind == "retrain":
                 # A forced one has the id of what it answers, and a number.
@@ -66,8 +67,7 @@ class Sequel:
 
     def _doubt(self, entry: Entry) -> str:
         """Why a finding calls for no retraining; empty where it does."""
-        unconfirmed = entry.kind == "drift" and not entry.detail.get("confirmed", True)
-        if unconfirmed:
+        if isinstance(entry.detail, DriftDetail) and not entry.detail.confirmed:
             return Confirmation.of_detail(entry.detail).doubt
         if self.spec is not None and entry.kind not in self.spec.retraining.triggers:
             return f"the model file's retrain_on does not name {entry.kind}"
@@ -84,7 +84,7 @@ class Sequel:
                 f"nothing yet: it waits for a person; evergreen promote {self.model} {entry.version} --reason TEXT, "
                 "or the same with --reject"
             )
-        if entry.kind == "shadow" and entry.outcome == "FAIL" and entry.detail["rollback"]:
+        if isinstance(entry.detail, ShadowDetail) and entry.outcome == "FAIL" and entry.detail.rollback:
             return "nothing: the champion was moved in the meantime, or its former files are damaged"
         if entry.kind == "reconciled":
             return "nothing yet: the run has not answered it"
@@ -109,7 +109,8 @@ class Sequel:
 
     def _answers(self, finding: Entry) -> list[Entry]:
         """The retrainings for a finding, and the one that it is part of."""
-        part_of = self.answers.get(str(finding.detail.get("answered_by", "")), [])
+        answered_by = finding.detail.answered_by if isinstance(finding.detail, DriftDetail) else ""
+        part_of = self.answers.get(answered_by, [])
         return [*self.answers.get(finding.id, ()), *part_of]
 
     def _retrained(self, retrain: Entry) -> _Found:
@@ -128,7 +129,7 @@ class Sequel:
         if left is not None:
             found.append((left.at, f"the move to version {left.version} was begun: {left.outcome}"))
         for move in self.moves:
-            if move.kind == "promote" and move.detail["decision"] == retrain.id:
+            if move.kind == "promote" and move.detail_as(MoveDetail).decision == retrain.id:
                 found += [(move.at, _moved(move)), *self._reign(move)]
         return found
 
@@ -145,7 +146,7 @@ class Sequel:
 
     def _asked(self, note: Entry) -> _Found:
         """Of a request that was held back or started again: the retraining that answered it in the end."""
-        answers = self.answers.get(note.detail["decision"], ())
+        answers = self.answers.get(_about(note), ())
         return [line for one in answers if one.at >= note.at for line in self._retrained(one)]
 
 
@@ -191,8 +192,14 @@ def _about(entry: Entry) -> str:
     """The decision or the move that an entry is about, beside the one whose id it has; empty without one."""
     if entry.kind == "approval":
         return entry.id
-    key = {"suppressed": "decision", "reconciled": "decision", "shadow": "promotion", "escalation": "last_decision"}
-    return str(entry.detail.get(key.get(entry.kind, ""), ""))
+    match entry.detail:
+        case SuppressedDetail() | ReconciledDetail():
+            return entry.detail.decision
+        case ShadowDetail():
+            return entry.detail.promotion
+        case EscalationDetail():
+            return entry.detail.last_decision
+    return ""
 
 
 def _note(entry: Entry) -> str:
@@ -204,15 +211,15 @@ def _note(entry: Entry) -> str:
 def _moved(move: Entry) -> str:
     what = "rolled back to" if move.kind == "rollback" else "promoted:"
     before = f" in place of version {move.champion}" if move.champion else ""
-    return f"{what} version {move.version}{before}, by {who(move.detail['by'])}: {move.reason}"
+    return f"{what} version {move.version}{before}, by {who(move.detail_as(MoveDetail).by)}: {move.reason}"
 
 
 def _of_shadow(entry: Entry) -> str:
-    detail = entry.detail
-    if entry.outcome == "FAIL" and detail["rollback"]:
-        return f"version {detail['former']} is to be champion again"
+    detail = entry.detail_as(ShadowDetail)
+    if entry.outcome == "FAIL" and detail.rollback:
+        return f"version {detail.former} is to be champion again"
     if entry.outcome == "FAIL":
-        return f"a person is told; version {detail['champion']} stays, for shadow.rollback is off"
-    if detail["final"]:
-        return f"version {detail['champion']} stays; this was the last look"
-    return f"version {detail['champion']} stays; the next window is looked at too"
+        return f"a person is told; version {detail.champion} stays, for shadow.rollback is off"
+    if detail.final:
+        return f"version {detail.champion} stays; this was the last look"
+    return f"version {detail.champion} stays; the next window is looked at too"

@@ -198,7 +198,7 @@ def _public(spec: ModelSpec, entry: Entry) -> Entry:
         followed=tuple(without_slices(spec, line) for line in entry.followed),
         seen=tuple(one for one in entry.seen if names_slices(spec) or not one.name.startswith("slice ")),
         links={},
-        detail={},
+        detail=None,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejected_because
+from evergreen.decision_detail import DriftDetail, PerformanceDetail, WindowFigure
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import Entry, ledger
@@ -57,7 +58,7 @@ def gather(settings: Settings, spec: ModelSpec, places: Places, *, now: datetime
         columns_of=columns_of,
         distributions=drawn,
         distributions_note=note,
-        measures=tuple(_measure(entry) for entry in measured if entry.detail.get("metric") == spec.metric.name),
+        measures=tuple(_measures(measured, spec.metric.name)),
         windows=_windows(measured, spec.metric.name),
         marks=tuple(_marks(entries)),
         versions=_versions(registry, spec.name, numbers, entries),
@@ -87,12 +88,12 @@ def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, places:
             id=entry.id,
             at=entry.at,
             verdict=entry.outcome,
-            share=float(entry.detail.get("share", 0.0)),
+            share=entry.detail_as(DriftDetail).share,
             champion=entry.champion,
             reason=entry.reason,
             worst=names.get(entry.id, ""),
             times=times.get(entry.id),
-            report=places.report(model, entry.id, entry.detail.get("report")),
+            report=places.report(model, entry.id, entry.detail_as(DriftDetail).report),
         )
         for entry in entries
         if entry.kind == "drift"
@@ -140,26 +141,38 @@ def _distributions(
     return distributions(settings, spec, registry, stored, {column.name: column.kind for column in columns})
 
 
-def _measure(entry: Entry) -> MetricPoint:
-    detail = entry.detail
-    return _point(entry.at, entry.outcome, detail, detail.get("at_promotion"), entry.champion, entry.reason)
+def _measures(measured: Sequence[Entry], metric: str) -> Iterator[MetricPoint]:
+    """The reports on the model file's metric."""
+    for entry in measured:
+        detail = entry.detail_as(PerformanceDetail)
+        if detail.metric == metric:
+            yield _point(entry.at, entry.outcome, detail, detail.at_promotion, entry.champion, entry.reason)
 
 
 def _windows(measured: Sequence[Entry], metric: str) -> tuple[MetricPoint, ...]:
     """The windows of the newest report that has some with a time."""
     for entry in reversed(measured):
-        found = [one for one in entry.detail.get("windows", ()) if one["start"]]
-        if found and entry.detail.get("metric") == metric:
-            before = entry.detail.get("at_promotion")
-            return tuple(_point(datetime.fromisoformat(one["start"]), "", one, before, entry.champion) for one in found)
+        detail = entry.detail_as(PerformanceDetail)
+        points = tuple(
+            _point(datetime.fromisoformat(window.start), "", window, detail.at_promotion, entry.champion)
+            for window in detail.windows
+            if window.start
+        )
+        if points and detail.metric == metric:
+            return points
     return ()
 
 
 def _point(
-    at: datetime, verdict: str, told: Mapping[str, Any], before: float | None, champion: int | None, reason: str = ""
+    at: datetime,
+    verdict: str,
+    figure: PerformanceDetail | WindowFigure,
+    before: float | None,
+    champion: int | None,
+    reason: str = "",
 ) -> MetricPoint:
-    low, high = told.get("interval") or (None, None)
-    return MetricPoint(at, verdict, told.get("value"), low, high, before, int(told.get("rows", 0)), champion, reason)
+    low, high = figure.interval or (None, None)
+    return MetricPoint(at, verdict, figure.value, low, high, before, figure.rows, champion, reason)
 
 
 def _marks(entries: Sequence[Entry]) -> Iterator[Mark]:

@@ -9,12 +9,7 @@ import numpy as np
 
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import clusters
-from evergreen.errors import EvergreenError
-from evergreen.evaluation.bootstrap import Estimate, bootstrap
-from evergreen.evaluation.measure import measure
-from evergreen.evaluation.slices import picked, slices
-from evergreen.performance.label_coverage import LabelWindow
-from evergreen.performance.report import (
+from evergreen.decision_detail import (
     AlsoFigure,
     Bin,
     Calibration,
@@ -22,9 +17,13 @@ from evergreen.performance.report import (
     Residuals,
     SliceFigure,
     WindowFigure,
-    figures,
-    finite,
 )
+from evergreen.errors import EvergreenError
+from evergreen.evaluation.bootstrap import Estimate, bootstrap
+from evergreen.evaluation.measure import measure
+from evergreen.evaluation.slices import picked, slices
+from evergreen.performance.label_coverage import LabelWindow
+from evergreen.performance.report import figures, finite
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict

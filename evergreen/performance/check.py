@@ -17,13 +17,14 @@ from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import clusters
+from evergreen.decision_detail import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
 from evergreen.performance.labelled_rows import LabelledRows, champion_predictions, labelled_rows
-from evergreen.performance.report import AlsoFigure, PerformanceReport
+from evergreen.performance.report import PerformanceReport
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
@@ -183,7 +184,8 @@ def judge(spec: ModelSpec, found: Estimate, *, at_promotion: float | None, rows:
         shown = f"{number(value)} ({number(low)} to {number(high)})"
         reason = f"{name} is {shown} on {rows} rows since its training, {what[verdict]}"
         reason += f"; {number(at_promotion)} at promotion"
-    return PerformanceReport(verdict, name, value, interval, at_promotion, rows, reason, bound=bound, own=verdict)
+    figures = (name, value, interval, at_promotion, rows)
+    return PerformanceReport(*figures, bound=bound, own=verdict, verdict=verdict, reason=reason)
 
 
 def _bound(spec: ModelSpec, at_promotion: float | None) -> float | None:

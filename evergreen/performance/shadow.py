@@ -248,7 +248,7 @@ def _waiting(spec: ModelSpec, rows: int, windows: int) -> str:
 
 def _silent(spec: ModelSpec, reason: str, promotion: Move | None = None) -> ShadowReport:
     """Nothing is decided."""
-    report = ShadowReport(Verdict.INCONCLUSIVE, spec.metric.name, reason, of=looks(spec))
+    report = ShadowReport(spec.metric.name, of=looks(spec), verdict=Verdict.INCONCLUSIVE, reason=reason)
     if promotion is None:
         return report
     return replace(report, champion=promotion.after, former=promotion.before, promotion=promotion.id)

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.decision_detail import ApprovalDetail, Outcome, RetrainDetail
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog
@@ -73,7 +74,7 @@ def with_approval(ledger: Ledger, entry: Decision) -> Decision:
     word = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
     if word is None:
         return entry
-    detail = {**entry.detail, "outcome": word.outcome}
+    detail = replace(entry.detail_as(RetrainDetail), outcome=word.outcome)
     return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
 
 
@@ -85,7 +86,7 @@ def record_approval(
     if asked is None or asked.outcome != "awaiting-approval":
         return
     word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
-    ledger.record(replace(word, detail={"version": version.number, "name": named(by)}))
+    ledger.record(replace(word, detail=ApprovalDetail(version.number, named(by))))
 
 
 def apply_response(

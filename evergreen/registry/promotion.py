@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen.decision import Outcome, decision_id
+from evergreen.decision import decision_id
+from evergreen.decision_detail import Outcome
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog
 from evergreen.registry.model_registry import ModelRegistry

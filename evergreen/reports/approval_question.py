@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from evergreen.decision_detail import RetrainDetail
 from evergreen.markdown import number
 from evergreen.reports.tables import gate_table
-from evergreen.runs.results import RetrainResult
 
 
-def question(result: RetrainResult, until: datetime) -> str:
+def question(result: RetrainDetail, until: datetime) -> str:
     """What a person is asked, as Markdown: what there is to win, and every gate."""
     metric = result.metric
     place = f"champion in place of version {result.champion}" if result.champion else "the first champion"

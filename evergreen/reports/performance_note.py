@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from evergreen.decision_detail import Interval
 from evergreen.markdown import MARK, number, table
-from evergreen.performance.report import Interval, PerformanceReport
+from evergreen.performance.report import PerformanceReport
 
 SHOWN = 12
 """Windows in the table: the newest."""

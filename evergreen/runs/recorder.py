@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Kind, Outcome, decision_id, suppressed
+from evergreen.decision import Decision, Kind, decision_id, suppressed
+from evergreen.decision_detail import (
+    DataDetail,
+    Detail,
+    DriftDetail,
+    Ingested,
+    MetricResult,
+    Outcome,
+    RetrainDetail,
+    TriggerDetail,
+)
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
@@ -16,7 +26,7 @@ from evergreen.ledger.policy_query import ask_for_decision
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
-from evergreen.runs.results import NO_DRIFT, DriftResult, Ingested, MetricResult, RetrainResult
+from evergreen.runs.results import NO_DRIFT, describe_drift, describe_snapshot
 from evergreen.spec.model import ModelSpec
 from evergreen.training.plan import Plan
 
@@ -51,7 +61,7 @@ class DecisionRecorder:
         known = self.ledger.find("drift", asked)
         if known is not None:
             return known
-        told, policy = DriftResult.of(report), self.spec.drift
+        told, policy = describe_drift(report), self.spec.drift
         confirmation = confirm(
             policy,
             self.ledger.all("drift") if policy.of > 1 else (),
@@ -61,8 +71,16 @@ class DecisionRecorder:
             answered_by=answered_by,
         )
         self.ledger.record_scores(asked, self.now, champion.number, report.columns)
-        shares = {"share": told.share, "threshold": report.threshold, "columns": list(told.columns)}
-        detail = shares | {"report": told.report} | confirmation.to_detail()
+        detail = DriftDetail(
+            share=told.share,
+            threshold=report.threshold,
+            columns=told.columns,
+            report=told.report,
+            confirmed=confirmation.confirmed,
+            failed=(confirmation.failed, confirmation.of),
+            needed=confirmation.needed,
+            answered_by=confirmation.answered_by,
+        )
         return self._kept(asked, "drift", str(report.verdict), champion, snapshot, report.reason, detail)
 
     def performance(self, champion: Version | None, snapshot: Snapshot, report: PerformanceReport) -> Decision | None:
@@ -71,7 +89,7 @@ class DecisionRecorder:
         if champion is None or asked is None:
             return None
         outcome = str(report.verdict)
-        return self._kept(asked, "performance", outcome, champion, snapshot, report.reason, report.to_detail())
+        return self._kept(asked, "performance", outcome, champion, snapshot, report.reason, report.detail)
 
     def shadow(self, champion: Version | None, snapshot: Snapshot, report: ShadowReport) -> Decision | None:
         """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""
@@ -79,7 +97,7 @@ class DecisionRecorder:
         if asked is None or self.ledger.find("shadow", asked) is not None:
             return None
         outcome = str(report.verdict)
-        return self._kept(asked, "shadow", outcome, champion, snapshot, report.reason, report.to_detail())
+        return self._kept(asked, "shadow", outcome, champion, snapshot, report.reason, report.detail)
 
     def data(self, champion: Version | None, snapshot: Snapshot) -> Decision | None:
         """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
@@ -92,9 +110,9 @@ class DecisionRecorder:
         asked, rows = news
         since = f"{rows} rows landed since the champion's"
         reason = since if champion else f"{rows} rows landed, and there is no champion"
-        return self._kept(asked, "data", "LANDED", champion, snapshot, reason, {"rows": rows})
+        return self._kept(asked, "data", "LANDED", champion, snapshot, reason, DataDetail(rows))
 
-    def retrain(self, result: RetrainResult, compared_with: int | None) -> None:
+    def retrain(self, result: RetrainDetail, compared_with: int | None) -> None:
         """Keep what became of a candidate, or why there is none: that answers nothing."""
         entry = Decision(
             id=result.decision_id,
@@ -105,7 +123,7 @@ class DecisionRecorder:
             snapshot=result.snapshot.version,
             digest=result.snapshot.digest,
             reason=result.explanation,
-            detail=result.to_json(),
+            detail=result,
             flow_run=self.flow_run,
         )
         if result.outcome == "unchanged":
@@ -129,7 +147,7 @@ class DecisionRecorder:
         version: Version | None = None,
         drift: DriftReport | None = None,
         judgement: Judgement | None = None,
-    ) -> RetrainResult:
+    ) -> RetrainDetail:
         """Keep what became of a retraining, and of its drift report; `champion` is in production afterwards."""
         result = retrain_result(
             self.spec, plan, ingested, champion, outcome, version, drift, judgement, self.flow_run or None
@@ -148,17 +166,17 @@ class DecisionRecorder:
         champion: Version | None,
         snapshot: Snapshot,
         reason: str,
-        detail: Mapping[str, Any],
+        detail: Detail,
     ) -> Decision:
         number = champion.number if champion else None
         about = (snapshot.version, snapshot.digest, reason)
         decision = Decision(asked, kind, self.now, outcome, number, *about, detail, self.flow_run)
-        told = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
-        if told:
+        answer = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
+        if answer is not None and isinstance(detail, TriggerDetail):
             known = self.ledger.find(kind, asked)
             if known is not None:
                 return known
-            decision = Decision(asked, kind, self.now, outcome, number, *about, {**detail, **told}, self.flow_run)
+            decision = replace(decision, detail=replace(detail, called=answer.retrain, because=answer.reason))
         self.ledger.record(decision)
         return decision
 
@@ -173,10 +191,10 @@ def retrain_result(
     drift: DriftReport | None = None,
     judgement: Judgement | None = None,
     flow_run: str | None = None,
-) -> RetrainResult:
+) -> RetrainDetail:
     """What became of a retraining; `champion` is in production afterwards."""
     metric = spec.metric.name
-    return RetrainResult(
+    return RetrainDetail(
         model=spec.name,
         outcome=outcome or plan.settled or "inconclusive",
         version=version.number if version else _answered_version(plan),
@@ -186,8 +204,8 @@ def retrain_result(
         metric=MetricResult(metric, _last_value(champion, metric))
         if judgement is None
         else MetricResult(metric, judgement.value, judgement.champion_value, judgement.interval),
-        drift=DriftResult.of(drift) if drift else NO_DRIFT,
-        snapshot=plan.snapshot,
+        drift=describe_drift(drift) if drift else NO_DRIFT,
+        snapshot=describe_snapshot(plan.snapshot),
         decision_id=plan.decision_id,
         ingest=ingested,
         checks=judgement.checks if judgement else (),
@@ -197,10 +215,8 @@ def retrain_result(
 
 
 def _answered_version(plan: Plan) -> int | None:
-    if plan.answer is None:
-        return None
-    found: int | None = plan.answer.detail.get("version")
-    return found
+    detail = plan.answer.detail if plan.answer else None
+    return detail.version if isinstance(detail, RetrainDetail) else None
 
 
 def _last_value(champion: Version | None, metric: str) -> float | None:

@@ -7,123 +7,48 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.decision_detail import (
+    DriftDetail,
+    DriftResult,
+    Ingested,
+    RefusedBatch,
+    SnapshotFacts,
+    WaitingBatch,
+)
 from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.confirmation import Confirmation
+from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
-from evergreen.verdicts import Check, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class MetricResult:
-    """The deciding metric; `interval` is that of the improvement over the champion, positive is better."""
-
-    name: str
-    value: float | None
-    champion_value: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DriftResult:
-    """The verdict of a drift report and the columns that drifted; `weights` is what each of these counts, 0 to 1."""
-
-    verdict: str
-    share: float
-    columns: tuple[str, ...]
-    reason: str
-    report: str | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, report: DriftReport) -> DriftResult:
-        """What is told of a report."""
-        html = str(report.html) if report.html else None
-        weights = {column.name: round(column.weight, 6) for column in report.columns if column.name in report.drifted}
-        return cls(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html, weights)
-
 
 NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """What came in: rows that are new or changed, and what was refused or left waiting.
-
-    `labels` are rows that got a label from a source of labels, or another one; `labels_waiting` are those, of all runs,
-    whose row is not there yet.
-    """
-
-    cached: bool
-    rows: int
-    quarantined: tuple[Mapping[str, Any], ...] = ()
-    waiting: tuple[Mapping[str, str], ...] = ()
-    labels: int = 0
-    labels_waiting: int = 0
-
-    @classmethod
-    def of(cls, landing: Landing, *, cached: bool) -> Ingested:
-        """What is told of a landing; a cached one landed nothing this time."""
-        if cached:
-            return cls(True, 0, labels_waiting=landing.early)
-        refused = tuple(
-            {"origin": one.origin, "rows": one.rejected + one.beaten or None, "reason": one.problem or one.reason}
-            for one in landing.refused
-        )
-        waiting = tuple({"origin": item.origin, "reason": item.reason} for item in landing.waiting)
-        return cls(False, landing.added, refused, waiting, landing.labelled, landing.early)
+def describe_drift(report: DriftReport) -> DriftResult:
+    """What is told of a drift report."""
+    html = str(report.html) if report.html else None
+    weights = {column.name: round(column.weight, 6) for column in report.columns if column.name in report.drifted}
+    return DriftResult(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html, weights)
 
 
-@dataclass(frozen=True, slots=True)
-class RetrainResult:
-    """What became of a retraining; `flow_run` and `event_id`, Prefect's own, say what it was and what started it."""
+def describe_landing(landing: Landing, *, cached: bool) -> Ingested:
+    """What is told of a landing; a cached one landed nothing this time."""
+    if cached:
+        return Ingested(True, 0, labels_waiting=landing.early)
+    refused = tuple(
+        RefusedBatch(batch.origin, batch.rejected + batch.beaten or None, batch.problem or batch.reason)
+        for batch in landing.refused
+    )
+    waiting = tuple(WaitingBatch(batch.origin, batch.reason) for batch in landing.waiting)
+    return Ingested(False, landing.added, refused, waiting, landing.labelled, landing.early)
 
-    model: str
-    outcome: Outcome
-    version: int | None
-    champion: int | None
-    reason: str
-    explanation: str
-    metric: MetricResult
-    drift: DriftResult
-    snapshot: Snapshot
-    decision_id: str
-    ingest: Ingested
-    checks: tuple[Check, ...] = field(default=())
-    flow_run: str | None = None
-    event_id: str | None = None
 
-    @classmethod
-    def of_json(cls, told: Mapping[str, Any], snapshot: Snapshot) -> RetrainResult:
-        """The result that was kept as JSON; of the snapshot, JSON has only what is shown."""
-        metric, drift, ingest = told["metric"], told["drift"], told["ingest"]
-        interval = tuple(metric["interval"]) if metric["interval"] else None
-        rebuilt = {
-            "metric": MetricResult(**metric | {"interval": interval}),
-            "drift": DriftResult(**drift | {"columns": tuple(drift["columns"]), "report": told["report"]}),
-            "ingest": Ingested(**ingest | {key: tuple(ingest[key]) for key in ("quarantined", "waiting")}),
-            "checks": tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"]),
-            "snapshot": snapshot,
-        }
-        return cls(**{key: value for key, value in told.items() if key != "report"} | rebuilt)
-
-    def to_json(self) -> dict[str, Any]:
-        """As one JSON object."""
-        told = asdict(self)
-        told["checks"] = [dict(asdict(check), status=str(check.status)) for check in self.checks]
-        told["report"] = told["drift"].pop("report")
-        snapshot = self.snapshot
-        told["snapshot"] = {
-            "version": snapshot.version,
-            "rows": snapshot.rows,
-            "digest": snapshot.digest,
-            "start": snapshot.start,
-            "end": snapshot.end,
-        }
-        return told
+def describe_snapshot(snapshot: Snapshot) -> SnapshotFacts:
+    """What is told of the observations that a run saw."""
+    return SnapshotFacts(snapshot.version, snapshot.rows, snapshot.digest, snapshot.start, snapshot.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +101,8 @@ class MonitorResult:
 
         `move` is the rollback of the promotion, where there was one.
         """
-        told = DriftResult.of(drift)
-        found = Confirmation.of_detail(decision.detail) if decision else None
-        kept = decision.detail if decision else {}
-        called, because = kept.get("called", True), kept.get("because", "")
+        told = describe_drift(drift)
+        stored = decision.detail_as(DriftDetail) if decision else None
         return cls(
             model=model,
             verdict=decision.outcome if decision else told.verdict,
@@ -187,8 +110,8 @@ class MonitorResult:
             columns=told.columns,
             reason=decision.reason if decision else told.reason,
             decision_id=decision.id if decision else None,
-            confirmed=found is not None and found.confirmed and called,
-            doubt=(found.doubt if called else because) if found and decision and decision.outcome == "FAIL" else "",
+            confirmed=stored is not None and stored.confirmed and stored.called,
+            doubt=_doubt(stored) if stored and decision and decision.outcome == "FAIL" else "",
             report=told.report,
             champion=move.after if move else champion,
             performance=performance,
@@ -200,7 +123,18 @@ class MonitorResult:
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
-        return asdict(self)
+        reports = {"performance": _report_json(self.performance), "shadow": _report_json(self.shadow)}
+        return asdict(self) | reports
+
+
+def _report_json(report: PerformanceReport | ShadowReport) -> dict[str, Any]:
+    facts = {"verdict": str(report.verdict), "reason": report.reason, "decision_id": report.decision_id}
+    return facts | detail_to_json(report.detail)
+
+
+def _doubt(detail: DriftDetail) -> str:
+    """Why a failed report calls for no retraining; empty where it does."""
+    return Confirmation.of_detail(detail).doubt if detail.called else detail.because or ""
 
 
 @dataclass(frozen=True, slots=True)

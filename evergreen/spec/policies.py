@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from evergreen.decision_detail import DriftDetail, RetrainDetail
 from evergreen.spec.policy import (
     TRIGGERS,
     PolicyContext,
@@ -85,7 +86,7 @@ class Every:
         if not context.retrains:
             return RetrainAnswer(True, "there was no retraining yet")
         last = context.retrains[-1]
-        age, rows = context.now - last.at, context.rows - int(last.detail["snapshot"]["rows"])
+        age, rows = context.now - last.at, context.rows - last.detail_as(RetrainDetail).snapshot.rows
         told = f"{age / timedelta(days=1):.4g} days and {rows} rows since the last retraining"
         period = timedelta(days=self.days) if self.days is not None else None
         due = period is not None and age >= period - min(_SLACK, period / 10)
@@ -149,7 +150,7 @@ class OnData:
 
     def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough rows are new."""
-        before = int(context.retrains[-1].detail["snapshot"]["rows"]) if context.retrains else 0
+        before = context.retrains[-1].detail_as(RetrainDetail).snapshot.rows if context.retrains else 0
         return RetrainAnswer(
             context.rows - before >= self.rows, f"{context.rows - before} new rows; {self.rows} are asked for"
         )
@@ -263,7 +264,7 @@ def _failing(
         return RetrainAnswer(False, f"there is no {kind} report yet")
     if not _failed(last, share):
         return RetrainAnswer(False, f"the last {kind} report says {last.outcome}: {last.reason}")
-    if not last.detail.get("confirmed", True):
+    if isinstance(last.detail, DriftDetail) and not last.detail.confirmed:
         return RetrainAnswer(False, f"the failed {kind} report is not confirmed")
     by_digest = {one.digest: _failed(one, share) for one in context.reports if one.kind == kind}
     # In the order of the newest report on each data.
@@ -273,14 +274,14 @@ def _failing(
         return RetrainAnswer(
             False, f"{failed} of the last {policy.of} {kind} reports failed, {policy.confirm} are needed"
         )
-    ended = [one.at for one in context.retrains if re.match(rf"{kind}\b", str(one.detail["reason"]))]
+    ended = [one.at for one in context.retrains if re.match(rf"{kind}\b", one.detail_as(RetrainDetail).reason)]
     if policy.cooldown is not None and ended and max(ended) + policy.cooldown > context.now:
         return RetrainAnswer(False, f"cooling down until {max(ended) + policy.cooldown:%Y-%m-%d %H:%M} UTC")
     return RetrainAnswer(True, f"{kind} failed: {last.reason}")
 
 
 def _failed(report: Decision, share: float | None) -> bool:
-    return report.outcome == "FAIL" and (share is None or report.detail.get("share", 0.0) >= share)
+    return report.outcome == "FAIL" and (share is None or report.detail_as(DriftDetail).share >= share)
 
 
 def _how(confirm: int, of: int, cooldown: timedelta | None, share: float | None) -> str:

@@ -39,8 +39,8 @@ class PolicyContext:
         champion: version in production; a policy is not asked before there is one.
         reports: the drift and performance decisions about this champion, oldest first; the newest may be the very one
             that the policy is asked for.
-        retrains: every retraining that trained a candidate, oldest first; `detail["snapshot"]["rows"]` is how many
-            rows it saw.
+        retrains: every retraining that trained a candidate, oldest first; `detail.snapshot.rows` is how many rows it
+            saw, and `detail.reason` what it was asked for.
     """
 
     now: datetime

@@ -14,7 +14,8 @@ from datetime import datetime
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, holdout_mask, training_window
-from evergreen.decision import Decision, Outcome, decision_id
+from evergreen.decision import Decision, decision_id
+from evergreen.decision_detail import Outcome
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.decision_detail import Outcome, RetrainDetail, TriggerDetail
 from evergreen.ledger import policy_query, reconciliation
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
@@ -91,7 +92,7 @@ def _answered(facts: PlanFacts) -> _Settled | None:
     answer = with_approval(facts.ledger, answer)
     if answer.outcome == "promoted":
         return UNCHANGED, f"decision {facts.decision} was answered already: {answer.reason}", answer
-    outcome: Outcome = answer.detail["outcome"]
+    outcome = answer.detail_as(RetrainDetail).outcome
     return outcome, f"decision {facts.decision} was answered already: {answer.reason}", answer
 
 
@@ -124,10 +125,11 @@ def _unwanted(facts: PlanFacts) -> _Settled | None:
         return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
     ground = ground_of(request.reason)
     asked = facts.ledger.find(ground, facts.decision) if ground is not None else None
-    if asked is None or asked.detail.get("called", True):
+    detail = asked.detail_as(TriggerDetail) if asked else None
+    if detail is None or detail.called:
         return None
     # What the policy says of a report is kept with the report.
-    return UNCHANGED, f"{UNWANTED}: {asked.detail['because']}", asked
+    return UNCHANGED, f"{UNWANTED}: {detail.because}", asked
 
 
 def _cooling(facts: PlanFacts) -> _Settled | None:

@@ -20,12 +20,13 @@ from prefect.runtime import deployment
 from pydantic import ValidationError
 
 from evergreen.decision import Decision
+from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse, asked_by, recorded_approval, unanswered
 from evergreen.reports.approval_question import question
 from evergreen.runs.context import RunContext
-from evergreen.runs.results import MoveResult, RetrainResult
+from evergreen.runs.results import MoveResult
 from flows.shared.conclude import update_cards
 from tasks.announce import announce
 from tasks.approve import approve, reject_by_hand, resume_waiting
@@ -34,13 +35,13 @@ from tasks.report import report_move, report_retrain
 _KEY = "approval"
 
 
-def suspended_result(context: RunContext) -> RetrainResult | None:
+def suspended_result(context: RunContext) -> RetrainDetail | None:
     """What this very run came to before it was suspended; None in its first execution."""
     asked = asked_by(context.ledger, context.flow_run)
-    return None if asked is None else _result(context, asked)
+    return None if asked is None else asked.detail_as(RetrainDetail)
 
 
-def await_approval(context: RunContext, result: RetrainResult) -> RetrainResult:
+def await_approval(context: RunContext, result: RetrainDetail) -> RetrainDetail:
     """Where a person has to approve, wait for one, and carry out the answer; otherwise the result as it is."""
     if result.outcome != "awaiting-approval" or result.version is None or not deployment.get_id():
         return result
@@ -48,12 +49,12 @@ def await_approval(context: RunContext, result: RetrainResult) -> RetrainResult:
     return _concluded(context, result, known or approve(context, result.version, _answer(context, result)))
 
 
-def recover_answers(context: RunContext) -> tuple[RetrainResult, ...]:
+def recover_answers(context: RunContext) -> tuple[RetrainDetail, ...]:
     """Carry out answers whose run could not go on: cancelled for want of a slot, or killed, after it was resumed."""
     found = []
     for asked in unanswered(context.ledger):
         answer = _left_behind(asked)
-        result = _result(context, asked)
+        result = asked.detail_as(RetrainDetail)
         if answer is not None and result.version is not None:
             found.append(_concluded(context, result, approve(context, result.version, answer)))
     return tuple(found)
@@ -81,7 +82,7 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
     return result
 
 
-def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
+def _answer(context: RunContext, result: RetrainDetail) -> ApprovalResponse:
     """Suspend this run until a person answers; in the execution after that, the answer."""
     timeout = context.spec.approval.timeout
     form = RunInput.subclass_from_base_model_type(ApprovalResponse)
@@ -96,7 +97,7 @@ def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
     return ApprovalResponse.model_validate(given.model_dump())
 
 
-def _concluded(context: RunContext, result: RetrainResult, ruling: ApprovalOutcome) -> RetrainResult:
+def _concluded(context: RunContext, result: RetrainDetail, ruling: ApprovalOutcome) -> RetrainDetail:
     """Announce and show what became of a challenger; what was known already was emit_decision already."""
     model = context.spec.name
     champion = context.registry.champion(model)
@@ -129,7 +130,3 @@ def _left_behind(asked: Decision) -> ApprovalResponse | None:
         return None
     given = read_flow_run_input(keyset_from_base_key(f"suspended-{_KEY}")["response"], run)
     return None if given is None else ApprovalResponse.model_validate(given)
-
-
-def _result(context: RunContext, asked: Decision) -> RetrainResult:
-    return RetrainResult.of_json(asked.detail, context.observations.snapshot(asked.snapshot))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect.logging import get_run_logger
 
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
@@ -19,7 +20,6 @@ from evergreen.pages.links import page_url
 from evergreen.registry.version import Version
 from evergreen.reports import card_store
 from evergreen.runs.context import RunContext
-from evergreen.runs.results import Ingested, RetrainResult
 from evergreen.training.plan import Plan
 from tasks.announce import announce
 from tasks.record import record_retrain, record_run
@@ -41,7 +41,7 @@ def conclude(
     version: Version | None = None,
     drift: DriftReport | None = None,
     judgement: Judgement | None = None,
-) -> RetrainResult:
+) -> RetrainDetail:
     """Store, announce and show what became of a retraining; what was settled before fitting has nothing to announce."""
     result = record_retrain(context, plan, ingested, outcome, version, drift, judgement)
     if judgement is not None and drift is not None:
@@ -64,7 +64,7 @@ def update_cards(context: RunContext, *numbers: int | None) -> None:
             get_run_logger().warning("card: that of version %s was not written: %s", number, error)
 
 
-def _announce(context: RunContext, plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
+def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: DriftReport) -> None:
     payload = {
         "decision_id": plan.decision_id,
         "version": result.version,

@@ -11,16 +11,14 @@ from prefect.runtime import flow_run
 
 import models
 from evergreen.data.snapshot import Snapshot
-from evergreen.events import (
-    DATA_REJECTED,
-    Event,
-)
+from evergreen.decision_detail import Ingested
+from evergreen.events import DATA_REJECTED, Event
 from evergreen.ingest.landing import Landing
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
-from evergreen.runs.results import Ingested
+from evergreen.runs.results import describe_landing
 from evergreen.settings import load_settings
 from tasks.announce import announce
 from tasks.ingest import ingest
@@ -56,7 +54,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
         for report in landing.refused:
             told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
             announce(Event(DATA_REJECTED, model, told))
-    return Ingested.of(landing, cached=cached)
+    return describe_landing(landing, cached=cached)
 
 
 def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
