@@ -72,7 +72,7 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
         changed=True,
         rejected=version.number,
     )
-    decision = version.tags.get("decision_id", "")
+    decision = version.tags.decision_id
     told = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
     announce(Event(MODEL_REJECTED, version.model, told))
     report_move(result)
