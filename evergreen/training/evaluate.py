@@ -16,7 +16,7 @@ from evergreen.data.windows import Window, clusters, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.bootstrap import bootstrap
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.gates import against_champion, judge, verdict_of
+from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
@@ -75,7 +75,7 @@ def evaluate_candidate(
         integrity=_integrity(candidate, spec, versions, version),
         same_as_champion=champion is not None and champion.number == version.number,
     )
-    checks = judge(evidence, spec, seed=spec.seed)
+    checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
     found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
     interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
