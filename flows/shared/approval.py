@@ -97,7 +97,7 @@ def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
 
 
 def _concluded(context: RunContext, result: RetrainResult, ruling: ApprovalOutcome) -> RetrainResult:
-    """Announce and show what became of a challenger; what was known already was emit_decision already."""
+    """Announce and show what became of a challenger; what was known already was announced already."""
     model = context.spec.name
     champion = context.registry.champion(model)
     final = replace(
