@@ -13,10 +13,10 @@ from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift.check import detect, drift_question, no_champion_report
+from evergreen.drift.check import check_drift, drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
@@ -36,8 +36,13 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
         if rows is not None:
             observations.land(check(rows, spec, schema_of(spec), now=NOW).rows, "later", "later", now=NOW)
         snapshot = observations.snapshot()
-        decision, _ = drift_question(spec, champion, snapshot)
-        return detect(spec, settings, Registry(settings), champion, snapshot, decision=decision)
+        return check_drift(
+            Observations(settings.lake_uri, spec),
+            Registry(settings),
+            champion,
+            snapshot,
+            reports=settings.reports(spec.name),
+        )
 
     return run
 
@@ -100,7 +105,7 @@ def test_the_question_is_about_rows_that_the_champion_never_saw(spec: Any) -> No
     """It begins after the newest label that the champion knew; its id does not change with the time it is asked at."""
     snapshot = Snapshot("table", 1, 9, None, "2025-03-01T00:00:00+00:00", 9, "digest")
     tags = {"data_end": "2025-02-10T00:00:00+00:00", "learned_end": "2025-02-03T00:00:00+00:00", "next_row": "5"}
-    champion = Version("toy", 1, "run", "model", tags, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read(tags), "")
     one, window = drift_question(spec, champion, snapshot, NOW)
     assert (window.after, window.known) == (tags["learned_end"], NOW.isoformat())
     assert one == drift_question(spec, champion, snapshot, NOW + timedelta(days=3))[0]
@@ -117,7 +122,14 @@ def test_a_label_that_has_not_come_is_no_drift(
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(400, start=400).assign(y=lambda frame: frame["y"].where(frame["id"] < 560))
     observations.land(check(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW)
-    report = detect(spec, settings, Registry(settings), champion, observations.snapshot(), decision="one", now=NOW)
+    report = check_drift(
+        Observations(settings.lake_uri, spec),
+        Registry(settings),
+        champion,
+        observations.snapshot(),
+        reports=settings.reports(spec.name),
+        now=NOW,
+    )
     assert report.verdict is Verdict.PASS, report
     watched = {column.name: column for column in report.columns}
     assert watched["y"].missing_current == pytest.approx(0.6)
@@ -133,7 +145,7 @@ def test_data_is_news_until_it_was_decided_on_or_learned_from(spec: Any) -> None
     def decided(digest: str) -> Decision:
         return Decision("id", "data", NOW, "LANDED", 1, 1, digest, "why", {})
 
-    champion = Version("toy", 1, "run", "model", {"data_digest": "old", "next_row": "100"}, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read({"data_digest": "old", "next_row": "100"}), "")
     assert data_question(spec, champion, snapshot("old", 100), (None, None)) is None
     assert data_question(spec, None, snapshot("none", 0), (None, None)) is None
     found = data_question(spec, champion, snapshot("new", 130), (None, decided("old")))
