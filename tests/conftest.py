@@ -20,6 +20,8 @@ import pandas as pd
 import pytest
 from hypothesis import settings as hypothesis
 
+from evergreen.ledger.detail_json import detail_to_json
+
 # Before Prefect or MLflow is imported by any test module: quiet, no telemetry, no state outside of the test's folder.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -328,10 +330,11 @@ _KEPT = ("share", "columns", "confirmed", "failed", "needed", "answered_by", "ca
 
 
 def _figures(decision: Decision) -> dict[str, Any]:
-    kept = {name: _rounded(value) for name, value in decision.detail.items() if name in _KEPT}
-    checks = [one for one in decision.detail.get("checks", ()) if one["name"] not in _MACHINE]
+    detail = detail_to_json(decision.detail)
+    kept = {name: _rounded(value) for name, value in detail.items() if name in _KEPT}
+    checks = [one for one in detail.get("checks", ()) if one["name"] not in _MACHINE]
     if checks:
-        kept["checks"] = _rounded([{**one, "status": str(one["status"])} for one in checks])
+        kept["checks"] = _rounded(checks)
     return kept
 
 

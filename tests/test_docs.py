@@ -19,6 +19,7 @@ from evergreen.decision import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from tests.details import detail_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -135,10 +136,8 @@ def test_every_model_is_deployed() -> None:
 def test_every_event_that_is_waited_for_is_sent() -> None:
     """The names in prefect.yaml are among those that a monitor run sends of its decisions."""
     waited = {name for one in DEPLOYMENTS for trigger in one.get("triggers", []) for name in trigger["expect"]}
-    detail = {"share": 0.5, "columns": [], "confirmed": True, "rows": 1}
-    detail |= {"metric": "mae", "value": 1.0, "at_promotion": 1.0}
     sent = {
-        decision_event("iris", Decision("id", kind, datetime.now(UTC), "FAIL", 1, 1, "", "", detail)).name
+        decision_event("iris", Decision("id", kind, datetime.now(UTC), "FAIL", 1, 1, "", "", detail_of(kind))).name
         for kind in GROUNDS
     }
     assert waited <= sent == set(GROUNDS.values())

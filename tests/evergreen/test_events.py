@@ -10,11 +10,11 @@ import pytest
 
 from evergreen.decision import Decision, Kind
 from evergreen.events import decision_event, drift_event
+from tests.details import detail_of
 
-DRIFT = {"share": 0.5, "columns": ["x"], "confirmed": True}
-MEASURED = {"metric": "mae", "value": 2.0, "interval": [1.5, 2.5], "at_promotion": 1.0, "rows": 200}
-
-SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1}
+DRIFT = {"share": 0.5, "columns": ["x"]}
+MEASURED = {"metric": "mae", "value": 2.0, "at_promotion": 1.0, "rows": 200}
+SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1, "reason": "why"}
 
 
 @pytest.mark.parametrize(
@@ -34,27 +34,28 @@ def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "outcome", "detail", "name", "payload"),
+    ("kind", "outcome", "facts", "name", "payload"),
     [
-        ("drift", "FAIL", DRIFT, "drift.failed", {"share": 0.5, "columns": ["x"]}),
-        ("drift", "FAIL", DRIFT | {"confirmed": False}, "drift.suspected", {"share": 0.5, "columns": ["x"]}),
-        ("drift", "PASS", DRIFT | {"confirmed": False}, "drift.passed", {"share": 0.5, "columns": ["x"]}),
-        ("drift", "INCONCLUSIVE", DRIFT, "drift.inconclusive", {"share": 0.5, "columns": ["x"]}),
-        ("performance", "FAIL", MEASURED, "performance.failed", None),
-        ("performance", "PASS", MEASURED, "performance.passed", None),
-        ("performance", "INCONCLUSIVE", MEASURED, "performance.inconclusive", None),
-        ("shadow", "FAIL", SHADOW, "shadow.failed", SHADOW | {"reason": "why"}),
-        ("shadow", "PASS", SHADOW, "shadow.passed", SHADOW | {"reason": "why"}),
-        ("shadow", "INCONCLUSIVE", SHADOW, "shadow.inconclusive", SHADOW | {"reason": "why"}),
-        ("data", "LANDED", {"rows": 7}, "data.landed", {"rows": 7}),
+        ("drift", "FAIL", {}, "drift.failed", DRIFT),
+        ("drift", "FAIL", {"confirmed": False}, "drift.suspected", DRIFT),
+        ("drift", "FAIL", {"called": False, "because": "a budget"}, "drift.suspected", DRIFT),
+        ("drift", "PASS", {"confirmed": False}, "drift.passed", DRIFT),
+        ("drift", "INCONCLUSIVE", {}, "drift.inconclusive", DRIFT),
+        ("performance", "FAIL", {}, "performance.failed", MEASURED),
+        ("performance", "PASS", {}, "performance.passed", MEASURED),
+        ("performance", "INCONCLUSIVE", {}, "performance.inconclusive", MEASURED),
+        ("shadow", "FAIL", {}, "shadow.failed", SHADOW),
+        ("shadow", "PASS", {}, "shadow.passed", SHADOW),
+        ("shadow", "INCONCLUSIVE", {}, "shadow.inconclusive", SHADOW),
+        ("data", "LANDED", {}, "data.landed", {"rows": 7}),
     ],
 )
 def test_the_event_of_a_stored_decision(
-    kind: Kind, outcome: str, detail: dict[str, Any], name: str, payload: dict[str, Any] | None
+    kind: Kind, outcome: str, facts: dict[str, Any], name: str, payload: dict[str, Any]
 ) -> None:
     """What a monitor run stored has one event; an unconfirmed failure is a suspicion."""
+    detail = detail_of(kind, **facts)
     decision = Decision("d1", kind, datetime(2026, 1, 1, tzinfo=UTC), outcome, 1, 1, "digest", "why", detail)
     event = decision_event("toy", decision)
     assert event.name == f"evergreen.{name}"
-    measured = {key: MEASURED[key] for key in ("metric", "value", "at_promotion", "rows")}
-    assert json.loads(json.dumps(event.payload)) == {"decision_id": "d1"} | (measured if payload is None else payload)
+    assert json.loads(json.dumps(event.payload)) == {"decision_id": "d1"} | payload

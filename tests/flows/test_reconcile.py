@@ -17,6 +17,7 @@ from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
+from tests.details import detail_of
 
 pytestmark = pytest.mark.slow
 MODEL = "toy"
@@ -58,7 +59,7 @@ def ledger(settings: Settings) -> Decisions:
     move = Move("m", ago(600), "promote", "done", None, 1, "better", "d0", "test")
     Promotions(settings.lake_uri, MODEL).write(move)
     made = Decisions(settings.lake_uri, MODEL)
-    made.record(Decision("d1", "drift", ago(60), "FAIL", 1, 3, "digest", "drifted", {"share": 0.5}))
+    made.record(Decision("d1", "drift", ago(60), "FAIL", 1, 3, "digest", "drifted", detail_of("drift")))
     return made
 
 
@@ -155,9 +156,9 @@ def test_what_is_answered_or_young_starts_nothing(ledger: Decisions, client: Any
     """An answered decision, and one whose event may still be on its way, start no run."""
     from flows.reconcile import reconcile
 
-    told = {"reason": "drift", "outcome": "rejected"}
+    told = detail_of("retrain")
     ledger.record(Decision("d1", "retrain", ago(50), "rejected", 1, 3, "digest", "not better", told))
-    ledger.record(Decision("d2", "drift", ago(1), "FAIL", 1, 4, "digest", "drifted", {"share": 0.5}))
+    ledger.record(Decision("d2", "drift", ago(1), "FAIL", 1, 4, "digest", "drifted", detail_of("drift")))
     assert reconcile() == []
     assert runs(client, deployment) == []
 
@@ -226,7 +227,7 @@ def test_rejected_candidates_are_told_of_without_a_run(ledger: Decisions, client
     from flows.reconcile import reconcile
 
     for number, minutes in ((1, 50), (2, 40)):
-        told = {"reason": "drift", "outcome": "rejected"}
+        told = detail_of("retrain")
         ledger.record(Decision(f"d{number}", "retrain", ago(minutes), "rejected", 1, 3 + number, "x", "worse", told))
     (step,) = reconcile()
     assert "2 without a better candidate, 0 failed runs" in step.what
@@ -244,7 +245,7 @@ def test_one_faulty_model_does_not_hide_the_others(
     move = Move("m", ago(600), "promote", "done", None, 1, "better", "d0", "test")
     Promotions(settings.lake_uri, "alone").write(move)
     Decisions(settings.lake_uri, "alone").record(
-        Decision("a1", "drift", ago(60), "FAIL", 1, 3, "digest", "drifted", {"share": 0.5})
+        Decision("a1", "drift", ago(60), "FAIL", 1, 3, "digest", "drifted", detail_of("drift"))
     )
     state = reconcile(return_state=True)
     assert state.is_failed()

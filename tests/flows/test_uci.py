@@ -49,7 +49,7 @@ def test_two_real_years_keep_the_champion_fresh(uci: Path, in_process: None, set
     for month, rows in _pieces(uci):
         rows.to_csv(landing / f"{month}.csv", index=False)
         seen = monitor(MODEL)
-        assert seen.ingest.rows + sum(item["rows"] or 0 for item in seen.ingest.quarantined) == len(rows), month
+        assert seen.ingest.rows + sum(item.rows or 0 for item in seen.ingest.quarantined) == len(rows), month
         if seen.verdict == "FAIL":
             failed.append(month)
         if seen.champion is None or seen.verdict == "FAIL":

@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from evergreen.decision_detail import RetrainDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.registry.client import Registry
 from tests.live.clone import Stack, until
@@ -96,7 +97,7 @@ def test_an_event_that_nobody_heard(
     assert len(answers()) == 1
     answer = Decisions(stack.settings.lake_uri, "east").find("retrain", seen["decision_id"])
     assert answer is not None
-    assert (answer.flow_run, answer.detail["reason"]) == (runs[0]["id"], "drift")
+    assert (answer.flow_run, answer.detail_as(RetrainDetail).reason) == (runs[0]["id"], "drift")
 
 
 def test_a_worker_that_is_killed_in_the_middle(stack: Stack, make_rows: Callable[..., pd.DataFrame]) -> None:

@@ -23,19 +23,22 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
+from evergreen.decision_detail import PerformanceDetail
 from evergreen.drift.check import check_drift, drift_question
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.pages.links import Places
 from evergreen.performance.report import no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
 from evergreen.registry.version import CHAMPION
-from evergreen.runs.results import DriftResult
+from evergreen.runs.results import describe_drift
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import build_candidate
 from evergreen.training.evaluate import evaluate_candidate
+from tests.details import detail_of
 
 pytestmark = pytest.mark.slow
 
@@ -110,8 +113,8 @@ def newest_report(spec: ModelSpec, settings: Settings) -> None:
         now=LAST,
     )
     ledger.record_scores(asked, LAST, version.number, report.columns)
-    told = DriftResult.of(report)
-    detail = {"share": told.share, "columns": list(told.columns), "report": told.report}
+    told = describe_drift(report)
+    detail = detail_of("drift", share=told.share, columns=told.columns, report=told.report)
     outcome, digest = str(report.verdict), snapshot.digest
     ledger.record(Decision(asked, "drift", LAST, outcome, 1, snapshot.version, digest, report.reason, detail))
 
@@ -125,18 +128,19 @@ def history(spec: ModelSpec, settings: Settings) -> None:
     for day, (at, level) in enumerate(zip(days, wave, strict=True)):
         share, name = round(level, 1), f"{day:016x}"
         verdict = "FAIL" if share >= spec.drift.share else "PASS"
-        told = {"share": share, "columns": [], "report": None}
+        told = detail_of("drift", share=share, columns=())
         decisions.append((name, "drift", at, verdict, f"{share:.0%} drifted", told))
-        measured = {"metric": "mae", "value": 1 + level, "interval": [0.9 + level, 1.2 + level], "at_promotion": 0.9}
-        measured |= {"rows": 168, "windows": []}
+        measured = PerformanceDetail("mae", 1 + level, (0.9 + level, 1.2 + level), 0.9, 168)
         decisions.append((name, "performance", at, "PASS", "as ever", measured))
         if day % 25 == 0:
-            decisions.append((f"r{name}", "retrain", at, "rejected", "not better", {"version": day // 25 + 2}))
+            decisions.append(
+                (f"r{name}", "retrain", at, "rejected", "not better", detail_of("retrain", version=day // 25 + 2))
+            )
         parts = (("x", 1.0), ("kind", 0.4), ("prediction", 0.8))
         scores += [(name, at, column, level * part) for column, part in parts]
     columns = ["id", "kind", "at", "outcome", "reason", "detail"]
     frame = pd.DataFrame(decisions, columns=columns)
-    frame["detail"] = frame["detail"].map(json.dumps)
+    frame["detail"] = [json.dumps(detail_to_json(detail)) for detail in frame["detail"]]
     frame = frame.assign(champion=1, snapshot=1, digest="", flow_run="")
     ledger.table.append(frame, "history")
     found = pd.DataFrame(scores, columns=["decision_id", "at", "column", "score"])
@@ -388,7 +392,7 @@ def test_a_page_is_made_again_when_something_was_decided(settings: Settings, ser
     """The same page answers until a table has changed."""
     before = asked(server, "/bare")[1]
     assert asked(server, "/bare")[1] == before
-    told = no_champion(models.load("bare", settings.models).spec).to_detail()
+    told = no_champion(models.load("bare", settings.models).spec).detail
     late = Decision("late", "performance", LAST, "INCONCLUSIVE", 1, 1, "", "no labels yet", told)
     Decisions(settings.lake_uri, "bare").record(late)
     assert "no labels yet" in asked(server, "/bare")[1]

@@ -13,6 +13,7 @@ from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -79,7 +80,7 @@ def test_history_names_the_event_and_the_run_that_a_promotion_came_of(
     """Event, decision and flow run of a promoted candidate are told; a rollback to it did not come of them."""
     log(0, "promote", 1, 2)
     log(2, "rollback", 2, 1)
-    detail = {"event_id": "the-event", "reason": "drift"}
+    detail = detail_of("retrain", event_id="the-event")
     decision = Decision("d", "retrain", NOW, "promoted", 1, 3, "digest", "better", detail, "the-run")
     Decisions(settings.lake_uri, "toy").record(decision)
 

@@ -19,6 +19,8 @@ from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
+from evergreen.verdicts import Check, Verdict
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parents[3]
@@ -48,14 +50,13 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def stored(settings: Settings) -> None:
     """A champion of iris, a failed drift report an hour later, and what came of it."""
     Promotions(settings.lake_uri, "iris").write(Move("m1", NOW, "promote", "done", None, 1, "better", "d0", "retrain"))
-    detail = {"share": 0.5, "threshold": 0.3, "columns": ["x"], "report": "/reports/[x].html", "confirmed": True}
-    detail |= {"failed": [1, 1], "needed": 1, "answered_by": ""}
+    detail = detail_of("drift", report="/reports/[x].html")
     asked = Decision("d1", "drift", NOW + timedelta(hours=1), "FAIL", 1, 3, "digest", "[bold]half", detail, "run-1")
-    gates = [
-        {"name": "champion", "status": "FAIL", "value": float("nan"), "bound": 0.0, "reason": "worse"},
-        *({"name": f"gate {n}", "status": "PASS", "value": 1.0, "bound": 2.0, "reason": "fine"} for n in range(5)),
-    ]
-    answered = {"reason": "drift", "version": 2, "checks": gates}
+    gates = (
+        Check("champion", Verdict.FAIL, float("nan"), 0.0, "worse"),
+        *(Check(f"gate {n}", Verdict.PASS, 1.0, 2.0, "fine") for n in range(5)),
+    )
+    answered = detail_of("retrain", checks=gates)
     decisions = Decisions(settings.lake_uri, "iris")
     decisions.record(asked)
     decisions.record(

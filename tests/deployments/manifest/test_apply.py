@@ -24,6 +24,7 @@ from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, Event, decision_event
 from evergreen.settings import Settings
+from tests.details import detail_of
 
 PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -243,11 +244,8 @@ def test_what_a_person_paused_or_switched_off_stays_so(
 
 def found_by_monitor(kind: Kind, decision: str, **detail: Any) -> Event:
     """The event of a decision as a monitor run tells it."""
-    whole = {"share": 0.5, "columns": ["petal_width_cm"], "confirmed": True, "rows": 30}
-    whole |= {"metric": "accuracy", "value": 0.7, "at_promotion": 0.95}
-    entry = Decision(
-        decision, kind, NOW, "landed" if kind == "data" else "FAIL", 1, 1, "digest", "test", whole | detail
-    )
+    outcome = "landed" if kind == "data" else "FAIL"
+    entry = Decision(decision, kind, NOW, outcome, 1, 1, "digest", "test", detail_of(kind, **detail))
     return decision_event("iris", entry)
 
 

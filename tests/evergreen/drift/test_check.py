@@ -22,6 +22,7 @@ from evergreen.settings import Settings
 from evergreen.spec.data import Labels
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
+from tests.details import detail_of
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -143,7 +144,7 @@ def test_data_is_news_until_it_was_decided_on_or_learned_from(spec: Any) -> None
         return Snapshot("table", 1, rows, None, None, rows, digest)
 
     def decided(digest: str) -> Decision:
-        return Decision("id", "data", NOW, "LANDED", 1, 1, digest, "why", {})
+        return Decision("id", "data", NOW, "LANDED", 1, 1, digest, "why", detail_of("data"))
 
     champion = Version("toy", 1, "run", "model", VersionTags.read({"data_digest": "old", "next_row": "100"}), "")
     assert data_question(spec, champion, snapshot("old", 100), (None, None)) is None

@@ -15,6 +15,7 @@ from evergreen.decision import Decision
 from evergreen.ledger.confirmation import Confirmation, confirm
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAIL, PASS, OPEN = Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE
@@ -27,7 +28,17 @@ POLICIES = st.tuples(st.integers(1, 5), st.integers(1, 5)).map(
 def reports(verdicts: Sequence[Verdict], champion: int = 1, first: int = 0) -> list[Decision]:
     """A ledger: one report an hour, each on data of its own."""
     return [
-        Decision(f"id{at}", "drift", NOW + timedelta(hours=at), str(verdict), champion, at, f"data{at}", "why", {})
+        Decision(
+            f"id{at}",
+            "drift",
+            NOW + timedelta(hours=at),
+            str(verdict),
+            champion,
+            at,
+            f"data{at}",
+            "why",
+            detail_of("drift"),
+        )
         for at, verdict in enumerate(verdicts, start=first)
     ]
 
@@ -62,7 +73,17 @@ def test_reports_on_the_same_data_count_once(policy: DriftThresholds, past: list
     """Asking the newest question again, under another policy, adds nothing to what the others said."""
     ledger = reports(past)
     again = [
-        Decision(f"again{hour}", "drift", NOW + timedelta(days=9, hours=hour), str(verdict), 1, 9, "new", "why", {})
+        Decision(
+            f"again{hour}",
+            "drift",
+            NOW + timedelta(days=9, hours=hour),
+            str(verdict),
+            1,
+            9,
+            "new",
+            "why",
+            detail_of("drift"),
+        )
         for hour, verdict in enumerate(data.draw(VERDICTS))
     ]
     assert ask(policy, [*ledger, *again]) == ask(policy, ledger)
@@ -98,6 +119,5 @@ def test_the_report_of_a_retraining_calls_for_no_other_one() -> None:
 def test_what_was_kept_comes_back() -> None:
     """What a decision keeps is what was found, with the share as [k, n]."""
     found = ask(DriftThresholds(confirm=2, of=3), reports([FAIL]))
-    detail = found.to_detail()
-    assert (detail["confirmed"], detail["failed"]) == (True, [2, 3])
+    detail = detail_of("drift", confirmed=True, failed=(2, 3), needed=2, answered_by="")
     assert Confirmation.of_detail(detail) == found

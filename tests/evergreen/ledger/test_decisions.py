@@ -16,10 +16,12 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SNAPSHOT = Snapshot("table", 7, 100, None, None, 100, "ab" * 16)
-ENTRY = Decision("id1", "drift", NOW, "FAIL", 3, 7, "digest", "it drifted", {"share": 0.5, "columns": ["x"]}, "run")
+ENTRY = Decision("id1", "drift", NOW, "FAIL", 3, 7, "digest", "it drifted", detail_of("drift"), "run")
+RETRAIN = replace(ENTRY, kind="retrain", detail=detail_of("retrain"))
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_an_empty_ledger_answers(decisions: Decisions) -> None:
 
 def test_a_decision_comes_back_as_it_was(decisions: Decisions) -> None:
     """What was recorded is read back whole, also without a champion."""
-    first = replace(ENTRY, id="id0", kind="retrain", champion=None, flow_run="")
+    first = replace(RETRAIN, id="id0", champion=None, flow_run="")
     decisions.record(ENTRY)
     decisions.record(first)
     assert decisions.find("drift", "id1") == ENTRY
@@ -49,7 +51,7 @@ def test_the_same_question_is_one_entry(decisions: Decisions) -> None:
     """A decision that is recorded again stays as it was; of two kinds, an id may be in both."""
     decisions.record(ENTRY)
     decisions.record(replace(ENTRY, outcome="PASS", at=NOW + timedelta(hours=1)))
-    decisions.record(replace(ENTRY, kind="retrain"))
+    decisions.record(RETRAIN)
     assert decisions.all("drift") == (ENTRY,)
     assert len(decisions.all("retrain")) == 1
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.decision import Decision
+from evergreen.decision_detail import EscalationDetail, RetrainDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.ledger.reconciliation import (
@@ -31,6 +32,7 @@ from evergreen.sources.bundled import Bundled
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GRACE = timedelta(minutes=10)
@@ -64,11 +66,12 @@ def asks(
     at: float = -60,
     champion: int | None = 1,
     snapshot: int = 3,
-    **detail: Any,
+    **facts: Any,
 ) -> Decision:
-    """A decision that calls for a retraining, `at` minutes from now."""
+    """A decision that calls for a retraining, `at` minutes from now; the `facts` are those of a drift report."""
     outcome = "LANDED" if kind == "data" else "FAIL"
     when = NOW + timedelta(minutes=at)
+    detail = detail_of(kind, **(facts if kind == "drift" else {}))
     return Decision(number, kind, when, outcome, champion, snapshot, f"digest-{snapshot}", "seen", detail)
 
 
@@ -84,7 +87,7 @@ def retrained(
 ) -> Decision:
     """What came of a retraining that began `at` minutes from now."""
     when = NOW + timedelta(minutes=at)
-    detail = {"reason": reason, "outcome": outcome}
+    detail = detail_of("retrain", reason=reason, outcome=outcome, version=None)
     return Decision(number, "retrain", when, outcome, champion, snapshot, f"digest-{snapshot}", "so", detail, run)
 
 
@@ -136,10 +139,12 @@ def test_a_confirmed_report_calls() -> None:
 
 def test_a_report_of_a_retraining_that_was_killed_is_not_lost() -> None:
     """A report that a retraining was to answer itself asks for another where that one never came to its end."""
-    made = asks(confirmed=False, answered_by="r", failed=[1, 1], needed=1, at=-60)
+    made = asks(confirmed=False, answered_by="r", at=-60)
     assert found(made, retrained("r", at=-90)).status == "nothing"
     assert found(made).status == "due"
-    assert found(replace(made, detail={**made.detail, "needed": 2})).status == "nothing"
+    assert (
+        found(replace(made, detail=detail_of("drift", confirmed=False, answered_by="r", needed=2))).status == "nothing"
+    )
 
 
 def test_only_the_grounds_of_the_model_file_count() -> None:
@@ -263,7 +268,7 @@ def test_escalation_once_for_a_champion() -> None:
     told = escalation(SPEC, Ledger(entries, 1), now=NOW)
     assert told is not None
     assert (told.kind, told.champion, told.at) == ("escalation", 1, NOW)
-    assert told.detail == {"retrains": 3, "last_outcome": "rejected", "last_decision": "d1"}
+    assert told.detail == EscalationDetail(3, "rejected", "d1")
     event = escalation_event("toy", told)
     assert (event.name, event.model) == ("evergreen.retrain.escalated", "toy")
     assert event.payload == {
@@ -295,7 +300,7 @@ def test_a_promotion_that_was_rolled_back_is_no_new_champion() -> None:
 
     def round_of(version: int, at: float, **more: Any) -> Decision:
         entry = retrained(f"d{version}", at=at, outcome="promoted", **more)
-        return replace(entry, detail=dict(entry.detail) | {"version": version})
+        return replace(entry, detail=replace(entry.detail_as(RetrainDetail), version=version))
 
     entries = (
         round_of(2, -50),
@@ -307,7 +312,7 @@ def test_a_promotion_that_was_rolled_back_is_no_new_champion() -> None:
     assert escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({4})), now=NOW) is None
     told = escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({2, 3, 4})), now=NOW)
     assert told is not None
-    assert (told.champion, told.detail["retrains"], told.detail["last_outcome"]) == (1, 4, "rolled-back")
+    assert (told.champion, told.detail) == (1, EscalationDetail(4, "rolled-back", "d4"))
     assert "1 without a better candidate, 3 rolled back, 0 failed runs" in told.reason
     stayed = (round_of(2, -50), round_of(3, -40), replace(round_of(4, -30, champion=3), champion=3))
     assert escalation(spec(escalate_after=1), Ledger(stayed, 4, taken_back=frozenset({2})), now=NOW) is None
@@ -319,8 +324,7 @@ def test_failed_runs_and_rejected_candidates_add_up() -> None:
     ran = (attempt(run="r2", at=-5), attempt(run="r1", at=-9), attempt(run="r0", at=-500))
     told = escalation(SPEC, Ledger(entries, 1), ran, now=NOW)
     assert told is not None
-    assert (told.detail["retrains"], told.detail["last_outcome"]) == (3, "failed")
-    assert told.detail["last_decision"] == "d2"
+    assert told.detail == EscalationDetail(3, "failed", "d2")
     assert escalation(SPEC, Ledger(entries, 1), ran[1:], now=NOW) is None
     by_hand = replace(attempt(run="r3"), ground=None)
     assert escalation(SPEC, Ledger(entries, 1), (*ran[1:], by_hand), now=NOW) is None
@@ -432,7 +436,7 @@ def test_an_escalation_is_stored_once(entries: list[Decision], attempts: list[At
     """Once it is in the ledger, it is not made again for the same champion."""
     told = escalation(SPEC, Ledger(tuple(entries), champion), attempts, now=NOW)
     if told is not None:
-        assert told.detail["retrains"] >= SPEC.escalate_after
+        assert told.detail_as(EscalationDetail).retrains >= SPEC.retraining.escalate_after
         assert escalation(SPEC, Ledger((*entries, told), champion), attempts, now=NOW) is None
 
 
@@ -447,4 +451,4 @@ def test_a_run_that_always_fails_is_bounded(cooldown: int, crashes: int) -> None
         ran.append(Attempt(f"r{number}", "d1", "drift", now, "failed"))
     spent = now - NOW
     slow = max(timedelta(minutes=cooldown), 6 * GRACE)
-    assert spent >= GRACE + (crashes - model.escalate_after) * slow
+    assert spent >= GRACE + (crashes - model.retraining.escalate_after) * slow

@@ -18,24 +18,25 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evergreen.data.contract import Checked
-from evergreen.decision import Decision, decision_id, reconciled, suppressed
+from evergreen.decision import Decision, Kind, decision_id, reconciled, suppressed
+from evergreen.decision_detail import AlsoFigure, WindowFigure
 from evergreen.drift.compare import ColumnDrift
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.ledger.timeline import Entry, history, ledger
 from evergreen.performance.check import judge
-from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry import promotion
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.verdicts import Check, Verdict
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CONFIRMED = {"confirmed": True, "failed": [1, 1], "needed": 1, "answered_by": ""}
 CLOCK = "2026-01-01 {}:00 UTC: "
 
 
@@ -43,16 +44,14 @@ def hours(number: float) -> datetime:
     return NOW + timedelta(hours=number)
 
 
-def found(kind: Any, id_: str, at: float, outcome: str, reason: str = "so", /, **detail: Any) -> Decision:
+def found(kind: Any, id_: str, at: float, outcome: str, reason: str = "so", /, **facts: Any) -> Decision:
     """A decision about champion 1 that saw version 3 of the data."""
-    share = (
-        {"share": 0.5, "threshold": 0.3, "columns": ["x"], "report": "/r.html"} | CONFIRMED if kind == "drift" else {}
-    )
-    return Decision(id_, kind, hours(at), outcome, 1, 3, "digest", reason, share | detail, f"run of {id_}")
+    detail = detail_of(kind, **({"report": "/r.html"} if kind == "drift" else {}) | facts)
+    return Decision(id_, kind, hours(at), outcome, 1, 3, "digest", reason, detail, f"run of {id_}")
 
 
-def retrained(id_: str, at: float, outcome: str, reason: str = "proven", /, **detail: Any) -> Decision:
-    return found("retrain", id_, at, outcome, reason, **{"reason": "drift", "version": 2, "checks": []} | detail)
+def retrained(id_: str, at: float, outcome: str, reason: str = "proven", /, **facts: Any) -> Decision:
+    return found("retrain", id_, at, outcome, reason, **facts)
 
 
 @pytest.fixture
@@ -91,16 +90,13 @@ def test_an_empty_ledger(settings: Settings) -> None:
 
 def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., None]) -> None:
     """The finding, its retraining, the promotion, whether it helped and the rollback hang together, in their order."""
-    harm = ShadowReport(
-        Verdict.FAIL, "mae", "it hurt", gain=-0.5, interval=(-0.7, -0.3), champion=2, former=1, promotion="m2",
-        rollback=True, final=True,
-    )  # fmt: skip
+    harm = {"gain": -0.5, "interval": (-0.7, -0.3), "promotion": "m2", "rollback": True, "final": True}
     keep(
         moved("m1", -5, None, 1, decision_id="d0"),
         found("drift", "d1", 1, "FAIL"),
         retrained("d1", 2, "promoted"),
         moved("m2", 3, 1, 2),
-        replace(found("shadow", "s1", 4, "FAIL", "it hurt"), champion=2, detail=harm.to_detail()),
+        replace(found("shadow", "s1", 4, "FAIL", "it hurt", **harm), champion=2),
         moved("m3", 5, 2, 1, action="rollback", reason="it hurt (decision s1)", decision_id="d0", by="shadow"),
     )
     entries = ledger(settings, "toy")
@@ -137,10 +133,8 @@ def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable
     """A whole day's work under one logical time is told in the order in which one thing led to another."""
     keep(moved("m1", 1, 1, 2), moved("m2", 1, 2, 1, action="rollback"), moved("m3", 1, 1, 3))
     kinds = ["data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"]
-    figures = {"metric": "mae", "value": None, "interval": None, "at_promotion": None, "gain": None, "former": 1}
-    detail = figures | {"rows": 9, "decision": "d", "retrains": 3, "rollback": True, "final": True, "champion": 1}
     for kind in reversed(kinds):
-        keep(found(kind, f"a {kind}", 1, "PASS", **detail))
+        keep(found(kind, f"a {kind}", 1, "PASS"))
     keep_rows(*_bad_rows(settings))
     entries = ledger(settings, "toy")
     assert [entry.kind for entry in entries] == ["quarantine", *kinds, "promote", "rollback", "promote"]
@@ -149,12 +143,11 @@ def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable
 
 def test_why_nothing_followed(settings: Settings, keep: Callable[..., None], make_spec: Callable[..., Any]) -> None:
     """A suspicion, what the model file does not ask for, what another retraining covered, another champion's time."""
-    doubt = {"confirmed": False, "failed": [1, 3], "needed": 2, "answered_by": ""}
-    errors = {"metric": "mae", "value": 2.0, "interval": [1.0, 3.0], "at_promotion": 0.5}
+    doubt = {"confirmed": False, "failed": (1, 3), "needed": 2}
     keep(
         moved("m1", -9, None, 1),
         found("drift", "suspicion", 1, "FAIL", **doubt),
-        found("performance", "errors", 2, "FAIL", **errors),
+        found("performance", "errors", 2, "FAIL"),
         found("drift", "early", 3, "FAIL"),
         retrained("other", 4, "rejected", "not better", reason="schedule"),
         found("drift", "late", 5, "FAIL"),
@@ -174,8 +167,7 @@ def test_why_nothing_followed(settings: Settings, keep: Callable[..., None], mak
 
 def test_a_drift_report_that_is_part_of_a_retraining(settings: Settings, keep: Callable[..., None]) -> None:
     """Its retraining is what followed, though it was asked for before the report was made."""
-    part = {"confirmed": False, "failed": [1, 1], "needed": 1, "answered_by": "r1"}
-    keep(found("drift", "d1", 1, "FAIL", **part), retrained("r1", 1, "rejected", "worse"))
+    keep(found("drift", "d1", 1, "FAIL", confirmed=False, answered_by="r1"), retrained("r1", 1, "rejected", "worse"))
     entry = told(ledger(settings, "toy"), "drift")
     assert entry.decided == "no retraining: retraining r1 saw this data already"
     assert entry.followed == (CLOCK.format("01:00") + "retraining: rejected, version 2; worse",)
@@ -268,7 +260,7 @@ def test_what_a_performance_report_saw(
     """The metric with its interval against the very bound that the report held it to, half as much again by default."""
     report = judge(make_spec(), Estimate(value, value - 0.1, value + 0.1), at_promotion=0.5, rows=200)
     assert report.verdict == verdict
-    keep(found("performance", "p1", 1, verdict, report.reason, **report.to_detail()))
+    keep(replace(found("performance", "p1", 1, verdict, report.reason), detail=report.detail))
     (seen,) = ledger(settings, "toy")[0].seen
     assert (seen.name, seen.value, seen.bound, seen.verdict) == ("mae", value, 0.75, verdict)
     assert seen.interval == pytest.approx((value - 0.1, value + 0.1))
@@ -277,8 +269,8 @@ def test_what_a_performance_report_saw(
 @pytest.mark.parametrize(
     ("held", "order"),
     [
-        ({"bound": 0.75, "own": "PASS"}, [("bias", "FAIL", 1.0), ("mae", "PASS", 0.75)]),
-        ({"bound": 0.3, "own": "FAIL"}, [("mae", "FAIL", 0.3), ("bias", "FAIL", 1.0)]),
+        ({"bound": 0.75, "own": Verdict.PASS}, [("bias", "FAIL", 1.0), ("mae", "PASS", 0.75)]),
+        ({"bound": 0.3, "own": Verdict.FAIL}, [("mae", "FAIL", 0.3), ("bias", "FAIL", 1.0)]),
         ({}, [("bias", "FAIL", 1.0), ("mae", "INCONCLUSIVE", None)]),
     ],
 )
@@ -286,11 +278,11 @@ def test_another_metric_that_failed(
     settings: Settings, keep: Callable[..., None], held: Mapping[str, Any], order: list[Any]
 ) -> None:
     """A metric beside the model file's own fails the report; each has its own verdict, where that was stored."""
-    also = [
-        {"name": "bias", "verdict": "FAIL", "value": 4.0, "interval": [3.0, 5.0], "bound": 1.0, "problem": ""},
-        {"name": "shown", "verdict": None, "value": 1.0, "interval": None, "bound": None, "problem": ""},
-    ]
-    figures = {"metric": "mae", "value": 0.4, "interval": [0.3, 0.5], "at_promotion": 0.5, "also": also, **held}
+    also = (
+        AlsoFigure("bias", Verdict.FAIL, 4.0, (3.0, 5.0), 1.0),
+        AlsoFigure("shown", None, 1.0, None, None),
+    )
+    figures = {"value": 0.4, "interval": (0.3, 0.5), "at_promotion": 0.5, "also": also, **held}
     keep(found("performance", "p1", 1, "FAIL", "bias is 4, proven beyond its bound of 1", **figures))
     seen = ledger(settings, "toy")[0].seen
     assert [(one.name, one.verdict, one.bound) for one in seen] == order
@@ -304,8 +296,7 @@ def test_what_the_gates_saw(settings: Settings, keep: Callable[..., None]) -> No
         Check("slice kind=b", Verdict.FAIL, -7.0, -0.04, "worse by 7"),
         Check("latency", Verdict.PASS, float("nan"), 200.0, "fast"),
     )
-    gates = [{**{name: getattr(one, name) for name in one.__slots__}, "status": str(one.status)} for one in checks]
-    keep(retrained("r1", 1, "rejected", "slice kind=b: worse by 7", checks=gates))
+    keep(retrained("r1", 1, "rejected", "slice kind=b: worse by 7", checks=checks))
     entry = ledger(settings, "toy")[0]
     assert [one.name for one in entry.seen] == ["slice kind=b", "champion", "latency", "integrity"]
     assert (entry.seen[0].value, entry.seen[0].bound, entry.seen[0].reason) == (-7.0, -0.04, "worse by 7")
@@ -353,8 +344,9 @@ def test_a_thousand_windows_are_gathered_at_once(settings: Settings, keep: Calla
     """A thousand windows, three checks each, with ten columns a report: well under a second of processor time."""
     keep(moved("m1", -9, None, 1), found("drift", "d0", -1, "PASS"))
     decisions = Decisions(settings.lake_uri, "toy")
-    errors = {"metric": "mae", "value": 1.0, "interval": [0.5, 1.5], "at_promotion": 1.0, "windows": [{"rows": 9}] * 50}
-    checks = ("drift", CONFIRMED), ("performance", errors), ("data", {"rows": 9})
+    windows = (WindowFigure("2025-01-21T00:00:00+00:00", 24, 1.0, 0.5, (0.4, 0.6)),) * 50
+    facts: Mapping[Kind, Mapping[str, Any]] = {"drift": {}, "performance": {"windows": windows}, "data": {}}
+    checks = [(kind, detail_to_json(detail_of(kind, **told))) for kind, told in facts.items()]
     outcomes = {"drift": "FAIL", "performance": "PASS", "data": "LANDED"}
     decisions.table.append(
         pd.DataFrame(

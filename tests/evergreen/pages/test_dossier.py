@@ -20,6 +20,7 @@ from deployments.cli.main import app
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
+from evergreen.decision_detail import Ingested, RefusedBatch
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
@@ -34,6 +35,7 @@ from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
 from evergreen.training.evaluate import evaluate_candidate
+from tests.details import detail_of
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -60,11 +62,8 @@ def _judged(settings: Settings, registry: Registry, spec: ModelSpec, made: Versi
     for phase in ("intent", "done"):
         move = Move("1", NOW, "promote", phase, None, 1, "<script>alert(1)</script>", "first", "person")  # type: ignore[arg-type]
         Promotions(settings.lake_uri, "toy").write(move)
-    checks = [
-        {"name": one.name, "status": str(one.status), "value": one.value, "bound": one.bound, "reason": one.reason}
-        for one in found.checks
-    ]
-    detail = {"version": 1, "checks": checks, "ingest": {"quarantined": [{"reason": "person-0001-secret"}]}}
+    ingest = Ingested(False, 10, (RefusedBatch("a.csv", 1, "person-0001-secret"),))
+    detail = detail_of("retrain", version=1, checks=found.checks, ingest=ingest)
     worst = next((f"{one.name}: {one.reason}" for one in found.checks if one.name.startswith("slice")), "well")
     Decisions(settings.lake_uri, "toy").record(
         Decision("first", "retrain", NOW, "promoted", None, 1, "", worst, detail)
@@ -213,7 +212,11 @@ def test_a_long_history_is_bounded(
     monkeypatch.setitem(sys.modules, "shap", None)
     ledger = Decisions(settings.lake_uri, "toy")
     for day, champion in enumerate([1, 1, 1, 2], start=1):
-        at = replace(Decision(f"d{day}", "drift", NOW.replace(day=day), "PASS", champion, 1, "", f"day {day}", {}))
+        at = replace(
+            Decision(
+                f"d{day}", "drift", NOW.replace(day=day), "PASS", champion, 1, "", f"day {day}", detail_of("drift")
+            )
+        )
         ledger.record(at)
     found = _made(settings, registry, make_spec())
     assert [entry.reason for entry in found.entries] == ["day 2", "day 3"]

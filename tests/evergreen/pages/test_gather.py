@@ -20,7 +20,7 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.ledger.timeline import Entry, Seen
+from evergreen.ledger.timeline import Entry, MoveDetail, Seen
 from evergreen.pages.distributions import CATEGORIES, OTHER, spread
 from evergreen.pages.environment import policy, spark, tone
 from evergreen.pages.figure_parts import plain
@@ -33,6 +33,7 @@ from evergreen.pages.svg import picture
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SCRIPT = "</script><script>alert(1)</script>"
@@ -66,7 +67,7 @@ def full() -> Page:
     check = Check(SCRIPT, Verdict.FAIL, 1.0, 0.5, SCRIPT)
     judgement = Judgement((check,), Verdict.FAIL, 1.25, 1.5, None, 40)
     entry = Entry("e1", NOW, "retrain", "rejected", 1, 2, SCRIPT, (Seen(SCRIPT, 1.0, 2.0, "FAIL", SCRIPT),), (SCRIPT,))
-    move = Entry("m1", NOW, "promote", "done", None, 1, SCRIPT, detail={"by": f"person: {SCRIPT} Ann"})
+    move = Entry("m1", NOW, "promote", "done", None, 1, SCRIPT, detail=MoveDetail(f"person: {SCRIPT} Ann", ""))
     links = {"good": "https://example.org/", "bad": "javascript:alert(1)"}
     sides = pd.Series([SCRIPT, "b", "b"]), pd.Series([SCRIPT, "a"])
     return replace(
@@ -253,8 +254,8 @@ def test_what_is_gathered(settings: Settings, registry: Registry, make_spec: Cal
         at, name = NOW + timedelta(days=day), f"{day}"
         report = DriftReport(Verdict.PASS, 0.0, 0.3, columns, 10, 10, "fine")
         ledger.record_scores(name, at, 1, report.columns)
-        detail = {"share": 0.1 * day, "columns": [], "report": None, "confirmed": False, "failed": [0, 1], "needed": 1}
-        ledger.record(Decision(name, "drift", at, "PASS", 1, 0, "", "fine", detail | {"answered_by": ""}))
+        detail = detail_of("drift", share=0.1 * day, columns=(), confirmed=False, failed=(0, 1))
+        ledger.record(Decision(name, "drift", at, "PASS", 1, 0, "", "fine", detail))
     page = gather(settings, spec, Places(), now=NOW)
     assert page.threshold == spec.drift.share
     assert [(report.worst, report.times) for report in page.reports] == [("kind", 2.0), ("x", 3.6), ("", None)]

@@ -23,6 +23,7 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.detail_json import detail_from_json, detail_to_json
 from evergreen.performance.check import check_performance, judge
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
@@ -247,7 +248,9 @@ def test_rows_that_were_judged_are_not_judged_again(watch: Watch) -> None:
     found = watch.look()
     assert found.decision_id is not None
     ledger = Decisions(watch.settings.lake_uri, "toy")
-    reason, detail = found.reason, found.to_detail()
+    reason, detail = found.reason, found.detail
+    # With what the policy answered: that is the decision's, and no part of the report.
+    detail = replace(detail, called=False, because="a budget is spent")
     ledger.record(Decision(found.decision_id, "performance", LATER, str(found.verdict), 1, 1, "digest", reason, detail))
     for path in watch.settings.artifacts.rglob("*.skops"):
         path.write_bytes(b"damaged")
@@ -350,10 +353,11 @@ def test_what_lies_behind_the_figure(watch: Watch, monkeypatch: pytest.MonkeyPat
     assert list(found.residuals.quantiles) == ["0.05", "0.25", "0.5", "0.75", "0.95"]
     assert [(each.start, each.rows) for each in found.windows][-1] == ("2025-01-21T00:00:00+00:00", 24)
     assert (len(found.windows), all(each.interval for each in found.windows)) == (5, True)
-    stored = json.loads(json.dumps(found.to_detail()))
-    decision = Decision(str(found.decision_id), "performance", LATER, "FAIL", 1, 1, "digest", found.reason, stored)
+    stored = json.loads(json.dumps(detail_to_json(found.detail)))
+    detail = detail_from_json("performance", "d1", stored)
+    decision = Decision(str(found.decision_id), "performance", LATER, "FAIL", 1, 1, "digest", found.reason, detail)
     assert PerformanceReport.of_decision(decision) == found
-    older = {name: told for name, told in stored.items() if name not in ("bound", "own")}
+    older = detail_from_json("performance", "d1", {name: stored[name] for name in stored.keys() - {"bound", "own"}})
     assert PerformanceReport.of_decision(replace(decision, detail=older)) == replace(found, bound=None, own=None)
 
 

@@ -198,7 +198,7 @@ class Watch:
     def store(self, report: ShadowReport) -> None:
         """As a monitor run does."""
         assert report.decision_id is not None
-        detail, verdict = report.to_detail(), str(report.verdict)
+        detail, verdict = report.detail, str(report.verdict)
         entry = Decision(report.decision_id, "shadow", LATER, verdict, 2, 1, "digest", report.reason, detail)
         Decisions(self.settings.lake_uri, "toy").record(entry)
 

@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
+from evergreen.decision_detail import (
+    ApprovalDetail,
+    DriftResult,
+    Ingested,
+    MetricResult,
+    RefusedBatch,
+    RetrainDetail,
+    SnapshotFacts,
+)
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry.approval import (
@@ -26,14 +34,12 @@ from evergreen.registry.approval import (
 from evergreen.registry.promotion import promote
 from evergreen.registry.version import CHALLENGER
 from evergreen.reports.approval_question import question
-from evergreen.runs.results import DriftResult, Ingested, MetricResult, RetrainResult
 from evergreen.settings import Settings
 from evergreen.verdicts import Check, Verdict
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SNAPSHOT = Snapshot("table", 3, 100, None, None, 100, "digest")
-RESULT = RetrainResult(
+RESULT = RetrainDetail(
     model="toy",
     outcome="awaiting-approval",
     version=2,
@@ -42,9 +48,9 @@ RESULT = RetrainResult(
     explanation="better",
     metric=MetricResult("mae", 0.1, 0.5, (0.3, 0.5)),
     drift=DriftResult("FAIL", 0.5, ("x",), "x drifted", "report.html"),
-    snapshot=SNAPSHOT,
+    snapshot=SnapshotFacts(3, 100, "digest", None, None),
     decision_id="decision-2",
-    ingest=Ingested(False, 10, ({"origin": "a.csv", "rows": 1, "reason": "bad"},)),
+    ingest=Ingested(False, 10, (RefusedBatch("a.csv", 1, "bad"),)),
     checks=(Check("champion", Verdict.PASS, 0.4, 0.0, "a | b"),),
     flow_run="the-run",
 )
@@ -68,9 +74,7 @@ class Waiting:
         )
         self.version = registry.add()
         registry.set_alias("toy", CHALLENGER, 2)
-        asked = Decision(
-            "decision-2", "retrain", NOW, RESULT.outcome, 1, 3, "digest", "better", RESULT.to_json(), "the-run"
-        )
+        asked = Decision("decision-2", "retrain", NOW, RESULT.outcome, 1, 3, "digest", "better", RESULT, "the-run")
         self.ledger.record(asked)
 
     def answer(self, decision: Any, reason: str = "because", **more: Any) -> Any:
@@ -103,7 +107,7 @@ def test_approval_promotes_and_is_kept(waiting: Waiting) -> None:
     assert asked is not None
     told = with_approval(waiting.ledger, asked)
     assert (told.outcome, told.reason) == ("promoted", "approved by a person: because")
-    assert told.detail["outcome"] == "promoted"
+    assert told.detail_as(RetrainDetail).outcome == "promoted"
 
 
 def test_a_name_is_kept_with_the_word(waiting: Waiting) -> None:
@@ -112,7 +116,7 @@ def test_a_name_is_kept_with_the_word(waiting: Waiting) -> None:
     assert Promotions(waiting.settings.lake_uri, "toy").done()[-1].by == "person: Ann B"
     word = waiting.ledger.find("approval", "decision-2")
     assert word is not None
-    assert (word.reason, word.detail["name"]) == ("approved by Ann B: because", "Ann B")
+    assert (word.reason, word.detail) == ("approved by Ann B: because", ApprovalDetail(2, "Ann B"))
 
 
 def test_who_rejected_is_kept_with_the_version(waiting: Waiting) -> None:
@@ -213,4 +217,4 @@ def test_a_result_is_read_back_from_the_ledger(waiting: Waiting) -> None:
     """The run that is resumed knows all that it knew before it was suspended."""
     asked = asked_by(waiting.ledger, "the-run")
     assert asked is not None
-    assert RetrainResult.of_json(asked.detail, SNAPSHOT) == RESULT
+    assert asked.detail_as(RetrainDetail) == RESULT

@@ -29,6 +29,7 @@ from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
+from tests.details import detail_of
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -59,7 +60,7 @@ def move(hours: int, before: int | None, after: int, by: str = "retrain", action
 
 
 def entry(kind: Any, outcome: str, reason: str) -> Decision:
-    return Decision("dec1510n", kind, NOW, outcome, 1, 7, "", reason, {})
+    return Decision("dec1510n", kind, NOW, outcome, 1, 7, "", reason, detail_of(kind))
 
 
 @pytest.fixture

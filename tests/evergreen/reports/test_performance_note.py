@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from evergreen.performance.report import (
-    AlsoFigure,
-    Bin,
-    Calibration,
-    PerformanceReport,
-    Residuals,
-    SliceFigure,
-    WindowFigure,
-)
+from evergreen.decision_detail import AlsoFigure, Bin, Calibration, Residuals, SliceFigure, WindowFigure
+from evergreen.performance.report import PerformanceReport
 from evergreen.reports.performance_note import performance_note
 from evergreen.verdicts import Verdict
 
@@ -18,9 +11,13 @@ WINDOWS = tuple(
     WindowFigure(f"2025-01-{day:02}T00:00:00+00:00", 24, 0.96, 40.0 + day, (39.0, 60.0) if day > 4 else None)
     for day in range(1, 16)
 )
-BARE = PerformanceReport(Verdict.PASS, "mae", 45.123, (40.0, 50.0), 42.0, 360, "as good as ever", "d")
+FIGURES = ("mae", 45.123, (40.0, 50.0), 42.0, 360)
+BARE = PerformanceReport(*FIGURES, verdict=Verdict.PASS, reason="as good as ever", decision_id="d")
 FULL = PerformanceReport(
-    *(Verdict.FAIL, "mae", 45.123, (40.0, 50.0), 42.0, 360, "rmse is 80, proven beyond its bound of 70", "d"),
+    *FIGURES,
+    verdict=Verdict.FAIL,
+    reason="rmse is 80, proven beyond its bound of 70",
+    decision_id="d",
     logged=300,
     bound=63.0,
     own=Verdict.PASS,

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.decision import Decision
+from evergreen.decision_detail import SnapshotFacts
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.ledger.decisions import Decisions
@@ -33,6 +34,7 @@ from evergreen.spec.policies import (
     default_policy,
 )
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy, ask, name_of
+from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,12 +42,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def report(kind: Any = "drift", outcome: str = "FAIL", day: float = 0, **detail: Any) -> Decision:
     """A report on champion 1, `day` days from now."""
     at = NOW + timedelta(days=day)
-    return Decision(f"{kind}{day}", kind, at, outcome, 1, 0, f"data{day}", "why", {"confirmed": True} | detail)
+    return Decision(f"{kind}{day}", kind, at, outcome, 1, 0, f"data{day}", "why", detail_of(kind, **detail))
 
 
 def retrain(day: float, reason: str = "schedule", rows: int = 0) -> Decision:
     """A retraining, `day` days from now."""
-    detail = {"reason": reason, "snapshot": {"rows": rows}}
+    detail = detail_of("retrain", reason=reason, snapshot=SnapshotFacts(0, rows, "", None, None))
     return Decision(f"r{day}", "retrain", NOW + timedelta(days=day), "rejected", 1, 0, "", "", detail)
 
 
@@ -179,18 +181,31 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     """A failed report that the policy holds back calls for nothing, is told as a suspicion, and says why."""
     spec = make_spec(policy=Budget(OnDrift(), at_most=1, days=30))
     decisions = Decisions(settings.lake_uri, spec.name)
-    waiting = report(failed=[1, 1], needed=1, answered_by="", share=1.0, columns=[])
-    assert ask_for_decision(spec, decisions, waiting, rows=100) == {"called": True, "because": "drift failed: why"}
+    waiting = report()
+    assert ask_for_decision(spec, decisions, waiting, rows=100) == RetrainAnswer(True, "drift failed: why")
     decisions.record(retrain(-3))
     held = ask_for_decision(spec, decisions, waiting, rows=100)
-    assert held["called"] is False and "budget" in held["because"]
-    stored = Decision(
-        **{name: getattr(waiting, name) for name in waiting.__slots__} | {"detail": waiting.detail | held}
-    )  # type: ignore[arg-type]
+    assert held is not None and not held.retrain and "budget" in held.reason
+    stored = report(called=held.retrain, because=held.reason)
     assert calls(spec, waiting) and not calls(spec, stored)
     told = [decision_event(spec.name, one).name for one in (waiting, stored)]
     assert told == [DRIFT_FAILED, DRIFT_SUSPECTED]
-    assert ask_for_decision(make_spec(), decisions, waiting, rows=100) == {}
+    assert ask_for_decision(make_spec(), decisions, waiting, rows=100) is None
     assert ask_for_schedule(make_spec(policy=Every(days=4)), decisions, 1, 100, NOW) == RetrainAnswer(
         False, "3 days and 100 rows since the last retraining; due every 4 days"
     )
+
+
+def test_a_policy_of_ones_own_reads_typed_details() -> None:
+    """How many rows the last retraining saw, and the share of a report; a wrong name is one line about the policy."""
+
+    def grown(context: PolicyContext) -> bool:
+        return context.rows >= 2 * context.retrains[-1].detail.snapshot.rows  # type: ignore[union-attr]
+
+    def by_key(context: PolicyContext) -> bool:
+        return bool(context.retrains[-1].detail["snapshot"])  # type: ignore[index]
+
+    assert ask(grown, seen("schedule", retrain(-3, rows=50)), "toy").retrain
+    assert not ask(grown, seen("schedule", retrain(-3, rows=51)), "toy").retrain
+    with pytest.raises(ModelFileError, match=r"by key failed at .* 'RetrainDetail' object is not subscriptable"):
+        ask(by_key, seen("schedule", retrain(-3)), "toy")

@@ -28,6 +28,7 @@ from evergreen.training.evaluate import reject_repeat
 from evergreen.training.plan import Plan, plan_retraining
 from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
+from tests.details import detail_of
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,7 +78,7 @@ class Model:
 
     def record(self, plan: Plan, outcome: str) -> None:
         number = plan.champion.number if plan.champion else None
-        detail = {"reason": plan.request.reason, "outcome": outcome, "version": 1}
+        detail = detail_of("retrain", reason=plan.request.reason, outcome=outcome, version=1)
         snapshot = plan.snapshot
         decisions = Decisions(self.settings.lake_uri, "toy")
         decisions.record(
@@ -140,7 +141,7 @@ def test_a_report_that_the_policy_held_back_starts_nothing(model: Model, make_sp
     model.spec = make_spec(policy=OnDrift())
     model.trained()
     model.land()
-    detail = {"confirmed": True, "failed": [1, 1], "needed": 1, "answered_by": "", "called": False, "because": "no"}
+    detail = detail_of("drift", called=False, because="no")
     Decisions(model.settings.lake_uri, "toy").record(
         Decision("d1", "drift", NOW, "FAIL", 1, model.plan().snapshot.version, "digest", "why", detail)
     )
@@ -399,7 +400,9 @@ def test_a_decision_that_a_later_retraining_covers_ends_as_a_duplicate(model: Mo
     decisions = Decisions(model.settings.lake_uri, "toy")
     for number in ("d1", "d2"):
         snapshot = model.plan(reason="drift", decision_id=number).snapshot
-        decisions.record(Decision(number, "drift", NOW, "FAIL", 1, snapshot.version, snapshot.digest, "drifted", {}))
+        decisions.record(
+            Decision(number, "drift", NOW, "FAIL", 1, snapshot.version, snapshot.digest, "drifted", detail_of("drift"))
+        )
     assert model.plan(reason="drift", decision_id="d1").settled is None
     model.now += timedelta(minutes=5)
     second = model.plan(reason="drift", decision_id="d2")
@@ -412,7 +415,7 @@ def test_a_decision_that_a_later_retraining_covers_ends_as_a_duplicate(model: Mo
 
     model.land()
     model.trained()
-    decisions.record(Decision("d3", "drift", model.now, "FAIL", 1, 99, "x", "drifted", {}))
+    decisions.record(Decision("d3", "drift", model.now, "FAIL", 1, 99, "x", "drifted", detail_of("drift")))
     gone = model.plan(reason="drift", decision_id="d3")
     assert gone.settled == "unchanged"
     assert gone.explanation == "decision d3 was about version 1, and the champion is version 2 now"

@@ -1,0 +1,63 @@
+"""Details of decisions for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from evergreen.decision import Kind
+from evergreen.decision_detail import (
+    ApprovalDetail,
+    DataDetail,
+    Detail,
+    DriftDetail,
+    DriftResult,
+    EscalationDetail,
+    Ingested,
+    MetricResult,
+    PerformanceDetail,
+    ReconciledDetail,
+    RetrainDetail,
+    ShadowDetail,
+    SnapshotFacts,
+    SuppressedDetail,
+)
+
+_DETAILS: Mapping[Kind, Detail] = {
+    "drift": DriftDetail(
+        share=0.5,
+        threshold=0.3,
+        columns=("x",),
+        report=None,
+        confirmed=True,
+        failed=(1, 1),
+        needed=1,
+        answered_by="",
+    ),
+    "performance": PerformanceDetail("mae", 2.0, (1.5, 2.5), 1.0, 200),
+    "shadow": ShadowDetail("mae", gain=-2.0, rows=200, champion=2, former=1, promotion="m1"),
+    "data": DataDetail(7),
+    "retrain": RetrainDetail(
+        model="toy",
+        outcome="rejected",
+        version=2,
+        champion=1,
+        reason="drift",
+        explanation="worse",
+        metric=MetricResult("mae", 1.0),
+        drift=DriftResult("FAIL", 0.5, ("x",), "x drifted"),
+        snapshot=SnapshotFacts(3, 100, "digest", None, None),
+        decision_id="d1",
+        ingest=Ingested(False, 10),
+    ),
+    "approval": ApprovalDetail(2, "Ann"),
+    "escalation": EscalationDetail(3, "rejected", "d1"),
+    "suppressed": SuppressedDetail("d1"),
+    "reconciled": ReconciledDetail("d1", "r1"),
+}
+
+
+def detail_of(kind: Kind, **facts: Any) -> Any:
+    """A detail of a kind, with the facts that the test is about."""
+    return replace(_DETAILS[kind], **facts)
