@@ -16,7 +16,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from deployments.cli import app
+from deployments.cli.main import app
 from tests.golden.cases import Case, Command
 from tests.golden.state import HERE, INPUTS
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from evergreen.spec import DriftPolicy, Features, Holdout, Labels, Metric, ModelSpec, Training
-from evergreen.sql_source import SqlSource
+from evergreen.sources import SqlSource
 
 DATABASE = "sqlite:///landing/trips.db"
 """Counts from the working folder, which is the state's own."""
