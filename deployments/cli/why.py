@@ -119,11 +119,9 @@ def _body(entry: Entry) -> Table:
 
 def _by(entry: Entry) -> str:
     """Who or what asked, where the entry knows."""
-    from evergreen.ledger.timeline import MoveDetail
-
+    if entry.by:
+        return f" (by: {who(entry.by)})"
     match entry.detail:
-        case MoveDetail(by=by):
-            return f" (by: {who(by)})"
         case SuppressedDetail(asked_for=str(ground)) | RetrainDetail(reason=ground) if ground:
             return f" (for: {ground})"
     return ""

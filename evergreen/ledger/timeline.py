@@ -13,12 +13,12 @@ from datetime import datetime
 from evergreen.decision import Kind
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.ledger.timeline_entries import MOVES, Entry, MoveDetail, Seen, of_decision, of_moves, refused, with_seen
+from evergreen.ledger.timeline_entries import MOVES, Entry, Seen, of_decision, of_moves, refused, with_seen
 from evergreen.ledger.timeline_outcomes import Sequel
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
-__all__ = ["KINDS", "Entry", "MoveDetail", "Reign", "Seen", "history", "ledger"]
+__all__ = ["KINDS", "Entry", "Reign", "Seen", "history", "ledger"]
 
 KINDS: tuple[Kind, ...] = (
     *("data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"),

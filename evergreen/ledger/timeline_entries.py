@@ -120,6 +120,11 @@ class Entry:
     decided: str = ""
     snapshot: int | None = None
 
+    @property
+    def by(self) -> str:
+        """Who made a move of the champion alias; empty for every other entry."""
+        return self.detail.by if isinstance(self.detail, MoveDetail) else ""
+
     def detail_as(self, wanted: type[D]) -> D:
         """The detail, if it is of the type that is wanted.
 

@@ -211,7 +211,7 @@ def _note(entry: Entry) -> str:
 def _moved(move: Entry) -> str:
     what = "rolled back to" if move.kind == "rollback" else "promoted:"
     before = f" in place of version {move.champion}" if move.champion else ""
-    return f"{what} version {move.version}{before}, by {who(move.detail_as(MoveDetail).by)}: {move.reason}"
+    return f"{what} version {move.version}{before}, by {who(move.by)}: {move.reason}"
 
 
 def _of_shadow(entry: Entry) -> str:

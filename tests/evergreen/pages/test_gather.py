@@ -20,7 +20,8 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.ledger.timeline import Entry, MoveDetail, Seen
+from evergreen.ledger.timeline import Entry, Seen
+from evergreen.ledger.timeline_entries import MoveDetail
 from evergreen.pages.distributions import CATEGORIES, OTHER, spread
 from evergreen.pages.environment import policy, spark, tone
 from evergreen.pages.figure_parts import plain
