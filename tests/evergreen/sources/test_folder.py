@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from evergreen.errors import DataError, ModelFileError
-from evergreen.sources.folder import Batch, Source, Waiting
+from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.bundled import Bundled, Dataset
 from evergreen.sources.fallback import Fallback
 from evergreen.sources.file_formats import LAST_LINE, SETTLE
