@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from deployments import backtest, dossier, moves, operations, page, timetravel, 
 from deployments.invocation import At, Json, Name, guard, prepare, start, use_prefect
 from evergreen.errors import EvergreenError
 from evergreen.settings import load_settings
+from evergreen.timestamps import parse_time
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -107,7 +107,7 @@ def retrain(
         from deployments import console
 
         prepare(name)
-        params, moment = _params(param), _time(at)
+        params, moment = _params(param), parse_time(at, "--at")
         with console.steps(start(f"retraining {name}")) as listen:
             from flows.retrain import retrain as flow
 
@@ -131,7 +131,7 @@ def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
         from deployments import console
 
         prepare(name)
-        moment = _time(at)
+        moment = parse_time(at, "--at")
         with console.steps(start(f"watching {name}")) as listen:
             from flows.monitor import monitor as flow
 
@@ -215,7 +215,7 @@ def history(
     def work() -> None:
         from deployments import console, inspection
 
-        told = inspection.history(prepare(name), name, _time(at))
+        told = inspection.history(prepare(name), name, parse_time(at, "--at"))
         if as_json:
             console.emit_json(told)
         else:
@@ -260,18 +260,6 @@ def _params(given: list[str] | None) -> dict[str, Any] | None:
         except ValueError:
             found[key] = text
     return found
-
-
-def _time(text: str | None) -> datetime | None:
-    from datetime import UTC
-
-    if text is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise EvergreenError(f"--at {text!r} is not a time.", "Such as 2026-11-21T10:00:00+01:00") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ from evergreen.results import Ingested, MoveResult, Outcome, RetrainResult
 from evergreen.retraining import Plan
 from evergreen.settings import load_settings
 from evergreen.shadow_report import ShadowReport
+from evergreen.timestamps import as_utc
 from evergreen.workspace import Workspace
 from tasks.announce import announce
 from tasks.ingest import ingest
@@ -51,7 +52,7 @@ def open_workspace(model: str, at: datetime | None = None) -> Workspace:
     settings = load_settings()
     loaded = models.load(model, settings.models)
     _label(model)
-    now = datetime.now(UTC) if at is None else at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     return Workspace(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 
