@@ -178,13 +178,13 @@ def _apply(settings: Settings, model: str, edit: _Edit) -> None:
         EvergreenError: the file could not be loaded any more; it is left as it was.
     """
     import models
-    from evergreen.backtest_page import write
+    from evergreen.atomic_write import write_text
 
-    write(edit.after, edit.path)
+    write_text(edit.path, edit.after)
     try:
         models.load(model, settings.models)
     except EvergreenError:
-        write(edit.before, edit.path)
+        write_text(edit.path, edit.before)
         raise
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from deployments import console, following, prefect_home, stack
 from deployments.following import Chain, deployed
 from deployments.stack import Stack
+from evergreen.atomic_write import staged_file
 from evergreen.decisions import Decision, Decisions
 from evergreen.errors import EvergreenError
 from evergreen.promotion_log import Promotions
@@ -133,13 +134,12 @@ class Demo:
         self.scenes.append(scene)
 
     def _land(self, name: str, rows: pd.DataFrame) -> None:
-        """Put a file where the model's source looks; under its last name only once it is whole."""
+        """Put a file where the model's source looks."""
         folder = self.settings.landing / MODEL
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{len(self.scenes) + 1}-{name}.csv"
-        half = target.with_suffix(".tmp")
-        rows.to_csv(half, index=False)
-        half.rename(target)
+        with staged_file(target) as part:
+            rows.to_csv(part, index=False)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
         return following.run(deployed(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)

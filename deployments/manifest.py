@@ -15,6 +15,7 @@ from typing import Any
 import models
 from deployments import yaml_edit
 from deployments.parts import POOL
+from evergreen.atomic_write import write_text
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
 from evergreen.naming import dashed
@@ -74,7 +75,7 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
     if not manifest.means(found):
         raise manifest.refusal()
     if manifest.changes and not check:
-        _write(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
+        write_text(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
     return Synced(str(path), tuple(manifest.changes), () if prune else orphans)
 
 
@@ -280,12 +281,3 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise EvergreenError(f"{path} cannot be read: {error}.", f"git checkout {path.name} brings it back.") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: a file that is read meanwhile is the old one or the new one."""
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_bytes(text.encode())
-    fresh.chmod(target.stat().st_mode)
-    fresh.replace(target)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deployments.sessions import end, members
+from evergreen.atomic_write import write_text
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
 
@@ -70,10 +71,7 @@ def read_ports(settings: Settings) -> Ports | None:
 
 def write_ports(settings: Settings, ports: Ports) -> None:
     """Remember the ports."""
-    place = folder(settings) / "ports.json"
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(ports)))
-    fresh.replace(place)
+    write_text(folder(settings) / "ports.json", json.dumps(asdict(ports)))
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:

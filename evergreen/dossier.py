@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from evergreen.atomic_write import write_text
 from evergreen.card import card
 from evergreen.card_facts import FEWEST, Facts, common, names_slices, without_slices
 from evergreen.card_store import gather, kept
@@ -174,11 +174,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, half = tempfile.mkstemp(dir=path.parent, prefix=".dossier-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(half).chmod(0o644)
-        Path(half).replace(path)
+        write_text(path, text)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from evergreen.atomic_write import write_text
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
 from evergreen.page_environment import fill, many, when
@@ -80,16 +80,12 @@ def write(page: Page, places: Places, path: Path) -> None:
     """
     if path.is_dir():
         raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / f'{page.model}.html'}")
-    fresh = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        fresh.write_text(render(page, places), encoding="utf-8")
-        fresh.replace(path)
+        write_text(path, render(page, places))
     except OSError as error:
         raise EvergreenError(
             f"{path} cannot be written: {error.strerror or error}.", "Name a file in a folder of yours with --out."
         ) from None
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def drift_summary(reports: Sequence[DriftPoint], threshold: float) -> str:

@@ -10,8 +10,8 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from evergreen.atomic_write import write_text
 from evergreen.backtest_page import page as backtest_page
-from evergreen.backtest_page import write
 from evergreen.backtest_report import Backtest
 from evergreen.card_facts import said
 from evergreen.drift import DriftReport
@@ -108,7 +108,9 @@ def report_backtest(workspace: Workspace, found: Backtest, place: str | None = N
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
     default = workspace.settings.root / "backtest" / model / "backtest.html"
-    page = write(backtest_page(found, workspace.moment()), Path(place).expanduser().absolute() if place else default)
+    page = Path(place).expanduser().absolute() if place else default
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, backtest_page(found, workspace.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]
