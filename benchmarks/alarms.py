@@ -204,9 +204,9 @@ def planted(new: pd.DataFrame, shift: Shift, size: float, weights: Mapping[str, 
 
 def verdicts(old: pd.DataFrame, new: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, bool]:
     """Whether our report fails, by policy; the columns are compared once."""
-    from evergreen import importance
-    from evergreen.drift import compare, judge
-    from evergreen.spec import DriftPolicy
+    from evergreen.drift.compare import compare, judge
+    from evergreen.spec.monitoring import DriftPolicy
+    from evergreen.training import importance
     from evergreen.verdicts import Verdict
 
     sizes, counted = (len(old), len(new)), importance.weights(weights, FEATURES, (PREDICTION,))

@@ -25,13 +25,13 @@ def main() -> None:
     given = parser.parse_args()
 
     import models
-    from evergreen.backtest import run
-    from evergreen.backtest_plan import Request, steps_of
-    from evergreen.ingest import ingest
-    from evergreen.observations import Observations
-    from evergreen.replay import Course
-    from evergreen.replay_pool import Pool, Source, processes
-    from evergreen.replay_store import Store
+    from evergreen.backtest.job_cache import Store
+    from evergreen.backtest.job_pool import Pool, Source, processes
+    from evergreen.backtest.request import Request, steps_of
+    from evergreen.backtest.run import run
+    from evergreen.backtest.simulation import Course
+    from evergreen.data.observations import Observations
+    from evergreen.ingest.ingest import ingest
     from evergreen.settings import load_settings
 
     settings = load_settings()

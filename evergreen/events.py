@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evergreen.decisions import Decision
+    from evergreen.decision import Decision
 
-DRIFT_FAILED = "evergreen.drift.failed"
-DRIFT_SUSPECTED = "evergreen.drift.suspected"
-DRIFT_PASSED = "evergreen.drift.passed"
-DRIFT_INCONCLUSIVE = "evergreen.drift.inconclusive"
-DRIFT_AWAITED = "evergreen.drift.awaited"
-PERFORMANCE_FAILED = "evergreen.performance.failed"
-PERFORMANCE_PASSED = "evergreen.performance.passed"
-PERFORMANCE_INCONCLUSIVE = "evergreen.performance.inconclusive"
-SHADOW_FAILED = "evergreen.shadow.failed"
-SHADOW_PASSED = "evergreen.shadow.passed"
-SHADOW_INCONCLUSIVE = "evergreen.shadow.inconclusive"
+DRIFT_FAILED = "evergreen.drift.compare.failed"
+DRIFT_SUSPECTED = "evergreen.drift.compare.suspected"
+DRIFT_PASSED = "evergreen.drift.compare.passed"
+DRIFT_INCONCLUSIVE = "evergreen.drift.compare.inconclusive"
+DRIFT_AWAITED = "evergreen.drift.compare.awaited"
+PERFORMANCE_FAILED = "evergreen.performance.check.failed"
+PERFORMANCE_PASSED = "evergreen.performance.check.passed"
+PERFORMANCE_INCONCLUSIVE = "evergreen.performance.check.inconclusive"
+SHADOW_FAILED = "evergreen.performance.shadow.failed"
+SHADOW_PASSED = "evergreen.performance.shadow.passed"
+SHADOW_INCONCLUSIVE = "evergreen.performance.shadow.inconclusive"
 DATA_LANDED = "evergreen.data.landed"
 DATA_REJECTED = "evergreen.data.rejected"
 RETRAIN_ESCALATED = "evergreen.retrain.escalated"

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from prefect import flow
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from evergreen.backtest_report import Backtest
-from flows.runner import executor, workers
-from flows.steps import landed, open_workspace
+from evergreen.backtest.report import Backtest
+from flows.shared.executors import executor, workers
+from flows.shared.opening import landed, open_workspace
 from tasks.replay import replay
 from tasks.report import report_backtest
 

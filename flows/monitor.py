@@ -11,9 +11,11 @@ from datetime import datetime
 
 from prefect import flow
 
-from evergreen.page_links import page_url
-from evergreen.results import MonitorResult
-from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
+from evergreen.pages.links import page_url
+from evergreen.runs.results import MonitorResult
+from flows.shared.conclude import announced
+from flows.shared.moves import taken_back
+from flows.shared.opening import champion_and_snapshot, landed, open_workspace
 from tasks.compare import compare
 from tasks.detect import detect
 from tasks.measure import measure

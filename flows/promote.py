@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.approval import Answer
-from evergreen.persons import by_person
-from evergreen.promotion import require_reason
-from evergreen.results import MoveResult
-from flows.approval import rejected
-from flows.steps import moved, open_workspace
+from evergreen.actor import by_person
+from evergreen.registry.approval import Answer
+from evergreen.registry.promotion import require_reason
+from evergreen.runs.results import MoveResult
+from flows.shared.approval import rejected
+from flows.shared.moves import moved
+from flows.shared.opening import open_workspace
 from tasks.approve import resume_waiting
 from tasks.promote import promote_by_hand
 

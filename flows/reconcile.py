@@ -14,10 +14,10 @@ from pydantic import Field
 
 import models
 from evergreen.errors import EvergreenError
-from evergreen.reconciling import Step, escalation_event
+from evergreen.ledger.reconciliation import Step, escalation_event
 from evergreen.settings import load_settings
-from flows.approval import recover_answers
-from flows.steps import open_workspace
+from flows.shared.approval import recover_answers
+from flows.shared.opening import open_workspace
 from tasks.announce import announce
 from tasks.follow_up import Followed, follow_up
 from tasks.report import report_steps

@@ -13,11 +13,12 @@ from typing import Any
 from prefect import flow
 
 from evergreen.events import is_canary
-from evergreen.locks import held
-from evergreen.results import RetrainResult
-from evergreen.retraining import Request
-from flows.approval import approved, waiting
-from flows.steps import conclude, landed, open_workspace
+from evergreen.runs.results import RetrainResult
+from evergreen.storage.locks import held
+from evergreen.training.request import Request
+from flows.shared.approval import approved, waiting
+from flows.shared.conclude import conclude
+from flows.shared.opening import landed, open_workspace
 from tasks.detect import detect
 from tasks.fit import fit
 from tasks.gate import gate

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.persons import by_person
-from evergreen.promotion import require_reason
-from evergreen.results import MoveResult
-from flows.steps import moved, open_workspace
+from evergreen.actor import by_person
+from evergreen.registry.promotion import require_reason
+from evergreen.runs.results import MoveResult
+from flows.shared.moves import moved
+from flows.shared.opening import open_workspace
 from tasks.promote import roll_back
 
 

@@ -13,16 +13,16 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from evergreen.locks import held
-from evergreen.outputs import require
-from evergreen.predictions import PredictionLog
-from evergreen.registry import Version
-from evergreen.results import ScoreResult
-from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
-from evergreen.scoring_input import Input, InputError
-from evergreen.workspace import Workspace
-from flows.chunks import in_chunks
-from flows.steps import champion_and_snapshot, landed, open_workspace
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
+from evergreen.runs.results import ScoreResult
+from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
+from evergreen.scoring.export import require
+from evergreen.scoring.input import Input, InputError
+from evergreen.storage.locks import held
+from flows.shared.chunks import in_chunks
+from flows.shared.opening import champion_and_snapshot, landed, open_workspace
 from tasks.export import export
 from tasks.predict import close, refuse, take
 from tasks.record import record_run

@@ -20,9 +20,20 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evergreen.errors import ModelFileError
-from evergreen.spec import NAME, ModelSpec
+from evergreen.spec.model import NAME, ModelSpec
 
 SHIPPED = Path(__file__).parent.absolute()
+MOVED = {
+    "evergreen.delta_source": "evergreen.sources",
+    "evergreen.dvc_source": "evergreen.sources",
+    "evergreen.object_store": "evergreen.sources",
+    "evergreen.parquet_source": "evergreen.sources",
+    "evergreen.simulator": "evergreen.sources",
+    "evergreen.sql_source": "evergreen.sources",
+    "evergreen.occasion": "evergreen.spec",
+    "evergreen.policies": "evergreen.spec",
+}
+"""Where model files of version 0.1.0 imported from, and where the same names are now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,13 @@ def _fault(path: Path, error: Exception) -> ModelFileError:
         return _field_error(path, error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {frames[-1].lineno}" if frames else ""
+    moved = error.name if isinstance(error, ModuleNotFoundError) else None
+    if moved in MOVED:
+        line = (frames[-1].line or moved) if frames else moved
+        return ModelFileError(
+            f"{path.name}{where}: {moved} is part of {MOVED[moved]} now.",
+            f"Write in {path}: {line.replace(moved, MOVED[moved])}",
+        )
     return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Mend {path}.")
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from evergreen.simulator import Simulator
-from evergreen.sources import Fallback, Folder
+from evergreen.sources import Fallback, Folder, Simulator
 from evergreen.spec import (
     DriftPolicy,
     Features,

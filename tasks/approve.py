@@ -12,13 +12,13 @@ from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
 from prefect.flow_runs import resume_flow_run
 from prefect.logging import get_run_logger
 
-from evergreen import approval
-from evergreen.approval import Answer, Ruling
-from evergreen.decisions import Decisions
+from evergreen.actor import rejected_because
 from evergreen.errors import BusyError, RegistryError
-from evergreen.persons import rejected_because
-from evergreen.registry import CHALLENGER, Version
-from evergreen.workspace import Workspace
+from evergreen.ledger.decisions import Decisions
+from evergreen.registry import approval
+from evergreen.registry.approval import Answer, Ruling
+from evergreen.registry.version import CHALLENGER, Version
+from evergreen.runs.context import Workspace
 from tasks import passing, retried
 
 

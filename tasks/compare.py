@@ -6,11 +6,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.observations import Snapshot
-from evergreen.registry import Version
-from evergreen.shadow import assess
-from evergreen.shadow_report import ShadowReport
-from evergreen.workspace import Workspace
+from evergreen.data.snapshot import Snapshot
+from evergreen.performance.shadow import assess
+from evergreen.performance.shadow_report import ShadowReport
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="compare")

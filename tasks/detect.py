@@ -6,12 +6,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import monitoring
-from evergreen.drift import DriftReport
-from evergreen.monitoring import drift_question, no_champion_report
-from evergreen.observations import Snapshot
-from evergreen.registry import Version
-from evergreen.workspace import Workspace
+from evergreen.data.snapshot import Snapshot
+from evergreen.drift import check
+from evergreen.drift.check import drift_question, no_champion_report
+from evergreen.drift.report import DriftReport
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")
@@ -21,8 +21,6 @@ def detect(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -
         return no_champion_report(workspace.spec)
     spec, now = workspace.spec, workspace.now
     decision, _ = drift_question(spec, champion, snapshot)
-    report = monitoring.detect(
-        spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision, now=now
-    )
+    report = check.detect(spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision, now=now)
     get_run_logger().info("detect: drift %s, %s", report.verdict, report.reason)
     return report

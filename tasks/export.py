@@ -7,9 +7,9 @@ from typing import Any
 
 from prefect.logging import get_run_logger
 
-from evergreen import outputs
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.workspace import Workspace
+from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.runs.context import Workspace
+from evergreen.scoring.export import export_batch
 from tasks import retried
 
 
@@ -17,7 +17,7 @@ from tasks import retried
 def export(workspace: Workspace, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    name = outputs.export(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
+    name = export_batch(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name
 

@@ -7,12 +7,12 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.candidates import build
-from evergreen.lineage import lineage
 from evergreen.naming import dashed
-from evergreen.registry import Candidate
-from evergreen.retraining import Plan
-from evergreen.workspace import Workspace
+from evergreen.registry.lineage import lineage
+from evergreen.registry.version import Candidate
+from evergreen.runs.context import Workspace
+from evergreen.training.candidate import build
+from evergreen.training.plan import Plan
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")

@@ -21,11 +21,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
-from evergreen import reconciling
-from evergreen.decisions import Decision, Decisions, reconciled, suppressed
+from evergreen.decision import Decision, reconciled, suppressed
 from evergreen.events import is_canary
+from evergreen.ledger import reconciliation
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.reconciliation import Attempt, Finding, Step
 from evergreen.naming import dashed
-from evergreen.reconciling import Attempt, Finding, Step
 from evergreen.settings import Settings
 
 _TURNED_AWAY = "Deployment concurrency limit reached"
@@ -51,22 +52,22 @@ class Followed:
 def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -> Followed:
     """Look at one model's ledger, and start or escalate what nobody else has."""
     spec = models.load(model, settings.models).spec
-    ledger = reconciling.read_ledger(settings, spec)
-    asked = reconciling.is_asking(ledger)
-    finding = reconciling.look(spec, ledger, now=now, grace=grace)
+    ledger = reconciliation.read_ledger(settings, spec)
+    asked = reconciliation.is_asking(ledger)
+    finding = reconciliation.look(spec, ledger, now=now, grace=grace)
     _keep_held(settings, model, finding, now)
-    if finding.status != "due" and (reconciling.is_escalated(ledger) or not reconciling.fruitless(ledger)):
+    if finding.status != "due" and (reconciliation.is_escalated(ledger) or not reconciliation.fruitless(ledger)):
         return Followed(model, asked)
     steps: list[Step] = []
     with get_client(sync_client=True) as client:
         runs = _Runs(client, model)
         attempts = runs.attempts(finding, ledger.since, now)
-        finding = reconciling.look(spec, ledger, attempts, now=now, grace=grace)
+        finding = reconciliation.look(spec, ledger, attempts, now=now, grace=grace)
         _keep_held(settings, model, finding, now)
         if finding.status == "due":
             steps.extend(runs.start(finding))
             _keep_started(settings, model, finding, steps, attempts, now)
-    escalation = reconciling.escalation(spec, ledger, attempts, now=now)
+    escalation = reconciliation.escalation(spec, ledger, attempts, now=now)
     if escalation is not None:
         Decisions(settings.lake_uri, model).record(escalation)
         steps.append(Step(model, escalation.id, now, f"told a person: {escalation.reason}"))
@@ -150,7 +151,7 @@ def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
     state, asked = run.state, run.parameters.get("decision_id")
     if state is None or is_canary(asked):
         return None
-    ground = reconciling.ground_of(str(run.parameters.get("reason", "")))
+    ground = reconciliation.ground_of(str(run.parameters.get("reason", "")))
     at = run.end_time or run.expected_start_time or now
     if state.is_running() or state.is_pending() or state.is_cancelling():
         return Attempt(str(run.id), asked, ground, at, "open")

@@ -9,15 +9,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import registry_notes
-from evergreen.drift import DriftReport
-from evergreen.evaluation import Judgement, evaluate
-from evergreen.lineage import against
-from evergreen.markdown import gate_table
-from evergreen.registry import Version, status_of
-from evergreen.retraining import Plan, not_again
+from evergreen.drift.report import DriftReport
+from evergreen.evaluation.judgement import Judgement
+from evergreen.registry import descriptions
+from evergreen.registry.lineage import against
+from evergreen.registry.version import Version, status_of
+from evergreen.reports.tables import gate_table
+from evergreen.runs.context import Workspace
+from evergreen.training.evaluate import evaluate, not_again
+from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
-from evergreen.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")
@@ -32,7 +33,7 @@ def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport)
     registry = workspace.registry
     try:
         # What is required may also have been set in MLflow, by a person, on the model or on the version.
-        tagged = replace(version, tags={**registry_notes.stated(registry, version), **version.tags})
+        tagged = replace(version, tags={**descriptions.stated(registry, version), **version.tags})
         judgement = evaluate(workspace.spec, workspace.settings, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
             judgement = not_again(judgement, version, registry.versions(version.model))

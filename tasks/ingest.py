@@ -10,41 +10,42 @@ from typing import Any
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
-import evergreen.bookmarks
-import evergreen.cells
-import evergreen.contract
-import evergreen.digests
-import evergreen.files
-import evergreen.frames
-import evergreen.inbox
-import evergreen.ingest
-import evergreen.keyed
-import evergreen.labels
-import evergreen.lake
-import evergreen.observations
-import evergreen.quarantine
-import evergreen.sources
+import evergreen.data.coercion
+import evergreen.data.contract
+import evergreen.data.frames
+import evergreen.data.label_rules
+import evergreen.data.observations
+import evergreen.ingest.ingest
+import evergreen.ingest.pending_labels
+import evergreen.ingest.quarantine
+import evergreen.ingest.read_position
+import evergreen.sources.base
+import evergreen.sources.file_formats
+import evergreen.storage.delta_table
+import evergreen.storage.row_digest
+import evergreen.storage.row_lookup
+from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
-from evergreen.ingest import Landing, contract_digest, labels_digest
-from evergreen.sources import Source
-from evergreen.workspace import Workspace
+from evergreen.ingest.landing import Landing
+from evergreen.runs.context import Workspace
+from evergreen.sources.base import Source
 from tasks import retried
 
 _CODE = (
-    evergreen.bookmarks,
-    evergreen.cells,
-    evergreen.contract,
-    evergreen.digests,
-    evergreen.files,
-    evergreen.frames,
-    evergreen.inbox,
-    evergreen.ingest,
-    evergreen.keyed,
-    evergreen.labels,
-    evergreen.lake,
-    evergreen.observations,
-    evergreen.quarantine,
-    evergreen.sources,
+    evergreen.ingest.read_position,
+    evergreen.data.coercion,
+    evergreen.data.contract,
+    evergreen.storage.row_digest,
+    evergreen.sources.file_formats,
+    evergreen.data.frames,
+    evergreen.ingest.pending_labels,
+    evergreen.ingest.ingest,
+    evergreen.storage.row_lookup,
+    evergreen.data.label_rules,
+    evergreen.storage.delta_table,
+    evergreen.data.observations,
+    evergreen.ingest.quarantine,
+    evergreen.sources.base,
 )
 
 
@@ -75,7 +76,7 @@ def _fingerprint(source: Source, landing: Path) -> str:
 def ingest(workspace: Workspace) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
-    landing = evergreen.ingest.ingest(
+    landing = evergreen.ingest.ingest.ingest(
         workspace.spec,
         workspace.settings,
         now=workspace.now,

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 import models
-from evergreen import scoring
-from evergreen.contract import scoring_schema
+from evergreen.data.contract import scoring_schema
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.registry import Registry, Version
-from evergreen.scoring_chunk import Scored, Stamp, score_chunk
-from evergreen.scoring_input import Chunk, Input, resolve
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
+from evergreen.scoring import commit
+from evergreen.scoring.chunk import LoadedVersion, Scored, Stamp, score_chunk
+from evergreen.scoring.input import Chunk, Input, resolve
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
-from evergreen.workspace import Workspace
 from tasks import retried
-
-if TYPE_CHECKING:
-    from pandera.pandas import DataFrameSchema
-    from sklearn.pipeline import Pipeline
 
 _opening = threading.Lock()
 
@@ -52,15 +47,6 @@ class Errand:
         self.stamp = Stamp(found.batch, found.name, champion.number, workspace.flow_run, workspace.now)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Equipment:
-    """A version in memory, and what its rows are held to."""
-
-    spec: ModelSpec
-    schema: DataFrameSchema
-    pipeline: Pipeline
-
-
 @retried("take", timeout_seconds=1800)
 def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
     """What is to be scored."""
@@ -74,11 +60,10 @@ def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
 @retried("predict-{chunk.number}")
 def predict(errand: Errand, chunk: Chunk) -> Scored:
     """Check and predict one chunk; the version is loaded, and its hash checked, once a process."""
-    ready = _ready(errand)
-    return score_chunk(chunk, ready.spec, ready.schema, ready.pipeline, errand.stamp, errand.settings.lake_uri)
+    return score_chunk(chunk, _ready(errand), errand.stamp, errand.settings.lake_uri)
 
 
-def _ready(errand: Errand) -> _Equipment:
+def _ready(errand: Errand) -> LoadedVersion:
     """What the errand needs, opened by one thread at a time.
 
     Apart from the task: Dask sends a task with the names that it uses, and a lock cannot be sent.
@@ -88,17 +73,17 @@ def _ready(errand: Errand) -> _Equipment:
 
 
 @lru_cache(maxsize=2)
-def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> _Equipment:
+def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> LoadedVersion:
     """Loaded anew whenever the model file or the stored pipeline is another one."""
     spec, registry = models.load(model, settings.models).spec, Registry(settings)
-    return _Equipment(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
+    return LoadedVersion(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
 
 
 @retried("keep-{scored.chunk.number}", timeout_seconds=600)
 def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int) -> Progress:
     """Commit what became of the next chunk."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    after = scoring.keep(log, workspace.settings, progress, scored, version)
+    after = commit.keep(log, workspace.settings, progress, scored, version)
     get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
     return after
 
@@ -106,7 +91,7 @@ def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int)
 @retried("refuse", timeout_seconds=600)
 def refuse(workspace: Workspace, found: Input, problem: str) -> None:
     """Note that an input was refused as a whole."""
-    scoring.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
+    commit.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 

@@ -9,18 +9,18 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import promotion
-from evergreen.approval import keep_word
-from evergreen.decisions import Decisions
+from evergreen.actor import approved_because
+from evergreen.decision import Outcome
 from evergreen.errors import RefusedError, RegistryError
-from evergreen.evaluation import Judgement
-from evergreen.persons import approved_because
-from evergreen.promotion_log import Move
-from evergreen.registry import CHALLENGER, Version
-from evergreen.results import Outcome
-from evergreen.shadow_report import BY, ShadowReport
+from evergreen.evaluation.judgement import Judgement
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move
+from evergreen.performance.shadow_report import BY, ShadowReport
+from evergreen.registry import promotion
+from evergreen.registry.approval import keep_word
+from evergreen.registry.version import CHALLENGER, Version
+from evergreen.runs.context import Workspace
 from evergreen.verdicts import Verdict
-from evergreen.workspace import Workspace
 from tasks import retried
 
 

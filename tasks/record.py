@@ -10,17 +10,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
-from evergreen.decisions import Decision, Decisions
-from evergreen.drift import DriftReport
+from evergreen.data.snapshot import Snapshot
+from evergreen.decision import Decision
+from evergreen.drift.report import DriftReport
+from evergreen.ledger.decisions import Decisions
 from evergreen.naming import dashed
-from evergreen.observations import Snapshot
-from evergreen.performance_report import PerformanceReport
-from evergreen.recording import Clerk
-from evergreen.registry import Version
-from evergreen.results import RetrainResult
-from evergreen.runs import Run, Runs
-from evergreen.shadow_report import ShadowReport
-from evergreen.workspace import Workspace
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
+from evergreen.runs.history import Run, Runs
+from evergreen.runs.recorder import Clerk
+from evergreen.runs.results import RetrainResult
 from tasks import retried
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect.logging import get_run_logger
 
-from evergreen.registry import Candidate, Version
-from evergreen.workspace import Workspace
+from evergreen.registry.version import Candidate, Version
+from evergreen.runs.context import Workspace
 from tasks import retried
 
 

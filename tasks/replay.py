@@ -12,16 +12,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.backtest import run
-from evergreen.backtest_plan import Request, named, steps_of
-from evergreen.backtest_report import Backtest
-from evergreen.backtest_scores import Prices
-from evergreen.lineage import of_code
-from evergreen.replay import Course
-from evergreen.replay_pool import Pool, Source, Spent
-from evergreen.replay_store import Store
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.job_pool import Pool, Source, Spent
+from evergreen.backtest.report import Backtest
+from evergreen.backtest.request import Request, named, steps_of
+from evergreen.backtest.run import run
+from evergreen.backtest.scores import Prices
+from evergreen.backtest.simulation import Course
+from evergreen.registry.lineage import of_code
+from evergreen.runs.context import Workspace
 from evergreen.timestamps import as_utc
-from evergreen.workspace import Workspace
 from models import spec_of
 
 

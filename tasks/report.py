@@ -10,19 +10,20 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from evergreen.atomic_write import write_text
-from evergreen.backtest_page import page as backtest_page
-from evergreen.backtest_report import Backtest
-from evergreen.card_facts import said
-from evergreen.drift import DriftReport
-from evergreen.markdown import MARK, drift_table, escape, gate_table, table
+from evergreen.backtest.report import Backtest
+from evergreen.drift.report import DriftReport
+from evergreen.ledger.reconciliation import Step
+from evergreen.markdown import MARK, escape, table
 from evergreen.naming import dashed
-from evergreen.performance_note import performance_note
-from evergreen.performance_report import PerformanceReport
-from evergreen.reconciling import Step
-from evergreen.results import MoveResult, RetrainResult, ScoreResult
-from evergreen.shadow_report import ShadowReport
-from evergreen.workspace import Workspace
+from evergreen.pages.backtest_page import page as backtest_page
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
+from evergreen.reports.card_facts import said
+from evergreen.reports.performance_note import performance_note
+from evergreen.reports.tables import drift_table, gate_table
+from evergreen.runs.context import Workspace
+from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
+from evergreen.storage.atomic_write import write_text
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")

@@ -6,8 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.retraining import Plan, Request, plan
-from evergreen.workspace import Workspace
+from evergreen.runs.context import Workspace
+from evergreen.training.plan import Plan, plan
+from evergreen.training.request import Request
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=600, task_run_name="split")

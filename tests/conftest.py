@@ -27,8 +27,11 @@ for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN
     os.environ.pop(name, None)
 
 from evergreen.settings import Settings
-from evergreen.sources import Batch, Waiting
-from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
+from evergreen.sources.base import Batch, Waiting
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Holdout, Training
 
 # How long an example takes says how busy the machine is.
 hypothesis.register_profile("evergreen", deadline=None)
@@ -211,7 +214,7 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
             "PREFECT_API_URL": prefect_server,
         }
         return subprocess.run(
-            [sys.executable, "-m", "deployments.cli", *words],
+            [sys.executable, "-m", "deployments.cli.main", *words],
             env=surroundings | environment,
             cwd=PROJECT,
             capture_output=True,
@@ -261,14 +264,14 @@ def uci() -> Path:
 @pytest.fixture
 def make_version(settings: Settings) -> Callable[..., Any]:
     """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
-    from evergreen.candidates import build
-    from evergreen.lineage import lineage
-    from evergreen.observations import Observations
-    from evergreen.registry import Registry
-    from evergreen.windows import training_window
+    from evergreen.data.observations import Observations
+    from evergreen.data.windows import training_window
+    from evergreen.registry.client import Registry
+    from evergreen.registry.lineage import lineage
+    from evergreen.training.candidate import build
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
-        from evergreen.contract import check, schema_of
+        from evergreen.data.contract import check, schema_of
 
         registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
         checked = check(rows, spec, schema_of(spec), now=NOW)

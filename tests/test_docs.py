@@ -14,11 +14,11 @@ import typer.main
 import yaml
 
 import models
-from deployments.cli import app
-from evergreen.decisions import Decision
+from deployments.cli.main import app
+from evergreen.decision import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -142,7 +142,7 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
         for kind in GROUNDS
     }
     assert waited <= sent == set(GROUNDS.values())
-    assert "announce(decision_event(" in (PROJECT / "flows" / "steps.py").read_text()
+    assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "opening.py").read_text()
 
 
 def test_the_lock_holds_no_address() -> None:

@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen.observations import Observations
-from evergreen.registry import CHAMPION, STATUS, Registry, Version
+from evergreen.data.observations import Observations
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION, STATUS, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 
 @pytest.fixture(scope="session")

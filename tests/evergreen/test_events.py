@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evergreen.decisions import Decision, Kind
+from evergreen.decision import Decision, Kind
 from evergreen.events import decision_event, drift_event
 
 DRIFT = {"share": 0.5, "columns": ["x"], "confirmed": True}
@@ -20,9 +20,9 @@ SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1
 @pytest.mark.parametrize(
     ("verdict", "name"),
     [
-        ("FAIL", "evergreen.drift.failed"),
-        ("PASS", "evergreen.drift.passed"),
-        ("INCONCLUSIVE", "evergreen.drift.inconclusive"),
+        ("FAIL", "evergreen.drift.compare.failed"),
+        ("PASS", "evergreen.drift.compare.passed"),
+        ("INCONCLUSIVE", "evergreen.drift.compare.inconclusive"),
     ],
 )
 def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:

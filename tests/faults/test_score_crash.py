@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.predictions import PredictionLog
-from evergreen.quarantine import quarantine_table
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 pytestmark = pytest.mark.slow
 

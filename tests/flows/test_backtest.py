@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evergreen.decisions import Decisions
-from evergreen.ledger import KINDS
-from evergreen.observations import Observations
-from evergreen.past import History
-from evergreen.promotion_log import Promotions
-from evergreen.replay import Course, Story, Walk, canonical
-from evergreen.replay_pool import Pool
-from evergreen.replay_store import Store
-from evergreen.replay_work import Bench
+from evergreen.backtest.history import History
+from evergreen.backtest.job_cache import Store
+from evergreen.backtest.job_pool import Pool
+from evergreen.backtest.jobs import Bench
+from evergreen.backtest.simulation import Course, Story, Walk, canonical
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.timeline import KINDS
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import pytest
 
-from evergreen.decisions import Decision, Decisions
-from evergreen.promotion_log import Move, Promotions
+from evergreen.decision import Decision
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -164,12 +165,12 @@ def test_what_is_answered_or_young_starts_nothing(ledger: Decisions, client: Any
 def test_two_at_the_same_time_start_one(ledger: Decisions, settings: Settings, client: Any, deployment: UUID) -> None:
     """Both have looked before either has started anything: the server knows that it is one run."""
     import models
-    from evergreen import reconciling
+    from evergreen.ledger import reconciliation
     from tasks.follow_up import _Runs
 
     spec = models.load(MODEL, settings.models).spec
-    found = reconciling.look(
-        spec, reconciling.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
+    found = reconciliation.look(
+        spec, reconciliation.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
     )
     pair = [_Runs(client, MODEL), _Runs(client, MODEL)]
     for one in pair:

@@ -14,12 +14,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.errors import BusyError, DataError
-from evergreen.locks import held
-from evergreen.predictions import PredictionLog
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
+from evergreen.storage.locks import held
 from flows.retrain import retrain
 from flows.score import score
 

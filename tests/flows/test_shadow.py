@@ -15,13 +15,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 import models
-from deployments.console import show_monitor
-from deployments.inspection import history, show_history
-from evergreen import promotion
-from evergreen.decisions import Decisions
+from deployments.cli.console import show_monitor
+from deployments.cli.status import history, show_history
 from evergreen.errors import ArtifactError, RefusedError
-from evergreen.promotion_log import Promotions
-from evergreen.registry import Registry
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.registry import promotion
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.verdicts import Verdict
 from flows.monitor import monitor
@@ -216,7 +216,7 @@ def test_what_a_killed_run_left_is_carried_out(
     assert champion.number == 2
     damaged.write_bytes(kept)
     with monkeypatch.context() as patch:
-        patch.setattr("evergreen.promotion._end", _killed)
+        patch.setattr("evergreen.registry.promotion._end", _killed)
         with pytest.raises(KeyboardInterrupt):
             monitor(MODEL)
     log = Promotions(settings.lake_uri, MODEL)

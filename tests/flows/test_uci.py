@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import models
-from evergreen.candidates import trained_ids
-from evergreen.decisions import Decisions
-from evergreen.observations import Observations
-from evergreen.registry import Registry
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
-from evergreen.training import predict, target_of
+from evergreen.training.candidate import trained_ids
+from evergreen.training.predict import predict, target_of
 
 MODEL = "bike_demand"
 

@@ -34,7 +34,7 @@ class Stack:
     def evergreen(self, *words: str, timeout: float = 180, check: bool = True) -> dict[str, Any]:
         """Run a command with `--json`; what it said."""
         done = subprocess.run(
-            [sys.executable, "-m", "deployments.cli", *words, "--json"],
+            [sys.executable, "-m", "deployments.cli.main", *words, "--json"],
             env=self.environment,
             cwd=self.project,
             capture_output=True,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evergreen.registry import Registry
-from evergreen.simulator import simulate
+from evergreen.registry.client import Registry
+from evergreen.sources.simulator import simulate
 from tests.live.clone import Stack, until
 
 CHANGE = date(2011, 8, 29)

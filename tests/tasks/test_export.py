@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 
 import tasks.export
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.registry import Registry, Version
+from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 from evergreen.settings import Settings
-from evergreen.spec import Metric, ModelSpec
-from evergreen.workspace import Workspace
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

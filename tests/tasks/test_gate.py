@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 import tasks.gate
-from evergreen.evaluation import Judgement
-from evergreen.monitoring import no_champion_report
-from evergreen.observations import Observations
-from evergreen.registry import Registry, Version
-from evergreen.retraining import Plan, Request
+from evergreen.data.observations import Observations
+from evergreen.data.windows import training_window
+from evergreen.drift.check import no_champion_report
+from evergreen.evaluation.judgement import Judgement
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
+from evergreen.runs.context import Workspace
 from evergreen.settings import Settings
-from evergreen.spec import Gates
+from evergreen.spec.gates import Gates
+from evergreen.training.plan import Plan
+from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
-from evergreen.windows import training_window
-from evergreen.workspace import Workspace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PASSED = Judgement((Check("metric", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, (0.5, 1.5), 20)

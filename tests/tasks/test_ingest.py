@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from evergreen.errors import DataError
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
+from evergreen.runs.context import Workspace
 from evergreen.settings import Settings
-from evergreen.sources import Folder
-from evergreen.spec import Labels
-from evergreen.workspace import Workspace
+from evergreen.sources.folder import Folder
+from evergreen.spec.data import Labels
 from tasks import passing
 from tasks.ingest import source_contract_and_code
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from evergreen.policies import Budget, Every, OnDrift, OnPerformance, any_of
 from evergreen.sources import Folder
-from evergreen.spec import Labels, PerformancePolicy, Search
+from evergreen.spec import Budget, Every, Labels, OnDrift, OnPerformance, PerformancePolicy, Search, any_of
 from models.bike_demand import MODEL as SHIPPED
 
 
