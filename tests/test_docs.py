@@ -142,7 +142,7 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
         for kind in GROUNDS
     }
     assert waited <= sent == set(GROUNDS.values())
-    assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "opening.py").read_text()
+    assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
 
 
 def test_the_lock_holds_no_address() -> None:

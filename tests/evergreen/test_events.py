@@ -20,9 +20,9 @@ SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1
 @pytest.mark.parametrize(
     ("verdict", "name"),
     [
-        ("FAIL", "evergreen.drift.compare.failed"),
-        ("PASS", "evergreen.drift.compare.passed"),
-        ("INCONCLUSIVE", "evergreen.drift.compare.inconclusive"),
+        ("FAIL", "evergreen.drift.failed"),
+        ("PASS", "evergreen.drift.passed"),
+        ("INCONCLUSIVE", "evergreen.drift.inconclusive"),
     ],
 )
 def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:

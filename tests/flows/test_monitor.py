@@ -98,8 +98,8 @@ def test_a_new_law_fails_performance_and_not_drift(
     (stored,) = ledger.all("performance")
     assert (stored.id, stored.outcome, stored.champion) == (seen.performance.decision_id, "FAIL", 1)
     told = {"metric": "mae", "value": seen.performance.value, "at_promotion": seen.performance.at_promotion}
-    failed = ("evergreen.performance.check.failed", {"decision_id": stored.id} | told | {"rows": 200})
-    assert [events[0][0], events[1]] == ["evergreen.drift.compare.passed", failed]
+    failed = ("evergreen.performance.failed", {"decision_id": stored.id} | told | {"rows": 200})
+    assert [events[0][0], events[1]] == ["evergreen.drift.passed", failed]
     with monkeypatch.context() as patch:
         patch.setattr("evergreen.runs.history.Runs.record", _broken)
         again = monitor(MODEL)
@@ -152,7 +152,7 @@ def test_one_failed_report_of_three_is_a_suspicion(
     details = [entry.detail for entry in Decisions(settings.lake_uri, MODEL).all("drift")]
     assert [(one["confirmed"], one["failed"]) for one in details] == [(False, [1, 3]), (True, [2, 3])]
     drift = [name for name, _ in events if name.startswith("evergreen.drift.compare")]
-    assert drift == ["evergreen.drift.compare.suspected"] * 2 + ["evergreen.drift.compare.failed"]
+    assert drift == ["evergreen.drift.suspected"] * 2 + ["evergreen.drift.failed"]
     answer = retrain(MODEL, reason="drift", decision_id=second.decision_id)
     assert answer.outcome in ("promoted", "rejected", "inconclusive")
 
@@ -174,7 +174,7 @@ def test_a_drift_report_within_a_retrain_calls_for_no_other_one(
     seen = monitor(MODEL)
     assert (seen.verdict, seen.confirmed) == ("FAIL", False)
     assert seen.doubt == f"retraining {answer.decision_id} saw this data already"
-    assert events[0][0] == "evergreen.drift.compare.suspected"
+    assert events[0][0] == "evergreen.drift.suspected"
 
 
 def test_new_data_calls_for_a_retrain_where_the_model_file_says_so(

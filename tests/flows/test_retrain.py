@@ -77,7 +77,7 @@ def test_drift_is_answered_by_one_retrain(
     assert stored.outcome == "FAIL"
     assert seen.confirmed
     assert events[-2] == (
-        "evergreen.drift.compare.failed",
+        "evergreen.drift.failed",
         {"decision_id": seen.decision_id, "share": seen.share, "columns": list(seen.columns)},
     )
     assert monitor(MODEL).decision_id == seen.decision_id
@@ -101,7 +101,7 @@ def test_drift_is_answered_by_one_retrain(
     names = [name for name, _ in events]
     assert names == [
         "evergreen.model.promoted",
-        *["evergreen.drift.compare.failed", f"evergreen.performance.check.{PERFORMANCE[seen.performance.verdict]}"] * 2,
+        *["evergreen.drift.failed", f"evergreen.performance.{PERFORMANCE[seen.performance.verdict]}"] * 2,
         "evergreen.model.promoted",
         "evergreen.model.rolled-back",
     ]

@@ -150,7 +150,7 @@ def test_a_slot_that_is_taken(stack: Stack, rehearsed: Callable[..., Rehearsal])
 def _automation(stack: Stack) -> dict[str, Any]:
     deployment = stack.ask(f"deployments/name/retrain/{NAME}")["id"]
     owned: list[dict[str, Any]] = stack.ask(f"automations/related-to/prefect.deployment.{deployment}")
-    found = [entry for entry in owned if "evergreen.drift.compare.failed" in entry["trigger"].get("expect", [])]
+    found = [entry for entry in owned if "evergreen.drift.failed" in entry["trigger"].get("expect", [])]
     assert len(found) == 1
     return found[0]
 

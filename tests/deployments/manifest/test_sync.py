@@ -121,7 +121,7 @@ def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Ca
     assert fresh.startswith("\n  - name: monitor-rose-garden\n")
     monitor, retrain, score = yaml.safe_load(after)["deployments"][-3:]
     assert [(one["name"], one["expect"], one["within"]) for one in retrain["triggers"]] == [
-        ("retrain-rose-garden-on-drift", ["evergreen.drift.compare.failed"], 5400),
+        ("retrain-rose-garden-on-drift", ["evergreen.drift.failed"], 5400),
         ("retrain-rose-garden-on-data", ["evergreen.data.landed"], 5400),
     ]
     for one in (monitor, retrain, score):
@@ -230,7 +230,7 @@ def test_entries_in_every_form_of_yaml(entry: str, tmp_path: Path, made: Callabl
     kept = [one for one in before[0].get("triggers") or [] if not one["name"].startswith("retrain-rose")]
     assert [one for one in first["triggers"] if not one["name"].startswith("retrain-rose")] == kept
     (ours,) = [one for one in first["triggers"] if one not in kept]
-    assert (ours["name"], ours["expect"]) == ("retrain-rose-on-drift", ["evergreen.drift.compare.failed"])
+    assert (ours["name"], ours["expect"]) == ("retrain-rose-on-drift", ["evergreen.drift.failed"])
     assert ours["match"] == {"prefect.resource.id": "evergreen.model.rose"}
     assert "# last" in path.read_text()
     assert not sync.sync(made(rose=""), path).changes

@@ -177,7 +177,7 @@ def test_only_names_of_the_pattern_are_looked_at(landing: Landing) -> None:
 def test_known_content_is_never_parsed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not new costs its hash only."""
     landing.put("a.csv", CSV)
-    monkeypatch.setattr("evergreen.sources.base.rows_of", lambda _file: pytest.fail("parsed"))
+    monkeypatch.setattr("evergreen.sources.folder.rows_of", lambda _file: pytest.fail("parsed"))
     assert not landing.read(lambda _batch: False)
 
 
