@@ -24,8 +24,8 @@ from filelock import FileLock
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.database import explained, probe
+from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import (
-    CHAMPION,
     CLEANED,
     DESCRIBED,
     PENDING,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
-class Registry:
+class Registry(ModelRegistry):
     """One MLflow tracking and registry database, opened when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:
@@ -61,10 +61,6 @@ class Registry:
             client: MlflowClient = quiet_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_registered_models(max_results=1)
             return client
-
-    def champion(self, model: str) -> Version | None:
-        """The version in production."""
-        return self.by_alias(model, CHAMPION)
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that an alias names; None where it names none."""
