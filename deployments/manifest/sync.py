@@ -128,11 +128,8 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "model": spec.name,
         "reason": ground,
         "decision_id": "{{ event.payload.decision_id | default(none) }}",
-        "share": "{{ event.payload.share | default(none) }}",
         "event_id": "{{ event.id | string }}",
     }
-    if ground != "drift":
-        del parameters["share"]
     return {
         "type": "event",
         "name": f"{dashed('retrain', spec.name)}-on-{ground}",
