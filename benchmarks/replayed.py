@@ -46,7 +46,7 @@ def main() -> None:
     reader = partial(models.spec_of, MODEL, settings.models)
     store = JobCache(settings.root / "backtest" / MODEL)
     source = JobSource(reader, settings.lake_uri, store, loaded.hash, observations.snapshot().version)
-    bench = source.bench()
+    bench = source.context()
     steps = steps_of(bench.history)
     turn = datetime(2012, 1, 5, tzinfo=UTC)
     with processes(given.workers) as executor:

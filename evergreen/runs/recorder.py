@@ -204,8 +204,7 @@ def _answered_version(plan: Plan) -> int | None:
 
 
 def _last_value(champion: Version | None, metric: str) -> float | None:
-    text = champion.tags.get(f"holdout_{metric}") if champion else None
-    return float(text) if text else None
+    return champion.tags.figures.get(f"holdout_{metric}") if champion else None
 
 
 def data_question(
@@ -218,8 +217,8 @@ def data_question(
     """
     seen = {decision.digest for decision in known if decision is not None}
     if champion is not None:
-        seen.add(champion.tags.get("data_digest", ""))
+        seen.add(champion.tags.data_digest)
     if snapshot.rows == 0 or snapshot.digest in seen:
         return None
-    rows = snapshot.next_row - (int(champion.tags["next_row"]) if champion is not None else 0)
+    rows = snapshot.next_row - (champion.tags.next_row if champion is not None else 0)
     return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows

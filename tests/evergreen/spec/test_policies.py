@@ -162,10 +162,13 @@ def test_impossible_policies_are_refused() -> None:
 
 def test_a_model_file_names_its_policy(make_spec: Callable[..., ModelSpec]) -> None:
     """What starts a retraining follows from the policy; without one it is the schedule and `retrain_on`, as before."""
-    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retrain_on == ("drift", "performance")
-    assert make_spec(policy=lambda _seen: True).retrain_on == ("drift", "performance", "data")
-    assert make_spec(policy=Never()).retrain_on == ()
-    before = make_spec(retrain_on=("performance",)).live_policy
+    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retraining.triggers == (
+        "drift",
+        "performance",
+    )
+    assert make_spec(policy=lambda _seen: True).retraining.triggers == ("drift", "performance", "data")
+    assert make_spec(policy=Never()).retraining.triggers == ()
+    before = make_spec(retrain_on=("performance",)).retraining.live_policy
     assert before == any_of(OnPerformance(), Scheduled()) == default_policy(("performance",))
     for wrong in ({"policy": "weekly"}, {"policy": Never}, {"policy": OnDrift(), "retrain_on": ("data",)}):
         with pytest.raises(ValidationError):

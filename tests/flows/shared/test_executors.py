@@ -130,7 +130,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
         source = JobSource(
             partial(spec_of, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
         )
-        bench = source.bench()
+        bench = source.context()
         given = JobRunner(bench, source, pool)
         course = SimulationPlan(steps_of(bench.history), "hash", train_time=timedelta(hours=1))
         return run(given, course, Request(named(["every 14 days", "on drift"], spec))), given.spent
