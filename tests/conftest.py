@@ -272,7 +272,7 @@ def make_version(settings: Settings) -> Callable[..., Any]:
     from evergreen.data.windows import training_window
     from evergreen.registry.client import Registry
     from evergreen.registry.lineage import lineage
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
         from evergreen.data.contract import check, schema_of
@@ -293,7 +293,9 @@ def make_version(settings: Settings) -> Callable[..., Any]:
             flow_run="",
         )
         window = training_window(spec, snapshot)
-        candidate = build(spec, settings, registry, window, decision=batch, params=None, tags=tags)
+        candidate = build_candidate(
+            Observations(settings.lake_uri, spec), registry, window, decision=batch, params=None, tags=tags
+        )
         return registry.register(spec.name, candidate)
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,7 +124,16 @@ def planted(land: Land, make_rows: Callable[..., Any], make_version: Callable[..
     for start, slope in ((0, 3.0), (200, 4.0)):
         made = make_version(spec, make_rows(200, start=start, slope=slope), f"first-{start}", champion)
         champion = registry.conclude(made, Verdict.PASS, "planted", {})
-        promotion.promote(spec, settings, registry, champion, reason="planted", by="person", now=datetime.now(UTC))
+        promotion.promote(
+            spec,
+            registry,
+            Promotions(settings.lake_uri, spec.name),
+            champion,
+            reason="planted",
+            by="person",
+            now=datetime.now(UTC),
+            lock=nullcontext(),
+        )
     land.skip(400)
 
 

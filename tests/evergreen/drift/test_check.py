@@ -13,7 +13,7 @@ from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift.check import detect, drift_question, no_champion_report
+from evergreen.drift.check import check_drift, drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version, VersionTags
@@ -36,8 +36,13 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
         if rows is not None:
             observations.land(check(rows, spec, schema_of(spec), now=NOW).rows, "later", "later", now=NOW)
         snapshot = observations.snapshot()
-        decision, _ = drift_question(spec, champion, snapshot)
-        return detect(spec, settings, Registry(settings), champion, snapshot, decision=decision)
+        return check_drift(
+            Observations(settings.lake_uri, spec),
+            Registry(settings),
+            champion,
+            snapshot,
+            reports=settings.reports(spec.name),
+        )
 
     return run
 
@@ -117,7 +122,14 @@ def test_a_label_that_has_not_come_is_no_drift(
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(400, start=400).assign(y=lambda frame: frame["y"].where(frame["id"] < 560))
     observations.land(check(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW)
-    report = detect(spec, settings, Registry(settings), champion, observations.snapshot(), decision="one", now=NOW)
+    report = check_drift(
+        Observations(settings.lake_uri, spec),
+        Registry(settings),
+        champion,
+        observations.snapshot(),
+        reports=settings.reports(spec.name),
+        now=NOW,
+    )
     assert report.verdict is Verdict.PASS, report
     watched = {column.name: column for column in report.columns}
     assert watched["y"].missing_current == pytest.approx(0.6)

@@ -25,7 +25,7 @@ from evergreen.registry.version import CHAMPION, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
-from evergreen.training.candidate import build
+from evergreen.training.candidate import build_candidate
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -170,7 +170,14 @@ def test_what_a_killed_run_stored_goes(
     version = make_version(spec, make_rows(60))
     observations = Observations(settings.lake_uri, spec)
     window = training_window(spec, observations.snapshot())
-    build(spec, settings, registry, window, decision="lost", params=None, tags={"decision_id": "lost"})
+    build_candidate(
+        Observations(settings.lake_uri, spec),
+        registry,
+        window,
+        decision="lost",
+        params=None,
+        tags={"decision_id": "lost"},
+    )
     experiment = registry.client.get_experiment_by_name("toy").experiment_id
     own = registry.client.create_run(experiment)
     registry.client.log_text(own.info.run_id, "mine", "notes.txt")

@@ -85,7 +85,7 @@ def test_labels_count_as_they_were_known_then(
 ) -> None:
     """Without the time that is tagged, rows whose label became known later would teach as well, and that is named."""
     from evergreen.data.windows import training_window
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     spec = make_spec()
     first = make_version(spec, make_rows(100))
@@ -101,7 +101,9 @@ def test_labels_count_as_they_were_known_then(
     tags = dict(first.tags.raw) | {"decision_id": "at", "data_version": str(snapshot.version), "known": now.isoformat()}
     tags |= {"data_digest": snapshot.digest}
     window = training_window(spec, snapshot, now)
-    candidate = build(spec, settings, registry, window, decision="at", params=None, tags=tags)
+    candidate = build_candidate(
+        Observations(settings.lake_uri, spec), registry, window, decision="at", params=None, tags=tags
+    )
     version = registry.register(spec.name, candidate)
     assert rebuild(spec, HASH, settings, registry, version.number).equal
     registry.tag(version, "known", "")

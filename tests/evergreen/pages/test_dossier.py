@@ -33,7 +33,7 @@ from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
-from evergreen.training.evaluate import evaluate
+from evergreen.training.evaluate import evaluate_candidate
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -55,7 +55,7 @@ def _secretive(rows: int = 200) -> pd.DataFrame:
 def _judged(settings: Settings, registry: Registry, spec: ModelSpec, made: Version) -> None:
     """Apply the gates, promote by a person, keep a decision and the card."""
     window = training_window(spec, Observations(settings.lake_uri, spec).snapshot())
-    found = evaluate(spec, settings, registry, made, None, window)
+    found = evaluate_candidate(Observations(settings.lake_uri, spec), registry, made, None, window)
     registry.conclude(made, found.verdict, "gates", {"judgement": found.to_text()})
     for phase in ("intent", "done"):
         move = Move("1", NOW, "promote", phase, None, 1, "<script>alert(1)</script>", "first", "person")  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
-from evergreen.performance.check import assess, judge
+from evergreen.performance.check import check_performance, judge
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version, VersionTags
@@ -185,7 +185,9 @@ class Watch:
         """The report on what is there."""
         spec = _with(spec or self.spec, **policy)
         snapshot = self.observations.snapshot()
-        return assess(spec, self.settings, self.registry, self.champion, snapshot, now=now)
+        stores = (Decisions(self.settings.lake_uri, spec.name), PredictionLog(self.settings.lake_uri, spec))
+        observations = Observations(self.settings.lake_uri, spec)
+        return check_performance(observations, self.registry, *stores, self.champion, snapshot, now=now)
 
 
 @pytest.fixture
@@ -309,11 +311,17 @@ def test_a_window_that_lacks_labels_judges_nothing(watch: Watch) -> None:
 
 def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) -> None:
     """Rows without a single label whose predictions moved: the drift report names them, the other has to wait."""
-    from evergreen.drift.check import detect
+    from evergreen.drift.check import check_drift
 
     watch.land("rows", watch.make_rows(200, start=300, shift=3.0).assign(y=None))
     spec = watch.spec.model_copy(update={"drift": DriftThresholds(columns=("kind",))})
-    seen = detect(spec, watch.settings, watch.registry, watch.champion, watch.observations.snapshot(), decision="d")
+    seen = check_drift(
+        Observations(watch.settings.lake_uri, spec),
+        watch.registry,
+        watch.champion,
+        watch.observations.snapshot(),
+        reports=watch.settings.reports(spec.name),
+    )
     assert (seen.verdict, seen.drifted) == (FAIL, ("prediction",))
     assert "drift report" in watch.look().reason
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
-from evergreen.drift.check import detect
+from evergreen.drift.check import check_drift
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
@@ -158,7 +158,13 @@ def test_a_champion_weighs_its_own_drift_report(
 
     def watched(version: Any, name: str, new: pd.DataFrame) -> DriftReport:
         observations.land(check(new, spec, schema_of(spec), now=NOW).rows, name, name, now=NOW)
-        return detect(spec, settings, registry, version, observations.snapshot(), decision=name)
+        return check_drift(
+            Observations(settings.lake_uri, spec),
+            registry,
+            version,
+            observations.snapshot(),
+            reports=settings.reports(spec.name),
+        )
 
     strange = watched(champion, "strange", make_rows(200, start=600).assign(kind="odd"))
     assert (strange.verdict, strange.drifted) == (Verdict.PASS, ("kind",))
