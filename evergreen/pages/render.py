@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
 from evergreen.pages.environment import fill, many, when
+from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
-from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
 
 ENTRIES = 200
 """Entries of the ledger on the page: the newest."""
@@ -39,21 +39,21 @@ class Line:
 
 def render(page: Page, places: Places) -> str:
     """The page of one model."""
-    figures: dict[str, Any] = dict.fromkeys(("drift", "performance", "windows"))
+    plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows"))
     if page.reports:
-        figures["drift"] = drift_figure(page.reports, page.marks, page.threshold)
+        plots["drift"] = drift_plot(page.reports, page.marks, page.threshold)
     if any(point.value is not None for point in page.measures):
-        figures["performance"] = metric_figure(page.measures, page.marks, page.metric)
+        plots["performance"] = metric_plot(page.measures, page.marks, page.metric)
     if len(page.windows) > 1:
-        figures["windows"] = windows_figure(page.windows, page.metric)
-    columns = [(found, distribution_figure(found)) for found in page.distributions]
+        plots["windows"] = windows_plot(page.windows, page.metric)
+    columns = [(found, distribution_plot(found)) for found in page.distributions]
     return fill(
         "page.html.j2",
         page=page,
         places=places,
-        figures=figures,
+        plots=plots,
         columns=columns,
-        drawn=bool(columns or any(figures.values())),
+        drawn=bool(columns or any(plots.values())),
         shown=SMALL,
         points=POINTS,
         entries=page.entries[-ENTRIES:][::-1],
