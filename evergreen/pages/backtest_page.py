@@ -193,8 +193,8 @@ def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[t
 
 def _told(found: Backtest) -> str:
     names = ", ".join(row.variant.label for row in frontier(found))
-    told = "Error and retrainings on the reported steps; a number is the policy's in the table."
-    return f"{told} None is better in both than: {names}."
+    told = "Error and retrainings on the reported steps; a number is the policy's in the table, a bar is its interval."
+    return f"{told} The dotted line joins those that no other beats in both; none is better in both than: {names}."
 
 
 def _shown_words(found: Backtest) -> str:

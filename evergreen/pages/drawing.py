@@ -12,7 +12,7 @@ from evergreen.pages.figure_parts import Spec
 WIDE = (340, 640, 1100)
 """Pixels that the pictures of a plot as wide as the page are made for: a phone, a tablet or paper, a screen."""
 NARROW = (290,)
-KEPT = 128
+KEPT = 512
 """Pictures that a process remembers: a page is made anew for one report, and most of its plots are as they were."""
 
 

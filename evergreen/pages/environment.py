@@ -17,13 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.actor import who
-from evergreen.markdown import number
 from evergreen.pages.drawing import pictures, vega
+from evergreen.templating import environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -76,18 +74,11 @@ def spark(trend: Sequence[float | None]) -> Mapping[str, Any]:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment(TEMPLATES)
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    made.filters |= {"when": when, "iso": datetime.isoformat, "number": number, "tone": tone, "spark": spark}
+    made.filters |= {"when": when, "iso": datetime.isoformat, "tone": tone, "spark": spark}
     made.filters |= {
         "percent": _percent,
         "sign": lambda word: _SIGNS[tone(word)],
@@ -100,7 +91,6 @@ def _environment() -> Environment:
     made.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     made.globals["script"] = Markup(_script())  # noqa: S704
     made.globals["vega"] = _packed
-    made.filters |= {"prose": _prose, "who": who}
     return made
 
 
@@ -113,22 +103,6 @@ def _script() -> str:
 def _packed() -> str:
     """Vega as text that a browser passes over; the page's script unpacks it."""
     return base64.b64encode(gzip.compress(vega().encode(), mtime=0)).decode()
-
-
-def _prose(markdown: str) -> Markup:
-    """Markdown as HTML, its headings below the page's own; HTML in it is shown as text, a link that could run is none.
-
-    `rich` brings the parser.
-    """
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    tokens = parser.parse(markdown)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1:]) + 3, 6)}"
-    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704
 
 
 def _href(link: str) -> str:

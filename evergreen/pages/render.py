@@ -14,7 +14,7 @@ from evergreen.pages.environment import fill, many, when
 from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
-from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
+from evergreen.pages.plots import CROWD, FEW, distribution_plot, drift_plot, metric_plot, windows_plot
 
 ENTRIES = 200
 """Entries of the ledger on the page: the newest."""
@@ -115,9 +115,12 @@ def metric_summary(measures: Sequence[MetricPoint], metric: str) -> str:
     before = f"; {number(last.before)} at promotion" if last.before is not None else ""
     newest = f"The newest: {last.verdict}, {metric} {number(last.value)}{within} on {last.rows:,} rows{before}."
     counts = _counts([point.verdict for point in known])
-    return f"{many(len(known), 'performance report')}: {counts}. {newest}"
+    interval = f"{'A bar' if len(known) <= FEW else 'The band'} is the interval."
+    return f"{many(len(known), 'performance report')}: {counts}. {newest} {interval}"
 
 
 def _counts(verdicts: Sequence[str]) -> str:
-    told = {verdict: verdicts.count(verdict) for verdict in ("PASS", "FAIL", "INCONCLUSIVE")}
-    return ", ".join(f"{count:,} {verdict}" for verdict, count in told.items() if count)
+    """How many of each verdict; of many reports those that passed have no mark in the plot."""
+    unmarked = " (no mark)" if len(verdicts) > CROWD else ""
+    words = {"PASS": f"PASS{unmarked}", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE"}
+    return ", ".join(f"{verdicts.count(name):,} {word}" for name, word in words.items() if name in verdicts)
