@@ -121,6 +121,8 @@ def test_a_thousand_reports_are_a_few_paths() -> None:
     picture = drawn(plot)
     assert len(marks(picture, "verdicts")) == 10
     assert len({mark.get("d") for mark in marks(picture, "lanes")}) == 3
+    for width in WIDE:
+        assert {"promoted", "rolled back", "retrained", "0%", "100%"} <= set(labels(drawn(plot, width), "y"))
     assert len([one for one in picture.iter() if one.tag != f"{SVG}g"]) < 150
     assert {"fails from 30%", "a column drifts above 1"} <= {one.text for one in picture.iter(f"{SVG}text")}
     band = drawn(metric_plot([measure(day, 2.0, 1.0, 3.0) for day in range(1_000)], (), "mae"))
