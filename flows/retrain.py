@@ -16,15 +16,15 @@ from evergreen.events import is_canary
 from evergreen.runs.results import RetrainResult
 from evergreen.storage.locks import held
 from evergreen.training.request import Request
-from flows.shared.approval import approved, waiting
+from flows.shared.approval import await_approval, suspended_result
 from flows.shared.conclude import conclude
-from flows.shared.opening import landed, open_workspace
+from flows.shared.opening import ingest_new_data, open_run
 from tasks.detect import detect
 from tasks.fit import fit
 from tasks.gate import gate
+from tasks.plan import plan
 from tasks.promote import promote
 from tasks.register import register
-from tasks.split import split
 
 
 @flow(flow_run_name="retrain-{model}-{reason}", timeout_seconds=12 * 3600)
@@ -51,20 +51,20 @@ def retrain(
         at: logical time of a run about the past, UTC where it has no offset: labels that became known later do not
             count.
     """
-    workspace = open_workspace(model, at)
+    context = open_run(model, at)
     if is_canary(decision_id):
         return None
-    asked = waiting(workspace)
-    if asked is not None:
-        return approved(workspace, asked)
-    with held(workspace.settings, model, "retrain", wait=0, now=workspace.now):
-        ingested = landed(workspace)
-        plan = split(workspace, Request(reason, decision_id, force, params, share, event_id))
-        if plan.settled is not None:
-            return conclude(workspace, plan, ingested)
-        drift = detect(workspace, plan.champion, plan.snapshot)
-        version = plan.resume or register(workspace, fit(workspace, plan))
-        judgement = gate(workspace, plan, version, drift)
-        outcome = promote(workspace, version, judgement, reason)
-        result = conclude(workspace, plan, ingested, outcome, version, drift, judgement)
-    return approved(workspace, result)
+    suspended = suspended_result(context)
+    if suspended is not None:
+        return await_approval(context, suspended)
+    with held(context.settings, model, "retrain", wait=0, now=context.now):
+        ingested = ingest_new_data(context)
+        todo = plan(context, Request(reason, decision_id, force, params, share, event_id))
+        if todo.settled is not None:
+            return conclude(context, todo, ingested)
+        drift = detect(context, todo.champion, todo.snapshot)
+        version = todo.resume or register(context, fit(context, todo))
+        judgement = gate(context, todo, version, drift)
+        outcome = promote(context, version, judgement, reason)
+        result = conclude(context, todo, ingested, outcome, version, drift, judgement)
+    return await_approval(context, result)

@@ -125,10 +125,10 @@ def test_every_model_is_deployed() -> None:
             (trigger["name"], *trigger["expect"], trigger["match"]["prefect.resource.id"], trigger["within"])
             for trigger in by_name[f"retrain-{dashed}"].get("triggers", [])
         }
-        wait = int(spec.cooldown.total_seconds())
+        wait = int(spec.retraining.cooldown.total_seconds())
         assert told == {
             (f"retrain-{dashed}-on-{ground}", GROUNDS[ground], f"evergreen.model.{name}", wait)
-            for ground in spec.retrain_on
+            for ground in spec.retraining.triggers
         }
 
 

@@ -12,7 +12,7 @@ from evergreen.data.frames import numbers, texts
 from evergreen.drift import significance
 from evergreen.drift.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
 from evergreen.ledger.drift_scores import ColumnDrift, ColumnKind
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Look:
 
 
 def look(
-    name: str, kind: ColumnKind, reference: pd.DataFrame, current: pd.DataFrame, policy: DriftPolicy, level: float
+    name: str, kind: ColumnKind, reference: pd.DataFrame, current: pd.DataFrame, policy: DriftThresholds, level: float
 ) -> Look:
     """Put one column through the guards, and cut it into cells if it gets through."""
     column = ColumnDrift(name, kind, Verdict.INCONCLUSIVE, None, "missing", None, 0.0, 0.0, 0.0, "")
@@ -59,7 +59,7 @@ def look(
     return _guarded(column, old, new, policy, level)
 
 
-def _guarded(column: ColumnDrift, old: pd.Series, new: pd.Series, policy: DriftPolicy, level: float) -> Look:
+def _guarded(column: ColumnDrift, old: pd.Series, new: pd.Series, policy: DriftThresholds, level: float) -> Look:
     """Judge what a score cannot see, and cut into cells what it can."""
     known, values = old.dropna(), new.dropna()
     column = replace(
@@ -99,7 +99,7 @@ def _unseen(known: pd.Series, values: pd.Series, kind: ColumnKind) -> float:
 
 
 def _findings(
-    column: ColumnDrift, old: pd.Series, new: pd.Series, policy: DriftPolicy, level: float
+    column: ColumnDrift, old: pd.Series, new: pd.Series, policy: DriftThresholds, level: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is wrong with a column whatever its score, and what chance may have done to it."""
     found: list[tuple[str, float]] = []
@@ -128,7 +128,7 @@ def _strangers(column: ColumnDrift, known: pd.Series, values: pd.Series, old: in
     return significance.of_rise(unknown, len(values), once if 2 * once <= len(known) else 0, len(known))
 
 
-def _cells(sizes: tuple[int, int], policy: DriftPolicy, most: int, level: float) -> int:
+def _cells(sizes: tuple[int, int], policy: DriftThresholds, most: int, level: float) -> int:
     """The finest cut at which chance does not reach the threshold; small windows are cut more coarsely."""
     for cells in range(most, FEWEST_CELLS, -1):
         if significance.score_bound(cells, sizes, policy.method, level) <= policy.threshold:
@@ -140,7 +140,7 @@ def _by_chance(p: float, level: float) -> str:
     return f"which so few rows may reach by chance (p {p:.2g}, and at most {level:.2g} counts)"
 
 
-def judged(found: Look, score: float | None, error: str | None, policy: DriftPolicy, level: float) -> ColumnDrift:
+def judged(found: Look, score: float | None, error: str | None, policy: DriftThresholds, level: float) -> ColumnDrift:
     """One column's verdict, from the guards and its score."""
     column, problems, doubts = found.column, list(found.problems), list(found.doubts)
     verdict, reason = Verdict.PASS, column.reason
@@ -166,7 +166,7 @@ def judged(found: Look, score: float | None, error: str | None, policy: DriftPol
     return replace(column, verdict=verdict, reason=reason)
 
 
-def _likelihood(found: Look, policy: DriftPolicy, level: float) -> float:
+def _likelihood(found: Look, policy: DriftThresholds, level: float) -> float:
     """How likely chance alone is to bring about a column's cells, or the category that grew the most."""
     if found.cells is None or found.values is None:
         return 1.0

@@ -29,7 +29,7 @@ from evergreen.drift.columns import judged, look
 from evergreen.drift.evidently_report import draw
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ __all__ = ["ColumnDrift", "DriftReport", "compare", "judge", "sample"]
 def compare(
     reference: pd.DataFrame,
     current: pd.DataFrame,
-    policy: DriftPolicy,
+    policy: DriftThresholds,
     *,
     numeric: Sequence[str],
     categorical: Sequence[str],
@@ -85,7 +85,7 @@ def compare(
 
 def judge(
     columns: tuple[ColumnDrift, ...],
-    policy: DriftPolicy,
+    policy: DriftThresholds,
     sizes: tuple[int, int],
     weights: Mapping[str, float] | None = None,
 ) -> DriftReport:
@@ -120,7 +120,7 @@ def judge(
 
 
 def _weighted(
-    columns: tuple[ColumnDrift, ...], policy: DriftPolicy, weights: Mapping[str, float] | None
+    columns: tuple[ColumnDrift, ...], policy: DriftThresholds, weights: Mapping[str, float] | None
 ) -> tuple[tuple[ColumnDrift, ...], str]:
     """The columns with their weights, which add up to 1, and why they are equal where the policy asks for others."""
     found = [(weights or {}).get(column.name, 0.0) for column in columns]

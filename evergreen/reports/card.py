@@ -6,7 +6,6 @@ names of columns, and categories that enough rows share. Text from data and from
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from evergreen.actor import PERSON, rejected_because, who
 from evergreen.markdown import MARK
-from evergreen.registry.version import DECLINED, DECLINED_BY
 from evergreen.reports.card_facts import (
     Facts,
     common,
@@ -40,7 +38,7 @@ _TOP = 10
 
 def card(facts: Facts) -> str:
     """The whole card."""
-    spec, tags = facts.spec, facts.version.tags
+    spec = facts.spec
     start, end = learned_from(facts)
     least = "least" if spec.metric.kind.greater_is_better else "most"
     return _template().render(
@@ -56,8 +54,7 @@ def card(facts: Facts) -> str:
         source=source_name(spec.source),
         reason=without_slices(spec, facts.asked.reason) if facts.asked else "",
         window=" to ".join(_when(datetime.fromisoformat(at)) for at in (start, end)) if start else None,
-        dirty=", with changes that were not committed" if tags.get("git_dirty") == "true" else "",
-        packages=json.loads(tags.get("packages", "{}")),
+        dirty=", with changes that were not committed" if facts.version.tags.git_dirty else "",
         spans=list(spans(facts)),
     )
 
@@ -87,9 +84,9 @@ def approval(facts: Facts) -> str:
     version, lines = facts.version, []
     if facts.word is not None:
         lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
-    elif DECLINED in version.tags:
-        by = version.tags.get(DECLINED_BY, PERSON)
-        lines.append(f"It was {sentence(rejected_because(version.tags[DECLINED], by))}")
+    elif version.tags.declined is not None:
+        by = version.tags.declined_by or PERSON
+        lines.append(f"It was {sentence(rejected_because(version.tags.declined or '', by))}")
     made = [move for move in facts.moves if move.after == version.number]
     if made:
         first = made[0]
@@ -128,9 +125,9 @@ def limits(facts: Facts) -> Iterator[str]:
         yield f"drift reports leave out {said(', '.join(unwatched))}"
     if facts.importance:
         yield "of features that say the same, each seems less important than it is"
-    if tags.get("git_dirty") == "true":
+    if tags.git_dirty:
         yield "it was trained from files that differ from the commit"
-    if facts.spec_hash and facts.spec_hash != tags.get("spec_hash"):
+    if facts.spec_hash and facts.spec_hash != tags.spec_hash:
         yield "the model file was changed since: purpose, features and limits are told as they are today"
 
 

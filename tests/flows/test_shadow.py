@@ -33,9 +33,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 FIELDS = """
-    drift=DriftPolicy(columns=('x',), min_rows=50, share=1.0),
+    drift=DriftThresholds(columns=('x',), min_rows=50, share=1.0),
     training=Training(last=timedelta(hours=199)),
-    performance=PerformancePolicy(window=timedelta(days=1)),
+    performance=PerformanceThresholds(window=timedelta(days=1)),
     retrain_on=('drift', 'performance'),
 """
 Events = list[tuple[str, dict[str, Any]]]
@@ -66,12 +66,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     folder.mkdir()
     monkeypatch.setenv("EVERGREEN_MODELS", str(folder))
     text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-    text = text.replace("import DriftPolicy,", "import DriftPolicy, PerformancePolicy, Shadow, Training,")
+    text = text.replace("import DriftThresholds,", "import DriftThresholds, PerformanceThresholds, Shadow, Training,")
     text = text.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
 
     def write(shadow: str) -> None:
         fields = f"{FIELDS}    shadow={shadow},\n"
-        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftPolicy(min_rows=50),\n", fields))
+        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftThresholds(min_rows=50),\n", fields))
 
     write("Shadow(min_rows=50)")
     return write

@@ -20,7 +20,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -45,7 +45,7 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
 @pytest.fixture
 def spec(make_spec: Make) -> Any:
     """A spec that watches one number and one category."""
-    return make_spec(drift=DriftPolicy(share=0.5, min_rows=100))
+    return make_spec(drift=DriftThresholds(share=0.5, min_rows=100))
 
 
 def test_more_of_the_same_passes(spec: Any, make_rows: Make, make_version: Make, watch: Make) -> None:
@@ -88,7 +88,7 @@ def test_the_question_has_one_id(spec: Any, make_rows: Make, make_version: Make,
     before = observations.snapshot()
     one, _ = drift_question(spec, champion, before)
     assert one == drift_question(spec, champion, before)[0]
-    other = spec.model_copy(update={"drift": DriftPolicy(share=0.9)})
+    other = spec.model_copy(update={"drift": DriftThresholds(share=0.9)})
     assert one != drift_question(other, champion, before)[0]
     patient = spec.model_copy(update={"drift": spec.drift.model_copy(update={"silence": timedelta(days=9)})})
     assert one == drift_question(patient, champion, before)[0]
@@ -111,7 +111,7 @@ def test_a_label_that_has_not_come_is_no_drift(
     spec: Any, make_rows: Make, make_version: Make, settings: Settings
 ) -> None:
     """A watched target is compared where it is known at the logical time, and no row is missing it by fault."""
-    policy = DriftPolicy(columns=("x", "y"), share=0.5, min_rows=50)
+    policy = DriftThresholds(columns=("x", "y"), share=0.5, min_rows=50)
     spec = spec.model_copy(update={"drift": policy, "labels": Labels(source=spec.source)})
     champion = make_version(spec, make_rows(400))
     observations = Observations(settings.lake_uri, spec)

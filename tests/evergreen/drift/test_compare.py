@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from evergreen.data.sampling import sample
 from evergreen.drift.compare import ColumnDrift, compare, judge
 from evergreen.drift.report import DriftReport
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -48,7 +48,13 @@ def report(
     **policy: Any,
 ) -> DriftReport:
     return compare(
-        reference, current, DriftPolicy(**policy), numeric=numeric, categorical=categorical, folder=folder, seed=seed
+        reference,
+        current,
+        DriftThresholds(**policy),
+        numeric=numeric,
+        categorical=categorical,
+        folder=folder,
+        seed=seed,
     )
 
 
@@ -273,10 +279,10 @@ def test_evidently_is_not_imported_for_nothing() -> None:
     """A window that is too small, or without a column to score, costs no import."""
     code = (
         "import sys, pandas as pd\n"
-        "from evergreen.drift.compare import compare\nfrom evergreen.spec import DriftPolicy\n"
+        "from evergreen.drift.compare import compare\nfrom evergreen.spec import DriftThresholds\n"
         "few, null = pd.DataFrame({'v': [1.0]}), pd.DataFrame({'v': [None] * 200})\n"
         "for rows in (few, null):\n"
-        "    compare(rows, rows, DriftPolicy(), numeric=['v'], categorical=[], folder=None)\n"
+        "    compare(rows, rows, DriftThresholds(), numeric=['v'], categorical=[], folder=None)\n"
         "assert 'evidently' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
@@ -398,7 +404,7 @@ def one(name: str, verdict: Verdict) -> ColumnDrift:
 
 SIX = tuple(one(name, FAIL if name in ("temp", "prediction") else PASS) for name in ("temp", *"abcd", "prediction"))
 WEIGHTS = {"temp": 0.42, "a": 0.5, "b": 0.08, "c": 0.0, "d": 0.0, "prediction": 1.0}
-HEAVY = DriftPolicy(weigh="importance")
+HEAVY = DriftThresholds(weigh="importance")
 
 
 def test_columns_count_by_importance() -> None:
@@ -409,7 +415,7 @@ def test_columns_count_by_importance() -> None:
     assert [column.weight for column in found.columns] == pytest.approx([0.21, 0.25, 0.04, 0, 0, 0.5])
     idle = tuple(one(name, FAIL if name in "bcd" else PASS) for name in WEIGHTS)
     assert judge(idle, HEAVY, (500, 500), WEIGHTS).verdict is PASS
-    assert judge(idle, DriftPolicy(), (500, 500), WEIGHTS).share == 0.5
+    assert judge(idle, DriftThresholds(), (500, 500), WEIGHTS).share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -443,7 +449,7 @@ def test_where_nothing_that_matters_could_be_judged_the_others_count_alike() -> 
 def test_a_share_is_one_whatever_the_weights(verdicts: list[Verdict], weights: list[float], share: float) -> None:
     """It lies between 0 and 1, is 0 without drift and 1 where all drifted, and the weights add up to 1."""
     columns = tuple(one(str(place), verdict) for place, verdict in enumerate(verdicts))
-    policy = DriftPolicy(weigh="importance", share=share)
+    policy = DriftThresholds(weigh="importance", share=share)
     found = judge(columns, policy, (500, 500), dict(zip("01234567", weights, strict=True)))
     judged = {verdict for verdict in verdicts if verdict is not INCONCLUSIVE}
     assert math.fsum(column.weight for column in found.columns) == pytest.approx(1)

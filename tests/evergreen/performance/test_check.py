@@ -30,7 +30,7 @@ from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -56,11 +56,11 @@ DAY = timedelta(days=1)
 
 
 def _spec(metric: str) -> ModelSpec:
-    return ModelSpec.model_construct(metric=Metric(name=metric), performance=PerformancePolicy())
+    return ModelSpec.model_construct(metric=Metric(name=metric), performance=PerformanceThresholds())
 
 
 def _with(spec: ModelSpec, **policy: Any) -> ModelSpec:
-    return spec.model_copy(update={"performance": PerformancePolicy(**{"window": DAY} | policy)})
+    return spec.model_copy(update={"performance": PerformanceThresholds(**{"window": DAY} | policy)})
 
 
 @given(st.tuples(FINITE, FINITE, FINITE).map(sorted), FINITE, st.floats(0.01, 2))
@@ -312,7 +312,7 @@ def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) 
     from evergreen.drift.check import detect
 
     watch.land("rows", watch.make_rows(200, start=300, shift=3.0).assign(y=None))
-    spec = watch.spec.model_copy(update={"drift": DriftPolicy(columns=("kind",))})
+    spec = watch.spec.model_copy(update={"drift": DriftThresholds(columns=("kind",))})
     seen = detect(spec, watch.settings, watch.registry, watch.champion, watch.observations.snapshot(), decision="d")
     assert (seen.verdict, seen.drifted) == (FAIL, ("prediction",))
     assert "drift report" in watch.look().reason
@@ -368,7 +368,7 @@ def test_metrics_beside_the_main_one(watch: Watch) -> None:
     assert failed.reason.startswith("rmse is 0.1")
     assert "proven beyond its bound of 0.01; mae is" in failed.reason
     with pytest.raises(ValueError, match="two metrics have one name"):
-        PerformancePolicy(also=(most, most))
+        PerformanceThresholds(also=(most, most))
 
 
 def test_what_was_predicted_at_the_time_counts(watch: Watch) -> None:

@@ -27,7 +27,7 @@ from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.monitoring import PerformanceThresholds, Shadow
 from evergreen.spec.training import Training
 from evergreen.verdicts import Verdict
 
@@ -35,7 +35,7 @@ Make = Callable[..., Any]
 LATER = datetime(2026, 1, 1, tzinfo=UTC)
 FAIL, PASS, OPEN = Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE
 NAN = float("nan")
-DAILY = PerformancePolicy(window=timedelta(days=1))
+DAILY = PerformanceThresholds(window=timedelta(days=1))
 FINITE = st.floats(-1000, 1000)
 
 

@@ -13,7 +13,15 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.registry.approval import Answer, asked_by, keep_word, rule, spoken, unanswered, with_word
+from evergreen.registry.approval import (
+    ApprovalResponse,
+    asked_by,
+    record_approval,
+    recorded_approval,
+    rule,
+    unanswered,
+    with_approval,
+)
 from evergreen.registry.promotion import promote
 from evergreen.registry.version import CHALLENGER
 from evergreen.reports.approval_question import question
@@ -56,7 +64,7 @@ class Waiting:
         self.ledger.record(asked)
 
     def answer(self, decision: Any, reason: str = "because", **more: Any) -> Any:
-        answer = Answer(decision=decision, reason=reason, **more)
+        answer = ApprovalResponse(decision=decision, reason=reason, **more)
         return rule(self.spec, self.settings, self.registry, self.version, answer, now=NOW)
 
 
@@ -70,7 +78,7 @@ def waiting(settings: Settings, in_memory: Any, make_spec: Make) -> Waiting:
 def test_an_answer_is_approve_or_reject_with_a_reason(decision: Any, reason: str) -> None:
     """Nothing else is taken, so that the log always says why."""
     with pytest.raises(ValidationError):
-        Answer(decision=decision, reason=reason)
+        ApprovalResponse(decision=decision, reason=reason)
 
 
 def test_approval_promotes_and_is_kept(waiting: Waiting) -> None:
@@ -82,7 +90,7 @@ def test_approval_promotes_and_is_kept(waiting: Waiting) -> None:
     assert unanswered(waiting.ledger) == ()
     asked = asked_by(waiting.ledger, "the-run")
     assert asked is not None
-    told = with_word(waiting.ledger, asked)
+    told = with_approval(waiting.ledger, asked)
     assert (told.outcome, told.reason) == ("promoted", "approved by a person: because")
     assert told.detail["outcome"] == "promoted"
 
@@ -149,8 +157,8 @@ def test_promoted_meanwhile(waiting: Waiting) -> None:
 
 def test_a_word_without_a_question_is_not_kept(waiting: Waiting) -> None:
     """Promoting an old version by hand answers no retraining."""
-    keep_word(waiting.ledger, waiting.registry.get("toy", 1), "promoted", "x", by="person", now=NOW)
-    assert spoken(waiting.ledger, "decision-1") is None
+    record_approval(waiting.ledger, waiting.registry.get("toy", 1), "promoted", "x", by="person", now=NOW)
+    assert recorded_approval(waiting.ledger, "decision-1") is None
     assert asked_by(waiting.ledger, "another-run") is None
     assert asked_by(waiting.ledger, "") is None
 

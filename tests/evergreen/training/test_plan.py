@@ -21,7 +21,7 @@ from evergreen.registry.promotion import promote, rollback
 from evergreen.settings import Settings
 from evergreen.spec.policies import Never, OnDrift
 from evergreen.spec.training import Training
-from evergreen.training.evaluate import not_again
+from evergreen.training.evaluate import reject_repeat
 from evergreen.training.plan import Plan, plan
 from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
@@ -293,13 +293,13 @@ def test_the_very_model_that_was_rolled_back_does_not_pass_under_another_number(
     passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
     old = in_memory.add(state_sha256="a", rolled_back="it hurt")
     same, other = in_memory.add(state_sha256="a"), in_memory.add(state_sha256="b")
-    found = not_again(passed, same, in_memory.versions("toy"))
+    found = reject_repeat(passed, same, in_memory.versions("toy"))
     assert (found.verdict, found.checks[-1].name, found.checks[-1].status) == (Verdict.FAIL, "repeat", Verdict.FAIL)
     assert found.checks[-1].reason == "the very model of version 1, which was rolled back: it hurt"
-    assert not_again(passed, other, in_memory.versions("toy")) == passed
-    assert not_again(passed, old, in_memory.versions("toy")) == passed
+    assert reject_repeat(passed, other, in_memory.versions("toy")) == passed
+    assert reject_repeat(passed, old, in_memory.versions("toy")) == passed
     in_memory.add(rolled_back="made before states were kept")
-    assert not_again(passed, in_memory.add(), in_memory.versions("toy")) == passed
+    assert reject_repeat(passed, in_memory.add(), in_memory.versions("toy")) == passed
 
 
 def test_an_equal_refit_of_what_was_rolled_back_is_refused(
@@ -321,9 +321,9 @@ def test_an_equal_refit_of_what_was_rolled_back_is_refused(
     for name in ("data_digest", "sha256"):
         assert equal.tags[name] != old.tags[name]
     passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
-    found = not_again(passed, equal, registry.versions("toy"))
+    found = reject_repeat(passed, equal, registry.versions("toy"))
     assert found.checks[-1].reason == "the very model of version 2, which was rolled back: it hurt"
-    assert not_again(passed, other, registry.versions("toy")) == passed
+    assert reject_repeat(passed, other, registry.versions("toy")) == passed
 
 
 def test_cooling_down_after_drift(model: Model) -> None:

@@ -48,8 +48,8 @@ class Followed:
     escalation: Decision | None = None
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="follow-up-{model}")
-def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -> Followed:
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="reconcile-{model}")
+def reconcile_model(settings: Settings, model: str, now: datetime, grace: timedelta) -> Followed:
     """Look at one model's ledger, and start or escalate what nobody else has."""
     spec = models.load(model, settings.models).spec
     ledger = reconciliation.read_ledger(settings, spec)
