@@ -191,7 +191,7 @@ def _require_files(version: Version, registry: Registry) -> None:
     cleaned = version.tags.cleaned or ""
     if maintenance.gone(registry, version):
         raise RefusedError(
-            f"{version.label} was cleaned at {(version.tags.cleaned or '')[:16]}: its files are gone, and so may be its data.",
+            f"{version.label} was cleaned at {cleaned[:16]}: its files are gone, and so may be its data.",
             f"Choose a newer one: evergreen history {version.model}",
         )
 

@@ -17,7 +17,7 @@ import pytest
 
 from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CHAMPION, STATUS, Version
+from evergreen.registry.version import CHAMPION, STATUS, Version, VersionTags
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
@@ -55,7 +55,9 @@ class InMemory:
         number = self.made
         present = self.aliases.get(CHAMPION)
         facts = {"compared_with": str(present or "none"), "decision_id": f"decision-{number}", STATUS: status}
-        self.stored[number] = Version(model, number, f"run-{number}", f"model-{number}", facts | tags, "")
+        self.stored[number] = Version(
+            model, number, f"run-{number}", f"model-{number}", VersionTags.read(facts | tags), ""
+        )
         return self.stored[number]
 
     def delete(self, number: int) -> None:
@@ -83,7 +85,7 @@ class InMemory:
         return tuple(self.stored.values())
 
     def find(self, model: str, decision_id: str) -> Version | None:
-        found = [version for version in self.stored.values() if version.tags["decision_id"] == decision_id]
+        found = [version for version in self.stored.values() if version.tags.decision_id == decision_id]
         return found[-1] if found else None
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
@@ -108,8 +110,8 @@ class InMemory:
 
     def _retag(self, number: int, more: Mapping[str, str], without: str = "") -> None:
         old = self.stored[number]
-        tags = {key: value for key, value in old.tags.items() if key != without} | more
-        self.stored[number] = replace(old, tags=tags)
+        tags = {key: value for key, value in old.tags.raw.items() if key != without} | more
+        self.stored[number] = replace(old, tags=VersionTags.read(tags))
 
     def _write(self, what: str, change: Callable[[], object]) -> None:
         self.wrote(f"{what}:before")

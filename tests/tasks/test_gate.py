@@ -96,7 +96,7 @@ def test_a_judgement_stands(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     """What was written down whole is read back, equal; a judgement that does not stand is made again."""
     monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
     assert case.gate() == PASSED
-    assert (case.now.status, case.now.tags["compared_with"]) == ("PASSED", "none")
+    assert (case.now.status, case.now.tags.raw["compared_with"]) == ("PASSED", "none")
 
     def again(*_args: Any, **_kwargs: Any) -> None:
         raise ZeroDivisionError

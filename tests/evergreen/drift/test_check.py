@@ -16,7 +16,7 @@ from evergreen.decision import Decision
 from evergreen.drift.check import detect, drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
@@ -100,7 +100,7 @@ def test_the_question_is_about_rows_that_the_champion_never_saw(spec: Any) -> No
     """It begins after the newest label that the champion knew; its id does not change with the time it is asked at."""
     snapshot = Snapshot("table", 1, 9, None, "2025-03-01T00:00:00+00:00", 9, "digest")
     tags = {"data_end": "2025-02-10T00:00:00+00:00", "learned_end": "2025-02-03T00:00:00+00:00", "next_row": "5"}
-    champion = Version("toy", 1, "run", "model", tags, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read(tags), "")
     one, window = drift_question(spec, champion, snapshot, NOW)
     assert (window.after, window.known) == (tags["learned_end"], NOW.isoformat())
     assert one == drift_question(spec, champion, snapshot, NOW + timedelta(days=3))[0]
@@ -133,7 +133,7 @@ def test_data_is_news_until_it_was_decided_on_or_learned_from(spec: Any) -> None
     def decided(digest: str) -> Decision:
         return Decision("id", "data", NOW, "LANDED", 1, 1, digest, "why", {})
 
-    champion = Version("toy", 1, "run", "model", {"data_digest": "old", "next_row": "100"}, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read({"data_digest": "old", "next_row": "100"}), "")
     assert data_question(spec, champion, snapshot("old", 100), (None, None)) is None
     assert data_question(spec, None, snapshot("none", 0), (None, None)) is None
     found = data_question(spec, champion, snapshot("new", 130), (None, decided("old")))

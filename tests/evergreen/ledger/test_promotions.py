@@ -112,7 +112,7 @@ class Production:
             return
         assert champion.number == done[-1].after
         assert champion.status == "PASSED"
-        assert "rolled_back" not in champion.tags
+        assert champion.tags.rolled_back is None
         require_consistent("toy", champion, self.log)
         assert self.registry.aliases.get("previous") != champion.number
         assert self.registry.aliases.get("challenger") != champion.number

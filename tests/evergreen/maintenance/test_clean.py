@@ -21,7 +21,7 @@ from evergreen.maintenance.rebuild import rebuild
 from evergreen.maintenance.retention import Kind, Plan, Policy, plan
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CHAMPION, CLEANED, PREVIOUS, Candidate, Version
+from evergreen.registry.version import CHAMPION, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
@@ -102,7 +102,7 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
         killed.setattr(maintenance, "discard", _killed)
         with pytest.raises(KeyboardInterrupt):
             clean(settings, registry, spec, policy, now=_now())
-    assert CLEANED in registry.get("toy", 1).tags
+    assert registry.get("toy", 1).tags.cleaned is not None
     assert rebuild(spec, "spec", settings, registry, 1).equal
     told: list[str] = []
     done = clean(settings, registry, spec, policy, now=_now(), step=told.append)
@@ -134,7 +134,7 @@ def test_why_a_version_stays(
 ) -> None:
     """An alias of whoever's, the log within the time, gates that have not answered, count and age: each is told."""
     first: Version = make_version(spec, make_rows(60))
-    facts = first.tags
+    facts = first.tags.raw
     hashes = (facts[name] for name in ("sha256", "files_sha256", "state_sha256"))
     stored = Candidate(first.run_id, first.model_id, *hashes, 1.0, {"decision_id": "d"})
     made = [first, *(registry.register("toy", stored) for _ in range(6))]

@@ -26,7 +26,7 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.pages import dossier
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.reports import card_store
 from evergreen.reports.card_facts import Facts
 from evergreen.settings import PROJECT, Settings
@@ -194,7 +194,9 @@ def test_few_values_are_not_spread_out(make_spec: Make) -> None:
         "kind": {"missing": 0.0, "shares": {"a": 0.7, "b": 0.25, "c": 0.05}},
         "none": {"missing": 1.0, "shares": {}},
     }
-    facts = Facts(spec, "", "", Version("toy", 1, "", "", {}, ""), profile={"rows": 100, "columns": columns})
+    facts = Facts(
+        spec, "", "", Version("toy", 1, "", "", VersionTags.read({}), ""), profile={"rows": 100, "columns": columns}
+    )
     found = {spread.name: spread for spread in dossier._spreads(facts)}
     assert found["few"].quantiles == found["void"].quantiles == ()
     assert found["many"].quantiles == (0.00123, 1.5, 2.0, 32.0, 123000.0)

@@ -26,7 +26,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.performance.check import assess, judge
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -154,7 +154,7 @@ class Watch:
 
     def __init__(self, spec: ModelSpec, settings: Settings, made: Version, make_rows: Make) -> None:
         self.spec, self.settings, self.make_rows = spec, settings, make_rows
-        self.champion = replace(made, tags={**made.tags, "holdout_mae": "0.08"})
+        self.champion = replace(made, tags=VersionTags.read({**made.tags.raw, "holdout_mae": "0.08"}))
         self.observations = Observations(settings.lake_uri, spec)
         self.registry = Registry(settings)
 
@@ -321,7 +321,9 @@ def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) 
 def test_what_lies_behind_the_figure(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices beside what they were at promotion, the bias of the residuals, windows; and it comes back from JSON."""
     kept = Judgement((), PASS, 0.1, None, None, 60, {"kind=a": 0.07})
-    watch.champion = replace(watch.champion, tags={**watch.champion.tags, "judgement": kept.to_text()})
+    watch.champion = replace(
+        watch.champion, tags=VersionTags.read({**watch.champion.tags.raw, "judgement": kept.to_text()})
+    )
     rows = watch.make_rows(204, start=300)
     rows["y"] += (rows["kind"] == "b") * 2.0
     watch.land("rows", rows)

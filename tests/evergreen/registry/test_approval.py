@@ -107,10 +107,10 @@ def test_a_name_is_kept_with_the_word(waiting: Waiting) -> None:
 def test_who_rejected_is_kept_with_the_version(waiting: Waiting) -> None:
     """It is gone when the version goes into production after all."""
     assert waiting.answer("reject", by="Ann").explanation == "rejected by Ann: because"
-    assert waiting.registry.get("toy", 2).tags["declined_by"] == "person: Ann"
+    assert waiting.registry.get("toy", 2).tags.raw["declined_by"] == "person: Ann"
     version = waiting.registry.get("toy", 2)
     promote(waiting.spec, waiting.settings, waiting.registry, version, reason="now", by="person", now=NOW)
-    assert not {"declined", "declined_by"} & set(waiting.registry.get("toy", 2).tags)
+    assert not {"declined", "declined_by"} & set(waiting.registry.get("toy", 2).tags.raw)
 
 
 def test_the_first_word_counts(waiting: Waiting) -> None:
@@ -126,7 +126,7 @@ def test_rejection_leaves_the_champion(waiting: Waiting) -> None:
     waiting.registry.set_alias("toy", CHALLENGER, waiting.registry.add().number)
     assert waiting.answer("reject").outcome == "rejected"
     assert waiting.registry.aliases == {"champion": 1, CHALLENGER: 3}
-    assert waiting.registry.get("toy", 2).tags["declined"] == "because"
+    assert waiting.registry.get("toy", 2).tags.raw["declined"] == "because"
 
 
 @pytest.mark.parametrize(

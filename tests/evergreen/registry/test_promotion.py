@@ -111,7 +111,7 @@ def test_a_rollback_gives_back_the_previous_champion(model: Model) -> None:
     model.promoted(3)
     assert model.rollback(reason="it is slow").after == 2
     assert model.aliases == {CHAMPION: 2, PREVIOUS: 1}
-    assert model.registry.get("toy", 3).tags["rolled_back"] == "it is slow"
+    assert model.registry.get("toy", 3).tags.raw["rolled_back"] == "it is slow"
     with pytest.raises(RegistryError, match=r"toy version 3 was rolled back: it is slow .*rollback toy --to 3"):
         model.promote(model.registry.get("toy", 3))
     assert model.rollback().after == 1
@@ -125,7 +125,7 @@ def test_a_rollback_to_a_named_version(model: Model) -> None:
     model.promoted(3)
     assert model.rollback(1).after == 1
     assert model.rollback(3).after == 3
-    assert "rolled_back" not in model.registry.get("toy", 3).tags
+    assert model.registry.get("toy", 3).tags.rolled_back is None
     assert model.aliases == {CHAMPION: 3, PREVIOUS: 2}
     assert [(move.action, move.before, move.after) for move in model.log.done()[3:]] == [
         ("rollback", 3, 1),

@@ -162,7 +162,10 @@ def test_impossible_policies_are_refused() -> None:
 
 def test_a_model_file_names_its_policy(make_spec: Callable[..., ModelSpec]) -> None:
     """What starts a retraining follows from the policy; without one it is the schedule and `retrain_on`, as before."""
-    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retraining.triggers == ("drift", "performance")
+    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retraining.triggers == (
+        "drift",
+        "performance",
+    )
     assert make_spec(policy=lambda _seen: True).retraining.triggers == ("drift", "performance", "data")
     assert make_spec(policy=Never()).retraining.triggers == ()
     before = make_spec(retrain_on=("performance",)).live_policy

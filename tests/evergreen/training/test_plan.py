@@ -319,7 +319,7 @@ def test_an_equal_refit_of_what_was_rolled_back_is_refused(
     equal = make_version(spec, make_rows(30, start=100).assign(y=None), "unlabelled")
     other = make_version(spec, make_rows(9, start=130), "third")
     for name in ("data_digest", "sha256"):
-        assert equal.tags[name] != old.tags[name]
+        assert equal.tags.raw[name] != old.tags.raw[name]
     passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
     found = reject_repeat(passed, equal, registry.versions("toy"))
     assert found.checks[-1].reason == "the very model of version 2, which was rolled back: it hurt"
