@@ -14,7 +14,7 @@ from prefect import flow
 
 from evergreen.events import is_canary
 from evergreen.runs.results import RetrainResult
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.training.request import Request
 from flows.shared.approval import approved, waiting
 from flows.shared.conclude import conclude
@@ -57,7 +57,7 @@ def retrain(
     asked = waiting(workspace)
     if asked is not None:
         return approved(workspace, asked)
-    with held(workspace.settings, model, "retrain", wait=0, now=workspace.now):
+    with open_locks(workspace.settings).hold(model, "retrain", wait=0, now=workspace.now):
         ingested = landed(workspace)
         plan = split(workspace, Request(reason, decision_id, force, params, share, event_id))
         if plan.settled is not None:

@@ -20,7 +20,7 @@ from evergreen.runs.results import ScoreResult
 from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require
 from evergreen.scoring.input import Input, InputError
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from flows.shared.chunks import in_chunks
 from flows.shared.opening import champion_and_snapshot, landed, open_workspace
 from tasks.export import export
@@ -51,7 +51,7 @@ def score(
     workspace = open_workspace(model)
     if output is not None:
         require(output, input)
-    with held(workspace.settings, model, "score", wait=WAIT, now=workspace.now):
+    with open_locks(workspace.settings).hold(model, "score", wait=WAIT, now=workspace.now):
         if input is None:
             landed(workspace)
         champion, _ = champion_and_snapshot(workspace)

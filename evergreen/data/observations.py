@@ -20,9 +20,9 @@ from evergreen.data.label_rules import carried, overruled
 from evergreen.data.snapshot import CARRIED, Snapshot
 from evergreen.errors import BusyError
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child, quoted
+from evergreen.storage.delta_table import Table, child_uri, sql_literal
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
-from evergreen.storage.row_lookup import may_hold, numbered, places, sharing, spans
+from evergreen.storage.row_lookup import find_by_key, may_contain, positions_of, rewrite_groups, row_condition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ class Observations:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(child(lake, spec.name, "observations"), arrow_schema(spec), lasting=True)
+        self.table = Table(child_uri(lake, spec.name, "observations"), arrow_schema(spec), keep_versions=True)
         self.content = tuple(name for name in self.table.schema.names if name not in SYSTEM)
         self._content_schema = _of(self.table.schema, self.content)
         # A digest of other columns is none of ours: after a change of the contract the rows are measured again.
@@ -76,12 +76,12 @@ class Observations:
         return self._snapshot(self.table.open(version))
 
     def _snapshot(self, opened: OpenTable) -> Snapshot:
-        facts = self.table.facts(opened)
+        facts = self.table.commit_metadata(opened)
         if facts.get("content") == self._columns:
             digest, next_row = Digest.parse(facts["digest"], int(facts["rows"])), int(facts["next_row"])
         else:
             digest, next_row = self._measured(opened.version())
-            earlier = list(self.table.earlier_facts(opened))
+            earlier = list(self.table.all_commit_metadata(opened))
             # A number that was given once is not given again, though its row be gone.
             next_row = max([next_row, *(int(each.get("next_row", 0)) for each in earlier)])
             # After a change by another program, what was said of the same content is true of it.
@@ -122,8 +122,8 @@ class Observations:
         if not self.spec.keys:
             return self._replace_origin(arrow, row_hashes(arrow, self.content), stamp, opened, before, told)
         names = (*self.content, "_row", "_labelled_at")
-        held, found = sharing(self.table, opened, arrow.select(list(self.spec.keys)), names)
-        place = places(row_hashes(arrow, self.spec.keys), found)
+        held, found = find_by_key(self.table, opened, arrow.select(list(self.spec.keys)), names)
+        place = positions_of(row_hashes(arrow, self.spec.keys), found)
         arrow, labelled_at = carried(self.spec, arrow, held, place)
         hashes, old = row_hashes(arrow, self.content), row_hashes(held, self.content)
         fresh = place < 0
@@ -138,14 +138,14 @@ class Observations:
             # rewrites, and that file would grow with every batch. After a crash between them the rest lands.
             commit = f"{batch}:replaced:{before.version}" if fresh.any() else last
             # Rows that are rewritten together are numbered one after the other.
-            order = np.concatenate(spans(beaten.column("_row").to_numpy()))
+            order = np.concatenate(rewrite_groups(beaten.column("_row").to_numpy()))
             better = np.flatnonzero(changed)[order]
             stamped = stamp.on(arrow.take(better), before, labelled_at.take(better))
             before = self._replace(beaten.take(order), stamped, commit, before, None if fresh.any() else told)
         if fresh.any() or not changed.any():
             wanted = arrow if fresh.all() else arrow.filter(pa.array(fresh))
             facts = self._facts(Digest.parse(before.digest, before.rows).plus(hashes[fresh]), before, wanted, told)
-            self.table.append(stamp.on(wanted, before), last, facts, on=before.version)
+            self.table.append(stamp.on(wanted, before), last, facts, expected_version=before.version)
         return Landed(int(fresh.sum()), int(changed.sum()), int((~fresh & ~changed).sum()))
 
     def note(self, told: Mapping[str, str]) -> None:
@@ -157,13 +157,13 @@ class Observations:
         """
         before, none = self.snapshot(), self.table.schema.empty_table()
         facts = self._facts(Digest.parse(before.digest, before.rows), before, none, told)
-        self.table.append(none, f"note:{before.version}", facts, on=before.version)
+        self.table.append(none, f"note:{before.version}", facts, expected_version=before.version)
 
     def holding(self, keys: pa.Table) -> Held:
         """The rows that have these keys, none of which is named twice."""
         opened = self.table.open()
-        rows, found = sharing(self.table, opened, keys, self.table.schema.names)
-        return Held(rows, places(row_hashes(keys, self.spec.keys), found), self._snapshot(opened))
+        rows, found = find_by_key(self.table, opened, keys, self.table.schema.names)
+        return Held(rows, positions_of(row_hashes(keys, self.spec.keys), found), self._snapshot(opened))
 
     def label(
         self,
@@ -197,7 +197,7 @@ class Observations:
             self._replace(old, rows, commit, before, told)
         else:
             facts = self._facts(Digest.parse(before.digest, before.rows), before, rows, told)
-            self.table.append(rows, commit, facts, on=before.version)
+            self.table.append(rows, commit, facts, expected_version=before.version)
 
     def frame(
         self,
@@ -235,7 +235,7 @@ class Observations:
             low, high = np.searchsorted(picked, [passed, passed + batch.num_rows])
             pieces.append(batch.take(picked[low:high] - passed))
             passed += batch.num_rows
-        found = self.table.frame_of(pieces, names)
+        found = self.table.to_frame(pieces, names)
         return self._ordered(found if known is None else self._as_known(found, known)), total
 
     def ids(self, frame: pd.DataFrame) -> Hashes:
@@ -249,7 +249,7 @@ class Observations:
     def an_origin(self) -> str | None:
         """Where one of the present rows came from, perhaps cut short; None without rows."""
         opened = self.table.open()
-        edges = self.table.edges(opened, "_origin")
+        edges = self.table.file_ranges(opened, "_origin")
         if edges is not None:
             return min((low for low, _ in edges), default=None)
         for batch in self.table.scan(["_origin"], version=opened.version()):
@@ -304,20 +304,20 @@ class Observations:
         import pyarrow as pa
 
         numbers, own = old.column("_row").to_numpy(), rows.column("_row").to_numpy()
-        next_row, pieces = max(before.next_row, int(own.max()) + 1), spans(numbers)
+        next_row, pieces = max(before.next_row, int(own.max()) + 1), rewrite_groups(numbers)
         anew = next_row > before.next_row
         for count, piece in enumerate(pieces, start=1):
             gone, come = old.take(piece), rows.take(piece)
-            where, others = numbered(self.table, before.version, numbers[piece])
+            where, others = row_condition(self.table, before.version, numbers[piece])
             if anew:
-                where = f"{where} OR {numbered(self.table, before.version, own[piece])[0]}"
+                where = f"{where} OR {row_condition(self.table, before.version, own[piece])[0]}"
             digest = Digest.parse(before.digest, before.rows)
             digest = digest.minus(row_hashes(gone, self.content)).plus(row_hashes(come, self.content))
             last = count == len(pieces)
             facts = self._facts(digest, before, come, told if last else None) | {"next_row": str(next_row)}
             part = commit if last else f"{commit}:{before.version}"
             written = pa.concat_tables([come.select(others.column_names), others])
-            self.table.replace(written, part, facts, where=where, on=before.version)
+            self.table.replace(written, part, facts, where=where, expected_version=before.version)
             before = self.snapshot()
             if before.digest != digest.hex:
                 raise BusyError(f"Another run wrote {self.table.uri} at the same time.", "Run it again.")
@@ -335,15 +335,17 @@ class Observations:
         import pyarrow.dataset as ds
 
         origin = stamp.origin
-        there = may_hold(self.table, opened, {"_origin": (origin, origin)})
+        there = may_contain(self.table, opened, {"_origin": (origin, origin)})
         found = self._scanned(before.version, ds.field("_origin") == origin) if there else ()
         earlier = np.concatenate([np.empty(0, np.uint64), *found])
         facts = self._facts(Digest.parse(before.digest, before.rows).minus(earlier).plus(hashes), before, arrow, told)
         if len(earlier):
-            where = f"_origin = {quoted(origin)}"
-            self.table.replace(stamp.on(arrow, before), stamp.batch, facts, where=where, on=before.version)
+            where = f"_origin = {sql_literal(origin)}"
+            self.table.replace(
+                stamp.on(arrow, before), stamp.batch, facts, where=where, expected_version=before.version
+            )
         else:
-            self.table.append(stamp.on(arrow, before), stamp.batch, facts, on=before.version)
+            self.table.append(stamp.on(arrow, before), stamp.batch, facts, expected_version=before.version)
         repeated = int(np.isin(hashes, earlier).sum())
         replaced = min(len(hashes) - repeated, max(len(earlier) - repeated, 0))
         return Landed(len(hashes) - repeated - replaced, replaced, repeated)
@@ -370,7 +372,7 @@ class Observations:
         """The time range, from the table's own statistics where every file has them."""
         if self.spec.time is None:
             return None, None
-        edges = self.table.edges(opened, self.spec.time)
+        edges = self.table.file_ranges(opened, self.spec.time)
         if edges is None:
             import pyarrow.compute as pc
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table, child_uri
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +87,7 @@ class PredictionLog:
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
         distinct = ("key", "row", "id", *(("prediction",) if spec.task == "regression" else ()))
-        self.table = Table(child(lake, spec.name, "predictions"), _schema(spec), distinct=distinct)
+        self.table = Table(child_uri(lake, spec.name, "predictions"), _schema(spec), high_cardinality=distinct)
 
     def append(self, rows: pa.Table, progress: Progress) -> None:
         """Commit the next chunk of a batch; nothing happens if it was committed before.
@@ -107,7 +107,7 @@ class PredictionLog:
 
     def progress(self, batch: str) -> Progress:
         """How far a batch has come; one that was never begun has not come far."""
-        has = self.table.commits()
+        has = self.table.commit_lookup()
         closed = has(f"{batch}:{_CLOSED}")
         if not closed and not has(f"{batch}:0"):
             return Progress(batch)
@@ -173,7 +173,7 @@ class PredictionLog:
             hits = np.isin(piece.column("key").to_numpy(), wanted)
             if hits.any():
                 pieces.append(piece.take(np.flatnonzero(hits)))
-        found = self.table.frame_of(pieces, names).sort_values(["scored_at", "row"], ignore_index=True)
+        found = self.table.to_frame(pieces, names).sort_values(["scored_at", "row"], ignore_index=True)
         newest = found.drop_duplicates("key", keep="last").sort_values("key", ignore_index=True)
         known = newest["key"].to_numpy()
         positions = np.flatnonzero(np.isin(keys.view(np.int64), known))
@@ -192,7 +192,7 @@ class PredictionLog:
 
     def _told(self) -> Iterator[Progress]:
         """What the commits said of their batches, the newest first."""
-        for facts in self.table.earlier_facts(self.table.open()):
+        for facts in self.table.all_commit_metadata(self.table.open()):
             if "progress" in facts:
                 yield Progress.parse(facts["progress"])
 
@@ -203,7 +203,7 @@ class PredictionLog:
         rows = self.table.read(("chunk", "row", "version"), ds.field("batch") == batch)
         versions, counts = np.unique(rows["version"].to_numpy(), return_counts=True)
         scored = dict(zip(versions.tolist(), counts.tolist(), strict=True))
-        has, chunks = self.table.commits(), 0
+        has, chunks = self.table.commit_lookup(), 0
         while has(f"{batch}:{chunks}"):
             chunks += 1
         next_row = 0 if rows.empty else int(rows["row"].max()) + 1

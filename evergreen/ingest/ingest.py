@@ -73,7 +73,7 @@ class _Run:
         self, source: Source, mark: str, contract: str, commit: Callable[[str], str] = lambda batch: batch
     ) -> Reader:
         """What reads a source on from `mark`, a fact of the observations; `commit` is the id that a batch lands as."""
-        landed, refused = self.observations.table.commits(), self.quarantine.commits()
+        landed, refused = self.observations.table.commit_lookup(), self.quarantine.commit_lookup()
         return Reader(
             source,
             lambda: str(getattr(self.observations.snapshot(), mark)),

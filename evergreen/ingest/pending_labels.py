@@ -20,9 +20,9 @@ from evergreen.data.label_rules import KNOWN, Weighed, last_of_each, weigh
 from evergreen.data.observations import Held, Observations
 from evergreen.ingest.quarantine import keep_labels
 from evergreen.sources.base import Batch
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table, child_uri
 from evergreen.storage.row_digest import row_hashes
-from evergreen.storage.row_lookup import numbered, places, sharing
+from evergreen.storage.row_lookup import find_by_key, positions_of, row_condition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ class Inbox:
         self.observations = observations
         self.quarantine = quarantine
         self.contract = contract
-        self.table = Table(child(lake, self.spec.name, "labels_waiting"), _schema(observations))
+        self.table = Table(child_uri(lake, self.spec.name, "labels_waiting"), _schema(observations))
         self._keys = list(self.spec.keys)
         self._label = [*self._keys, self.spec.target, KNOWN]
 
@@ -130,7 +130,7 @@ class Inbox:
         next_row = self.observations.snapshot().next_row
         if not facts.waiting or facts.tried >= next_row:
             return None
-        found, ids = sharing(self.table, opened, self._landed_since(facts.tried), self.table.schema.names)
+        found, ids = find_by_key(self.table, opened, self._landed_since(facts.tried), self.table.schema.names)
         order = np.argsort(found.column("_row").to_numpy())
         found, ids = found.take(order), ids[order]
         last, repeats = last_of_each(self.spec, found.to_pandas())
@@ -197,7 +197,7 @@ class Inbox:
             labels = labels.append_column("_row", pa.array(numbers)).append_column("_landed_at", at)
             tried = facts.tried if facts.waiting else next_row
             told = _Facts(facts.waiting + count, facts.next_row + count, tried)
-            self.table.append(labels, f"{batch}:{self.contract}", told.texts(), on=opened.version())
+            self.table.append(labels, f"{batch}:{self.contract}", told.texts(), expected_version=opened.version())
         return count
 
     def _said(self, labels: pa.Table, opened: OpenTable) -> Mask:
@@ -206,11 +206,11 @@ class Inbox:
         import pyarrow.compute as pc
 
         columns = [*self._label, "_row"]
-        held, ids = sharing(self.table, opened, labels.select(self._keys), columns)
+        held, ids = find_by_key(self.table, opened, labels.select(self._keys), columns)
         order = np.argsort(held.column("_row").to_numpy())
         held, ids = held.take(order), ids[order]
         last, _ = last_of_each(self.spec, held.to_pandas())
-        place = places(row_hashes(labels, self._keys), ids[last])
+        place = positions_of(row_hashes(labels, self._keys), ids[last])
         standing = held.filter(pa.array(last)).take(pa.array(place, mask=place < 0))
         same = pc.equal(labels[self.spec.target], standing[self.spec.target])
         if self.spec.labels is not None and self.spec.labels.time is not None:
@@ -231,13 +231,13 @@ class Inbox:
         told = _Facts(facts.waiting - labels.num_rows, facts.next_row, tried).texts()
         commit, version = f"tried:{opened.version()}", opened.version()
         if labels.num_rows:
-            where, others = numbered(self.table, version, labels.column("_row").to_numpy())
-            self.table.replace(others, commit, told, where=where, on=version)
+            where, others = row_condition(self.table, version, labels.column("_row").to_numpy())
+            self.table.replace(others, commit, told, where=where, expected_version=version)
         else:
-            self.table.append(self.table.schema.empty_table(), commit, told, on=version)
+            self.table.append(self.table.schema.empty_table(), commit, told, expected_version=version)
 
     def _facts(self, opened: OpenTable) -> _Facts:
-        told = self.table.facts(opened)
+        told = self.table.commit_metadata(opened)
         if "tried" in told:
             return _Facts(int(told["waiting"]), int(told["next_row"]), int(told["tried"]))
         # Another program was here last: count, and try them all.

@@ -11,7 +11,7 @@ from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table, child_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +24,9 @@ def quarantine_table(lake: str, model: str) -> Table:
     text = pa.string()
     fields = [("batch", text), ("origin", text), ("row", pa.int64()), ("reason", text), ("payload", text)]
     return Table(
-        child(lake, model, "quarantine"),
+        child_uri(lake, model, "quarantine"),
         pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
-        join=50,
+        compact_every=50,
     )
 
 
@@ -53,7 +53,7 @@ def keep_labels(
     place = ["_batch", "_origin", "_row"]
     batch, origin, rows = (labels[name].to_list() for name in place)
     frame = _records(batch, origin, contract, now, rows, reasons, _texts(labels.drop(columns=place)))
-    if quarantine.has(commit):
+    if quarantine.has_commit(commit):
         # Killed before the labels were settled; by now there may be more of them to keep.
         frame, there = _not_there(quarantine, frame)
         commit = f"{commit}:{there}"

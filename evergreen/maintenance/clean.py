@@ -20,7 +20,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
 
@@ -41,7 +41,7 @@ def clean(
     """
     with ExitStack() as stack:
         for what, wait in (("retrain", 0.0), ("score", 0.0), ("promotion", _WAIT_SECONDS)):
-            stack.enter_context(held(settings, spec.name, what, wait=wait, now=now))
+            stack.enter_context(open_locks(settings).hold(spec.name, what, wait=wait, now=now))
         made = plan(settings, registry, spec, policy, now=now)
         carry_out(settings, registry, made, step=step)
         return made

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from evergreen.storage.delta_table import JOINED_BYTES, LASTING, Table, first_line, writing
+from evergreen.storage.delta_errors import explain_write_errors, first_line
+from evergreen.storage.delta_table import KEEP_LOG, SMALL_FILE_BYTES, Table
 
 if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable
@@ -47,7 +48,7 @@ def damage(table: Table, version: int, *, read: bool = False) -> tuple[str, ...]
 
 def unneeded(table: Table, hours: int, keep: Sequence[int] = ()) -> Unneeded:
     """What `vacuum` would delete."""
-    with writing(table.uri):
+    with explain_write_errors(table.uri):
         opened = table.open()
         found = opened.vacuum(hours, enforce_retention_duration=False, full=True, keep_versions=list(keep))
         # What an earlier one deleted is named again.
@@ -64,7 +65,7 @@ def vacuum(table: Table, hours: int, keep: Sequence[int] = ()) -> None:
     Raises:
         EvergreenError: the table cannot be written; what was deleted until then is needed by nobody.
     """
-    with writing(table.uri):
+    with explain_write_errors(table.uri):
         table.open().vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True, keep_versions=list(keep))
 
 
@@ -73,13 +74,13 @@ def small(table: Table) -> int:
     import pyarrow as pa
 
     sizes = pa.table(table.open().get_add_actions())["size_bytes"].to_pylist()
-    return sum(size < JOINED_BYTES for size in sizes)
+    return sum(size < SMALL_FILE_BYTES for size in sizes)
 
 
 def compact(table: Table) -> None:
     """Join small files, which every checkpoint names anew; earlier versions keep theirs until a `vacuum`."""
-    with writing(table.uri):
-        table.open().optimize.compact(target_size=JOINED_BYTES)
+    with explain_write_errors(table.uri):
+        table.open().optimize.compact(target_size=SMALL_FILE_BYTES)
 
 
 def forget(table: Table, days: int, keep: Sequence[int] = (), *, now: datetime) -> int:
@@ -88,7 +89,7 @@ def forget(table: Table, days: int, keep: Sequence[int] = (), *, now: datetime) 
     It is deleted up to a checkpoint, from which every younger version can be read. Returns how many commits are
     forgotten; where none is that old nothing is written.
     """
-    with writing(table.uri):
+    with explain_write_errors(table.uri):
         opened = table.open()
         known = opened.history()
         kept = [commit["timestamp"] / 1000 for commit in known if commit["version"] in keep]
@@ -96,7 +97,7 @@ def forget(table: Table, days: int, keep: Sequence[int] = (), *, now: datetime) 
         days = max([days, *(int((now.timestamp() - at) / 86_400) for at in kept)]) + 2
         if not known or known[-1]["timestamp"] / 1000 > now.timestamp() - days * 86_400:
             return 0
-        wanted = LASTING | {"delta.logRetentionDuration": f"interval {days} days"}
+        wanted = KEEP_LOG | {"delta.logRetentionDuration": f"interval {days} days"}
         if wanted.items() - opened.metadata().configuration.items():
             opened.alter.set_table_properties(wanted)
         table.open().cleanup_metadata()

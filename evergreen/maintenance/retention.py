@@ -21,7 +21,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED, PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table, child_uri
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
@@ -266,7 +266,7 @@ def table_of(settings: Settings, model: str, name: str) -> Table:
     import pyarrow as pa
 
     # Nothing is written to it, so that its columns do not matter.
-    return Table(child(settings.lake_uri, model, name), pa.schema([]))
+    return Table(child_uri(settings.lake_uri, model, name), pa.schema([]))
 
 
 def _size(folder: Path) -> int:

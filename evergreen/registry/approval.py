@@ -21,7 +21,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
 
@@ -125,7 +125,7 @@ def decline(
     Raises:
         RefusedError: it never passed its gates, or it is in production.
     """
-    with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
+    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
         champion = registry.champion(spec.name)
         if champion is not None and champion.number == version.number:
             raise RefusedError(

@@ -16,7 +16,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
 
@@ -31,7 +31,7 @@ def promote(
         ArtifactError: its stored files are not what was registered.
     """
     promotions = Promotions(settings.lake_uri, spec.name)
-    with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
+    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
         return move_up(spec, registry, promotions, version, reason=reason, by=by, now=now)
 
 
@@ -79,7 +79,7 @@ def rollback(
         ArtifactError: the stored files of the version are not what was registered.
     """
     promotions = Promotions(settings.lake_uri, spec.name)
-    with held(settings, spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
+    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
         return move_back(spec, registry, promotions, to, reason=reason, by=by, now=now, undoes=undoes)
 
 
@@ -121,7 +121,7 @@ def settle(model: str, settings: Settings, registry: Registry, *, now: datetime)
     promotions = Promotions(settings.lake_uri, model)
     if promotions.open() is None:
         return None
-    with held(settings, model, "promotion", wait=_WAIT_SECONDS, now=now):
+    with open_locks(settings).hold(model, "promotion", wait=_WAIT_SECONDS, now=now):
         return _settle(registry, promotions, now=now)
 
 

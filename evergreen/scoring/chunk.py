@@ -126,7 +126,7 @@ def score_chunk(chunk: Chunk, version: LoadedVersion, stamp: Stamp, lake: str) -
     if len(found.rejected):
         positions = _positions(chunk, frame)[found.rejected.index.to_numpy()]
         refused = _refused(frame.loc[found.rejected.index], positions, found.rejected, spec, stamp)
-        write_arrow(quarantine_table(lake, spec.name).arrow(refused), Path(files["refused"]))
+        write_arrow(quarantine_table(lake, spec.name).to_arrow(refused), Path(files["refused"]))
     reasons = Counter(found.rejected.tolist())
     classes = () if predictions.probability is None else tuple(map(str, predictions.classes or ()))
     refused_file = files["refused"] if reasons else ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import BusyError, EvergreenError
+from evergreen.storage.locks import try_lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,13 +97,12 @@ def _mine(fresh: Path, target: Path) -> Iterator[int]:
     while True:
         file = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(file):
+                raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.")
             # The run that held it may have put it into its place in the meantime: then it is not ours to write.
             if _is(file, fresh):
                 yield file
                 return
-        except BlockingIOError:
-            raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.") from None
         finally:
             os.close(file)
 

@@ -19,7 +19,7 @@ from evergreen.errors import BusyError, DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from flows.retrain import retrain
 from flows.score import score
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_scored_is_one_line(
     assert (note["row"], note["origin"]) == (-1, "bad.csv")
     monkeypatch.setattr("flows.score.WAIT", 0.0)
     with (
-        held(settings, MODEL, "score", wait=0, now=datetime.now(UTC)),
+        open_locks(settings).hold(MODEL, "score", wait=0, now=datetime.now(UTC)),
         pytest.raises(BusyError, match="Another score of toy is running"),
     ):
         score(MODEL)

@@ -94,7 +94,7 @@ def test_progress_is_counted_where_the_commits_are_forgotten(
     """Delta drops what old commits said of themselves: rows and transactions are still there."""
     _fill(log, "observations-0", range(0, 3), range(3, 5))
     forgotten: Iterator[dict[str, str]] = iter(())
-    monkeypatch.setattr(Table, "earlier_facts", lambda _self, _table: forgotten)
+    monkeypatch.setattr(Table, "all_commit_metadata", lambda _self, _table: forgotten)
     told = log.progress("observations-0")
     assert (told.chunks, told.next_row, told.rows_scored, told.closed) == (2, 5, 5, False)
     assert log.latest("observations-") == told

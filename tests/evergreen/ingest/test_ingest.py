@@ -261,7 +261,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
 
     clean, broken = Settings(home=tmp_path / "clean"), Settings(home=tmp_path / "broken")
     ingest(spec_of(), clean, now=NOW)
-    real, calls = Table._without, iter(range(1, 99))
+    real, calls = Table._open_for_commit, iter(range(1, 99))
 
     def cut(table: Table, *arguments: Any) -> Any:
         if next(calls) == at:
@@ -269,7 +269,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
         return real(table, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "_without", cut)
+        patch.setattr(Table, "_open_for_commit", cut)
         with pytest.raises(CrashError):
             ingest(spec_of(), broken, now=NOW)
     ingest(spec_of(), broken, now=NOW)

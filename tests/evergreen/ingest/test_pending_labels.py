@@ -239,8 +239,8 @@ def test_labels_of_rows_here_and_there(
     """Scattered over a long table they are set in several commits; killed in between, the rest is set by the next."""
     from evergreen.storage import row_lookup
 
-    monkeypatch.setattr(row_lookup, "FEW", 2)
-    monkeypatch.setattr(row_lookup, "SPAN", 6)
+    monkeypatch.setattr(row_lookup, "MAX_LISTED", 2)
+    monkeypatch.setattr(row_lookup, "MAX_SPAN", 6)
     here = world()
     here.land("rows", bare(make_rows(20)))
     real, calls = Table.replace, iter(range(9))
@@ -579,7 +579,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
     end = finish(wanted)
     assert wanted.ingest().labels == ()
     assert len({reason for _, _, reason in end[2]}) == 6
-    real = Table._without
+    real = Table._open_for_commit
     for at in range(1, 30):
         calls, here = iter(range(1, 99)), begin(str(at))
 
@@ -589,7 +589,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
             return real(table, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Table, "_without", cut)
+            patch.setattr(Table, "_open_for_commit", cut)
             try:
                 here.ingest()
             except CrashError:

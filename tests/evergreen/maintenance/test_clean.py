@@ -24,7 +24,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, CLEANED, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.training.candidate import build
 from evergreen.verdicts import Verdict
 
@@ -117,7 +117,7 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
     with pytest.raises(ArtifactError, match="toy version 1 was cleaned at"):
         registry.load(registry.get("toy", 1), spec)
     opened = observations.table.open()
-    assert observations.table.facts(opened)["digest"] == observations.snapshot().digest == digest
+    assert observations.table.commit_metadata(opened)["digest"] == observations.snapshot().digest == digest
     observations.land(make_rows(10, start=200), "more", "more", now=_now())
     assert observations.verify(observations.snapshot().version)
     last = plan(settings, registry, spec, policy, now=_now())
@@ -231,7 +231,7 @@ def test_refused_batches_go_only_when_asked(registry: Registry, settings: Settin
 def test_a_running_retrain_loses_nothing(registry: Registry, settings: Settings, spec: ModelSpec, what: str) -> None:
     """While the model is trained or scored, cleaning refuses and does nothing; looking is allowed."""
     old = _report(settings, "a", 40)
-    with held(settings, "toy", what, wait=0, now=_now()):
+    with open_locks(settings).hold("toy", what, wait=0, now=_now()):
         with pytest.raises(BusyError, match=f"Another {what} of toy is running"):
             clean(settings, registry, spec, Policy(keep=0), now=_now())
         assert _named(plan(settings, registry, spec, Policy(keep=0), now=_now()), "report") == ["a"]
@@ -273,6 +273,6 @@ def test_small_files_are_joined_and_earlier_versions_keep_theirs(
     after = observations.snapshot()
     assert len(observations.table.open().file_uris()) == 1
     assert (after.digest, after.rows, after.next_row) == (before.digest, before.rows, before.next_row)
-    assert observations.table.facts(observations.table.open())["digest"] == before.digest
+    assert observations.table.commit_metadata(observations.table.open())["digest"] == before.digest
     assert clean(settings, registry, spec, policy, now=_now()).going == ()
     assert rebuild(spec, "spec", settings, registry, 1).equal

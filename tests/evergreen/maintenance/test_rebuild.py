@@ -26,7 +26,7 @@ from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search, Training
-from evergreen.storage.delta_table import LASTING
+from evergreen.storage.delta_table import KEEP_LOG
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -245,7 +245,7 @@ def test_a_version_that_the_table_forgot(
     registry.tag(version, "data_version", "1")
     with pytest.raises(DataError, match="cannot be read at version 1: there is none"):
         again(version)
-    assert LASTING.items() <= table.open().metadata().configuration.items()
+    assert KEEP_LOG.items() <= table.open().metadata().configuration.items()
 
 
 def test_digests_tell_every_bit() -> None:

@@ -18,7 +18,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.promotion import promote, require_consistent, rollback, settle
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -288,7 +288,7 @@ def test_settling_waits_for_a_move_that_is_under_way(model: Model, monkeypatch: 
     model.registry.add()
     _begun(model, "promote", None, 1)
     monkeypatch.setattr("evergreen.registry.promotion._WAIT_SECONDS", 0.1)
-    with held(model.settings, "toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
+    with open_locks(model.settings).hold("toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
         settle("toy", model.settings, model.registry, now=NOW)
     assert model.aliases == {}
 

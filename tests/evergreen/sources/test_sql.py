@@ -249,7 +249,7 @@ def test_a_crash_at_any_commit_loses_and_doubles_nothing(
         shutil.copytree(folders[0].root, settings.root)
     sqlite.put(frame.tail(30))
     sqlite.run("UPDATE {table} SET y = 5, changed = 18 WHERE id IN (1, 2)")
-    real, calls, at = Table._without, 0, 0
+    real, calls, at = Table._open_for_commit, 0, 0
 
     def cut(table: Table, *arguments: Any) -> Any:
         nonlocal calls
@@ -258,7 +258,7 @@ def test_a_crash_at_any_commit_loses_and_doubles_nothing(
             raise CrashError
         return real(table, *arguments)
 
-    monkeypatch.setattr(Table, "_without", cut)
+    monkeypatch.setattr(Table, "_open_for_commit", cut)
     ingest(spec(), folders[0], now=NOW)
     commits = calls
     assert commits == 7
