@@ -21,17 +21,10 @@ from evergreen.registry.approval import keep_word
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import Workspace
 from evergreen.verdicts import Verdict
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="promote",
-)
+@retried("promote", timeout_seconds=300)
 def promote(workspace: Workspace, version: Version, judgement: Judgement, reason: str) -> Outcome:
     """Promote a version that passed; without automatic approval it stays challenger."""
     outcome: Outcome
@@ -73,14 +66,7 @@ def promote_by_hand(workspace: Workspace, number: int | None, reason: str, by: s
     return move
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="take-back",
-)
+@retried("take-back", timeout_seconds=300)
 def take_back(workspace: Workspace, report: ShadowReport) -> Move | None:
     """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
 

@@ -22,17 +22,10 @@ from evergreen.runs.context import Workspace
 from evergreen.runs.history import Run, Runs
 from evergreen.runs.recorder import Clerk
 from evergreen.runs.results import RetrainResult
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-drift",
-)
+@retried("record-drift", timeout_seconds=120)
 def record_drift(
     workspace: Workspace, champion: Version | None, snapshot: Snapshot, report: DriftReport, answered_by: str = ""
 ) -> Decision | None:
@@ -44,14 +37,7 @@ def record_drift(
     return None if champion is None else _clerk(workspace).drift(champion, snapshot, report, answered_by)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-performance",
-)
+@retried("record-performance", timeout_seconds=120)
 def record_performance(
     workspace: Workspace, champion: Version | None, snapshot: Snapshot, report: PerformanceReport
 ) -> Decision | None:
@@ -59,14 +45,7 @@ def record_performance(
     return _clerk(workspace).performance(champion, snapshot, report)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-shadow",
-)
+@retried("record-shadow", timeout_seconds=120)
 def record_shadow(
     workspace: Workspace, champion: Version | None, snapshot: Snapshot, report: ShadowReport
 ) -> Decision | None:
@@ -74,14 +53,7 @@ def record_shadow(
     return _clerk(workspace).shadow(champion, snapshot, report)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-data",
-)
+@retried("record-data", timeout_seconds=120)
 def record_data(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> Decision | None:
     """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
     return _clerk(workspace).data(champion, snapshot)
@@ -92,14 +64,7 @@ def _clerk(workspace: Workspace) -> Clerk:
     return Clerk(workspace.spec, ledger, workspace.now, workspace.flow_run)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-retrain",
-)
+@retried("record-retrain", timeout_seconds=120)
 def record_retrain(workspace: Workspace, result: RetrainResult, compared_with: int | None) -> None:
     """Keep what became of a candidate, or why there is none: that answers nothing."""
     _clerk(workspace).retrain(result, compared_with)

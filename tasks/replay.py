@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from evergreen.backtest.scores import Prices
 from evergreen.backtest.simulation import Course
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import Workspace
+from evergreen.timestamps import as_utc
 from models import spec_of
 
 
@@ -30,8 +31,10 @@ def replay(
 ) -> Backtest:
     """What every policy would have brought; `asked` are the fields of a `Request`, as they were typed."""
     spec, settings, logger = workspace.spec, workspace.settings, get_run_logger()
+    times: dict[str, Any] = {name: as_utc(value) for name, value in asked.items() if isinstance(value, datetime)}
     request = Request(
-        **{name: _aware(value) for name, value in asked.items()}
+        **dict(asked)
+        | times
         | {
             "policies": named(asked["policies"], spec),
             "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
@@ -52,8 +55,3 @@ def replay(
     found = run(bench, Pool(bench, source, pool, workers, progress), course, request)
     logger.info("replay: %s", found.spent)
     return found
-
-
-def _aware(value: Any) -> Any:
-    """A time without an offset is UTC."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -20,6 +20,7 @@ from evergreen.events import GROUNDS, REHEARSAL
 from evergreen.naming import dashed
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.atomic_write import write_text
 
 PATH = PROJECT / "prefect.yaml"
 COMMAND = "python -m prefect.engine"
@@ -74,7 +75,7 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
     if not manifest.means(found):
         raise manifest.refusal()
     if manifest.changes and not check:
-        _write(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
+        write_text(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
     return Synced(str(path), tuple(manifest.changes), () if prune else orphans)
 
 
@@ -262,12 +263,3 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise EvergreenError(f"{path} cannot be read: {error}.", f"git checkout {path.name} brings it back.") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: a file that is read meanwhile is the old one or the new one."""
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_bytes(text.encode())
-    fresh.chmod(target.stat().st_mode)
-    fresh.replace(target)

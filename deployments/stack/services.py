@@ -17,6 +17,7 @@ from deployments.manifest.work_pool import POOL
 from deployments.stack.process_group import end, members
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
+from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
 
 SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
@@ -69,10 +70,7 @@ def read_ports(settings: Settings) -> Ports | None:
 
 def write_ports(settings: Settings, ports: Ports) -> None:
     """Remember the ports."""
-    place = folder(settings) / "ports.json"
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(ports)))
-    fresh.replace(place)
+    write_text(folder(settings) / "ports.json", json.dumps(asdict(ports)))
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:
