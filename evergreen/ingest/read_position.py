@@ -108,4 +108,4 @@ class Reader:
 
     def _move(self, item: Batch, refused: str = "") -> None:
         if self._bookmark is not None:
-            self._bookmark = self._bookmark.behind(item.mark, refused)
+            self._bookmark = self._bookmark.behind(item.offset, refused)

@@ -16,7 +16,7 @@ from evergreen.scoring.file_target import FileTarget
 from evergreen.scoring.redis_target import PROBABILITY, KeyTarget
 from evergreen.scoring.sql_target import TableTarget
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.credentials import holds_secret, resolved
+from evergreen.storage.credentials import holds_secret, resolve_env
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +120,7 @@ def _flat(chunk: pa.Table, schema: pa.Schema, classes: Mapping[int, Sequence[Any
 
 
 def _opened(target: str) -> Target:
-    text = resolved(target, "target", _FORMS)
+    text = resolve_env(target, "target", _FORMS)
     scheme, separator, _ = text.partition("://")
     if not separator:
         return FileTarget(Path(text).expanduser())

@@ -19,7 +19,15 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
 from evergreen.scoring.staging import PIECE, staged, write_arrow
 from evergreen.settings import Settings
-from evergreen.sources.file_formats import NO_ROWS, ends_of, format_of, hashed, known_by, problem_of, refuse_repeated
+from evergreen.sources.file_formats import (
+    NO_ROWS,
+    describe_error,
+    format_of,
+    hash_parts,
+    identify_file,
+    inspect_ends,
+    refuse_duplicate_columns,
+)
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
@@ -99,7 +107,7 @@ def _unscored(spec: ModelSpec, settings: Settings, log: PredictionLog) -> Input:
     observations = Observations(settings.lake_uri, spec)
     snapshot = observations.snapshot()
     # Of this table only: rows of one that was started anew are numbered from 0 again.
-    prefix = f"observations-{hashed(observations.identity())[:8]}-"
+    prefix = f"observations-{hash_parts(observations.identity())[:8]}-"
     last = log.latest(prefix) or Progress("", closed=True)
     batch = f"{prefix}{last.next_row:015}" if last.closed else last.batch
     return Input(
@@ -110,14 +118,14 @@ def _unscored(spec: ModelSpec, settings: Settings, log: PredictionLog) -> Input:
 def _file(file: Path, log: PredictionLog, known: tuple[str, ...], now: datetime) -> Input:
     try:
         held = file.stat()
-        if reason := ends_of(file, held.st_size, abs(now.timestamp() - held.st_mtime)).reason:
+        if reason := inspect_ends(file, held.st_size, abs(now.timestamp() - held.st_mtime)).reason:
             if not held.st_size:
-                return Input("file", hashed("empty", *known), file.name, str(file.absolute()), problem=reason)
+                return Input("file", hash_parts("empty", *known), file.name, str(file.absolute()), problem=reason)
             raise DataError(f"{file} is not complete: {reason}.", "Wait until it is written, then run it again.")
-        content, problem = known_by(file)
+        content, problem = identify_file(file)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.", "Check its owner and mode.") from None
-    batch = hashed(content, *known)
+    batch = hash_parts(content, *known)
     start = log.progress(batch).next_row
     end = None if problem else _counted(file)
     return Input("file", batch, file.name, str(file.absolute()), start=start, end=end, problem=problem)
@@ -153,7 +161,7 @@ def _table(source: str, log: PredictionLog, known: tuple[str, ...]) -> Input:
             "Name a .csv, .csv.gz or .parquet file, or a Delta table.",
         )
     opened = table.open()
-    batch = hashed(str(opened.metadata().id), str(opened.version()), *known)
+    batch = hash_parts(str(opened.metadata().id), str(opened.version()), *known)
     return Input("table", batch, name, place, opened.version(), log.progress(batch).next_row)
 
 
@@ -250,7 +258,7 @@ def _file_rows(found: Input, folder: Path) -> Iterator[pa.Table]:
             empty = empty and not table.num_rows
             yield table
     except Exception as error:
-        raise InputError(f"{found.name}: {problem_of(error, kind)}.", MEND) from None
+        raise InputError(f"{found.name}: {describe_error(error, kind)}.", MEND) from None
     if empty:
         raise InputError(f"{found.name}: {NO_ROWS}.", MEND)
 
@@ -261,6 +269,6 @@ def _parquet_rows(file: Path) -> Iterator[pa.Table]:
 
     # An open file, not a path: a folder named `year=2011` would otherwise add a column.
     with file.open("rb") as handle, pq.ParquetFile(handle) as parquet:
-        refuse_repeated(parquet.schema_arrow.names)
+        refuse_duplicate_columns(parquet.schema_arrow.names)
         for batch in parquet.iter_batches(batch_size=PIECE):
             yield pa.Table.from_batches([batch])

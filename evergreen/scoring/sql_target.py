@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.sources.sql_errors import TARGET, opened, parse_url, shown
+from evergreen.sources.sql_errors import TARGET, display_url, open_engine, parse_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ class TableTarget:
     def name(self) -> str:
         """Driver, host, database and table."""
         database, _, table = self.url.rpartition("#")
-        return f"{shown(parse_url(database, TARGET, _EXAMPLE))}#{table}"
+        return f"{display_url(parse_url(database, TARGET, _EXAMPLE))}#{table}"
 
     def check(self) -> None:
         """Whether the database answers."""
@@ -88,7 +88,7 @@ class TableTarget:
             raise EvergreenError(
                 "The target's URL does not say which table.", "Such as sqlite:///scores.db#predictions"
             )
-        with opened(parse_url(database, TARGET, _EXAMPLE), self.name, TARGET, seconds=_WAIT_SECONDS) as engine:
+        with open_engine(parse_url(database, TARGET, _EXAMPLE), self.name, TARGET, seconds=_WAIT_SECONDS) as engine:
             try:
                 yield engine
             except IntegrityError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.sources.file_formats import csv_pieces
+from evergreen.sources.file_formats import read_csv_pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +35,10 @@ def read_arrow(path: str) -> pa.Table:
 def staged(file: Path, folder: Path) -> Iterator[pa.Table]:
     """A CSV file by way of Arrow files whose columns agree in their types."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths, kinds = _stage(csv_pieces(file, PIECE), folder)
+    paths, kinds = _stage(read_csv_pieces(file, PIECE), folder)
     if types := _types(kinds):
         # Its pieces disagree: once more, in the types that suit them all, as if it had been parsed in one piece.
-        paths, _ = _stage(csv_pieces(file, PIECE, types), folder)
+        paths, _ = _stage(read_csv_pieces(file, PIECE, types), folder)
     for path in paths:
         yield read_arrow(str(path))
         path.unlink()

@@ -30,7 +30,7 @@ from evergreen.ingest.read_position import Bookmark
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.sql import SqlSource
-from evergreen.sources.sql_watermark import KEPT, Mark, Window
+from evergreen.sources.sql_watermark import MAX_HASHES, Offset, RecentRows
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
@@ -164,7 +164,7 @@ def test_more_rows_with_one_watermark_than_hashes_are_kept_of(
     make_spec: Make, make_rows: Rows, settings: Settings, sqlite: Database
 ) -> None:
     """They are read again with the next change, and the keys tell that they are no news."""
-    count = KEPT + 20
+    count = MAX_HASHES + 20
     sqlite.put(make_rows(count).assign(changed=7))
     spec = make_spec(source=sqlite.source(batch_rows=100))
     ingest(spec, settings, now=NOW)
@@ -335,7 +335,7 @@ def test_a_mark_is_true_of_the_rows_that_are_there(
 def test_another_query_is_read_from_its_beginning(
     make_spec: Make, make_rows: Rows, settings: Settings, sqlite: Database
 ) -> None:
-    """The mark is one query's: what another gives is read whole, and what is there already is no news."""
+    """The offset belongs to one query: what another gives is read whole, and what is there already is no news."""
     sqlite.put(changed(make_rows(40)))
     half = make_spec(source=sqlite.source(query="SELECT * FROM rows WHERE id % 2 = 0"))
     assert ingest(half, settings, now=NOW).added == 20
@@ -439,46 +439,46 @@ MARKS = [3, 2.5, Decimal("1.20"), "2025-01-01", datetime(2025, 1, 1, 2, 3, 4, 5)
 @pytest.mark.parametrize("at", [*MARKS, datetime(2025, 1, 1).date()], ids=str)
 def test_a_mark_is_the_same_when_it_is_read_back(at: Any) -> None:
     """Of every type that a driver may give."""
-    mark = Mark(at, ("ab", "cd"))
-    back = Mark.parse(mark.text)
-    assert (back, type(back.at)) == (mark, type(at))
+    offset = Offset(at, ("ab", "cd"))
+    back = Offset.parse(offset.text)
+    assert (back, type(back.watermark)) == (offset, type(at))
 
 
 def test_a_window_holds_the_rows_that_are_read_again() -> None:
     """Those with the newest watermark, or within the overlap; too many of them are not kept."""
-    ties, wide = Window(None), Window(2)
+    ties, wide = RecentRows(None), RecentRows(2)
 
-    def mark(window: Window, *rows: tuple[int, str]) -> Mark:
+    def offset(window: RecentRows, *rows: tuple[int, str]) -> Offset:
         for row in rows:
             window.add(*row)
-        return window.mark
+        return window.offset
 
-    assert mark(ties, (1, "a"), (2, "b"), (2, "c")) == Mark(2, ("b", "c"))
-    assert mark(ties, (2, "d"), (3, "e")) == Mark(3, ("e",))
-    assert mark(wide, (1, "a"), (3, "b"), (4, "c")) == Mark(4, ("b", "c"))
-    assert mark(wide, (5, "d")) == Mark(5, ("b", "c", "d"))
-    assert mark(ties, *[(4, "f")] * (KEPT + 1)) == Mark(4)
-    assert mark(ties, (5, "g")) == Mark(5, ("g",))
+    assert offset(ties, (1, "a"), (2, "b"), (2, "c")) == Offset(2, ("b", "c"))
+    assert offset(ties, (2, "d"), (3, "e")) == Offset(3, ("e",))
+    assert offset(wide, (1, "a"), (3, "b"), (4, "c")) == Offset(4, ("b", "c"))
+    assert offset(wide, (5, "d")) == Offset(5, ("b", "c", "d"))
+    assert offset(ties, *[(4, "f")] * (MAX_HASHES + 1)) == Offset(4)
+    assert offset(ties, (5, "g")) == Offset(5, ("g",))
 
 
 @pytest.mark.parametrize(
-    ("mark", "overlap", "said"),
+    ("offset", "overlap", "said"),
     [
-        (Mark("2025-01-01"), timedelta(days=1), "the overlap is a timedelta, and the watermark a str"),
-        (Mark(3), timedelta(days=1), "the overlap is a timedelta, and the watermark a int"),
+        (Offset("2025-01-01"), timedelta(days=1), "the overlap is a timedelta, and the watermark a str"),
+        (Offset(3), timedelta(days=1), "the overlap is a timedelta, and the watermark a int"),
     ],
 )
-def test_an_overlap_of_another_kind_is_refused(mark: Mark, overlap: timedelta, said: str) -> None:
+def test_an_overlap_of_another_kind_is_refused(offset: Offset, overlap: timedelta, said: str) -> None:
     """In one line that names both."""
     with pytest.raises(DataError, match=said):
-        mark.less(overlap)
+        offset.start(overlap)
 
 
 @pytest.mark.parametrize("at", [b"bytes", None, float("nan"), [1]])
 def test_a_watermark_without_an_order_is_refused(at: Any) -> None:
     """A type that cannot be gone on from, or no number."""
     with pytest.raises(DataError, match="the watermark holds"):
-        Mark(at).text  # noqa: B018 - asking for it is what fails
+        Offset(at).text  # noqa: B018 - asking for it is what fails
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -542,7 +542,7 @@ def test_a_wrong_user_and_password_is_one_line_without_either(
         ({"url": f"postgresql+psycopg://me:{SECRET}@host/name"}, "the URL holds a password"),
         ({"url": f"postgresql+psycopg://host/name?password={SECRET}"}, "the URL holds a password"),
         ({"query": " ; "}, "the query is empty"),
-        ({"watermark": None, "overlap": 3}, "no watermark that could overlap"),
+        ({"watermark": None, "overlap": 3}, "overlap needs a watermark, and there is none"),
         ({"batch_rows": 0}, "at least 1"),
     ],
 )
