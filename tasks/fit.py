@@ -41,7 +41,7 @@ def fit(workspace: Workspace, plan: Plan) -> Candidate:
         flow_run=workspace.flow_run,
         event_id=plan.request.event_id or "",
         learned_end=plan.learned_end,
-        known=plan.window.known,
+        known=plan.window.as_of,
     )
     candidate = build(
         workspace.spec,

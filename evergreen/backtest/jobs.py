@@ -67,7 +67,7 @@ class Bench:
 
     def counts(self, spec: ModelSpec, past: Observations, window: Window) -> Counts:
         """As `evergreen.training.plan.counted`: policies with the same window ask at the same time."""
-        name = (window.known, spec.training)
+        name = (window.as_of, spec.training)
         if name not in self._counts:
             self._counts[name] = counted(spec, past, window)
         return self._counts[name]

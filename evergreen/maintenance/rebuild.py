@@ -20,7 +20,7 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import holdout_mask, training_window, weights
+from evergreen.data.windows import holdout_mask, row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
@@ -120,7 +120,7 @@ def rebuild(
         return _told(version, damage=str(error), differences=differences)
     train, held = _rows(spec, observations, snapshot, version)
     params = json.loads(version.tags["params"]) if version.tags.get("params") else None
-    fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
+    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     step(f"fit: trained again on {len(train)} rows")
     rows = [held, _reference(files)]
     stored, again = _predictions(pipeline, spec, rows), _predictions(fitted.pipeline, spec, rows)
@@ -214,7 +214,7 @@ def _require_content(observations: Observations, at: int, version: Version) -> N
     where = f"The table {table.uri} is damaged at version {at}"
     damage, measured = delta_files.damage(table, at), ""
     try:
-        measured = "" if damage else observations.measured(at)
+        measured = "" if damage else observations.measure(at)
     except EvergreenError as error:
         damage = delta_files.damage(table, at, read=True) or (error.what,)
     if damage:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.contract import check, contract_digest, scoring_schema
+from evergreen.data.contract import check_batch, contract_digest, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions
@@ -104,7 +104,7 @@ def require_columns(found: Input, chunk: Chunk, spec: ModelSpec, now: datetime) 
     """
     if not chunk.landed:
         head = _frame(chunk, 1)
-        problem = check(_with_target(head, spec), spec, scoring_schema(spec), now=now, scoring=True).problem
+        problem = check_batch(_with_target(head, spec), spec, scoring_schema(spec), now=now, scoring=True).problem
         if problem.endswith("is missing"):
             raise InputError(f"{found.name}: {problem}.", MEND)
 
@@ -158,7 +158,7 @@ def _sorted(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, now: 
     looks = 0
     while pieces:
         start, stop = pieces.pop()
-        checked = check(frame.iloc[start:stop], spec, schema, now=now, scoring=True)
+        checked = check_batch(frame.iloc[start:stop], spec, schema, now=now, scoring=True)
         looks += 1
         if not checked.problem:
             accepted.append(checked.rows.set_axis(checked.rows.index + start))

@@ -81,7 +81,7 @@ def export_batch(
     place = _opened(target)
     known = classes if classes is not None else dict.fromkeys(log.progress(batch).scored, log.classes(batch))
     schema = _flat_schema(spec, known)
-    place.write(batch, schema, (_flat(chunk, schema, known) for chunk in log.chunks(batch)))
+    place.write(batch, schema, (_flat(chunk, schema, known) for chunk in log.read_chunks(batch)))
     return place.name
 
 

@@ -74,7 +74,7 @@ def test_the_champion_of_the_moment_scores(
     assert told.rows_per_second > 0
     assert len(pd.read_csv(tmp_path / "out.csv")) == 199
     log = PredictionLog(settings.lake_uri, make_spec())
-    said = pd.concat([chunk.to_pandas() for chunk in log.chunks(told.batch)])
+    said = pd.concat([chunk.to_pandas() for chunk in log.read_chunks(told.batch)])
     assert (set(said["version"]), set(said["run_id"]), len(said)) == ({1}, {told.run_id}, 199)
     (reason,) = quarantine_table(settings.lake_uri, MODEL).read()["reason"]
     notes = _notes(told.run_id)

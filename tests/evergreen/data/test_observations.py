@@ -44,7 +44,7 @@ def land(observations: Observations, batch: str, frame: pd.DataFrame, origin: st
 def sound(observations: Observations) -> None:
     """The digest and row number that commits carried forward are those of a recount."""
     snapshot = observations.snapshot()
-    digest, next_row = observations._measured(snapshot.version)
+    digest, next_row = observations._commits.measure(snapshot.version)
     assert (digest.hex, digest.rows) == (snapshot.digest, snapshot.rows)
     assert next_row <= snapshot.next_row
     assert observations.verify(snapshot.version)
@@ -55,7 +55,7 @@ def test_an_empty_table(observations: Observations) -> None:
     snapshot = observations.snapshot()
     assert (snapshot.rows, snapshot.start, snapshot.end, snapshot.next_row) == (0, None, None, 0)
     assert snapshot.digest == "0" * 32
-    assert observations.an_origin() is None
+    assert observations.any_origin() is None
     assert observations.identity() == observations.identity()
 
 
@@ -266,7 +266,7 @@ def test_a_writer_without_statistics(observations: Observations, make_rows: Rows
     assert observations.table.file_ranges(observations.table.open(), "at") is None
     snapshot = observations.snapshot()
     assert (snapshot.start, snapshot.end) == ("2025-01-01T00:00:00+00:00", "2025-01-01T09:00:00+00:00")
-    assert observations.an_origin() == "one.csv"
+    assert observations.any_origin() == "one.csv"
     assert land(observations, "two", make_rows(10)) == (0, 0, 10)
 
 

@@ -61,10 +61,14 @@ def test_a_batch_is_read_back_in_its_order(log: PredictionLog) -> None:
     """Chunks come one at a time in their order, each row in the order of the input, whatever lies between them."""
     _fill(log, "a", range(0, 3), range(4, 4), range(4, 6))
     _fill(log, "b", range(0, 2))
-    assert [chunk.column("row").to_pylist() for chunk in log.chunks("a")] == [[0, 1, 2], [4, 5]]
-    assert [chunk.schema for chunk in log.chunks("b")] == [log.table.schema]
-    assert (log.done("a"), log.done("b"), log.done("never")) == ((0, 1, 2), (0,), ())
-    assert list(log.chunks("never")) == []
+    assert [chunk.column("row").to_pylist() for chunk in log.read_chunks("a")] == [[0, 1, 2], [4, 5]]
+    assert [chunk.schema for chunk in log.read_chunks("b")] == [log.table.schema]
+    assert (log.committed_chunks("a"), log.committed_chunks("b"), log.committed_chunks("never")) == (
+        (0, 1, 2),
+        (0,),
+        (),
+    )
+    assert list(log.read_chunks("never")) == []
 
 
 def test_a_chunk_is_committed_once(log: PredictionLog) -> None:
@@ -73,7 +77,7 @@ def test_a_chunk_is_committed_once(log: PredictionLog) -> None:
     _fill(log, "a", range(0, 3))
     log.close(done)
     log.close(done)
-    assert sum(chunk.num_rows for chunk in log.chunks("a")) == 3
+    assert sum(chunk.num_rows for chunk in log.read_chunks("a")) == 3
     told = log.progress("a")
     assert (told.closed, told.rows_in, told.rows_scored, told.next_row, told.chunks) == (True, 3, 3, 3, 1)
 

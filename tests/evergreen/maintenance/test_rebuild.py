@@ -90,12 +90,12 @@ def test_labels_count_as_they_were_known_then(
     spec = make_spec()
     first = make_version(spec, make_rows(100))
     observations = Observations(settings.lake_uri, spec)
-    held = observations.holding(_keys(range(50)))
+    held = observations.find(_keys(range(50)))
     known = pd.Timestamp("2026-03-01", tz="UTC")
     labels = held.rows.select(["y", "_labelled_at"]).set_column(
         1, "_labelled_at", pa.array([known] * 50, pa.timestamp("us", "UTC"))
     )
-    observations.label(held, labels, np.arange(50) < 30, "late")
+    observations.set_labels(held, labels, np.arange(50) < 30, "late")
     now = known.to_pydatetime() - timedelta(days=1)
     snapshot = observations.snapshot()
     tags = dict(first.tags) | {"decision_id": "at", "data_version": str(snapshot.version), "known": now.isoformat()}

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check, schema_of, scoring_schema
+from evergreen.data.contract import check_batch, schema_of, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
@@ -85,7 +85,7 @@ class Scorer:
 
     def said(self, batch: str) -> pd.DataFrame:
         """What the log holds of a batch, in order."""
-        return pd.concat([chunk.to_pandas() for chunk in self.log.chunks(batch)], ignore_index=True)
+        return pd.concat([chunk.to_pandas() for chunk in self.log.read_chunks(batch)], ignore_index=True)
 
     @property
     def quarantine(self) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def scorer(make_spec: Spec, make_rows: Rows, settings: Settings) -> Callable[...
 
     def make(**changes: Any) -> Scorer:
         spec = make_spec(**changes)
-        rows = check(make_rows(60), make_spec(), schema_of(make_spec()), now=NOW).rows
+        rows = check_batch(make_rows(60), make_spec(), schema_of(make_spec()), now=NOW).rows
         pipeline = spec.pipeline(0).fit(rows[list(spec.features.all)], rows["y"])
         return Scorer(spec, settings, pipeline)
 
@@ -138,7 +138,7 @@ def test_every_row_has_one_prediction_in_order(scorer: Make, put: Put, make_rows
     assert said["id"].tolist() == [str(number) for number in rows["id"]]
     assert (said["at"].dt.tz_localize(None) == rows["at"]).all()
     np.testing.assert_allclose(said["prediction"], predict(toy.pipeline, toy.spec, rows).values, rtol=1e-12)
-    typed = check(rows, toy.spec, schema_of(toy.spec), now=NOW).rows
+    typed = check_batch(rows, toy.spec, schema_of(toy.spec), now=NOW).rows
     ids = Observations(toy.settings.lake_uri, toy.spec).ids(typed)
     assert (said["key"].to_numpy().view(np.uint64) == ids).all()
     assert set(said["version"]) == {1} and set(said["run_id"]) == {"run"}
@@ -306,7 +306,7 @@ def test_new_observations_are_scored_once(scorer: Make, make_rows: Rows, setting
     observations = Observations(settings.lake_uri, toy.spec)
 
     def land(name: str, rows: pd.DataFrame) -> None:
-        checked = check(rows, toy.spec, schema_of(toy.spec), now=NOW)
+        checked = check_batch(rows, toy.spec, schema_of(toy.spec), now=NOW)
         observations.land(checked.rows, name, name, now=NOW)
 
     land("a", make_rows(30))
@@ -328,7 +328,7 @@ def test_a_killed_run_over_observations_goes_on(scorer: Make, make_rows: Rows, s
     toy = scorer()
     observations = Observations(settings.lake_uri, toy.spec)
     for name, start in (("a", 0), ("b", 30)):
-        checked = check(make_rows(30, start=start), toy.spec, schema_of(toy.spec), now=NOW)
+        checked = check_batch(make_rows(30, start=start), toy.spec, schema_of(toy.spec), now=NOW)
         observations.land(checked.rows, name, name, now=NOW)
         toy(None, rows=10, stop_after=2)
     toy.version = 2

@@ -41,7 +41,7 @@ Log = Callable[..., PredictionLog]
 def told_as(log: PredictionLog, chunks: Callable[[str], Iterator[pa.Table]]) -> PredictionLog:
     """A log whose chunks the test hands over."""
     other = copy.copy(log)
-    other.chunks = chunks  # type: ignore[method-assign]
+    other.read_chunks = chunks  # type: ignore[method-assign]
     return other
 
 
@@ -49,7 +49,7 @@ def broken(log: PredictionLog) -> PredictionLog:
     """A log that ends in a fault behind its first chunk."""
 
     def chunks(batch: str) -> Iterator[pa.Table]:
-        yield next(log.chunks(batch))
+        yield next(log.read_chunks(batch))
         raise EvergreenError("The table is gone.")
 
     return told_as(log, chunks)
@@ -335,7 +335,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres: str, scored: Log, regre
     def rows(batch: str) -> Iterator[pa.Table]:
         with contextlib.closing(psycopg.connect("host=127.0.0.1 user=postgres", autocommit=True)) as other:
             other.execute(f"INSERT INTO {postgres}.scores (batch, row) VALUES ('b', 0)")  # noqa: S608
-        for chunk in log.chunks("a"):
+        for chunk in log.read_chunks("a"):
             yield chunk.set_column(0, "batch", pa.array([batch] * chunk.num_rows))
 
     with pytest.raises(BusyError, match="another run wrote the same batch"):

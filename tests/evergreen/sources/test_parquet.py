@@ -114,7 +114,7 @@ def test_a_file_that_is_not_whole_waits_and_a_damaged_one_is_refused(
     assert [(item.origin, item.reason) for item in landing.waiting] == [
         ("fresh.parquet", "it has no Parquet footer yet")
     ]
-    assert [(report.origin, report.problem) for report in landing.refused] == [
+    assert [(report.origin, report.problem) for report in landing.quarantined] == [
         ("old.parquet", "it is damaged: it cannot be read as parquet")
     ]
     assert ingest(spec, settings, now=NOW).batches == ()

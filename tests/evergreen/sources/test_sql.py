@@ -26,7 +26,7 @@ from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest.ingest import ingest
 from evergreen.ingest.landing import Landing
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.ingest.read_position import Bookmark
+from evergreen.ingest.read_position import ReadPosition
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.sql import SqlSource
@@ -207,10 +207,10 @@ def test_a_refused_batch_is_passed_by_until_the_contract_changes(
     assert ingest(strict, settings, now=NOW) == Landing()
     database.put(changed(make_rows(5, start=60), first=60))
     assert tell(ingest(strict, settings, now=NOW)) == [(5, 0, 0)]
-    assert ingest(other, settings, now=NOW).refused
+    assert ingest(other, settings, now=NOW).quarantined
     assert ingest(other, settings, now=NOW) == Landing()
     landing = ingest(make_spec(source=source, contract=wide), settings, now=NOW)
-    assert (landing.added, landing.refused) == (20, ())
+    assert (landing.added, landing.quarantined) == (20, ())
     assert rows_held(strict, settings)["id"].tolist() == list(range(65))
     assert ingest(make_spec(source=source, contract=wide), settings, now=NOW) == Landing()
 
@@ -221,9 +221,9 @@ def test_a_refused_batch_at_the_end_is_passed_by_too(
     """No row landed, and yet nothing is read twice."""
     sqlite.put(changed(make_rows(30)).assign(x=1e9))
     spec = make_spec(source=sqlite.source())
-    assert ingest(spec, settings, now=NOW).refused
+    assert ingest(spec, settings, now=NOW).quarantined
     snapshot = Observations(settings.lake_uri, spec).snapshot()
-    assert (snapshot.rows, Bookmark.parse(snapshot.rows_mark).again) == (0, "")
+    assert (snapshot.rows, ReadPosition.parse(snapshot.rows_position).retry_from) == (0, "")
     assert ingest(spec, settings, now=NOW) == Landing()
 
 
