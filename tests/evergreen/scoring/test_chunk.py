@@ -25,9 +25,9 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring import staging
-from evergreen.scoring.chunk import LoadedVersion, Stamp, require_columns, score_chunk
-from evergreen.scoring.commit import keep, refuse, require_rows, require_scored
-from evergreen.scoring.input import InputError, chunks_of, require_readable, resolve
+from evergreen.scoring.chunk import LoadedVersion, RunStamp, require_columns, score_chunk
+from evergreen.scoring.commit import commit_chunk, reject_input, require_rows, require_scored
+from evergreen.scoring.input import InputError, require_readable, resolve, write_chunks
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
@@ -59,12 +59,14 @@ class Scorer:
         if progress.closed:
             require_scored(found, progress)
             return progress
-        stamp = Stamp(found.batch, found.name, self.version, "run", NOW + timedelta(minutes=self.version))
+        stamp = RunStamp(found.batch, found.name, self.version, "run", NOW + timedelta(minutes=self.version))
         schema = scoring_schema(self.spec)
         try:
             require_readable(found)
             folder = self.settings.root / "scratch"
-            for number, chunk in enumerate(chunks_of(found, self.spec, self.settings, folder, rows, progress.chunks)):
+            for number, chunk in enumerate(
+                write_chunks(found, self.spec, self.settings, folder, rows, progress.chunks)
+            ):
                 if number == stop_after:
                     return progress
                 if not number:
@@ -72,11 +74,11 @@ class Scorer:
                 done = score_chunk(
                     chunk, LoadedVersion(self.spec, schema, self.pipeline), stamp, self.settings.lake_uri
                 )
-                progress = keep(self.log, self.settings, progress, done, self.version)
+                progress = commit_chunk(self.log, self.settings, progress, done, self.version)
             if found.kind != "observations":
                 require_rows(found, progress)
         except InputError as error:
-            refuse(found, error.what, self.spec, self.settings, NOW)
+            reject_input(found, error.what, self.spec, self.settings, NOW)
             raise
         progress = self.log.close(progress) if progress.chunks else progress
         if found.kind != "observations":
@@ -404,7 +406,7 @@ def test_types_are_those_of_the_whole_file(
     scorer: Make, put: Put, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A code that looks like a number at first is a text from its first row on, as if parsed in one piece."""
-    monkeypatch.setattr(staging, "PIECE", 5)
+    monkeypatch.setattr(staging, "PIECE_ROWS", 5)
     toy, rows = scorer(), make_rows(20)
     rows["kind"] = ["007"] * 12 + ["a"] * 8
     rows["x"] = [1] * 5 + [None] * 5 + [0.5] * 10
@@ -456,7 +458,7 @@ def test_chunks_change_nothing(
         os.utime(file, (1_700_000_000, 1_700_000_000))
         toy = Scorer(make_spec(), Settings(home=place), _Line())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(staging, "PIECE", pieces)
+            patch.setattr(staging, "PIECE_ROWS", pieces)
             if stopped is not None:
                 toy(file, rows, stop_after=stopped)
             done = toy(file, rows)
