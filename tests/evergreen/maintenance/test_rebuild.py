@@ -157,7 +157,7 @@ def test_a_tampered_table_is_named(again: Make, settings: Settings, spec: ModelS
         (None, f"{file.name} is missing."),
         (content[:100], f"{file.name} has 100 bytes, and was written with {len(content)}."),
         (content[:4] + bytes(200) + content[204:], f"{file.name} cannot be read ("),
-        (_altered(file), "rows were altered, for their digest is "),
+        (_altered(file), "rows were altered. Their digest is "),
     ):
         file.unlink(missing_ok=True)
         if wrong is not None:
@@ -268,7 +268,7 @@ def test_only_probabilities_differ() -> None:
     def one(probability: float) -> list[Predictions]:
         return [Predictions(np.array([1, 0]), np.array([[probability, 1 - probability]] * 2), (0, 1))]
 
-    assert module._predicted(one(0.1), one(0.1)) == ()
-    assert module._predicted(one(0.1), one(0.2)) == (
-        Difference("probabilities", "2 rows", "the same labels by other probabilities"),
+    assert module._prediction_differences(one(0.1), one(0.1)) == ()
+    assert module._prediction_differences(one(0.1), one(0.2)) == (
+        Difference("probabilities", "2 rows", "the same labels with other probabilities"),
     )
