@@ -22,7 +22,7 @@ from evergreen.scoring.export import require_target
 from evergreen.scoring.input import InputError, ScoringInput
 from evergreen.storage.locks import open_locks
 from flows.shared.chunks import score_chunks
-from flows.shared.opening import champion_and_snapshot, landed, open_workspace
+from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks.export import export
 from tasks.predict import close_batch, reject_input, resolve_input
 from tasks.record import record_run
@@ -48,12 +48,12 @@ def score(
         output: where the predictions go beside the log: a .csv or .parquet file, a SQL table's or Redis' URL, env:NAME.
         chunk_rows: rows at a time; memory grows with it, the predictions are the same.
     """
-    workspace = open_workspace(model)
+    workspace = open_run(model)
     if output is not None:
         require_target(output, input)
     with open_locks(workspace.settings).hold(model, "score", wait=WAIT, now=workspace.now):
         if input is None:
-            landed(workspace)
+            ingest_new_data(workspace)
         champion, _ = champion_and_snapshot(workspace)
         if champion is None:
             return _without_champion(workspace)

@@ -43,7 +43,7 @@ class ScoringJob:
         self.settings = workspace.settings
         self.model = workspace.spec.name
         self.spec_hash = workspace.spec_hash
-        self.sha256 = champion.tags.get("sha256", "")
+        self.sha256 = champion.tags.sha256
         self.stamp = RunStamp(
             scoring_input.batch, scoring_input.name, champion.number, workspace.flow_run, workspace.now
         )

@@ -21,7 +21,7 @@ from evergreen.performance.shadow_report import ShadowReport
 from evergreen.reports.card_facts import said
 from evergreen.reports.performance_note import performance_note
 from evergreen.reports.tables import drift_table, gate_table
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
 from evergreen.storage.atomic_write import write_text
 
@@ -105,13 +105,13 @@ def report_move(result: MoveResult) -> None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
-def report_backtest(workspace: Workspace, found: Backtest, place: str | None = None) -> Path:
+def report_backtest(context: RunContext, found: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
-    default = workspace.settings.root / "backtest" / model / "backtest.html"
+    default = context.settings.root / "backtest" / model / "backtest.html"
     page = Path(place).expanduser().absolute() if place else default
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, backtest_page(found, workspace.moment()))
+    write_text(page, backtest_page(found, context.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]

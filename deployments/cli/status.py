@@ -16,7 +16,7 @@ from evergreen.actor import who
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
-from evergreen.registry.approval import with_word
+from evergreen.registry.approval import with_approval
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.runs.history import Runs
@@ -70,7 +70,7 @@ def describe_status(settings: Settings, model: str) -> dict[str, Any]:
         **numbers,
         "last_drift": _told(decisions.last("drift"), ("share", "columns", "report")),
         "last_performance": _told(decisions.last("performance"), ("metric", "value", "interval", "rows")),
-        "last_retrain": _told(last and with_word(decisions, last), ("version", "metric")),
+        "last_retrain": _told(last and with_approval(decisions, last), ("version", "metric")),
         "last_run": _run(settings, model),
     }
 

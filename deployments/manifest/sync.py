@@ -5,6 +5,7 @@ Of what is there already only three keys of a trigger are touched: those that fo
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from copy import deepcopy
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import models
-from deployments.manifest import yaml_edit
+from deployments.manifest import yaml_text
 from deployments.manifest.work_pool import POOL
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
@@ -69,7 +70,7 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
         if prune:
             for name in orphans:
                 manifest.take_out(name)
-        found = yaml_edit.load(manifest.text)
+        found = yaml_text.load(manifest.text)
     except ValueError:
         found = None
     if not manifest.means(found):
@@ -92,7 +93,7 @@ def _monitor(spec: ModelSpec) -> dict[str, Any]:
 
 def _retrain(spec: ModelSpec) -> dict[str, Any]:
     weekly = {"cron": f"{_minute(spec)} 3 * * 1", "timezone": "UTC", "slug": "weekly"}
-    triggers = [_trigger(spec, ground) for ground in spec.retrain_on]
+    triggers = [_trigger(spec, ground) for ground in spec.retraining.triggers]
     return {
         "name": dashed("retrain", spec.name),
         "description": "Weekly retrain; does nothing when nothing is new.",
@@ -127,11 +128,8 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "model": spec.name,
         "reason": ground,
         "decision_id": "{{ event.payload.decision_id | default(none) }}",
-        "share": "{{ event.payload.share | default(none) }}",
         "event_id": "{{ event.id | string }}",
     }
-    if ground != "drift":
-        del parameters["share"]
     return {
         "type": "event",
         "name": f"{dashed('retrain', spec.name)}-on-{ground}",
@@ -140,7 +138,7 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "match": {"prefect.resource.id": f"evergreen.model.{spec.name}"},
         "for_each": ["prefect.resource.id", REHEARSAL],
         "threshold": 1,
-        "within": int(spec.cooldown.total_seconds()),
+        "within": int(spec.retraining.cooldown.total_seconds()),
         "parameters": parameters,
     }
 
@@ -152,7 +150,7 @@ class _Manifest:
         self.text, self.path = text, path
         self.changes: list[str] = []
         try:
-            self.data = yaml_edit.load(text)
+            self.data = yaml_text.load(text)
         except ValueError as error:
             raise self._fault(f"{error}.") from None
         if not isinstance(self.data, dict):
@@ -196,16 +194,16 @@ class _Manifest:
             known = [place for place in ours if key in self.deployments[place]]
             if known:
                 whole[key] = deepcopy(self.deployments[known[-1]][key])
-                written[key] = yaml_edit.shared(self.text, ("deployments", known[-1], key))
+                written[key] = yaml_text.shared(self.text, ("deployments", known[-1], key))
         order = [key for key in _ORDER if key in whole]
-        self.text = yaml_edit.append(self.text, ("deployments",), {key: written[key] for key in order}, apart=True)
+        self.text = yaml_text.append(self.text, ("deployments",), {key: written[key] for key in order}, apart=True)
         self.deployments.append(whole)
         self.changes.append(f"added {wanted['name']}")
 
     def take_out(self, name: str) -> None:
         place = self.place(name)
         if place is not None:
-            self.text = yaml_edit.remove(self.text, ("deployments", place))
+            self.text = yaml_text.remove(self.text, ("deployments", place))
             del self.deployments[place]
             self.changes.append(f"took out {name}")
 
@@ -238,22 +236,22 @@ def _keep_triggers(manifest: _Manifest, place: int, wanted: Mapping[str, Any]) -
     for index, one in enumerate(triggers):
         fresh = asked.get(one.get("name", ""), {})
         for key in [key for key in _KEPT if fresh and one.get(key) != fresh[key]]:
-            was = yaml_edit.flow(one[key]) if key in one else "absent"
-            manifest.changes.append(f"{one['name']}: {key} was {was}, is {yaml_edit.flow(fresh[key])}")
-            manifest.text = yaml_edit.put(manifest.text, (*path, index, key), fresh[key])
+            was = json.dumps(one[key]) if key in one else "absent"
+            manifest.changes.append(f"{one['name']}: {key} was {was}, is {json.dumps(fresh[key])}")
+            manifest.text = yaml_text.put(manifest.text, (*path, index, key), fresh[key])
             one[key] = fresh[key]
     for index in reversed(range(len(triggers))):
         name = triggers[index].get("name")
         if name in ours and name not in asked:
             manifest.changes.append(f"took out trigger {name}: retrain_on does not ask for {ours[name]}")
-            manifest.text = yaml_edit.remove(manifest.text, (*path, index))
+            manifest.text = yaml_text.remove(manifest.text, (*path, index))
             del triggers[index]
     if "triggers" in entry and entry["triggers"] is triggers and not triggers:
         del entry["triggers"]
     present = {one.get("name") for one in triggers}
     for fresh in [one for name, one in asked.items() if name not in present]:
         manifest.changes.append(f"added trigger {fresh['name']}")
-        manifest.text = yaml_edit.append(manifest.text, path, fresh)
+        manifest.text = yaml_text.append(manifest.text, path, fresh)
         triggers.append(fresh)
         entry["triggers"] = triggers
 

@@ -102,13 +102,15 @@ class History:
         """The time of the last row."""
         return instant(self.times[-1])
 
-    def at(self, now: datetime, spec: ModelSpec | None = None) -> Past:
+    def at(self, now: datetime, spec: ModelSpec | None = None) -> PointInTimeRows:
         """What was known before `now` (aware)."""
         count, moment = int(np.searchsorted(self.times, micros(now))), micros(now)
         known = self.known[:count] < moment
         rows = _without(self.rows.slice(0, count), self.spec.target, known)
         digest = Digest(0, 0, 0).plus(np.where(known, self.hashes[:count], self.unlabelled[:count]))
-        return Past(self.like, spec or self.spec, self._timed(rows, count), digest.hex, self.times[:count], moment)
+        return PointInTimeRows(
+            self.like, spec or self.spec, self._timed(rows, count), digest.hex, self.times[:count], moment
+        )
 
     def between(self, start: datetime, end: datetime) -> tuple[int, int]:
         """The places of the rows from `start` (aware) on and before `end`."""
@@ -136,7 +138,7 @@ class History:
         return rows.set_column(rows.column_names.index("_labelled_at"), "_labelled_at", column)
 
 
-class Past(Observations):
+class PointInTimeRows(Observations):
     """The observations as they were known before a time; reads as the lake's do, and cannot be written."""
 
     def __init__(
@@ -145,12 +147,12 @@ class Past(Observations):
         # Made for each step: the contract's columns are not worked out anew.
         vars(self).update(vars(like))
         self.spec = spec
-        self.table = Held("", rows.schema, rows=rows)
+        self.table = InMemoryTable("", rows.schema, rows=rows)
         start, end = (instant(times[at]).isoformat() if len(times) else None for at in (0, -1))
         # The number of its version grows with time, as that of a table does.
         self._then = Snapshot("", now // 1_000_000, rows.num_rows, start, end, rows.num_rows, digest)
 
-    def of(self, spec: ModelSpec) -> Past:
+    def of(self, spec: ModelSpec) -> PointInTimeRows:
         """The same rows for another policy of the same model."""
         other = copy(self)
         other.spec = spec
@@ -162,7 +164,7 @@ class Past(Observations):
 
 
 @dataclass(frozen=True, slots=True)
-class Held(Table):
+class InMemoryTable(Table):
     """A table in memory of which every version is the one."""
 
     rows: Any = None

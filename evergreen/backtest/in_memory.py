@@ -1,6 +1,6 @@
-"""A registry, a ledger and a log of promotions in memory: where a replay keeps what the live flows keep in storage.
+"""A registry, a ledger and a log of promotions in memory: where a simulation keeps what the live flows keep in storage.
 
-They answer by the same names, so that the same code promotes, rolls back and asks what was answered.
+They satisfy the protocols of the core, so that the same code promotes, rolls back and asks what was answered.
 """
 
 from __future__ import annotations
@@ -8,19 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.backtest.job_cache import Store
 from evergreen.decision import Decision, Kind
 from evergreen.errors import RegistryError
-from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.ledger.promotions import Move, Promotions
-from evergreen.registry.artifacts import load_pipeline, verify
-from evergreen.registry.client import Registry
-from evergreen.registry.version import CHAMPION, STATUS, Version, status_of
+from evergreen.ledger.promotions import Move, PromotionLog
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
+from evergreen.registry.version import PENDING, STATUS, Version, VersionTags, status_of
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
@@ -28,134 +24,119 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
-class HeldFits(Registry):
-    """A registry that only loads: the fit of a version is the folder of the store that its `model_id` names."""
+class InMemoryRegistry(ModelRegistry):
+    """The versions and aliases of one model.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._loaded = lru_cache(maxsize=24)(self._load)
-        self._verified: set[str] = set()
+    Attributes:
+        stored: every version by its number.
+        aliases: the number that each alias names.
+    """
 
-    def load(self, version: Version, spec: ModelSpec) -> Pipeline:
-        """The version's pipeline, its hash checked first; the last few are kept in memory."""
-        return self._loaded(version.model_id, version.tags.get("sha256", ""), spec.trusted)
+    def __init__(self, files: StoredVersions) -> None:
+        """`files` loads what was stored with a version."""
+        self.stored: dict[int, Version] = {}
+        self.aliases: dict[str, int] = {}
+        self._files = files
+        self._last = 0
 
-    def _load(self, fit: str, expected: str, trusted: tuple[str, ...]) -> Pipeline:
-        return load_pipeline(self.store.fit(fit), expected, trusted, f"fit {fit}")
-
-    def files(self, version: Version) -> Path:
-        """The folder of what was stored with the version, its hash checked first."""
-        folder = self.store.fit(version.model_id) / "evergreen"
-        if version.model_id not in self._verified:
-            verify(folder, version.tags.get("files_sha256", ""), f"fit {version.model_id}")
-            self._verified.add(version.model_id)
-        return folder
-
-
-class HeldRegistry(Registry):
-    """The versions and aliases of one model."""
-
-    def __init__(self) -> None:
-        self._versions: dict[int, Version] = {}
-        self._aliases: dict[str, int] = {}
-
-    def add(self, model: str, fit: str, tags: Mapping[str, str]) -> Version:
-        """Make a version of a fit, PENDING."""
-        number = len(self._versions) + 1
-        self._versions[number] = Version(model, number, "", fit, {STATUS: "PENDING", **tags}, "")
-        return self._versions[number]
-
-    def champion(self, model: str) -> Version | None:
-        """The version in production."""
-        return self.by_alias(model, CHAMPION)
+    def add(self, model: str, model_id: str, tags: Mapping[str, str]) -> Version:
+        """Make a version, PENDING unless the tags say otherwise; no number comes twice."""
+        self._last += 1
+        self.stored[self._last] = Version(
+            model, self._last, "", model_id, VersionTags.read({STATUS: PENDING, **tags}), ""
+        )
+        return self.stored[self._last]
 
     def by_alias(self, model: str, alias: str) -> Version | None:
-        """The version that an alias names."""
-        return self._versions.get(self._aliases.get(alias, 0))
+        """The version that an alias names; None where it names none."""
+        return self.stored.get(self.aliases.get(alias, 0))
 
     def get(self, model: str, number: int) -> Version:
-        """One version."""
-        found = self.lookup(model, number)
-        if found is None:
+        """One version.
+
+        Raises:
+            RegistryError: there is none of this number.
+        """
+        version = self.lookup(model, number)
+        if version is None:
             raise RegistryError(f"{model} has no version {number}.", "Choose another one.")
-        return found
+        return version
 
     def lookup(self, model: str, number: int) -> Version | None:
         """One version; None where there is none of this number."""
-        return self._versions.get(number)
+        return self.stored.get(number)
 
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
-        return tuple(self._versions.values())
+        return tuple(self.stored.values())
 
     def find(self, model: str, decision_id: str) -> Version | None:
-        """The version that a decision made."""
-        found = [one for one in self._versions.values() if one.tags.get("decision_id") == decision_id]
-        return found[-1] if found else None
+        """The newest version that a decision made; None where it made none."""
+        versions = [version for version in self.stored.values() if version.tags.decision_id == decision_id]
+        return versions[-1] if versions else None
 
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said."""
-        return self._tagged(version.number, {**tags, STATUS: status_of(verdict)})
+        return self._retag(version.number, {**tags, STATUS: status_of(verdict)})
 
     def tag(self, version: Version, key: str, value: str) -> None:
         """Set a tag."""
-        self._tagged(version.number, {key: value})
+        self._retag(version.number, {key: value})
 
     def untag(self, version: Version, key: str) -> None:
-        """Take a tag away."""
-        present = self._versions[version.number]
-        kept = {name: value for name, value in present.tags.items() if name != key}
-        self._versions[version.number] = replace(present, tags=kept)
+        """Take a tag away; one that is not there is no fault."""
+        present = self.stored[version.number]
+        tags = {name: value for name, value in present.tags.raw.items() if name != key}
+        self.stored[version.number] = replace(present, tags=VersionTags.read(tags))
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point an alias at a version."""
-        self._aliases[alias] = number
+        self.aliases[alias] = self.get(model, number).number
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Take an alias away."""
-        self._aliases.pop(alias, None)
+        self.aliases.pop(alias, None)
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
-        """Nothing: whoever promotes loads a version to see that it can be, which its fit has shown."""
-        return None
+        """The fitted pipeline of a version."""
+        return self._files.load(version, spec)
 
-    def _tagged(self, number: int, tags: Mapping[str, str]) -> Version:
-        present = self._versions[number]
-        self._versions[number] = replace(present, tags={**present.tags, **tags})
-        return self._versions[number]
+    def _retag(self, number: int, tags: Mapping[str, str]) -> Version:
+        present = self.stored[number]
+        self.stored[number] = replace(present, tags=VersionTags.read({**present.tags.raw, **tags}))
+        return self.stored[number]
 
 
-class HeldDecisions(Decisions):
-    """The ledger of one model."""
+class InMemoryLedger(Ledger):
+    """The decisions of one model, in the order in which they were taken."""
 
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self._kept: dict[tuple[Kind, str], Decision] = {}
+    def __init__(self) -> None:
+        self._decisions: dict[tuple[Kind, str], Decision] = {}
 
     @property
-    def entries(self) -> tuple[Decision, ...]:
-        """Every decision, in the order in which it was taken."""
-        return tuple(self._kept.values())
+    def decisions(self) -> tuple[Decision, ...]:
+        """Every decision, oldest first."""
+        return tuple(self._decisions.values())
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""
-        self._kept.setdefault((decision.kind, decision.id), decision)
+        self._decisions.setdefault((decision.kind, decision.id), decision)
 
     def record_scores(self, decision: str, at: datetime, champion: int, columns: Sequence[ColumnDrift]) -> None:
-        """Nothing: the scores of every column are for people to look at."""
+        """Keep nothing: the scores of every column are for people to look at, and nothing is decided by them."""
 
     def find(self, kind: Kind, decision: str) -> Decision | None:
         """A decision by its id."""
-        return self._kept.get((kind, decision))
+        return self._decisions.get((kind, decision))
 
     def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
         """Every decision of some kinds, and of others `only` those of an outcome, oldest first."""
-        wanted = only or {}
-        found = [one for one in self.entries if one.kind in kinds or wanted.get(one.kind) == one.outcome]
-        return tuple(sorted(found, key=lambda one: one.at))
+        outcomes = only or {}
+        decisions = [one for one in self.decisions if one.kind in kinds or outcomes.get(one.kind) == one.outcome]
+        return tuple(sorted(decisions, key=lambda decision: decision.at))
 
 
-class HeldPromotions(Promotions):
+class InMemoryPromotions(PromotionLog):
     """The log of promotions of one model."""
 
     def __init__(self, model: str) -> None:

@@ -21,15 +21,15 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
 from evergreen.storage.atomic_write import PART, write_text
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same question gets another answer."""
 
-_LEFT_OUT = {"policy", "retrain_on", "cooldown", "escalate_after", "approval", "approval_timeout", "source", "labels"}
+_LEFT_OUT = {"retraining", "approval", "source", "labels"}
 _OF_A_FIT = {"task", "target", "time", "keys", "features", "search", "metric", "holdout", "training", "seed", "trusted"}
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class JobCache:
     """The folder of one model's results; it is made when something is kept."""
 
     folder: Path
@@ -81,19 +81,19 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
 
 
-def fit_print(spec: ModelSpec) -> str:
+def fit_fingerprint(spec: ModelSpec) -> str:
     """What a fit follows from beside its rows."""
-    return _print(spec, spec.model_dump(include=_OF_A_FIT, exclude={"metric": {"function": True}}))
+    return _fingerprint(spec, spec.model_dump(include=_OF_A_FIT, exclude={"metric": {"function": True}}))
 
 
-def whole_print(spec: ModelSpec) -> str:
+def verdict_fingerprint(spec: ModelSpec) -> str:
     """What a verdict follows from beside rows and fits: all of the model file but when it is retrained."""
     kept = set(ModelSpec.model_fields) - _LEFT_OUT - {"prepare", "contract", "pipeline"}
     functions: Any = {"metric": {"function": True}, "performance": {"also": {"__all__": {"function"}}}}
-    return _print(spec, spec.model_dump(include=kept, exclude=functions))
+    return _fingerprint(spec, spec.model_dump(include=kept, exclude=functions))
 
 
-def _print(spec: ModelSpec, told: Mapping[str, Any]) -> str:
+def _fingerprint(spec: ModelSpec, told: Mapping[str, Any]) -> str:
     from importlib.metadata import version
 
     functions = [spec.pipeline, spec.metric.function, *(metric.function for metric in spec.performance.also)]

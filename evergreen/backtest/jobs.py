@@ -1,7 +1,8 @@
-"""The work of a replay: fits, reports, comparisons and predictions, each named by what it follows from.
+"""The heavy steps of a simulation: fits, reports, comparisons and predictions, each named by what it follows from.
 
-Every job calls the core that the live flow calls, on the observations as they were known at its time. The policies of a
-backtest ask for jobs; what two of them ask for is one job, and what was worked out before is read.
+Every job calls the core that the live flow calls, on the observations as they were known at its time. A job is known by
+its rows, the model file, the fits and the time, not by the policy that asks for it, so that what several policies ask
+for is worked out once. A result is a dataclass that is kept as JSON.
 """
 
 from __future__ import annotations
@@ -9,290 +10,300 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
-from typing import Any, ClassVar, Protocol
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evergreen.backtest.history import History, Past, instant, micros
-from evergreen.backtest.in_memory import HeldFits
-from evergreen.backtest.job_cache import Store, fit_print, key_of, whole_print
+from evergreen.backtest.history import History, PointInTimeRows, instant, micros
+from evergreen.backtest.job_cache import JobCache, fit_fingerprint, key_of, verdict_fingerprint
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, training_window
-from evergreen.decision import Decision
-from evergreen.drift.check import compared
-from evergreen.drift.compare import ColumnDrift
+from evergreen.drift.check import check_drift
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.bootstrap import Comparison
 from evergreen.evaluation.judgement import Judgement
-from evergreen.performance.check import assess_rows
-from evergreen.performance.labelled_rows import judged_rows
+from evergreen.performance.check import measure_performance
+from evergreen.performance.labelled_rows import labelled_rows
 from evergreen.performance.report import PerformanceReport
-from evergreen.performance.shadow import Look, look
-from evergreen.registry.artifacts import PIPELINE, packed, sha256, state_sha256
+from evergreen.performance.shadow import FormerComparison, Pair, compare_with_former
+from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
-from evergreen.training.candidate import make
-from evergreen.training.evaluate import hold
-from evergreen.training.plan import Counts, counted
+from evergreen.training.candidate import fit_candidate
+from evergreen.training.evaluate import evaluate_candidate
+from evergreen.training.plan import Counts, count_rows
 from evergreen.training.predict import predict
-from evergreen.verdicts import Verdict
 
-FAULT = "fault"
-"""The field of a result that says what was wrong with the input; there is nothing else in it then."""
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
-class Bench:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted candidate in the cache.
+
+    Attributes:
+        model_id: the name of its folder in the cache.
+        seconds: processor seconds that search and fit took.
+        tags: hashes and size of what was stored, as a version bears them.
+    """
+
+    model_id: str
+    seconds: float
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A performance report and the digest of the rows that it was measured on."""
+
+    report: PerformanceReport
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedRows:
+    """Predictions as plain values, in the order of the rows."""
+
+    values: list[Any]
+    probability: list[list[float]] | None
+    classes: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> PredictedRows:
+        """Plain values of arrays."""
+        probability = None if predictions.probability is None else predictions.probability.tolist()
+        return cls(predictions.values.tolist(), probability, predictions.classes)
+
+    def predictions(self) -> Predictions:
+        """Arrays of the plain values."""
+        probability = None if self.probability is None else np.array(self.probability)
+        return Predictions(np.array(self.values), probability, self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to be worked out once.
+
+    Attributes:
+        kind: one of `KINDS`.
+        now: the logical time (aware, UTC).
+        training: the training window.
+        about: what else it is about, as the function of its kind takes it.
+    """
+
+    kind: str
+    now: datetime
+    training: Training
+    about: tuple[Any, ...] = ()
+
+
+class CachedVersions:
+    """Loads the fits of the cache; the `model_id` of a version names its folder. The last few stay in memory."""
+
+    def __init__(self, cache: JobCache) -> None:
+        self.cache = cache
+        self._pipeline = lru_cache(maxsize=24)(self._load)
+        self._verified: set[str] = set()
+
+    def load(self, version: Version, spec: ModelSpec) -> Pipeline:
+        """The version's pipeline, its hash checked first."""
+        return self._pipeline(version.model_id, version.tags.sha256, spec.trusted)
+
+    def files(self, version: Version) -> Path:
+        """The folder of what was stored beside the pipeline, its hash checked first."""
+        folder = self.cache.fit(version.model_id) / "evergreen"
+        if version.model_id not in self._verified:
+            verify(folder, version.tags.files_sha256, f"fit {version.model_id}")
+            self._verified.add(version.model_id)
+        return folder
+
+    def _load(self, model_id: str, expected: str, trusted: tuple[str, ...]) -> Pipeline:
+        return load_pipeline(self.cache.fit(model_id), expected, trusted, f"fit {model_id}")
+
+
+class JobContext:
     """What every job works with, in whatever process it is.
 
     Attributes:
         spec: the model.
         history: everything known by now.
-        store: where results are kept.
+        cache: where results are kept.
+        versions: loads the fits.
     """
 
-    def __init__(self, spec: ModelSpec, history: History, store: Store) -> None:
-        self.spec, self.history, self.store = spec, history, store
-        self.fits = HeldFits(store)
+    def __init__(self, spec: ModelSpec, history: History, cache: JobCache) -> None:
+        self.spec, self.history, self.cache = spec, history, cache
+        self.versions = CachedVersions(cache)
+        self.rows = lru_cache(maxsize=256)(self._rows)
+        self.fit_fingerprint = lru_cache(maxsize=None)(self._fit_fingerprint)
         self._counts: dict[tuple[str | None, Training], Counts] = {}
-        self.past = lru_cache(maxsize=256)(self._past)
-        self.of = lru_cache(maxsize=None)(self._of)
-        self.fit_print = lru_cache(maxsize=None)(lambda training: fit_print(self.of(training)))
-
-    def counts(self, spec: ModelSpec, past: Observations, window: Window) -> Counts:
-        """As `evergreen.training.plan.counted`: policies with the same window ask at the same time."""
-        name = (window.as_of, spec.training)
-        if name not in self._counts:
-            self._counts[name] = counted(spec, past, window)
-        return self._counts[name]
 
     @cached_property
-    def print(self) -> str:
+    def fingerprint(self) -> str:
         """What every verdict follows from beside rows and fits."""
-        return whole_print(self.spec)
+        return verdict_fingerprint(self.spec)
 
-    def _of(self, training: Training) -> ModelSpec:
-        return self.spec.model_copy(update={"training": training})
+    def count_rows(self, spec: ModelSpec, rows: Observations, window: Window) -> Counts:
+        """As `count_rows` of a plan: policies with the same window ask at the same time."""
+        name = (window.as_of, spec.training)
+        if name not in self._counts:
+            self._counts[name] = count_rows(spec, rows, window)
+        return self._counts[name]
 
-    def _past(self, now: datetime, training: Training) -> Past:
-        return self.history.at(now, self.of(training))
+    def _rows(self, now: datetime, training: Training) -> PointInTimeRows:
+        return self.history.at(now, self.spec.model_copy(update={"training": training}))
 
-
-class Job(Protocol):
-    """Something to be worked out once."""
-
-    kind: ClassVar[str]
-
-    def key(self, bench: Bench) -> str:
-        """The name of its result."""
-        ...
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Work it out; the result is JSON."""
-        ...
+    def _fit_fingerprint(self, training: Training) -> str:
+        return fit_fingerprint(self.spec.model_copy(update={"training": training}))
 
 
-def done(bench: Bench, job: Job) -> dict[str, Any]:
-    """The result of a job, worked out and kept; what is at fault with the input is a result, too."""
+def fit(context: JobContext, now: datetime, training: Training) -> Fit:
+    """Search, fit and store a candidate of what was known before `now`."""
+    rows, part = context.rows(now, training), context.cache.begin()
     began = time.process_time()
+    part.mkdir()
     try:
-        told = job.run(bench)
+        window = training_window(rows.spec, rows.snapshot(), now)
+        candidate = fit_candidate(rows, window, part / "evergreen")
+        seconds = time.process_time() - began
+        stored = packed(candidate.fitted.pipeline, rows.spec.name, rows.spec.trusted)
+        (part / PIPELINE).write_bytes(stored)
+    except EvergreenError:
+        shutil.rmtree(part)
+        raise
+    size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file()) / 1e6
+    tags = {
+        "sha256": sha256(part / PIPELINE),
+        "files_sha256": sha256(part / "evergreen"),
+        "state_sha256": state_sha256(part / PIPELINE),
+        "size_mb": f"{size:.3f}",
+    }
+    model_id = _fit_key(context, now, training)
+    context.cache.end(part, model_id)
+    return Fit(model_id, seconds, tags)
+
+
+def drift(context: JobContext, now: datetime, training: Training, champion: Version) -> DriftReport:
+    """The drift report of a champion, without a page."""
+    rows = context.rows(now, training)
+    return check_drift(rows, context.versions, champion, rows.snapshot(), reports=None, now=now)
+
+
+def performance(context: JobContext, now: datetime, training: Training, champion: Version) -> Measured:
+    """The performance report of a champion."""
+    rows = context.rows(now, training)
+    judged = labelled_rows(rows, champion, rows.snapshot(), now)
+    return Measured(measure_performance(rows.spec, context.versions, champion, judged), judged.digest)
+
+
+def shadow(context: JobContext, now: datetime, training: Training, pair: Pair, before: int) -> FormerComparison:
+    """The champion beside the one that it replaced, if there are more windows than `before`."""
+    rows = context.rows(now, training)
+    return compare_with_former(rows, context.versions, rows.snapshot(), pair, before, now)
+
+
+def gate(
+    context: JobContext, now: datetime, training: Training, candidate: Version, champion: Version | None
+) -> Judgement:
+    """What the gates find of a candidate."""
+    rows = context.rows(now, training)
+    window = training_window(rows.spec, rows.snapshot(), now)
+    return evaluate_candidate(rows, context.versions, candidate, champion, window)
+
+
+def serve(context: JobContext, now: datetime, _training: Training, until: datetime, version: Version) -> PredictedRows:
+    """What a version predicts for the rows from `now` on and before `until`, whether they have a label or not."""
+    first, last = context.history.between(now, until)
+    frame = context.history.rows.slice(first, last - first).to_pandas()
+    return PredictedRows.of(predict(context.versions.load(version, context.spec), context.spec, frame))
+
+
+def _fit_key(context: JobContext, now: datetime, training: Training) -> str:
+    """By the rows that a fit learns from or is judged by."""
+    history, back = context.history, training.last
+    count = int(np.searchsorted(history.times, micros(now)))
+    start = None if back is None or count == 0 else instant(history.times[count - 1]) - back
+    learned = history.learned(start, now)
+    return key_of("fit", context.fit_fingerprint(training), learned.hex, learned.rows)
+
+
+def _serve_key(context: JobContext, now: datetime, _training: Training, until: datetime, version: Version) -> str:
+    """By the fit and the features."""
+    rows = context.history.features(*context.history.between(now, until))
+    return key_of("serve", version.model_id, rows.hex, rows.rows)
+
+
+def _performance_facts(context: JobContext, champion: Version) -> tuple[object, ...]:
+    """The champion's fit, and what its gates measured."""
+    tags, judgement = champion.tags, champion.tags.judgement
+    slices = sorted(judgement.slices.items()) if judgement else []
+    return champion.model_id, tags.figures.get(f"holdout_{context.spec.metric.name}"), slices
+
+
+def _by(kind: str, facts: Callable[..., tuple[object, ...]]) -> Callable[..., str]:
+    """A key by the rows that were known, and by some facts of what a job is about."""
+
+    def key(context: JobContext, now: datetime, training: Training, *about: Any) -> str:
+        digest = context.rows(now, training).snapshot().digest
+        return key_of(kind, context.fingerprint, training, now.isoformat(), digest, *facts(context, *about))
+
+    return key
+
+
+KINDS: Mapping[str, tuple[Callable[..., Any], Callable[..., str], type[Any]]] = {
+    "fit": (fit, _fit_key, Fit),
+    "drift": (drift, _by("drift", lambda _, champion: (champion.model_id,)), DriftReport),
+    "performance": (performance, _by("performance", _performance_facts), Measured),
+    "shadow": (
+        shadow,
+        _by("shadow", lambda _, pair, before: (*(one.model_id for one in pair), before)),
+        FormerComparison,
+    ),
+    "gate": (gate, _by("gate", lambda _, one, champion: (one.model_id, champion and champion.model_id)), Judgement),
+    "serve": (serve, _serve_key, PredictedRows),
+}
+"""By kind: the function that works it out, the one that names its result, and the result's type."""
+
+
+def key_of_job(context: JobContext, job: Job) -> str:
+    """The name of a job's result."""
+    return KINDS[job.kind][1](context, job.now, job.training, *job.about)
+
+
+def work_out(context: JobContext, job: Job) -> dict[str, Any]:
+    """Work a job out and keep its result as JSON; what is at fault with the input is a result, too."""
+    began = time.process_time()
+    outcome: dict[str, Any]
+    try:
+        outcome = {"result": asdict(KINDS[job.kind][0](context, job.now, job.training, *job.about))}
     except EvergreenError as error:
-        told = {FAULT: [error.what, error.fix]}
-    told = {"cost": time.process_time() - began, **told}
-    bench.store.keep(job.kind, job.key(bench), told)
+        outcome = {"fault": [error.what, error.fix]}
+    told = {"cost": time.process_time() - began, **json.loads(json.dumps(outcome, default=str))}
+    context.cache.keep(job.kind, key_of_job(context, job), told)
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """A candidate of what is known at `now`; the result has its tags and the processor seconds that it took."""
+def read_result(kind: str, told: Mapping[str, Any]) -> Any:
+    """The result behind its JSON.
 
-    kind: ClassVar[str] = "fit"
-    now: datetime
-    training: Training
-
-    def key(self, bench: Bench) -> str:
-        """By the rows that it learns from or is judged by."""
-        history, back = bench.history, self.training.last
-        count = int(np.searchsorted(history.times, micros(self.now)))
-        start = None if back is None or count == 0 else instant(history.times[count - 1]) - back
-        learned = history.learned(start, self.now)
-        return key_of("fit", bench.fit_print(self.training), learned.hex, learned.rows)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Search, fit, store."""
-        past, part = bench.past(self.now, self.training), bench.store.begin()
-        began = time.process_time()
-        part.mkdir()
-        try:
-            made = make(past, training_window(past.spec, past.snapshot(), self.now), part / "evergreen")
-            seconds = time.process_time() - began
-            stored = packed(made.fitted.pipeline, past.spec.name, past.spec.trusted)
-            (part / PIPELINE).write_bytes(stored)
-        except EvergreenError:
-            shutil.rmtree(part)
-            raise
-        size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file()) / 1e6
-        tags = {
-            "sha256": sha256(part / PIPELINE),
-            "files_sha256": sha256(part / "evergreen"),
-            "state_sha256": state_sha256(part / PIPELINE),
-            "size_mb": f"{size:.3f}",
-        }
-        bench.store.end(part, self.key(bench))
-        return {"fit": self.key(bench), "seconds": seconds, "tags": tags}
+    Raises:
+        EvergreenError: the input was at fault.
+    """
+    if "fault" in told:
+        raise EvergreenError(*told["fault"])
+    return _reader(kind)(told["result"])
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """The drift report of a champion."""
+@cache
+def _reader(kind: str) -> Callable[[Any], Any]:
+    from pydantic import TypeAdapter
 
-    kind: ClassVar[str] = "drift"
-    now: datetime
-    training: Training
-    champion: Version
-
-    def key(self, bench: Bench) -> str:
-        """By the champion's fit and the rows that were known."""
-        return _key(self, bench, self.champion.model_id)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """The scores, without a page."""
-        past = bench.past(self.now, self.training)
-        found = compared(past, bench.fits, self.champion, past.snapshot(), folder=None, now=self.now)
-        return {"report": asdict(found)}
-
-    @staticmethod
-    def read(told: Mapping[str, Any]) -> DriftReport:
-        """The report behind a result."""
-        kept = told["report"]
-        columns = tuple(ColumnDrift(**one | {"verdict": Verdict(one["verdict"])}) for one in kept["columns"])
-        return DriftReport(**kept | {"columns": columns, "verdict": Verdict(kept["verdict"])})
-
-
-@dataclass(frozen=True, slots=True)
-class Performance:
-    """The performance report of a champion, and the digest of the rows that it was measured on."""
-
-    kind: ClassVar[str] = "performance"
-    now: datetime
-    training: Training
-    champion: Version
-
-    def key(self, bench: Bench) -> str:
-        """By the champion's fit, what its gates measured, and the rows that were known."""
-        tags, text = self.champion.tags, self.champion.tags.get("judgement", "")
-        slices = sorted(Judgement.of_text(text).slices.items()) if text else []
-        return _key(self, bench, self.champion.model_id, tags.get(f"holdout_{bench.spec.metric.name}"), slices)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Measure."""
-        past = bench.past(self.now, self.training)
-        rows = judged_rows(past, self.champion, past.snapshot(), self.now)
-        found = assess_rows(past.spec, bench.fits, self.champion, rows)
-        told = {"verdict": str(found.verdict), "reason": found.reason, "detail": found.to_detail()}
-        return {"report": told, "digest": rows.digest}
-
-    def read(self, told: Mapping[str, Any], decision: str) -> PerformanceReport:
-        """The report behind a result, under the id that its question has for this champion."""
-        kept = told["report"]
-        about: tuple[None, int, str] = (None, 0, "")
-        verdict, reason, detail = kept["verdict"], kept["reason"], kept["detail"]
-        return PerformanceReport.of_decision(
-            Decision(decision, "performance", self.now, verdict, *about, reason, detail)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """The champion beside the one that it replaced, if there are more windows than `before`."""
-
-    kind: ClassVar[str] = "shadow"
-    now: datetime
-    training: Training
-    pair: tuple[Version, Version]
-    before: int
-
-    def key(self, bench: Bench) -> str:
-        """By both fits and the rows that were known."""
-        return _key(self, bench, *(one.model_id for one in self.pair), self.before)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Compare."""
-        past = bench.past(self.now, self.training)
-        return {"look": asdict(look(past, bench.fits, self.pair, past.snapshot(), self.before, self.now))}
-
-    @staticmethod
-    def read(told: Mapping[str, Any]) -> Look:
-        """The look behind a result."""
-        found = told["look"]["found"]
-        return Look(**told["look"] | {"found": Comparison(**found) if found else None})
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What the gates find of a candidate."""
-
-    kind: ClassVar[str] = "gate"
-    now: datetime
-    training: Training
-    candidate: Version
-    champion: Version | None
-
-    def key(self, bench: Bench) -> str:
-        """By both fits and the rows that were known."""
-        return _key(self, bench, self.candidate.model_id, self.champion.model_id if self.champion else None)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Judge."""
-        past = bench.past(self.now, self.training)
-        window = training_window(past.spec, past.snapshot(), self.now)
-        found = hold(past, bench.fits, self.candidate, self.champion, window)
-        return {"judgement": json.loads(found.to_text())}
-
-    @staticmethod
-    def read(told: Mapping[str, Any]) -> Judgement:
-        """The judgement behind a result."""
-        return Judgement.of_text(json.dumps(told["judgement"]))
-
-
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """What a version predicts for the rows from `now` on and before `until`, whether they have a label or not."""
-
-    kind: ClassVar[str] = "serve"
-    now: datetime
-    until: datetime
-    version: Version
-
-    def key(self, bench: Bench) -> str:
-        """By the fit and the features."""
-        rows = bench.history.features(*bench.history.between(self.now, self.until))
-        return key_of("serve", self.version.model_id, rows.hex, rows.rows)
-
-    def run(self, bench: Bench) -> dict[str, Any]:
-        """Predict."""
-        first, last = bench.history.between(self.now, self.until)
-        frame = bench.history.rows.slice(first, last - first).to_pandas()
-        given = predict(bench.fits.load(self.version, bench.spec), bench.spec, frame)
-        probability = None if given.probability is None else given.probability.tolist()
-        return {"values": given.values.tolist(), "probability": probability, "classes": given.classes}
-
-    @staticmethod
-    def read(told: Mapping[str, Any]) -> Predictions:
-        """The predictions behind a result."""
-        probability = None if told["probability"] is None else np.array(told["probability"])
-        classes = None if told["classes"] is None else tuple(told["classes"])
-        return Predictions(np.array(told["values"]), probability, classes)
-
-
-def _key(job: Drift | Performance | Shadow | Gate, bench: Bench, *about: object) -> str:
-    snapshot = bench.past(job.now, job.training).snapshot()
-    return key_of(job.kind, bench.print, job.training, job.now.isoformat(), snapshot.digest, *about)
+    return TypeAdapter(KINDS[kind][2]).validate_python

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from evergreen.backtest.job_pool import Spent
-from evergreen.backtest.jobs import Bench
+from evergreen.backtest.job_runner import Spent
+from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
-from evergreen.backtest.simulation import Course, Served, Story, Trained
+from evergreen.backtest.simulation import SimulationPlan, SimulationResult, StepPredictions, Trained
 from evergreen.errors import DataError, EvergreenError
 
 SHORT = 26
@@ -102,42 +102,43 @@ class Scored:
 
     def __init__(
         self,
-        bench: Bench,
-        course: Course,
+        context: JobContext,
+        plan: SimulationPlan,
         asked: Request,
-        oracle: Sequence[Served],
-        told: Mapping[str, tuple[Variant, Story]],
+        oracle: Sequence[StepPredictions],
+        results: Mapping[str, tuple[Variant, SimulationResult]],
     ) -> None:
-        self.bench, self.course, self.asked = bench, course, asked
+        self.context, self.plan, self.asked = context, plan, asked
         self.left_out = {
             label: "no version passed its gates in time to predict anything"
-            for label, (_, story) in told.items()
-            if not _complete(story, course)
+            for label, (_, result) in results.items()
+            if not _complete(result, plan)
         }
-        self.told = {label: one for label, one in told.items() if label not in self.left_out}
-        if not self.told:
-            last = next(iter(told.values()))[1].trained
+        self.results = {label: one for label, one in results.items() if label not in self.left_out}
+        if not self.results:
+            last = next(iter(results.values()))[1].trained
             why = f": {last[-1].explanation}" if last else ""
             raise DataError(
-                f"{bench.spec.name}: no version ever passed its gates, so that nothing could be compared{why}",
+                f"{context.spec.name}: no version ever passed its gates, so that nothing could be compared{why}",
                 "Look at the gates in the model file.",
             )
-        begin = max(story.served[0].start for _, story in self.told.values())
+        begin = max(result.predicted[0].start for _, result in self.results.values())
         # What came with the first training is not whole: its rows before the end of that training have no prediction.
-        self.steps = tuple(step for step in course.steps[:-1] if step > begin)
-        self.series = {label: self._series(story.served) for label, (_, story) in self.told.items()}
+        self.steps = tuple(step for step in plan.steps[:-1] if step > begin)
+        self.series = {label: self._series(result.predicted) for label, (_, result) in self.results.items()}
         self.oracle = self._series(oracle)
         has = np.all([one.rows > 0 for one in self.series.values()], axis=0)
         if has.sum() < 2:
             raise DataError(
-                f"{bench.spec.name}: {int(has.sum())} steps have labels to score by: that is too few.", "Wait for more."
+                f"{context.spec.name}: {int(has.sum())} steps have labels to score by: that is too few.",
+                "Wait for more.",
             )
         self.chosen = self._chosen()
         self.first, self.rest = slice(0, self.chosen), slice(self.chosen, len(self.steps))
 
-    def _series(self, served: Sequence[Served]) -> Series:
+    def _series(self, served: Sequence[StepPredictions]) -> Series:
         wanted = set(self.steps)
-        return series(self.bench.spec, self.bench.history, [one for one in served if one.start in wanted])
+        return series(self.context.spec, self.context.history, [one for one in served if one.start in wanted])
 
     def _chosen(self) -> int:
         since, number = self.asked.report_from, len(self.steps)
@@ -152,26 +153,26 @@ class Scored:
 
     def report(self, wanted: set[str], spent: Spent) -> Backtest:
         """The table, and what follows from it."""
-        seed = self.bench.spec.seed
+        seed = self.context.spec.seed
         drawn = picks(len(self.steps) - self.chosen, seed=seed)
-        labels = [label for label, (one, _) in self.told.items() if one.name in wanted]
+        labels = [label for label, (one, _) in self.results.items() if one.name in wanted]
         rows = tuple(self._row(label, drawn) for label in labels)
         first = {label: self.series[label].part(self.first) for label in labels}
-        early = {label: self._count(self.told[label][1], self.steps[self.chosen], before=True) for label in labels}
+        early = {label: self._count(self.results[label][1], self.steps[self.chosen], before=True) for label in labels}
         name, beside = choose(first, early, self.asked.prices, seed=seed)
         warning = _warning(len(self.steps), self.chosen)
         reason = _reason(self, name, beside, early, rows, drawn) if name else _nothing(self, beside)
-        metric = self.bench.spec.metric.name
+        metric = self.context.spec.metric.name
         known = (self.steps, self.chosen, rows, self.oracle)
-        return Backtest(self.bench.spec.name, metric, *known, name, reason, warning, dict(self.left_out), spent)
+        return Backtest(self.context.spec.name, metric, *known, name, reason, warning, dict(self.left_out), spent)
 
     def _row(self, label: str, drawn: Any) -> Row:
-        variant, story = self.told[label]
+        variant, result = self.results[label]
         mine = self.series[label].part(self.rest)
         turn = self.steps[self.chosen]
         rivals = {NEVER: self.series.get(NEVER), ALWAYS: self.series.get(ALWAYS), ORACLE: self.oracle}
-        late = [one for one in story.trained if one.at >= turn]
-        scored = [one for one in story.trained if one.at >= self.steps[0]]
+        late = [one for one in result.trained if one.at >= turn]
+        scored = [one for one in result.trained if one.at >= self.steps[0]]
         retrains = len(late)
         return Row(
             variant=variant,
@@ -184,26 +185,26 @@ class Scored:
             all_retrains=len(scored),
             train_seconds=sum(one.seconds for one in late),
             cost=self.asked.prices.cost(mine, retrains) if self.asked.prices.known else None,
-            **_triggers(story, self.asked.change, self.steps[0]),
+            **_triggers(result, self.asked.change, self.steps[0]),
             series=self.series[label],
-            trained=story.trained,
+            trained=result.trained,
         )
 
-    def _count(self, story: Story, turn: datetime, *, before: bool) -> int:
+    def _count(self, result: SimulationResult, turn: datetime, *, before: bool) -> int:
         """Trainings on the scored steps before a time, or from then on."""
-        return sum((one.at < turn) is before for one in story.trained if one.at >= self.steps[0])
+        return sum((one.at < turn) is before for one in result.trained if one.at >= self.steps[0])
 
 
-def _complete(story: Story, course: Course) -> bool:
+def _complete(result: SimulationResult, plan: SimulationPlan) -> bool:
     """Whether there was a champion before the last steps."""
-    return len(story.served) > 2 and story.served[-1].start == course.steps[-2]
+    return len(result.predicted) > 2 and result.predicted[-1].start == plan.steps[-2]
 
 
-def _triggers(story: Story, change: datetime | None, begin: datetime) -> dict[str, Any]:
+def _triggers(result: SimulationResult, change: datetime | None, begin: datetime) -> dict[str, Any]:
     """Retrainings for drift or performance before the change that is known, and how late the first one after it was."""
     if change is None:
         return {"false_triggers": None, "late": None}
-    asked = [one.at for one in story.trained if one.reason in ("drift", "performance") and one.at >= begin]
+    asked = [one.at for one in result.trained if one.reason in ("drift", "performance") and one.at >= begin]
     after = [at for at in asked if at >= change]
     return {"false_triggers": len(asked) - len(after), "late": after[0] - change if after else None}
 
@@ -226,7 +227,7 @@ def _reason(
     drawn: Any,
 ) -> str:
     """The recommendation in words, with what the rest of the history says of it."""
-    spec, turn = scored.bench.spec, scored.steps[scored.chosen]
+    spec, turn = scored.context.spec, scored.steps[scored.chosen]
     mine = next(row for row in rows if row.variant.label == name)
     worse = [label for label, one in beside.items() if one.proven and early[label] < early[name]]
     why = "it costs the least at these prices" if scored.asked.prices.known else (

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.backtest.history import History
-from evergreen.backtest.simulation import Served
+from evergreen.backtest.simulation import StepPredictions
 from evergreen.evaluation.measure import measure, row_losses
 from evergreen.evaluation.slices import picked
 from evergreen.spec.metric import Array, Metric
@@ -65,7 +65,7 @@ class Series:
         return -1.0 if self.metric.kind.greater_is_better else 1.0
 
 
-def series(spec: ModelSpec, history: History, served: Sequence[Served]) -> Series:
+def series(spec: ModelSpec, history: History, served: Sequence[StepPredictions]) -> Series:
     """The figures of what was served, against the labels as they are known by now; one entry for each step."""
     total, count = np.zeros(len(served)), np.zeros(len(served))
     ends = [end for step in served for first, last, _ in step.pieces for end in (first, last)]

@@ -1,4 +1,4 @@
-"""One policy, lived through again: what would have been decided, and what would have been predicted.
+"""Simulate one retraining policy over the recorded history: what would have been decided and predicted.
 
 Step by step, as the flows do it: the monitor judges what is known, the policy is asked, what it asks for is planned,
 fitted, held to the gates and promoted, and the champion predicts the rows until the next step. All of it by the code
@@ -7,48 +7,47 @@ that runs live; only storage is in memory, and training takes simulated time. No
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
-
-from evergreen.backtest.history import Past
-from evergreen.backtest.in_memory import HeldDecisions, HeldPromotions, HeldRegistry
-from evergreen.backtest.jobs import FAULT, Bench, Drift, Fit, Gate, Job, Performance, Serve, Shadow
+from evergreen.backtest.history import History, PointInTimeRows
+from evergreen.backtest.in_memory import InMemoryLedger, InMemoryPromotions, InMemoryRegistry
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import CachedVersions, Fit, Job, Measured, PredictedRows
 from evergreen.data.predictions import Predictions
-from evergreen.decision import Decision, Outcome
+from evergreen.decision import Decision
+from evergreen.drift.check import drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move
 from evergreen.ledger.reconciliation import CALLS, calls
-from evergreen.performance.labelled_rows import performance_question
-from evergreen.performance.shadow import Question, answer, question
-from evergreen.performance.shadow_report import BY, ShadowReport
-from evergreen.registry.lineage import against, lineage
-from evergreen.registry.promotion import move_back, move_up
-from evergreen.registry.version import CHALLENGER, Version
-from evergreen.runs.recorder import Clerk, retrain_result
+from evergreen.performance.labelled_rows import performance_decision_id
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow import FormerComparison, Pair, check_promotion, roll_back_if_worse
+from evergreen.registry.promotion import promote_if_passed
+from evergreen.registry.version import Version
+from evergreen.runs.recorder import DecisionRecorder
 from evergreen.runs.results import Ingested
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
+from evergreen.spec.policy import TRIGGERS, RetrainPolicy, triggers_of
+from evergreen.spec.retraining import Approval
 from evergreen.spec.training import Training
-from evergreen.training.evaluate import not_again
-from evergreen.training.plan import Plan, decide
+from evergreen.training.evaluate import record_judgement, reject_repeat
+from evergreen.training.plan import CountRows, Plan, lineage_of, plan_retraining
 from evergreen.training.request import Request
-from evergreen.verdicts import Verdict
 
-Told = Mapping[str, Any]
-Steps = Generator[Job, Told, Any]
 FIRST = "first"
 """The reason of the training that makes the first champion, whatever the policy."""
+NOTHING_NEW = Ingested(cached=True, rows=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """What every walk of a backtest has in common.
+class SimulationPlan:
+    """What every simulation of a backtest has in common.
 
     Attributes:
         steps: the times (aware, UTC) at which the monitor runs, and one more that ends the last step.
@@ -66,12 +65,13 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class StepPredictions:
     """What was predicted in one step.
 
     Attributes:
         start: its first instant.
-        places: of the rows in the history, by the version that predicted them.
+        pieces: the first place in the history, the one behind the last, and the predictions of the rows between them,
+            for each version that predicted.
     """
 
     start: datetime
@@ -96,251 +96,215 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Story:
+class SimulationResult:
     """What became of one policy."""
 
     decisions: tuple[Decision, ...]
     moves: tuple[Move, ...]
     trained: tuple[Trained, ...]
-    served: tuple[Served, ...]
+    predicted: tuple[StepPredictions, ...]
 
 
-class Walk:
+class HeavySteps:
+    """The steps that take long, as functions; each is worked out once, whichever simulation asks for it."""
+
+    def __init__(self, runner: JobRunner, training: Training) -> None:
+        """`training` is the window that every candidate learns from."""
+        self._runner, self._training = runner, training
+        self.spec: ModelSpec = runner.context.spec
+        self.history: History = runner.context.history
+        self.versions: CachedVersions = runner.context.versions
+        self.count_rows: CountRows = runner.context.count_rows
+
+    def rows(self, now: datetime) -> PointInTimeRows:
+        """The observations as they were known before `now`."""
+        return self._runner.context.rows(now, self._training)
+
+    def fit(self, now: datetime) -> Fit:
+        """A candidate of what was known before `now`.
+
+        Raises:
+            EvergreenError: the data or the pipeline was at fault.
+        """
+        fit: Fit = self._result("fit", now)
+        return fit
+
+    def drift(self, now: datetime, champion: Version | None) -> DriftReport:
+        """The drift report of the champion."""
+        if champion is None:
+            return no_champion_report(self.spec)
+        report: DriftReport = self._result("drift", now, champion)
+        # The report follows from the fit, the question from the number that the version has in this simulation.
+        decision, _ = drift_question(self.spec, champion, self.rows(now).snapshot())
+        return replace(report, decision_id=decision)
+
+    def performance(self, now: datetime, champion: Version) -> PerformanceReport:
+        """The performance report of the champion."""
+        measured: Measured = self._result("performance", now, champion)
+        decision = performance_decision_id(self.spec, champion.number, measured.digest)
+        return replace(measured.report, decision_id=decision)
+
+    def compare_with_former(self, now: datetime) -> Callable[[Pair, int], FormerComparison]:
+        """Compares a champion with the one that it replaced, at `now`."""
+
+        def compare(pair: Pair, before: int) -> FormerComparison:
+            comparison: FormerComparison = self._result("shadow", now, pair, before)
+            return comparison
+
+        return compare
+
+    def judge(self, now: datetime, candidate: Version, champion: Version | None) -> Judgement:
+        """What the gates find of a candidate."""
+        judgement: Judgement = self._result("gate", now, candidate, champion)
+        return judgement
+
+    def predict(self, start: datetime, until: datetime, version: Version) -> Predictions:
+        """What a version predicts for the rows from `start` on and before `until`."""
+        rows: PredictedRows = self._result("serve", start, until, version)
+        return rows.predictions()
+
+    def _result(self, kind: str, now: datetime, *about: Any) -> Any:
+        return self._runner.result(Job(kind, now, self._training, about))
+
+
+class Simulation:
     """One policy with one training window, on its way through the history."""
 
-    def __init__(self, bench: Bench, course: Course, policy: Policy | Any, training: Training | None = None) -> None:
+    def __init__(
+        self, runner: JobRunner, plan: SimulationPlan, policy: RetrainPolicy | Any, training: Training | None = None
+    ) -> None:
         """`policy` None is what the model file's `retrain_on` and the schedule do."""
-        own = {} if policy is None else {"policy": policy, "retrain_on": _events(policy)}
-        changed = own | {"training": training or bench.spec.training, "approval": "auto"}
-        self.spec: ModelSpec = bench.spec.model_copy(update=changed)
-        self.bench, self.course = bench, course
-        self.registry, self.ledger = HeldRegistry(), HeldDecisions(self.spec.name)
-        self.promotions = HeldPromotions(self.spec.name)
+        spec: ModelSpec = runner.context.spec
+        own = {} if policy is None else {"policy": policy, "triggers": _events(policy)}
+        changes = {
+            "retraining": spec.retraining.model_copy(update=own),
+            "training": training or spec.training,
+            "approval": Approval(),
+        }
+        self.spec: ModelSpec = spec.model_copy(update=changes)
+        self.plan, self.heavy = plan, HeavySteps(runner, self.spec.training)
+        self.registry = InMemoryRegistry(self.heavy.versions)
+        self.ledger, self.promotions = InMemoryLedger(), InMemoryPromotions(self.spec.name)
         self.trained: list[Trained] = []
-        self.served: list[Served] = []
+        self.predicted: list[StepPredictions] = []
         self._serving: tuple[Version | None, Version | None, datetime | None] = (None, None, None)
-        self._asked: datetime | None = None
+        self._scheduled: datetime | None = None
 
-    def run(self) -> Generator[Job, Told, Story]:
-        """Live through all steps; yields what is to be worked out.
+    def run(self) -> SimulationResult:
+        """Live through all steps.
 
         Raises:
             EvergreenError: the model file's own policy failed, or a training takes longer than a step.
         """
-        for now, end in zip(self.course.steps[:-1], self.course.steps[1:], strict=True):
-            past = self.bench.past(now, self.spec.training).of(self.spec)
-            clerk = Clerk(self.spec, self.ledger, now)
-            found = yield from self._watched(past, clerk, now)
-            for request in self._requests(found, now):
-                yield from self._retrained(past, clerk, request, now)
-            yield from self._predicted(now, end)
-        moves = self.promotions.done()
-        return Story(self.ledger.entries, moves, tuple(self.trained), tuple(self.served))
+        for now, end in zip(self.plan.steps[:-1], self.plan.steps[1:], strict=True):
+            rows = self.heavy.rows(now).of(self.spec)
+            recorder = DecisionRecorder(self.spec, self.ledger, now)
+            decisions = self._monitor(rows, recorder, now)
+            for request in self._requests(decisions, now):
+                self._retrain(rows, recorder, request, now)
+            self._predict(now, end)
+        return SimulationResult(
+            self.ledger.decisions, self.promotions.done(), tuple(self.trained), tuple(self.predicted)
+        )
 
     @property
     def champion(self) -> Version | None:
         """The version in production."""
         return self.registry.champion(self.spec.name)
 
-    def _watched(self, past: Past, clerk: Clerk, now: datetime) -> Generator[Job, Told, tuple[Decision | None, ...]]:
+    def _monitor(self, rows: PointInTimeRows, recorder: DecisionRecorder, now: datetime) -> tuple[Decision | None, ...]:
         """As the flow `monitor`; the decisions that may call for a retraining."""
-        champion, snapshot, training = self.champion, past.snapshot(), self.spec.training
-        data = clerk.data(champion, snapshot)
+        champion, snapshot, stores = self.champion, rows.snapshot(), (self.registry, self.promotions)
+        data = recorder.data(champion, snapshot)
         if champion is None:
             return (data,)
-        report = Drift.read(self._sound((yield Drift(now, training, champion))))
-        drift = clerk.drift(champion, snapshot, report)
-        wanted = Performance(now, training, champion)
-        told = self._sound((yield wanted))
-        asked = performance_question(self.spec, champion.number, told["digest"])
-        performance = clerk.performance(champion, snapshot, wanted.read(told, asked))
-        about = question(self.spec, self.promotions, self.ledger, self.registry, champion)
-        if isinstance(about, Question):
-            told = self._sound((yield Shadow(now, training, about.pair, about.before)))
-            found = answer(self.spec, about, Shadow.read(told))
-            clerk.shadow(champion, snapshot, found)
-            self._taken_back(found, now)
+        drift = recorder.drift(champion, snapshot, self.heavy.drift(now, champion))
+        performance = recorder.performance(champion, snapshot, self.heavy.performance(now, champion))
+        compare = self.heavy.compare_with_former(now)
+        comparison = check_promotion(self.spec, *stores, self.ledger, champion, compare)
+        recorder.shadow(champion, snapshot, comparison)
+        roll_back_if_worse(self.spec, *stores, comparison, now=now, lock=nullcontext())
         return data, drift, performance
 
-    def _taken_back(self, report: ShadowReport, now: datetime) -> None:
-        if report.verdict is not Verdict.FAIL or not (report.rollback and self.spec.shadow.rollback):
-            return
-        reason = f"{report.reason} (decision {report.decision_id})"
-        about = (self.spec, self.registry, self.promotions, report.former)
-        move_back(*about, reason=reason, by=BY, now=now, undoes=report.promotion)
-
-    def _requests(self, found: Sequence[Decision | None], now: datetime) -> list[Request]:
+    def _requests(self, decisions: Sequence[Decision | None], now: datetime) -> list[Request]:
         """What the monitor's decisions and the schedule ask for, in the order in which they do."""
         if self.champion is None:
-            self._asked = now
+            self._scheduled = now
             return [Request(reason=FIRST)]
-        asked = [
-            Request(reason=one.kind, decision_id=one.id) for one in found if one is not None and calls(self.spec, one)
+        requests = [
+            Request(reason=decision.kind, decision_id=decision.id)
+            for decision in decisions
+            if decision is not None and calls(self.spec, decision)
         ]
-        period = self.course.schedule
-        due = self._asked is None or period is None or now - self._asked >= period
-        if due and "schedule" in grounds_of(self.spec.live_policy):
-            self._asked = now
-            asked.append(Request(reason="schedule"))
-        return asked
+        period = self.plan.schedule
+        due = self._scheduled is None or period is None or now - self._scheduled >= period
+        if due and "schedule" in triggers_of(self.spec.retraining.live_policy):
+            self._scheduled = now
+            requests.append(Request(reason="schedule"))
+        return requests
 
-    def _retrained(self, past: Past, clerk: Clerk, request: Request, now: datetime) -> Steps:
+    def _retrain(self, rows: PointInTimeRows, recorder: DecisionRecorder, request: Request, now: datetime) -> None:
         """As the flow `retrain`."""
-        about = (past, self.course.spec_hash, self.registry, self.ledger, self.champion, request)
-        plan = decide(*about, now=now, counts=self.bench.counts)
+        stores = (self.registry, self.promotions)
+        asked = (rows, self.plan.spec_hash, *stores, self.ledger, request)
+        plan = plan_retraining(*asked, now=now, lock=nullcontext(), count=self.heavy.count_rows)
         if plan.settled is not None:
-            self._concluded(clerk, plan)
+            recorder.conclude(plan, NOTHING_NEW, self.champion)
             return
-        drift: DriftReport | None = None
-        if plan.champion is not None:
-            drift = Drift.read(self._sound((yield Drift(now, self.spec.training, plan.champion))))
-        told = yield Fit(now, self.spec.training)
-        if FAULT in told:
-            self._failed(plan, told, now)
+        drift = self.heavy.drift(now, plan.champion)
+        try:
+            fit = self.heavy.fit(now)
+        except EvergreenError as error:
+            self._count_failure(plan, error, now)
             return
-        version = self.registry.add(self.spec.name, told["fit"], self._tags(plan, told["tags"]))
-        judged = yield Gate(now, self.spec.training, version, plan.champion)
-        judgement = not_again(Gate.read(self._sound(judged)), version, self.registry.versions(self.spec.name))
-        outcome = self._judged(plan, version, judgement, now)
-        if drift is not None and drift.columns and plan.champion is not None:
-            clerk.drift(plan.champion, plan.snapshot, drift, plan.decision_id)
-        self._concluded(clerk, plan, outcome, version, drift, judgement)
-        self._trained(now, request, outcome, version, told["seconds"], judgement.explanation)
+        tags = lineage_of(plan, self.spec, self.plan.spec_hash, code=self.plan.code)
+        version = self.registry.add(self.spec.name, fit.model_id, {**tags, **fit.tags})
+        judgement = self.heavy.judge(now, version, plan.champion)
+        judgement = reject_repeat(judgement, version, self.registry.versions(self.spec.name))
+        version = record_judgement(self.registry, version, self.spec, judgement, champion=plan.champion, description="")
+        outcome = promote_if_passed(
+            self.spec, *stores, version, judgement.verdict, reason=request.reason, now=now, lock=nullcontext()
+        )
+        recorder.conclude(plan, NOTHING_NEW, self.champion, outcome, version, drift, judgement)
+        self._count(Trained(now, request.reason, outcome, version.number, fit.seconds, judgement.explanation))
 
-    def _judged(self, plan: Plan, version: Version, judgement: Judgement, now: datetime) -> Outcome:
-        """Write down what the gates found, and promote what passed."""
-        name = self.spec.metric.name
-        figures = {f"holdout_{name}": judgement.value, f"champion_{name}": judgement.champion_value}
-        tags = {"judgement": judgement.to_text()}
-        tags |= {key: repr(value) for key, value in figures.items() if value is not None}
-        passed = self.registry.conclude(version, judgement.verdict, "", tags)
-        if judgement.verdict is not Verdict.PASS:
-            return "rejected" if judgement.verdict is Verdict.FAIL else "inconclusive"
-        self.registry.set_alias(self.spec.name, CHALLENGER, version.number)
-        about = (self.spec, self.registry, self.promotions, passed)
-        move_up(*about, reason=plan.request.reason, by="retrain", now=now)
-        return "promoted"
-
-    def _concluded(
-        self,
-        clerk: Clerk,
-        plan: Plan,
-        outcome: Outcome | None = None,
-        version: Version | None = None,
-        drift: DriftReport | None = None,
-        judgement: Judgement | None = None,
-    ) -> None:
-        nothing = Ingested(cached=True, rows=0)
-        result = retrain_result(self.spec, plan, nothing, self.champion, outcome, version, drift, judgement)
-        if plan.answer is None:
-            clerk.retrain(result, plan.champion.number if plan.champion else None)
-
-    def _trained(
-        self, now: datetime, request: Request, outcome: str, version: Version, seconds: float, explanation: str
-    ) -> None:
+    def _count(self, training: Trained) -> None:
         """Count a training; a new version serves from its end on."""
-        took = self.course.train_time or timedelta(seconds=seconds)
-        if took >= self.course.steps[1] - self.course.steps[0]:
+        took = self.plan.train_time or timedelta(seconds=training.seconds)
+        if took >= self.plan.steps[1] - self.plan.steps[0]:
             raise EvergreenError(
-                f"{self.spec.name}: a training takes {took}, which is no shorter than a step of the replay.",
+                f"{self.spec.name}: a training takes {took}, which is no shorter than a step of the simulation.",
                 "Take a longer performance.window, or state a shorter time of training.",
             )
-        self.trained.append(Trained(now, request.reason, outcome, version.number, seconds, explanation))
-        if outcome == "promoted":
+        self.trained.append(training)
+        if training.outcome == "promoted":
             _, serving, _ = self._serving
-            self._serving = (serving, self.champion, now + took)
+            self._serving = (serving, self.champion, training.at + took)
 
-    def _failed(self, plan: Plan, told: Told, now: datetime) -> None:
-        """A training that the data or the pipeline did not allow; the first one is nothing to go on without."""
-        what, fix = told[FAULT]
+    def _count_failure(self, plan: Plan, error: EvergreenError, now: datetime) -> None:
+        """Count a training that the data or the pipeline did not allow; without a first version nothing can go on."""
         if plan.champion is None:
-            raise DataError(what, fix)
-        self.trained.append(Trained(now, plan.request.reason, "failed", None, 0.0, what))
+            raise DataError(error.what, error.fix)
+        self.trained.append(Trained(now, plan.request.reason, "failed", None, 0.0, error.what))
 
-    def _tags(self, plan: Plan, stored: Mapping[str, str]) -> dict[str, str]:
-        return {
-            **lineage(
-                plan.snapshot,
-                decision=plan.decision_id,
-                reason=plan.request.reason,
-                spec_hash=self.course.spec_hash,
-                compared_with=plan.champion.number if plan.champion else None,
-                params=None,
-                seed=self.spec.seed,
-                flow_run="",
-                learned_end=plan.learned_end,
-                code=self.course.code,
-            ),
-            **stored,
-            "compared_with": against(plan.champion.number if plan.champion else None),
-        }
-
-    def _predicted(self, now: datetime, end: datetime) -> Steps:
+    def _predict(self, now: datetime, end: datetime) -> None:
         """The rows until the next step, by whoever is in production; a fresh champion from the end of its training."""
         champion = self.champion
         if champion is None:
             return
         former, serving, since = self._serving
         if serving is None or serving.number != champion.number:
-            # Taken back: that takes no time.
+            # A rollback takes no time.
             former, since = None, None
         turn = min(max(since, now), end) if since is not None and since > now else now
         self._serving = (former, champion, since)
         pieces = []
         for start, until, version in ((now, turn, former), (turn, end, champion)):
-            first, last = self.bench.history.between(start, until)
+            first, last = self.heavy.history.between(start, until)
             if version is not None and last > first:
-                given = Serve.read(self._sound((yield Serve(start, until, version))))
-                pieces.append((first, last, given))
-        self.served.append(Served(now, tuple(pieces)))
-
-    @staticmethod
-    def _sound(told: Told) -> Told:
-        if FAULT in told:
-            raise EvergreenError(*told[FAULT])
-        return told
+                pieces.append((first, last, self.heavy.predict(start, until, version)))
+        self.predicted.append(StepPredictions(now, tuple(pieces)))
 
 
-def _events(policy: Policy | Any) -> tuple[str, ...]:
-    return tuple(one for one in TRIGGERS if one in CALLS and one in grounds_of(policy))
-
-
-def canonical(decisions: Sequence[Decision], moves: Sequence[Move]) -> str:
-    """What was decided, as text that is the same live and in a replay; one line for each decision and move.
-
-    Left out is what follows from storage, clocks and machines: table versions, run ids, paths, the latency and the size
-    of a model, how many predictions had been kept.
-    """
-    import json
-
-    lines = [[one.at, one.kind, one.outcome, one.champion, one.digest, one.id, one.reason, _figures(one)]
-             for one in decisions]  # fmt: skip
-    lines += [[one.at, one.action, one.phase, one.before, f"version {one.after}", one.id, one.reason, one.by]
-              for one in moves]  # fmt: skip
-    told = [json.dumps([f"{line[0]:%Y-%m-%dT%H:%M:%S.%f}", *line[1:]], sort_keys=True) for line in lines]
-    return "\n".join(sorted(told)) + "\n"
-
-
-_MACHINE = ("latency", "size")
-_KEPT = ("share", "columns", "confirmed", "failed", "needed", "answered_by", "called", "because", "metric", "value",
-         "interval", "at_promotion", "bound", "own", "rows", "immature", "former_value", "gain", "windows", "final",
-         "version", "outcome", "reason", "explanation", "former", "promotion")  # fmt: skip
-
-
-def _figures(decision: Decision) -> dict[str, Any]:
-    kept = {name: _rounded(value) for name, value in decision.detail.items() if name in _KEPT}
-    checks = [one for one in decision.detail.get("checks", ()) if one["name"] not in _MACHINE]
-    if checks:
-        kept["checks"] = _rounded([{**one, "status": str(one["status"])} for one in checks])
-    return kept
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers to nine figures: the last ones depend on how many rows went through a matrix product together."""
-    if isinstance(value, float):
-        return float(f"{value:.9g}") if np.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _rounded(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return value
+def _events(policy: RetrainPolicy | Any) -> tuple[str, ...]:
+    return tuple(trigger for trigger in TRIGGERS if trigger in CALLS and trigger in triggers_of(policy))

@@ -229,10 +229,6 @@ class Observations:
                 return str(batch.column(0)[0].as_py())
         return None
 
-    def verify(self, version: int) -> bool:
-        """Whether the rows of a version are still those that its commit named; reads every row, in a stream."""
-        return self.measure(version) == self.snapshot(version).digest
-
     def measure(self, version: int) -> str:
         """The digest of the rows of a version, whatever its commit says; reads every row, in a stream."""
         return self._commits.measure(version)[0].hex

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,9 @@ from evergreen.data.windows import Window, current_window
 from evergreen.decision import decision_id
 from evergreen.drift.compare import compare
 from evergreen.drift.report import DriftReport
-from evergreen.registry.client import Registry
 from evergreen.registry.lineage import learned_until
+from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance
 from evergreen.training.predict import predict
@@ -36,67 +36,59 @@ def drift_question(
     `now` (aware) is the logical time: a target that became known later is missing in those rows. The id does not tell.
     """
     end = learned_until(champion)
-    window = current_window(spec, snapshot, end, int(champion.tags["next_row"]), now)
+    window = current_window(spec, snapshot, end, champion.tags.next_row, now)
     # After how long a person is told of silence is no part of what is asked.
     policy = spec.drift.model_dump(exclude={"silence"})
-    return drift_decision(spec.name, champion.number, snapshot, end, policy), window
+    return drift_decision_id(spec.name, champion.number, snapshot, end, policy), window
 
 
-def detect(
-    spec: ModelSpec,
-    settings: Settings,
-    registry: Registry,
+def check_drift(
+    observations: Observations,
+    versions: StoredVersions,
     champion: Version,
     snapshot: Snapshot,
     *,
-    decision: str,
+    reports: Path | None,
     now: datetime | None = None,
 ) -> DriftReport:
     """The drift report of a champion: its reference against what came after, its predictions among the columns.
 
-    `now` is as in `drift_question`.
+    Args:
+        observations: the model's rows.
+        versions: loads the champion.
+        champion: the version in production.
+        snapshot: the observations that are compared.
+        reports: the folder in which the report's own folder is made; None draws nothing.
+        now: as in `drift_question`.
 
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
     """
-    folder = settings.reports(spec.name) / decision
-    return compared(Observations(settings.lake_uri, spec), registry, champion, snapshot, folder=folder, now=now)
-
-
-def compared(
-    observations: Observations,
-    registry: Registry,
-    champion: Version,
-    snapshot: Snapshot,
-    *,
-    folder: Path | None,
-    now: datetime | None = None,
-) -> DriftReport:
-    """As `detect`, on observations that need not be the lake's; without a `folder` nothing is drawn."""
     import pandas as pd
 
     spec = observations.spec
-    _, window = drift_question(spec, champion, snapshot, now)
+    decision, window = drift_question(spec, champion, snapshot, now)
     current, _ = window.sample(observations, SAMPLE_ROWS, seed=spec.seed)
-    stored = registry.files(champion)
+    stored = versions.files(champion)
     reference = pd.read_parquet(stored / REFERENCE)
     if len(current) >= spec.drift.min_rows:
-        pipeline = registry.load(champion, spec)
+        pipeline = versions.load(champion, spec)
         reference = reference.assign(**{PREDICTION: predict(pipeline, spec, reference).values})
         current = current.assign(**{PREDICTION: predict(pipeline, spec, current).values})
     if spec.labels is not None and spec.target in spec.watched:
         reference = _as_unlabelled(reference, current, spec)
     numeric, categorical = _kinds(spec)
-    return compare(
+    report = compare(
         reference,
         current,
         spec.drift,
         numeric=numeric,
         categorical=categorical,
-        folder=folder,
+        folder=None if reports is None else reports / decision,
         weights=_weights(spec, importance.read(stored)),
         seed=spec.seed,
     )
+    return replace(report, decision_id=decision)
 
 
 def no_champion_report(spec: ModelSpec) -> DriftReport:
@@ -138,6 +130,6 @@ def _as_unlabelled(reference: pd.DataFrame, current: pd.DataFrame, spec: ModelSp
     return reference.assign(**{spec.target: reference[spec.target].mask(gone)})
 
 
-def drift_decision(model: str, champion: int, snapshot: Snapshot, after: str | None, policy: object) -> str:
+def drift_decision_id(model: str, champion: int, snapshot: Snapshot, after: str | None, policy: object) -> str:
     """The id of the question whether `snapshot` drifted away from what the champion was trained on."""
     return decision_id(model, champion, "drift", snapshot.digest, str(after), repr(policy))

@@ -19,6 +19,7 @@ class DriftReport:
         columns: in the order numeric, categorical; empty where there are too few rows.
         html: Evidently's page; None where it was not asked for or had nothing to draw.
         json: the same as JSON.
+        decision_id: of the question that it answers; None before there is a champion to ask about.
     """
 
     verdict: Verdict
@@ -30,6 +31,7 @@ class DriftReport:
     reason: str
     html: Path | None = None
     json: Path | None = None
+    decision_id: str | None = None
 
     @property
     def drifted(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.decision import Decision, Kind
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
@@ -21,7 +21,36 @@ _JOIN = 50
 """Commits after which the files of these tables are joined: each is a file of its own, and a year of them is slow."""
 
 
-class Decisions:
+class Ledger(Protocol):
+    """What is asked of a ledger of decisions, wherever it is kept."""
+
+    def record(self, decision: Decision) -> None:
+        """Keep a decision; one that is there already stays as it is."""
+        ...
+
+    def record_scores(self, decision: str, at: datetime, champion: int, columns: Sequence[ColumnDrift]) -> None:
+        """Keep the score of every column of the report behind a drift decision."""
+        ...
+
+    def find(self, kind: Kind, decision: str) -> Decision | None:
+        """A decision by its id."""
+        ...
+
+    def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
+        """Every decision of some kinds, and of others `only` those of an outcome, oldest first."""
+        ...
+
+    def all(self, kind: Kind) -> tuple[Decision, ...]:
+        """Every decision of a kind, oldest first."""
+        return self.select((kind,))
+
+    def last(self, kind: Kind) -> Decision | None:
+        """The newest decision of a kind."""
+        decisions = self.all(kind)
+        return decisions[-1] if decisions else None
+
+
+class Decisions(Ledger):
     """The `decisions` table of one model, and the `drift` table of its column scores."""
 
     def __init__(self, lake: str, model: str) -> None:
@@ -82,10 +111,6 @@ class Decisions:
         found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
         return _decision(found.to_dict("records")[0]) if len(found) else None
 
-    def all(self, kind: Kind) -> tuple[Decision, ...]:
-        """Every decision of a kind, oldest first."""
-        return self.select((kind,))
-
     def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
         """Every decision of some kinds, and of others `only` those of an outcome, oldest first; no other is read."""
         import pyarrow.dataset as ds
@@ -97,11 +122,6 @@ class Decisions:
             where |= (ds.field("kind") == kind) & (ds.field("outcome") == outcome)
         found = self.table.read(where=where).sort_values("at", kind="stable")
         return tuple(_decision(row) for row in found.to_dict("records"))
-
-    def last(self, kind: Kind) -> Decision | None:
-        """The newest decision of a kind."""
-        found = self.all(kind)
-        return found[-1] if found else None
 
 
 def _decision(row: Mapping[Hashable, Any]) -> Decision:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from evergreen.storage.delta_table import Table, child_uri
 
@@ -41,7 +41,38 @@ class Move:
     by: str
 
 
-class Promotions:
+class PromotionLog(Protocol):
+    """What is asked of a log of promotions, wherever it is kept.
+
+    Attributes:
+        model: the model that it is of.
+    """
+
+    model: str
+
+    def write(self, move: Move) -> None:
+        """Add a line, under the model's promotion lock."""
+        ...
+
+    def all(self) -> tuple[Move, ...]:
+        """Every line, oldest first."""
+        ...
+
+    def done(self) -> tuple[Move, ...]:
+        """The moves that happened, oldest first: what was in production, from when on, and why."""
+        return tuple(move for move in self.all() if move.phase == "done")
+
+    def open(self) -> Move | None:
+        """An intent that nobody has ended."""
+        return unfinished(self.all())
+
+    def champion(self) -> int | None:
+        """The version that the log says is in production; None before the first."""
+        done = self.done()
+        return done[-1].after if done else None
+
+
+class Promotions(PromotionLog):
     """The `promotions` table of one model."""
 
     def __init__(self, lake: str, model: str) -> None:
@@ -91,19 +122,6 @@ class Promotions:
             )
             for _, row in rows.iterrows()
         )
-
-    def done(self) -> tuple[Move, ...]:
-        """The moves that happened, oldest first: what was in production, from when on, and why."""
-        return tuple(move for move in self.all() if move.phase == "done")
-
-    def open(self) -> Move | None:
-        """An intent that nobody has ended."""
-        return unfinished(self.all())
-
-    def champion(self) -> int | None:
-        """The version that the log says is in production; None before the first."""
-        done = self.done()
-        return done[-1].after if done else None
 
 
 def unfinished(moves: Sequence[Move]) -> Move | None:

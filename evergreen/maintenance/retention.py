@@ -18,7 +18,7 @@ from evergreen.ledger.promotions import Promotions, champion_at
 from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CLEANED, PENDING, Version
+from evergreen.registry.version import PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, child_uri
@@ -166,7 +166,7 @@ def _keep_reasons(
             reasons[number] = f"it is {' and '.join(aliases[number])}"
         elif number in in_recent_moves:
             reasons[number] = f"it was in production, or replaced, within {retention.days} days"
-        elif CLEANED in version.tags:
+        elif version.tags.cleaned is not None:
             # A cleaning was killed while it deleted this version.
             continue
         elif version.status == PENDING:
@@ -182,15 +182,15 @@ def _readable_versions(settings: Settings, spec: ModelSpec, kept: Sequence[Versi
     """The Delta versions that the kept versions were trained on and that can be read, and which of them need each."""
     table, needed_by = observations_of(settings, spec.name), dict[int, list[str]]()
     for version in kept if table.exists() else ():
-        text = version.tags.get("data_version", "")
-        if not text.isdigit():
+        number = version.tags.data_version
+        if number is None:
             continue
-        if int(text) not in needed_by:
+        if number not in needed_by:
             try:
-                table.open(int(text))
+                table.open(number)
             except DataError:
                 continue
-        needed_by.setdefault(int(text), []).append(f"version {version.number}")
+        needed_by.setdefault(number, []).append(f"version {version.number}")
     return needed_by
 
 
@@ -203,7 +203,7 @@ def _expired_versions(
         places = maintenance.places(registry, version)
         size = sum(maintenance.size(registry, place) for place in places)
         why = f"older than {retention.days} days and none of the newest {retention.keep}"
-        if CLEANED in version.tags:
+        if version.tags.cleaned is not None:
             why = "an earlier cleaning was not finished"
         yield Item("version", f"version {version.number}", size, why, places, version.number)
 
@@ -218,7 +218,7 @@ def _leftovers(registry: Registry, model: str, before: datetime) -> Iterator[Ite
 
 def _expired_reports(folder: Path, kept: Sequence[Version], retention: Retention, before: datetime) -> Iterator[Item]:
     """Report folders by age and number; those of the decisions that made a kept version stay."""
-    kept_decisions = {version.tags.get("decision_id") for version in kept}
+    kept_decisions = {version.tags.decision_id for version in kept}
     names = ("report.html", "report.json")
     reports = [place for place in folder.glob("*") if any((place / name).is_file() for name in names)]
     by_age = sorted(((place.stat().st_mtime, place) for place in reports), reverse=True)

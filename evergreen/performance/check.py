@@ -13,19 +13,18 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import cluster_ids
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
-from evergreen.evaluation.judgement import Judgement
-from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
-from evergreen.performance.labelled_rows import Judged, answers, judged
+from evergreen.performance.labelled_rows import LabelledRows, champion_predictions, labelled_rows
 from evergreen.performance.report import AlsoFigure, PerformanceReport
-from evergreen.registry.client import Registry
+from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
 from evergreen.verdicts import Verdict
@@ -33,52 +32,71 @@ from evergreen.verdicts import Verdict
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 
 
-def assess(
-    spec: ModelSpec, settings: Settings, registry: Registry, champion: Version, snapshot: Snapshot, *, now: datetime
+def check_performance(
+    observations: Observations,
+    versions: StoredVersions,
+    ledger: Ledger,
+    log: PredictionLog,
+    champion: Version,
+    snapshot: Snapshot,
+    *,
+    now: datetime,
 ) -> PerformanceReport:
     """The performance report of a champion; the stored one where the same rows were judged already.
+
+    Args:
+        observations: the model's rows.
+        versions: loads the champion.
+        ledger: holds the reports that were stored before.
+        log: holds what the champion predicted when it scored these rows.
+        champion: the version in production.
+        snapshot: the observations that are looked at.
+        now: logical time (aware); labels that became known later do not count.
 
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
         EvergreenError: the model file's own metric failed.
     """
-    rows = judged(spec, settings, champion, snapshot, now)
-    enough = len(rows.frame) >= spec.performance.min_rows
-    known = Decisions(settings.lake_uri, spec.name).find("performance", rows.decision) if enough else None
-    if known is not None:
-        return PerformanceReport.of_decision(known)
-    return assess_rows(spec, registry, champion, rows, PredictionLog(settings.lake_uri, spec))
+    rows = labelled_rows(observations, champion, snapshot, now)
+    enough = len(rows.frame) >= observations.spec.performance.min_rows
+    stored = ledger.find("performance", rows.decision) if enough else None
+    if stored is not None:
+        return PerformanceReport.of_decision(stored)
+    return measure_performance(observations.spec, versions, champion, rows, log)
 
 
-def assess_rows(
-    spec: ModelSpec, registry: Registry, champion: Version, rows: Judged, log: PredictionLog | None = None
+def measure_performance(
+    spec: ModelSpec,
+    versions: StoredVersions,
+    champion: Version,
+    rows: LabelledRows,
+    log: PredictionLog | None = None,
 ) -> PerformanceReport:
     """The report of the rows that judge a champion; without a `log` every one is predicted now."""
-    text = champion.tags.get(f"holdout_{spec.metric.name}")
-    before = float(text) if text else None
+    before = champion.tags.figures.get(f"holdout_{spec.metric.name}")
     if len(rows.frame) < spec.performance.min_rows:
         report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
         immature = len(rows.windows) - len(rows.mature)
         return replace(report, reason=_waiting(spec, rows, report), decision_id=rows.decision, immature=immature)
-    return _measured(spec, log, registry, champion, rows, before)
+    return _measured(spec, log, versions, champion, rows, before)
 
 
 def _measured(
     spec: ModelSpec,
     log: PredictionLog | None,
-    registry: Registry,
+    versions: StoredVersions,
     champion: Version,
-    rows: Judged,
+    rows: LabelledRows,
     before: float | None,
 ) -> PerformanceReport:
     """The report of rows that are enough to judge by."""
     frame, y = rows.frame, target_of(spec, rows.frame)
-    given, logged = answers(spec, log, registry, champion, rows)
+    given, logged = champion_predictions(spec, log, versions, champion, rows)
     level, seed = spec.performance.level, spec.seed
     found = bootstrap(spec.metric, y, given, groups=cluster_ids(spec, frame), level=level, seed=seed)
     report = judge(spec, found, at_promotion=before, rows=len(frame))
     also = also_figures(spec, frame, y, given)
-    kept = champion.tags.get("judgement")
+    judgement = champion.tags.judgement
     return replace(
         report,
         verdict=_verdict(report.verdict, also),
@@ -87,7 +105,7 @@ def _measured(
         logged=logged,
         immature=len(rows.windows) - len(rows.mature),
         windows=window_figures(spec, frame, rows.numbers, rows.mature, y, given),
-        slices=slice_figures(spec, frame, y, given, Judgement.of_text(kept).slices if kept else {}),
+        slices=slice_figures(spec, frame, y, given, judgement.slices if judgement else {}),
         also=also,
         residuals=residuals(spec, frame, y, given),
         calibration=calibration(spec, y, given),
@@ -112,7 +130,7 @@ def _unmeasured(also: tuple[AlsoFigure, ...]) -> list[str]:
     return [one.problem.rstrip(".") for one in also if one.problem]
 
 
-def _awaited(spec: ModelSpec, rows: Judged) -> list[str]:
+def _awaited(spec: ModelSpec, rows: LabelledRows) -> list[str]:
     """What is not judged for want of labels; nothing where every window has them."""
     mature, every = rows.mature, rows.windows
     if len(mature) == len(every):
@@ -130,7 +148,7 @@ def _plain(start: str, length: timedelta) -> str:
     return f"{datetime.fromisoformat(start) + length:%Y-%m-%d %H:%M} UTC"
 
 
-def _waiting(spec: ModelSpec, rows: Judged, report: PerformanceReport) -> str:
+def _waiting(spec: ModelSpec, rows: LabelledRows, report: PerformanceReport) -> str:
     """Why too few rows are judged yet, and who watches meanwhile."""
     watched = "its predictions are watched by the drift report"
     if not any(window.rows for window in rows.windows):

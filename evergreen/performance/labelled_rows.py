@@ -20,10 +20,9 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, judged_window
 from evergreen.decision import decision_id
 from evergreen.performance.label_coverage import LabelWindow, label_windows, window_numbers
-from evergreen.registry.client import Registry
 from evergreen.registry.lineage import learned_until
+from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.training.predict import predict
@@ -38,7 +37,7 @@ ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class LabelledRows:
     """The rows of one question.
 
     Attributes:
@@ -63,25 +62,21 @@ class Judged:
         return tuple(window for window in self.windows if window.mature)
 
 
-def judged(spec: ModelSpec, settings: Settings, champion: Version, snapshot: Snapshot, now: datetime) -> Judged:
+def labelled_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> LabelledRows:
     """The rows that judge a champion at `now` (aware); what was not known by then does not count."""
-    return judged_rows(Observations(settings.lake_uri, spec), champion, snapshot, now)
-
-
-def judged_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> Judged:
-    """As `judged`, of observations that need not be the lake's."""
     spec = observations.spec
-    whole = judged_window(spec, snapshot, learned_until(champion), int(champion.tags["next_row"]), now)
+    whole = judged_window(spec, snapshot, learned_until(champion), champion.tags.next_row, now)
     windows, start = _looked_at(observations, replace(whole, start=None))
     window = replace(whole, start=start)
     rows = _drawn(observations, window, windows)
     digest = Digest(0, 0, 0).plus(row_hashes(rows, observations.content)).hex
-    decision = performance_question(spec, champion.number, digest)
+    decision = performance_decision_id(spec, champion.number, digest)
     frame: pd.DataFrame = rows.to_pandas()
-    return Judged(frame, _ids(observations, rows), window_numbers(observations, frame), windows, decision, digest)
+    numbers = window_numbers(observations, frame)
+    return LabelledRows(frame, _ids(observations, rows), numbers, windows, decision, digest)
 
 
-def performance_question(spec: ModelSpec, champion: int, digest: str) -> str:
+def performance_decision_id(spec: ModelSpec, champion: int, digest: str) -> str:
     """The decision id of the question how a champion does on rows of this digest."""
     policy = spec.performance.model_dump(exclude={"also"})
     # A function has no text that is the same in the next process; its name has to do.
@@ -89,8 +84,8 @@ def performance_question(spec: ModelSpec, champion: int, digest: str) -> str:
     return decision_id(spec.name, champion, "performance", digest, repr(asked))
 
 
-def answers(
-    spec: ModelSpec, log: PredictionLog | None, registry: Registry, champion: Version, rows: Judged
+def champion_predictions(
+    spec: ModelSpec, log: PredictionLog | None, versions: StoredVersions, champion: Version, rows: LabelledRows
 ) -> tuple[Predictions, int]:
     """What the champion says of each row, and of how many it had said so before.
 
@@ -99,7 +94,7 @@ def answers(
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
     """
-    pipeline, frame = registry.load(champion, spec), rows.frame
+    pipeline, frame = versions.load(champion, spec), rows.frame
     places, kept = _kept(spec, log, champion, pipeline, rows)
     rest = np.setdiff1d(np.arange(len(frame)), places)
     if not len(places):
@@ -115,7 +110,7 @@ def answers(
 
 
 def _kept(
-    spec: ModelSpec, log: PredictionLog | None, champion: Version, pipeline: Pipeline, rows: Judged
+    spec: ModelSpec, log: PredictionLog | None, champion: Version, pipeline: Pipeline, rows: LabelledRows
 ) -> tuple[npt.NDArray[np.intp], Predictions]:
     """The predictions that were kept and their places; none where they lack the probabilities that there are."""
     nothing = np.empty(0, dtype=np.intp), Predictions(np.empty(0))

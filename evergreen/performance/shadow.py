@@ -8,7 +8,7 @@ find harm four times as often.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -23,15 +23,15 @@ from evergreen.data.windows import Window, block_numbers, cluster_ids
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
-from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.promotions import Move, Promotions, promotion_of
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.promotions import Move, PromotionLog, promotion_of
 from evergreen.markdown import number
 from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
-from evergreen.performance.shadow_report import ShadowReport
-from evergreen.registry.client import Registry
+from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry.lineage import learned_until
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
+from evergreen.registry.promotion import Lock, roll_back, settle
 from evergreen.registry.version import Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training.predict import labelled, predict, target_of
@@ -45,60 +45,23 @@ ROWS = 20_000
 """Labelled rows that both predict, at most; more are sampled by time."""
 
 
-def assess(
-    spec: ModelSpec,
-    settings: Settings,
-    registry: Registry,
-    champion: Version | None,
-    snapshot: Snapshot,
-    *,
-    now: datetime,
-) -> ShadowReport:
-    """The report on the promotion that made the champion; the stored one where there is nothing new to look at.
-
-    `now` (aware) is the logical time: labels that became known later do not count.
-
-    Raises:
-        ArtifactError: the champion's stored files are not what was registered.
-        EvergreenError: the model file's own metric failed.
-    """
-    promotions, decisions = Promotions(settings.lake_uri, spec.name), Decisions(settings.lake_uri, spec.name)
-    asked = question(spec, promotions, decisions, registry, champion)
-    if isinstance(asked, ShadowReport):
-        return asked
-    found = look(Observations(settings.lake_uri, spec), registry, asked.pair, snapshot, asked.before, now)
-    return answer(spec, asked, found)
+Pair = tuple[Version, Version]
+"""The champion and the one that it replaced."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A promotion that is to be looked at.
+class FormerComparison:
+    """The champion beside the one that it replaced, on the same labelled rows.
 
     Attributes:
-        pair: the champion and the one that it replaced.
-        last: the last look that was taken at it.
-    """
-
-    promotion: Move
-    pair: tuple[Version, Version]
-    last: ShadowReport | None
-
-    @property
-    def before(self) -> int:
-        """How many windows the last look saw."""
-        return self.last.windows if self.last else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What both champions make of the labelled rows; without a `found` comparison, `problem` says why.
-
-    Attributes:
+        comparison: the champion as the candidate; None where `problem` says why there is none.
+        rows: labelled rows that both predicted.
+        windows: windows that they lie in.
         digest: of the rows.
         fault: the former champion cannot predict any more.
     """
 
-    found: Comparison | None
+    comparison: Comparison | None
     problem: str = ""
     rows: int = 0
     windows: int = 0
@@ -106,59 +69,97 @@ class Look:
     fault: bool = False
 
 
-def question(
-    spec: ModelSpec, promotions: Promotions, decisions: Decisions, registry: Registry, champion: Version | None
-) -> Question | ShadowReport:
-    """What there is to look at; the report itself where there is nothing."""
+def check_promotion(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    ledger: Ledger,
+    champion: Version | None,
+    compare: Callable[[Pair, int], FormerComparison],
+) -> ShadowReport:
+    """The report on the promotion that made the champion; the stored one where there is nothing new to look at.
+
+    Args:
+        spec: the model.
+        registry: holds the former champion.
+        promotions: says what the champion replaced.
+        ledger: holds the looks that were taken before.
+        champion: the version in production.
+        compare: `compare_with_former` of a pair, and of how many windows the last look saw. Called only where there is
+            a promotion to judge.
+
+    Raises:
+        ArtifactError: the champion's stored files are not what was registered.
+        EvergreenError: the model file's own metric failed.
+    """
     moves = promotions.done() if champion and spec.shadow.windows else ()
     promotion = promotion_of(moves, champion.number if champion else None)
     if champion is None or promotion is None or promotion.before is None:
         return _silent(spec, "no promotion to judge" if spec.shadow.windows else "switched off: shadow.windows is 0")
-    last = _last(decisions, promotion)
+    last = _last(ledger, promotion)
     if last is not None and last.final:
         return last
     former = registry.lookup(spec.name, promotion.before)
     if former is None:
         return _silent(spec, f"version {promotion.before}, the former champion, is gone", promotion)
-    return Question(promotion, (champion, former), last)
+    seen = compare((champion, former), last.windows if last else 0)
+    if seen.comparison is None:
+        return last if last and not seen.fault else _silent(spec, seen.problem, promotion)
+    report = judge(spec, seen.comparison, promotion, rows=seen.rows, windows=seen.windows)
+    # What follows from the answer is no part of what is asked.
+    policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
+    about = ("shadow", str(promotion.before), promotion.id, seen.digest)
+    name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
+    return replace(report, decision_id=name)
 
 
-def look(
-    observations: Observations,
-    registry: Registry,
-    pair: tuple[Version, Version],
-    snapshot: Snapshot,
-    before: int,
-    now: datetime,
-) -> Look:
-    """Look at the champion and the former one, if there are more windows than the ones `before`."""
+def compare_with_former(
+    observations: Observations, versions: StoredVersions, snapshot: Snapshot, pair: Pair, before: int, now: datetime
+) -> FormerComparison:
+    """Compare the champion with the former one, if more windows have their labels than the ones `before`.
+
+    `now` (aware) is the logical time: labels that became known later do not count.
+    """
     spec = observations.spec
     window = _unseen(spec, snapshot, pair, now)
     windows = matured(spec, label_windows(observations, window), now)
     known = sum(one.labelled for one in windows)
     is_last = spec.time is not None and len(windows) == looks(spec)
     if len(windows) <= before or (known < spec.shadow.min_rows and not is_last):
-        return Look(None, _waiting(spec, known, len(windows)))
+        return FormerComparison(None, _waiting(spec, known, len(windows)))
     frame = _sample(spec, observations, window, windows)
     try:
-        found = _compared(spec, registry, frame, *pair)
+        comparison = _compared(spec, versions, frame, *pair)
     except _FormerError as error:
-        return Look(None, str(error), fault=True)
-    return Look(found, "", len(frame), len(windows), _digest(observations, frame))
+        return FormerComparison(None, str(error), fault=True)
+    return FormerComparison(comparison, "", len(frame), len(windows), _digest(observations, frame))
 
 
-def answer(spec: ModelSpec, asked: Question, seen: Look) -> ShadowReport:
-    """What a look says of the promotion."""
-    promotion = asked.promotion
-    if seen.found is None:
-        waits = asked.last is not None and not seen.fault
-        return asked.last if asked.last and waits else _silent(spec, seen.problem, promotion)
-    report = judge(spec, seen.found, promotion, rows=seen.rows, windows=seen.windows)
-    # What follows from the answer is no part of what is asked.
-    policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
-    about = ("shadow", str(promotion.before), promotion.id, seen.digest)
-    name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
-    return replace(report, decision_id=name)
+def roll_back_if_worse(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    report: ShadowReport,
+    *,
+    now: datetime,
+    lock: Lock,
+) -> Move | None:
+    """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
+
+    The stored decision is what counts, so that a later run carries out what a killed one left.
+
+    Raises:
+        RefusedError: the champion was moved since; a person knows better.
+    """
+    left = settle(registry, promotions, now=now, lock=lock)
+    if left is not None and left.by == BY and left.phase == "done":
+        return left
+    if report.verdict is not Verdict.FAIL or not (report.rollback and spec.shadow.rollback):
+        return None
+    reason = f"{report.reason} (decision {report.decision_id})"
+    return roll_back(
+        spec, registry, promotions, report.former, reason=reason, by=BY, now=now, lock=lock, undoes=report.promotion
+    )
 
 
 def looks(spec: ModelSpec) -> int:
@@ -175,11 +176,11 @@ def matured(spec: ModelSpec, windows: Sequence[LabelWindow], now: datetime) -> t
     return tuple(window for window in windows if window.mature and is_over(window))[: looks(spec)]
 
 
-def judge(spec: ModelSpec, found: Comparison, promotion: Move, *, rows: int, windows: int) -> ShadowReport:
+def judge(spec: ModelSpec, comparison: Comparison, promotion: Move, *, rows: int, windows: int) -> ShadowReport:
     """What a comparison of the champion (as the candidate) with its predecessor says of the promotion."""
-    value, former_value = _finite(found.value), _finite(found.champion_value)
-    interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
-    gain = _finite(found.improvement) if rows else None
+    value, former_value = _finite(comparison.value), _finite(comparison.champion_value)
+    interval = (comparison.low, comparison.high) if np.isfinite([comparison.low, comparison.high]).all() else None
+    gain = _finite(comparison.improvement) if rows else None
     noise = ROUNDING * abs(former_value or 0.0)
     problem = _problem(spec, gain, interval, rows)
     verdict = Verdict.INCONCLUSIVE
@@ -253,9 +254,9 @@ def _silent(spec: ModelSpec, reason: str, promotion: Move | None = None) -> Shad
     return replace(report, champion=promotion.after, former=promotion.before, promotion=promotion.id)
 
 
-def _last(decisions: Decisions, promotion: Move) -> ShadowReport | None:
+def _last(ledger: Ledger, promotion: Move) -> ShadowReport | None:
     """The last look that was taken at a promotion."""
-    found = [ShadowReport.of_decision(one) for one in decisions.all("shadow")]
+    found = [ShadowReport.of_decision(one) for one in ledger.all("shadow")]
     mine = [one for one in found if one.promotion == promotion.id]
     return max(mine, key=lambda one: one.windows, default=None)
 
@@ -264,7 +265,7 @@ def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], no
     """What came after everything that the versions learned from, up to `now`."""
     known = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=max(int(version.tags["next_row"]) for version in versions), as_of=known)
+        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), as_of=known)
     ends = [datetime.fromisoformat(end) for version in versions if (end := learned_until(version))]
     until = min(datetime.fromisoformat(snapshot.end), now) if snapshot.end else now
     return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), as_of=known)
@@ -297,17 +298,17 @@ class _FormerError(Exception):
 
 
 def _compared(
-    spec: ModelSpec, registry: Registry, frame: pd.DataFrame, champion: Version, former: Version
+    spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, champion: Version, former: Version
 ) -> Comparison:
     if len(frame) < spec.shadow.min_rows:
         nothing = float("nan")
         return Comparison(nothing, nothing, nothing, nothing, nothing, len(frame), 0)
-    mine = predict(registry.load(champion, spec), spec, frame)
+    mine = predict(versions.load(champion, spec), spec, frame)
     return paired_bootstrap(
         spec.metric,
         target_of(spec, frame),
         mine,
-        _former(spec, registry, frame, former),
+        _former(spec, versions, frame, former),
         groups=grouped(spec, frame),
         level=spec.shadow.level / looks(spec),
         seed=spec.seed,
@@ -325,9 +326,9 @@ def grouped(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | Non
     return days if len(np.unique(days)) >= MIN_GROUPS else cluster_ids(spec, frame)
 
 
-def _former(spec: ModelSpec, registry: Registry, frame: pd.DataFrame, former: Version) -> Predictions:
+def _former(spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, former: Version) -> Predictions:
     try:
-        return predict(registry.load(former, spec), spec, frame)
+        return predict(versions.load(former, spec), spec, frame)
     except EvergreenError as error:
         raise _FormerError(f"the former champion cannot be asked: {error.what}") from None
     except Exception as error:

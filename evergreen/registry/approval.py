@@ -15,18 +15,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
 from evergreen.decision import Decision, Outcome
 from evergreen.errors import RefusedError
-from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.promotions import PromotionLog
 from evergreen.registry import promotion
-from evergreen.registry.client import Registry
+from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.promotion import Lock
 from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import open_locks
-
-_WAIT_SECONDS = 30.0
 
 
-class Answer(BaseModel):
+class ApprovalResponse(BaseModel):
     """What a person answers; the form of the Prefect UI is made from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +41,7 @@ class Answer(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class ApprovalOutcome:
     """What became of a challenger; `fresh` where it was not known before."""
 
     outcome: Outcome
@@ -51,81 +49,86 @@ class Ruling:
     fresh: bool = True
 
 
-def asked_by(ledger: Decisions, flow_run: str) -> Decision | None:
+def asked_by(ledger: Ledger, flow_run: str) -> Decision | None:
     """The question that a run has put to a person before; None where it has put none."""
     asked = [entry for entry in ledger.all("retrain") if flow_run and entry.flow_run == flow_run]
     return asked[-1] if asked and asked[-1].outcome == "awaiting-approval" else None
 
 
-def unanswered(ledger: Decisions) -> tuple[Decision, ...]:
+def unanswered(ledger: Ledger) -> tuple[Decision, ...]:
     """The questions that nobody has answered, oldest first."""
     answered = {entry.id for entry in ledger.all("approval")}
     asked = ledger.all("retrain")
     return tuple(entry for entry in asked if entry.outcome == "awaiting-approval" and entry.id not in answered)
 
 
-def spoken(ledger: Decisions, decision: str) -> Ruling | None:
+def recorded_approval(ledger: Ledger, decision: str) -> ApprovalOutcome | None:
     """What a person has said to a question already."""
     word = ledger.find("approval", decision)
-    return Ruling(cast(Outcome, word.outcome), word.reason, fresh=False) if word else None
+    return ApprovalOutcome(cast(Outcome, word.outcome), word.reason, fresh=False) if word else None
 
 
-def with_word(ledger: Decisions, entry: Decision) -> Decision:
+def with_approval(ledger: Ledger, entry: Decision) -> Decision:
     """A retraining's entry as it stands after what a person said of it."""
-    word = spoken(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
+    word = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
     if word is None:
         return entry
     detail = {**entry.detail, "outcome": word.outcome}
     return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
 
 
-def keep_word(
-    ledger: Decisions, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
+def record_approval(
+    ledger: Ledger, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
 ) -> None:
     """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
-    asked = ledger.find("retrain", version.tags.get("decision_id", ""))
+    asked = ledger.find("retrain", version.tags.decision_id)
     if asked is None or asked.outcome != "awaiting-approval":
         return
     word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
     ledger.record(replace(word, detail={"version": version.number, "name": named(by)}))
 
 
-def rule(
-    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, answer: Answer, *, now: datetime
-) -> Ruling:
+def apply_response(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    ledger: Ledger,
+    version: Version,
+    response: ApprovalResponse,
+    *,
+    now: datetime,
+    lock: Lock,
+) -> ApprovalOutcome:
     """Carry out an answer; what may not be promoted any more is told, and nothing is moved.
 
     Raises:
         ArtifactError: the version's stored files are not what was registered.
         BusyError: another process is moving the alias.
     """
-    ledger = Decisions(settings.lake_uri, spec.name)
-    known = spoken(ledger, version.tags.get("decision_id", ""))
+    known = recorded_approval(ledger, version.tags.decision_id)
     if known is not None:
         return known
-    by, yes = by_person(answer.by), answer.decision == "approve"
-    word = (approved_because if yes else rejected_because)(answer.reason, by)
+    by, yes = by_person(response.by), response.decision == "approve"
+    word = (approved_because if yes else rejected_because)(response.reason, by)
     try:
         if yes:
-            promotion.promote(spec, settings, registry, version, reason=answer.reason, by=by, now=now)
+            promotion.promote(spec, registry, promotions, version, reason=response.reason, by=by, now=now, lock=lock)
         else:
-            decline(spec, settings, registry, version, reason=answer.reason, by=by, now=now)
-        ruling = Ruling("promoted" if yes else "rejected", word)
+            decline(spec, registry, version, reason=response.reason, by=by, lock=lock)
+        ruling = ApprovalOutcome("promoted" if yes else "rejected", word)
     except RefusedError as refused:
-        ruling = Ruling("inconclusive", f"{word}; but {refused}")
-    keep_word(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
+        ruling = ApprovalOutcome("inconclusive", f"{word}; but {refused}")
+    record_approval(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
     return ruling
 
 
-def decline(
-    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, *, reason: str, by: str, now: datetime
-) -> None:
+def decline(spec: ModelSpec, registry: ModelRegistry, version: Version, *, reason: str, by: str, lock: Lock) -> None:
     """Take a version out of the running: it is tagged with who said so and why, and is challenger no longer.
 
     Raises:
         RefusedError: it never passed its gates, or it is in production.
     """
-    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
+    with lock:
         champion = registry.champion(spec.name)
         if champion is not None and champion.number == version.number:
             raise RefusedError(

@@ -22,15 +22,15 @@ from urllib.request import url2pathname
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.database import explained, probe
+from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import (
-    CHAMPION,
-    CLEANED,
     DESCRIBED,
     PENDING,
     PREFIX,
     STATUS,
     Candidate,
     Version,
+    VersionTags,
     status_of,
 )
 from evergreen.settings import Settings
@@ -48,7 +48,7 @@ _OPENING_SECONDS = 600.0
 """How long a process waits for others that open the registry."""
 
 
-class Registry:
+class Registry(ModelRegistry):
     """One MLflow tracking and registry database, opened when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:
@@ -65,10 +65,6 @@ class Registry:
             client: MlflowClient = quiet_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_registered_models(max_results=1)
             return client
-
-    def champion(self, model: str) -> Version | None:
-        """The version in production."""
-        return self.by_alias(model, CHAMPION)
 
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that an alias names; None where it names none."""
@@ -208,7 +204,7 @@ class Registry:
 
     def untag(self, version: Version, key: str) -> None:
         """Take one of Evergreen's tags away; one that is not there is no fault."""
-        if key in version.tags:
+        if key in version.tags.raw:
             with clear(self.settings.tracking):
                 self.client.delete_model_version_tag(version.model, str(version.number), PREFIX + key)
 
@@ -226,12 +222,12 @@ class Registry:
         """The version's pipeline, its hash checked first."""
         try:
             folder = self._model_folder(version.model_id)
-            return load_pipeline(folder, version.tags.get("sha256", ""), spec.trusted, version.label)
+            return load_pipeline(folder, version.tags.sha256, spec.trusted, version.label)
         except ArtifactError:
-            if CLEANED not in version.tags:
+            if version.tags.cleaned is None:
                 raise
             raise ArtifactError(
-                f"{version.label} was cleaned at {version.tags[CLEANED][:16]}: its files are gone.",
+                f"{version.label} was cleaned at {version.tags.cleaned[:16]}: its files are gone.",
                 f"Choose another version: evergreen history {version.model}",
             ) from None
 
@@ -240,7 +236,7 @@ class Registry:
         with clear(self.settings.tracking):
             place = f"{self.client.get_run(version.run_id).info.artifact_uri}/evergreen"
         folder = self.local(place, version.label)
-        verify(folder, version.tags.get("files_sha256", ""), version.label)
+        verify(folder, version.tags.files_sha256, version.label)
         return folder
 
     def enrich(self, run_id: str, metrics: Mapping[str, float], files: Mapping[str, Path]) -> None:
@@ -333,7 +329,15 @@ def _version(found: ModelVersion) -> Version:
     tags = {key.removeprefix(PREFIX): value for key, value in ordered}
     model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
     made = moment(found.creation_timestamp)
-    return Version(found.name, int(found.version), found.run_id or "", model_id, tags, found.description or "", made)
+    return Version(
+        found.name,
+        int(found.version),
+        found.run_id or "",
+        model_id,
+        VersionTags.read(tags),
+        found.description or "",
+        made,
+    )
 
 
 def moment(milliseconds: float) -> datetime:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.registry.client import Registry, clear, moment, pages, quiet_mlflow
-from evergreen.registry.version import CLEANED, PREFIX, Version
+from evergreen.registry.version import PREFIX, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def places(registry: Registry, version: Version) -> tuple[str, ...]:
 
 def gone(registry: Registry, version: Version) -> bool:
     """Whether a cleaning deleted its files, all of them."""
-    return CLEANED in version.tags and not any(size(registry, place) for place in places(registry, version))
+    return version.tags.cleaned is not None and not any(size(registry, place) for place in places(registry, version))
 
 
 def leftovers(registry: Registry, model: str) -> tuple[Leftover, ...]:

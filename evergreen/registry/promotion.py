@@ -6,66 +6,91 @@ nothing that a rerun does not finish.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen.decision import decision_id
+from evergreen.decision import Outcome, decision_id
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
-from evergreen.ledger.promotions import Action, Move, Phase, Promotions
-from evergreen.registry.client import Registry
+from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog
+from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import open_locks
+from evergreen.verdicts import Verdict
 
-_WAIT_SECONDS = 30.0
+Lock = AbstractContextManager[object]
+"""The model's promotion lock, not held yet; `contextlib.nullcontext` where nobody else can move anything."""
 
 
 def promote(
-    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, *, reason: str, by: str, now: datetime
-) -> Move | None:
-    """Make a version that passed its gates the champion; None where it is already.
-
-    Raises:
-        RefusedError: it did not pass, was rolled back, or the champion is not the one it was judged against.
-        ArtifactError: its stored files are not what was registered.
-    """
-    promotions = Promotions(settings.lake_uri, spec.name)
-    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
-        return move_up(spec, registry, promotions, version, reason=reason, by=by, now=now)
-
-
-def move_up(
     spec: ModelSpec,
-    registry: Registry,
-    promotions: Promotions,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
     version: Version,
     *,
     reason: str,
     by: str,
     now: datetime,
+    lock: Lock,
 ) -> Move | None:
-    """As `promote`, under the model's promotion lock, or where nobody else can move anything."""
-    _settle(registry, promotions, now=now)
-    champion = registry.champion(spec.name)
-    require_consistent(spec.name, champion, promotions)
-    if champion is not None and champion.number == version.number:
-        return None
-    _require_promotable(version, champion)
-    registry.load(version, spec)
-    before = champion.number if champion else None
-    return _moved("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
+    """Make a version that passed its gates the champion, under the model's promotion lock; None where it is already.
+
+    Raises:
+        BusyError: another process moves the champion.
+        RefusedError: it did not pass, was rolled back, or the champion is not the one it was judged against.
+        ArtifactError: its stored files are not what was registered.
+    """
+    with lock:
+        _settle(registry, promotions, now=now)
+        champion = registry.champion(spec.name)
+        require_consistent(spec.name, champion, promotions)
+        if champion is not None and champion.number == version.number:
+            return None
+        _require_promotable(version, champion)
+        registry.load(version, spec)
+        before = champion.number if champion else None
+        return _move("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
 
 
-def rollback(
+def promote_if_passed(
     spec: ModelSpec,
-    settings: Settings,
-    registry: Registry,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    version: Version,
+    verdict: Verdict,
+    *,
+    reason: str,
+    now: datetime,
+    lock: Lock,
+) -> Outcome:
+    """Promote a version that passed its gates; without automatic approval it stays challenger and waits.
+
+    Raises:
+        BusyError, RefusedError, ArtifactError: as in `promote`.
+    """
+    champion = registry.champion(spec.name)
+    if champion is not None and champion.number == version.number:
+        return "promoted"
+    if verdict is not Verdict.PASS:
+        return "rejected" if verdict is Verdict.FAIL else "inconclusive"
+    registry.set_alias(spec.name, CHALLENGER, version.number)
+    if spec.approval.mode == "manual":
+        return "awaiting-approval"
+    passed = registry.get(spec.name, version.number)
+    promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
+    return "promoted"
+
+
+def roll_back(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
     to: int | None,
     *,
     reason: str,
     by: str,
     now: datetime,
+    lock: Lock,
     undoes: str | None = None,
 ) -> Move:
     """Give the alias back to the previous champion, or to a named version that once passed its gates.
@@ -74,58 +99,42 @@ def rollback(
     `undoes`, the id of a promotion, it is done only while that one still is the last move.
 
     Raises:
+        BusyError: another process moves the champion.
         RefusedError: another move came after the promotion that was to be undone.
         RegistryError: there never was a champion, there is nothing to go back to, or the version never passed.
         ArtifactError: the stored files of the version are not what was registered.
     """
-    promotions = Promotions(settings.lake_uri, spec.name)
-    with open_locks(settings).hold(spec.name, "promotion", wait=_WAIT_SECONDS, now=now):
-        return move_back(spec, registry, promotions, to, reason=reason, by=by, now=now, undoes=undoes)
+    with lock:
+        _settle(registry, promotions, now=now)
+        champion, logged = registry.champion(spec.name), promotions.champion()
+        present = champion.number if champion else None
+        if undoes is not None:
+            _require_last(spec.name, promotions, undoes, present)
+        if present is None and logged is None:
+            raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
+        target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
+        if target is None:
+            raise RegistryError(
+                f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
+            )
+        if target.number == present == logged:
+            raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
+        if target.status != "PASSED":
+            raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
+        registry.load(target, spec)
+        before = logged if present is None or present == target.number else present
+        return _move("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
 
 
-def move_back(
-    spec: ModelSpec,
-    registry: Registry,
-    promotions: Promotions,
-    to: int | None,
-    *,
-    reason: str,
-    by: str,
-    now: datetime,
-    undoes: str | None = None,
-) -> Move:
-    """As `rollback`, under the model's promotion lock, or where nobody else can move anything."""
-    _settle(registry, promotions, now=now)
-    champion, logged = registry.champion(spec.name), promotions.champion()
-    present = champion.number if champion else None
-    if undoes is not None:
-        _require_last(spec.name, promotions, undoes, present)
-    if present is None and logged is None:
-        raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
-    target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
-    if target is None:
-        raise RegistryError(
-            f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
-        )
-    if target.number == present == logged:
-        raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
-    if target.status != "PASSED":
-        raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
-    registry.load(target, spec)
-    before = logged if present is None or present == target.number else present
-    return _moved("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
-
-
-def settle(model: str, settings: Settings, registry: Registry, *, now: datetime) -> Move | None:
+def settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime, lock: Lock) -> Move | None:
     """Finish a move that a killed process left behind; returns its end, None where there is nothing to settle."""
-    promotions = Promotions(settings.lake_uri, model)
     if promotions.open() is None:
         return None
-    with open_locks(settings).hold(model, "promotion", wait=_WAIT_SECONDS, now=now):
+    with lock:
         return _settle(registry, promotions, now=now)
 
 
-def require_consistent(model: str, champion: Version | None, promotions: Promotions) -> None:
+def require_consistent(model: str, champion: Version | None, promotions: PromotionLog) -> None:
     """Refuse to go on when the log and the registry do not name the same champion.
 
     A move that is under way, or that a killed process left, is no disagreement.
@@ -146,7 +155,7 @@ def require_consistent(model: str, champion: Version | None, promotions: Promoti
     raise RegistryError(f"The log says that the champion of {model} is {says}, and the registry has {has}.", fix)
 
 
-def _settle(registry: Registry, promotions: Promotions, *, now: datetime) -> Move | None:
+def _settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime) -> Move | None:
     """Under the lock. What can no longer be carried out is aborted, so that it does not stand in the way for ever."""
     move, model = promotions.open(), promotions.model
     if move is None:
@@ -159,12 +168,12 @@ def _settle(registry: Registry, promotions: Promotions, *, now: datetime) -> Mov
     return _end(move, "done", promotions, now)
 
 
-def _moved(
+def _move(
     action: Action,
     before: int | None,
     after: Version,
-    registry: Registry,
-    promotions: Promotions,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
     *,
     reason: str,
     by: str,
@@ -180,7 +189,7 @@ def _moved(
         before=before,
         after=after.number,
         reason=reason,
-        decision_id=after.tags.get("decision_id", ""),
+        decision_id=after.tags.decision_id,
         by=by,
     )
     promotions.write(move)
@@ -188,7 +197,7 @@ def _moved(
     return _end(move, "done", promotions, now)
 
 
-def _carry_out(move: Move, registry: Registry, promotions: Promotions) -> None:
+def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
     """Every write here may be made twice. The champion moves in one write, after everything that it depends on."""
     model = promotions.model
     before = None if move.before is None else registry.lookup(model, move.before)
@@ -211,19 +220,19 @@ def _carry_out(move: Move, registry: Registry, promotions: Promotions) -> None:
         _restore_previous(move, registry, promotions)
 
 
-def _restore_previous(move: Move, registry: Registry, promotions: Promotions) -> None:
+def _restore_previous(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
     """After a rollback, `previous` is what the new champion had replaced, if that can still be gone back to."""
     model = promotions.model
     made = [entry for entry in promotions.done() if entry.action == "promote" and entry.after == move.after]
     number = made[-1].before if made else None
     before = None if number is None else registry.lookup(model, number)
-    if before is not None and "rolled_back" not in before.tags:
+    if before is not None and before.tags.rolled_back is None:
         registry.set_alias(model, PREVIOUS, before.number)
     elif registry.by_alias(model, PREVIOUS) is not None:
         registry.drop_alias(model, PREVIOUS)
 
 
-def _require_last(model: str, promotions: Promotions, promotion: str, present: int | None) -> None:
+def _require_last(model: str, promotions: PromotionLog, promotion: str, present: int | None) -> None:
     done = promotions.done()
     if not done or done[-1].id != promotion or done[-1].after != present:
         raise RefusedError(f"{model}: the champion was moved since that promotion.", f"See: evergreen history {model}")
@@ -235,12 +244,12 @@ def _require_promotable(version: Version, champion: Version | None) -> None:
             f"{version.label} may not be promoted: its gates say {version.status}.",
             "Retrain, or choose another version.",
         )
-    if "rolled_back" in version.tags:
+    if version.tags.rolled_back is not None:
         raise RefusedError(
-            f"{version.label} was rolled back: {version.tags['rolled_back']}",
+            f"{version.label} was rolled back: {version.tags.rolled_back}",
             f"To bring it back: evergreen rollback {version.model} --to {version.number} --reason TEXT",
         )
-    judged = version.tags.get("compared_with", "")
+    judged = version.tags.compared_with
     present = str(champion.number) if champion else "none"
     if judged != present:
         raise RefusedError(
@@ -249,7 +258,7 @@ def _require_promotable(version: Version, champion: Version | None) -> None:
         )
 
 
-def _end(move: Move, phase: Phase, promotions: Promotions, now: datetime) -> Move:
+def _end(move: Move, phase: Phase, promotions: PromotionLog, now: datetime) -> Move:
     end = replace(move, at=now, phase=phase)
     promotions.write(end)
     return end

@@ -1,17 +1,32 @@
-"""What every step of a run works with: the model, where things live, the registry, and what time it is."""
+"""What every step of a run works with: the model, its stores, and what time it is."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
 
 from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.ingest.quarantine import quarantine_table
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
+from evergreen.runs.recorder import DecisionRecorder
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.delta_table import Table
+from evergreen.storage.locks import open_locks
+
+LOCK_WAIT = 30.0
+"""Seconds that a move of the champion waits for another one to end."""
 
 
-class Workspace:
-    """The surroundings of one run. A plain class: an orchestrator that walks through dataclasses leaves it alone.
+class RunContext:
+    """The surroundings of one run. Each store is opened once, when it is first needed.
+
+    A plain class: an orchestrator that walks through dataclasses leaves it alone.
 
     Attributes:
         spec: the model.
@@ -22,8 +37,6 @@ class Workspace:
         flow_run: the Prefect flow run's id; empty outside of one.
         live: `now` is when the run began; otherwise it was given, and the run is about the past.
     """
-
-    __slots__ = ("flow_run", "live", "now", "registry", "settings", "spec", "spec_hash")
 
     def __init__(
         self,
@@ -48,7 +61,44 @@ class Workspace:
         """When something is done: a training may take hours after its run's own time."""
         return datetime.now(UTC) if self.live else self.now
 
-    @property
+    def promotion_lock(self, now: datetime) -> AbstractContextManager[None]:
+        """The lock under which the champion is moved, not held yet."""
+        return open_locks(self.settings).hold(self.spec.name, "promotion", wait=LOCK_WAIT, now=now)
+
+    @cached_property
     def observations(self) -> Observations:
         """The model's observations."""
         return Observations(self.settings.lake_uri, self.spec)
+
+    @cached_property
+    def ledger(self) -> Decisions:
+        """The model's decisions."""
+        return Decisions(self.settings.lake_uri, self.spec.name)
+
+    @cached_property
+    def promotions(self) -> Promotions:
+        """The model's log of promotions."""
+        return Promotions(self.settings.lake_uri, self.spec.name)
+
+    @cached_property
+    def predictions(self) -> PredictionLog:
+        """What the model predicted."""
+        return PredictionLog(self.settings.lake_uri, self.spec)
+
+    @property
+    def quarantine(self) -> Table:
+        """What was refused."""
+        return quarantine_table(self.settings.lake_uri, self.spec.name)
+
+    @property
+    def reports(self) -> Path:
+        """The folder of the model's drift reports."""
+        return self.settings.reports(self.spec.name)
+
+    @property
+    def recorder(self) -> DecisionRecorder:
+        """Keeps this run's decisions."""
+        return DecisionRecorder(self.spec, self.ledger, self.now, self.flow_run)
+
+
+Workspace = RunContext

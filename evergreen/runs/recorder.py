@@ -8,12 +8,11 @@ from typing import Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, decision_id, suppressed
-from evergreen.drift.check import drift_question
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
-from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.policy_query import called
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.policy_query import ask_for_decision
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
@@ -22,40 +21,46 @@ from evergreen.spec.model import ModelSpec
 from evergreen.training.plan import Plan
 
 
-class Clerk:
+class DecisionRecorder:
     """Writes the decisions of one run down.
 
     Attributes:
         spec: the model.
-        decisions: the ledger.
+        ledger: where they are kept.
         now: the run's logical time (aware, UTC).
         flow_run: the Prefect flow run; empty outside of one.
     """
 
-    __slots__ = ("decisions", "flow_run", "now", "spec")
+    __slots__ = ("flow_run", "ledger", "now", "spec")
 
-    def __init__(self, spec: ModelSpec, decisions: Decisions, now: datetime, flow_run: str = "") -> None:
-        self.spec, self.decisions, self.now, self.flow_run = spec, decisions, now, flow_run
+    def __init__(self, spec: ModelSpec, ledger: Ledger, now: datetime, flow_run: str = "") -> None:
+        self.spec, self.ledger, self.now, self.flow_run = spec, ledger, now, flow_run
 
-    def drift(self, champion: Version, snapshot: Snapshot, report: DriftReport, answered_by: str = "") -> Decision:
-        """Keep a drift report; what was stored of the same question before stays and is returned.
+    def drift(
+        self, champion: Version | None, snapshot: Snapshot, report: DriftReport, answered_by: str = ""
+    ) -> Decision | None:
+        """Keep a drift report; None before there is a champion.
+
+        What was stored of the same question before stays and is returned.
 
         `answered_by` is the retraining that this report is part of: it calls for no other one.
         """
-        asked, _ = drift_question(self.spec, champion, snapshot)
-        known = self.decisions.find("drift", asked)
+        asked = report.decision_id
+        if champion is None or asked is None:
+            return None
+        known = self.ledger.find("drift", asked)
         if known is not None:
             return known
         told, policy = DriftResult.of(report), self.spec.drift
         confirmation = confirm(
             policy,
-            self.decisions.all("drift") if policy.of > 1 else (),
+            self.ledger.all("drift") if policy.of > 1 else (),
             champion=champion.number,
             digest=snapshot.digest,
             verdict=report.verdict,
             answered_by=answered_by,
         )
-        self.decisions.record_scores(asked, self.now, champion.number, report.columns)
+        self.ledger.record_scores(asked, self.now, champion.number, report.columns)
         shares = {"share": told.share, "threshold": report.threshold, "columns": list(told.columns)}
         detail = shares | {"report": told.report} | confirmation.to_detail()
         return self._kept(asked, "drift", str(report.verdict), champion, snapshot, report.reason, detail)
@@ -71,16 +76,16 @@ class Clerk:
     def shadow(self, champion: Version | None, snapshot: Snapshot, report: ShadowReport) -> Decision | None:
         """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""
         asked = report.decision_id
-        if asked is None or self.decisions.find("shadow", asked) is not None:
+        if asked is None or self.ledger.find("shadow", asked) is not None:
             return None
         outcome = str(report.verdict)
         return self._kept(asked, "shadow", outcome, champion, snapshot, report.reason, report.to_detail())
 
     def data(self, champion: Version | None, snapshot: Snapshot) -> Decision | None:
         """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
-        if "data" not in self.spec.retrain_on:
+        if "data" not in self.spec.retraining.triggers:
             return None
-        ledger = self.decisions
+        ledger = self.ledger
         news = data_question(self.spec, champion, snapshot, (ledger.last("data"), ledger.last("retrain")))
         if news is None:
             return None
@@ -113,7 +118,27 @@ class Clerk:
                 asked_for=result.reason,
                 event_id=result.event_id,
             )
-        self.decisions.record(entry)
+        self.ledger.record(entry)
+
+    def conclude(
+        self,
+        plan: Plan,
+        ingested: Ingested,
+        champion: Version | None,
+        outcome: Outcome | None = None,
+        version: Version | None = None,
+        drift: DriftReport | None = None,
+        judgement: Judgement | None = None,
+    ) -> RetrainResult:
+        """Keep what became of a retraining, and of its drift report; `champion` is in production afterwards."""
+        result = retrain_result(
+            self.spec, plan, ingested, champion, outcome, version, drift, judgement, self.flow_run or None
+        )
+        if drift is not None and drift.columns:
+            self.drift(plan.champion, plan.snapshot, drift, answered_by=plan.decision_id)
+        if plan.answer is None:
+            self.retrain(result, plan.champion.number if plan.champion else None)
+        return result
 
     def _kept(
         self,
@@ -128,13 +153,13 @@ class Clerk:
         number = champion.number if champion else None
         about = (snapshot.version, snapshot.digest, reason)
         decision = Decision(asked, kind, self.now, outcome, number, *about, detail, self.flow_run)
-        told = called(self.spec, self.decisions, decision, snapshot.rows)
+        told = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
         if told:
-            known = self.decisions.find(kind, asked)
+            known = self.ledger.find(kind, asked)
             if known is not None:
                 return known
             decision = Decision(asked, kind, self.now, outcome, number, *about, {**detail, **told}, self.flow_run)
-        self.decisions.record(decision)
+        self.ledger.record(decision)
         return decision
 
 
@@ -179,8 +204,7 @@ def _answered_version(plan: Plan) -> int | None:
 
 
 def _last_value(champion: Version | None, metric: str) -> float | None:
-    text = champion.tags.get(f"holdout_{metric}") if champion else None
-    return float(text) if text else None
+    return champion.tags.figures.get(f"holdout_{metric}") if champion else None
 
 
 def data_question(
@@ -193,8 +217,8 @@ def data_question(
     """
     seen = {decision.digest for decision in known if decision is not None}
     if champion is not None:
-        seen.add(champion.tags.get("data_digest", ""))
+        seen.add(champion.tags.data_digest)
     if snapshot.rows == 0 or snapshot.digest in seen:
         return None
-    rows = snapshot.next_row - (int(champion.tags["next_row"]) if champion is not None else 0)
+    rows = snapshot.next_row - (champion.tags.next_row if champion is not None else 0)
     return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows

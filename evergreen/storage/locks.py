@@ -27,7 +27,9 @@ class Locks(Protocol):
     """Mutual exclusion between runs, by model and purpose."""
 
     def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[None]:
-        """Hold the lock of a model for a purpose, such as `retrain`, until the block ends.
+        """A context manager that holds the lock of a model for a purpose, such as `retrain`.
+
+        The lock is taken when the context manager is entered, which may be done again after it was left.
 
         Args:
             model: name of the model.
@@ -36,8 +38,8 @@ class Locks(Protocol):
             now: when the holder began (aware, UTC), shown to whoever finds the lock taken.
 
         Raises:
-            BusyError: another process holds the lock.
-            EvergreenError: the lock cannot be taken at all, such as for a folder that cannot be written.
+            BusyError: on entering: another process holds the lock.
+            EvergreenError: on entering: the lock cannot be taken at all, such as for a folder that cannot be written.
         """
 
 
@@ -52,37 +54,44 @@ class FileLocks:
 
     folder: Path
 
-    @contextlib.contextmanager
-    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> Iterator[None]:
+    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of a model for a purpose; see `Locks.hold`."""
-        lock = FileLock(self.folder / f"{model}.{purpose}.lock")
-        holder = self.folder / f"{model}.{purpose}.holder"
+        return _HeldFile(self.folder, model, purpose, wait, now)
+
+
+class _HeldFile(contextlib.AbstractContextManager[None]):
+    """A class, because a generator's context manager can be entered only once."""
+
+    def __init__(self, folder: Path, model: str, purpose: str, wait: float, now: datetime) -> None:
+        self._folder, self._model, self._purpose, self._wait, self._now = folder, model, purpose, wait, now
+        self._lock = FileLock(folder / f"{model}.{purpose}.lock")
+        self._holder = folder / f"{model}.{purpose}.holder"
+
+    def __enter__(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=wait)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=self._wait)
         except Timeout:
             raise BusyError(
-                f"Another {purpose} of {model} is running ({_read_holder(holder)}).",
+                f"Another {self._purpose} of {self._model} is running ({_read_holder(self._holder)}).",
                 "Wait for it to end; this one did nothing.",
             ) from None
         except OSError as error:
-            raise EvergreenError(
-                f"{self.folder} cannot be written: {error.strerror}.", "Check its owner and mode."
-            ) from None
-        try:
-            # The note is only for the message above: the lock holds also where it cannot be written.
-            with contextlib.suppress(OSError):
-                holder.write_text(f"process {os.getpid()}, since {now:%Y-%m-%d %H:%M:%S} UTC")
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                holder.unlink(missing_ok=True)
-            lock.release()
+            what = f"{self._folder} cannot be written: {error.strerror}."
+            raise EvergreenError(what, "Check its owner and mode.") from None
+        # The note is only for the message above: the lock holds also where it cannot be written.
+        with contextlib.suppress(OSError):
+            self._holder.write_text(f"process {os.getpid()}, since {self._now:%Y-%m-%d %H:%M:%S} UTC")
+
+    def __exit__(self, *_error: object) -> None:
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
+        self._lock.release()
 
 
 @contextlib.contextmanager
 def hold_file(path: Path) -> Iterator[None]:
-    """Wait for the lock of a file and hold it: for what only this machine has, such as ports and a local database."""
+    """Wait for the lock of a file and hold it: for what only this machine has, such as its ports."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield

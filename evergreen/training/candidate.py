@@ -19,8 +19,8 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, holdout_mask, row_weights
 from evergreen.registry.client import Registry
+from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Candidate, Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training import importance
 from evergreen.training.fit import Fitted, fit
@@ -35,7 +35,7 @@ _PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
+class FittedCandidate:
     """A candidate in memory, its other files in a folder; `classes` are those of a classification."""
 
     fitted: Fitted
@@ -44,9 +44,8 @@ class Made:
     importances: Mapping[str, float]
 
 
-def build(
-    spec: ModelSpec,
-    settings: Settings,
+def build_candidate(
+    observations: Observations,
     registry: Registry,
     window: Window,
     *,
@@ -61,17 +60,18 @@ def build(
         DataError: there is nothing to learn from the target.
         ModelFileError: the pipeline cannot be fitted or stored.
     """
+    spec = observations.spec
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "evergreen"
-        made = make(Observations(settings.lake_uri, spec), window, folder, params=params, progress=progress)
-        figures = {f"train_{spec.metric.name}": made.fitted.value, "train_rows": made.rows}
+        candidate = fit_candidate(observations, window, folder, params=params, progress=progress)
+        figures = {f"train_{spec.metric.name}": candidate.fitted.value, "train_rows": candidate.rows}
         return registry.log(
             spec,
-            made.fitted.pipeline,
+            candidate.fitted.pipeline,
             run_name=f"candidate-{decision}",
-            classes=made.classes,
-            params=made.fitted.params,
-            metrics=figures | importance.shown(made.importances),
+            classes=candidate.classes,
+            params=candidate.fitted.params,
+            metrics=figures | importance.shown(candidate.importances),
             files=folder,
             dataset={
                 "name": spec.name,
@@ -84,18 +84,18 @@ def build(
         )
 
 
-def make(
+def fit_candidate(
     observations: Observations,
     window: Window,
     folder: Path,
     *,
     params: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Made:
+) -> FittedCandidate:
     """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
 
     Raises:
-        DataError, ModelFileError: as in `build`.
+        DataError, ModelFileError: as in `build_candidate`.
     """
     spec = observations.spec
     frame = labelled(spec, window.read(observations))
@@ -108,14 +108,14 @@ def make(
     folder.mkdir()
     _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
     importance.write(folder, spec, matters)
-    return Made(fitted, len(train), predicted.classes, matters)
+    return FittedCandidate(fitted, len(train), predicted.classes, matters)
 
 
-def trained_ids(registry: Registry, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """The identity of every row that a version was trained on."""
     import pandas as pd
 
-    return pd.read_parquet(registry.files(version) / TRAINED)["id"].to_numpy(dtype=np.uint64)
+    return pd.read_parquet(versions.files(version) / TRAINED)["id"].to_numpy(dtype=np.uint64)
 
 
 def _store(
@@ -123,7 +123,7 @@ def _store(
 ) -> None:
     import pandas as pd
 
-    reference = reference_sample(train, spec, seed=spec.seed)
+    reference = reference_sample(train, seed=spec.seed)
     reference.to_parquet(folder / REFERENCE, index=False)
     pd.DataFrame({"id": observations.ids(train)}).to_parquet(folder / TRAINED, index=False)
     probe.to_parquet(folder / PROBE, index=False)

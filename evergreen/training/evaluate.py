@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,13 +16,13 @@ from evergreen.data.windows import Window, cluster_ids, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.bootstrap import bootstrap
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.gates import against_champion, judge, verdict_of
+from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
-from evergreen.registry.client import Registry
+from evergreen.registry.lineage import against
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import PROBE, trained_ids
 from evergreen.training.predict import baseline, labelled, predict, target_of
@@ -36,8 +37,8 @@ LEVEL = 0.05
 """1 - confidence of the interval that is told of the holdout's figure; nothing is decided by it."""
 
 
-def evaluate(
-    spec: ModelSpec, settings: Settings, registry: Registry, version: Version, champion: Version | None, window: Window
+def evaluate_candidate(
+    observations: Observations, versions: StoredVersions, version: Version, champion: Version | None, window: Window
 ) -> Judgement:
     """Hold a registered candidate to the model file's gates.
 
@@ -46,24 +47,17 @@ def evaluate(
     Raises:
         ArtifactError: the candidate's or the champion's stored files are not what was registered.
     """
-    return hold(Observations(settings.lake_uri, spec), registry, version, champion, window)
-
-
-def hold(
-    observations: Observations, registry: Registry, version: Version, champion: Version | None, window: Window
-) -> Judgement:
-    """As `evaluate`, on observations that need not be the lake's."""
     spec = observations.spec
     frame = labelled(spec, window.read(observations))
     mask = holdout_mask(spec, frame)
     train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
     if champion is not None:
-        seen = np.isin(observations.ids(holdout), trained_ids(registry, champion))
+        seen = np.isin(observations.ids(holdout), trained_ids(versions, champion))
         holdout = holdout[~seen].reset_index(drop=True)
-    candidate = registry.load(version, spec)
+    candidate = versions.load(version, spec)
     y = target_of(spec, holdout)
     predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
-    rival = predict(registry.load(champion, spec), spec, holdout) if champion and len(holdout) else None
+    rival = predict(versions.load(champion, spec), spec, holdout) if champion and len(holdout) else None
     groups = cluster_ids(spec, holdout)
     evidence = Evidence(
         y=y,
@@ -72,16 +66,16 @@ def hold(
         baseline=baseline(spec, target_of(spec, train), len(holdout)),
         slices={column: holdout[column].to_numpy() for column in spec.slices},
         groups=groups,
-        overlap=_overlap(observations, spec, registry, version, holdout),
+        overlap=_overlap(observations, spec, versions, version, holdout),
         train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
         latency_ms=_latency(candidate, spec, frame),
-        size_mb=float(version.tags.get("size_mb", "0")),
-        tags=version.tags,
-        description=version.tags.get("reason", ""),
-        integrity=_integrity(candidate, spec, registry, version),
+        size_mb=version.tags.size_mb,
+        tags=version.tags.raw,
+        description=version.tags.reason,
+        integrity=_integrity(candidate, spec, versions, version),
         same_as_champion=champion is not None and champion.number == version.number,
     )
-    checks = judge(evidence, spec, seed=spec.seed)
+    checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
     found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
     interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
@@ -109,21 +103,21 @@ def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:
 
 
 def _overlap(
-    observations: Observations, spec: ModelSpec, registry: Registry, version: Version, holdout: pd.DataFrame
+    observations: Observations, spec: ModelSpec, versions: StoredVersions, version: Version, holdout: pd.DataFrame
 ) -> int:
     """Holdout rows that the candidate was trained on, by what was stored with it rather than by how it was split."""
     if not spec.keys:
         # Rows without keys are known by their content, and two flowers may have the same measures.
         return 0
-    return int(np.isin(observations.ids(holdout), trained_ids(registry, version)).sum())
+    return int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
 
 
-def _integrity(candidate: Pipeline, spec: ModelSpec, registry: Registry, version: Version) -> str:
+def _integrity(candidate: Pipeline, spec: ModelSpec, versions: StoredVersions, version: Version) -> str:
     """Whether the pipeline that was loaded again repeats the predictions it made right after fitting."""
     import pandas as pd
 
     try:
-        probe = pd.read_parquet(registry.files(version) / PROBE)
+        probe = pd.read_parquet(versions.files(version) / PROBE)
     except (ArtifactError, OSError) as error:
         return str(error)
     again = predict(candidate, spec, probe).values
@@ -147,13 +141,41 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def not_again(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
+def reject_repeat(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
     """The judgement with a failed check where the very same model was rolled back before, under another number."""
-    state = version.tags.get("state_sha256")
+    state = version.tags.state_sha256
     for known in versions if state and judgement.verdict is Verdict.PASS else ():
-        same = known.number != version.number and known.tags.get("state_sha256") == state
-        if same and "rolled_back" in known.tags:
-            why = f"the very model of version {known.number}, which was rolled back: {known.tags['rolled_back']}"
+        same = known.number != version.number and known.tags.state_sha256 == state
+        if same and known.tags.rolled_back is not None:
+            why = f"the very model of version {known.number}, which was rolled back: {known.tags.rolled_back}"
             check = Check("repeat", Verdict.FAIL, None, None, why)
             return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
     return judgement
+
+
+def record_judgement(
+    registry: ModelRegistry,
+    version: Version,
+    spec: ModelSpec,
+    judgement: Judgement,
+    *,
+    champion: Version | None,
+    description: str,
+) -> Version:
+    """Write what the gates found down with the version, its status last; `champion` is what it was held against."""
+    checks = {check.name: str(check.status) for check in judgement.checks}
+    tags = {
+        "holdout_rows": str(judgement.rows),
+        "checks": json.dumps(checks),
+        "compared_with": against(champion.number if champion else None),
+        "judgement": judgement.to_text(),
+        **{name: repr(value) for name, value in figures(spec, judgement).items()},
+    }
+    return registry.conclude(version, judgement.verdict, description, tags)
+
+
+def figures(spec: ModelSpec, judgement: Judgement) -> dict[str, float]:
+    """The deciding metric on the holdout, of the candidate and of the champion, by the names that they are kept by."""
+    name = spec.metric.name
+    values = {f"holdout_{name}": judgement.value, f"champion_{name}": judgement.champion_value}
+    return {key: value for key, value in values.items() if value is not None}

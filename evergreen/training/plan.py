@@ -7,7 +7,7 @@ behind is found by its decision and taken on from there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,29 +16,20 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, holdout_mask, training_window
 from evergreen.decision import Decision, Outcome, decision_id
 from evergreen.errors import DataError, EvergreenError
-from evergreen.ingest.quarantine import quarantine_table
-from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.promotions import Promotions
-from evergreen.registry.client import Registry
-from evergreen.registry.lineage import against, params_text
-from evergreen.registry.promotion import require_consistent, settle
-from evergreen.registry.version import CLEANED, Version
-from evergreen.settings import Settings
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.promotions import PromotionLog
+from evergreen.registry.lineage import against, lineage, params_text
+from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.promotion import Lock, require_consistent, settle
+from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
-from evergreen.training.plan_checks import (
-    ROUTINE,
-    _answered,
-    _cooling,
-    _Facts,
-    _rolled_back,
-    _taken_back,
-    _unchanged,
-    _unwanted,
-)
+from evergreen.storage.delta_table import Table
+from evergreen.training.plan_checks import PLAN_CHECKS, ROUTINE, PlanFacts
 from evergreen.training.predict import labelled
 from evergreen.training.request import Request
 
 Counts = tuple[int, int, str | None]
+CountRows = Callable[[ModelSpec, Observations, Window], Counts]
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -70,60 +61,62 @@ class Plan:
     learned_end: str | None = None
 
 
-def plan(
-    spec: ModelSpec, spec_hash: str, settings: Settings, registry: Registry, request: Request, *, now: datetime
+def plan_retraining(
+    observations: Observations,
+    spec_hash: str,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    ledger: Ledger,
+    request: Request,
+    *,
+    now: datetime,
+    lock: Lock,
+    refused: Table | None = None,
+    count: CountRows | None = None,
 ) -> Plan:
     """Decide what a retraining has to do.
+
+    Args:
+        observations: the model's rows.
+        spec_hash: of the model file's code.
+        registry: holds the versions.
+        promotions: what a killed run left open in it is settled first.
+        ledger: holds the decisions.
+        request: what asks for the retraining.
+        now: logical time (aware, UTC).
+        lock: the model's promotion lock; held only where there is something to settle.
+        refused: the quarantine, for the message where there are no rows at all.
+        count: `count_rows`, or what knows its answers already.
 
     Raises:
         DataError: there are no rows at all.
         RegistryError: the log names a champion that the registry does not have.
     """
-    promotions = Promotions(settings.lake_uri, spec.name)
-    settle(spec.name, settings, registry, now=now)
+    spec = observations.spec
+    settle(registry, promotions, now=now, lock=lock)
     champion = registry.champion(spec.name)
     require_consistent(spec.name, champion, promotions)
-    observations = Observations(settings.lake_uri, spec)
-    decisions = Decisions(settings.lake_uri, spec.name)
-    if champion is not None and _is_unrecorded(champion, promotions, decisions):
+    if champion is not None and _is_unrecorded(champion, promotions, ledger):
         return _unrecorded(spec, registry, observations, champion)
-    if observations.snapshot().rows == 0:
-        raise _nothing(spec, settings)
-    return decide(observations, spec_hash, registry, decisions, champion, request, now=now)
-
-
-def decide(
-    observations: Observations,
-    spec_hash: str,
-    registry: Registry,
-    decisions: Decisions,
-    champion: Version | None,
-    request: Request,
-    *,
-    now: datetime,
-    counts: Callable[[ModelSpec, Observations, Window], Counts] | None = None,
-) -> Plan:
-    """As `plan`, of a consistent state that need not be the lake's and the registry's.
-
-    `counts` is what tells how many rows a window has, where that is known already.
-    """
-    spec, snapshot = observations.spec, observations.snapshot()
+    snapshot = observations.snapshot()
+    if snapshot.rows == 0:
+        raise _nothing(spec, refused)
     window = training_window(spec, snapshot, now)
-    found = _id(spec, spec_hash, decisions, champion, snapshot, request)
-    facts = _Facts(spec, spec_hash, registry, decisions, champion, snapshot, request, found, now)
-    for question in (_unchanged, _rolled_back, _answered, _taken_back, _unwanted, _cooling):
-        settled = question(facts)
+    decision = _id(spec, spec_hash, ledger, champion, snapshot, request)
+    facts = PlanFacts(spec, spec_hash, registry, ledger, champion, snapshot, request, decision, now)
+    for check in PLAN_CHECKS:
+        settled = check(facts)
         if settled is not None:
             outcome, explanation, answer = settled
-            return Plan(found, request, snapshot, window, champion, 0, 0, outcome, explanation, answer=answer)
-    learned, held, end = (counts or counted)(spec, observations, window)
+            return Plan(decision, request, snapshot, window, champion, 0, 0, outcome, explanation, answer=answer)
+    learned, held, end = (count or count_rows)(spec, observations, window)
     short = learned < spec.training.min_rows
-    resume = registry.find(spec.name, found)
-    if resume is not None and (resume.tags["spec_hash"] != spec_hash or CLEANED in resume.tags):
+    resume = registry.find(spec.name, decision)
+    if resume is not None and (resume.tags.spec_hash != spec_hash or resume.tags.cleaned is not None):
         # The model file was changed since, most likely because of what the version came to; or its files are gone.
         resume = None
     return Plan(
-        found,
+        decision,
         request,
         snapshot,
         window,
@@ -133,7 +126,7 @@ def decide(
         "inconclusive" if short else None,
         _short(spec, snapshot, learned, held) if short else "",
         resume,
-        resume is not None and resume.tags["compared_with"] == against(champion.number if champion else None),
+        resume is not None and resume.tags.compared_with == against(champion.number if champion else None),
         learned_end=end,
     )
 
@@ -145,10 +138,10 @@ def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, held: int) -> str:
     return f"{learned} training rows are fewer than the minimum of {spec.training.min_rows}"
 
 
-def _nothing(spec: ModelSpec, settings: Settings) -> DataError:
+def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:
     """Why there are no rows: what was refused last, if anything was."""
-    quarantine = quarantine_table(settings.lake_uri, spec.name)
-    refused = quarantine.read(["origin", "row", "reason", "at"]) if quarantine.exists() else None
+    known = quarantine is not None and quarantine.exists()
+    refused = quarantine.read(["origin", "row", "reason", "at"]) if quarantine is not None and known else None
     if refused is None or refused.empty:
         return DataError(
             f"{spec.name}: there are no rows to train on.", "Put data where the model file's source looks."
@@ -161,26 +154,26 @@ def _nothing(spec: ModelSpec, settings: Settings) -> DataError:
     )
 
 
-def _is_unrecorded(champion: Version, promotions: Promotions, decisions: Decisions) -> bool:
+def _is_unrecorded(champion: Version, promotions: PromotionLog, ledger: Ledger) -> bool:
     """Whether the champion's own retraining has not told of it yet; a rollback has told of itself."""
     moves = promotions.done()
     if not moves or moves[-1].action != "promote":
         return False
-    return decisions.find("retrain", champion.tags.get("decision_id", "")) is None
+    return ledger.find("retrain", champion.tags.decision_id) is None
 
 
-def _unrecorded(spec: ModelSpec, registry: Registry, observations: Observations, champion: Version) -> Plan:
+def _unrecorded(spec: ModelSpec, registry: ModelRegistry, observations: Observations, champion: Version) -> Plan:
     """A run was killed after it had moved the alias and before it had told: tell what it found."""
     tags = champion.tags
-    rival = None if tags["compared_with"] == "none" else registry.lookup(spec.name, int(tags["compared_with"]))
-    snapshot = observations.snapshot(int(tags["data_version"]))
+    rival = None if tags.compared_with == "none" else registry.lookup(spec.name, int(tags.compared_with))
+    snapshot = observations.snapshot(tags.data_version)
     window = training_window(spec, snapshot)
-    learned, held, _ = counted(spec, observations, window)
-    request = Request(reason=tags["reason"], decision_id=tags["decision_id"])
-    return Plan(tags["decision_id"], request, snapshot, window, rival, learned, held, resume=champion, judged=True)
+    learned, held, _ = count_rows(spec, observations, window)
+    request = Request(reason=tags.reason, decision_id=tags.decision_id)
+    return Plan(tags.decision_id, request, snapshot, window, rival, learned, held, resume=champion, judged=True)
 
 
-def counted(spec: ModelSpec, observations: Observations, window: Window) -> Counts:
+def count_rows(spec: ModelSpec, observations: Observations, window: Window) -> Counts:
     """Rows to learn from, rows to judge by, and the time of the newest of both."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
     frame = labelled(spec, window.read(observations, needed))
@@ -192,7 +185,7 @@ def counted(spec: ModelSpec, observations: Observations, window: Window) -> Coun
 def _id(
     spec: ModelSpec,
     spec_hash: str,
-    decisions: Decisions,
+    ledger: Ledger,
     champion: Version | None,
     snapshot: Snapshot,
     request: Request,
@@ -213,6 +206,26 @@ def _id(
         return base
     # An attempt that a killed run left without an answer is taken on.
     attempt = 0
-    while decisions.find("retrain", f"{base}-{attempt}") is not None:
+    while ledger.find("retrain", f"{base}-{attempt}") is not None:
         attempt += 1
     return f"{base}-{attempt}"
+
+
+def lineage_of(
+    plan: Plan, spec: ModelSpec, spec_hash: str, *, flow_run: str = "", code: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The tags of the version that a plan makes, without Evergreen's prefix; `code` as in `lineage`."""
+    return lineage(
+        plan.snapshot,
+        decision=plan.decision_id,
+        reason=plan.request.reason,
+        spec_hash=spec_hash,
+        compared_with=plan.champion.number if plan.champion else None,
+        params=plan.request.params,
+        seed=spec.seed,
+        flow_run=flow_run,
+        event_id=plan.request.event_id or "",
+        learned_end=plan.learned_end,
+        known=plan.window.as_of,
+        code=code,
+    )

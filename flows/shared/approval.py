@@ -22,12 +22,11 @@ from pydantic import ValidationError
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
-from evergreen.ledger.decisions import Decisions
-from evergreen.registry.approval import Answer, Ruling, asked_by, spoken, unanswered
+from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse, asked_by, recorded_approval, unanswered
 from evergreen.reports.approval_question import question
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, RetrainResult
-from flows.shared.conclude import describe
+from flows.shared.conclude import update_cards
 from tasks.announce import announce
 from tasks.approve import approve, reject_by_hand, resume_waiting
 from tasks.report import report_move, report_retrain
@@ -35,35 +34,35 @@ from tasks.report import report_move, report_retrain
 _KEY = "approval"
 
 
-def waiting(workspace: Workspace) -> RetrainResult | None:
+def suspended_result(context: RunContext) -> RetrainResult | None:
     """What this very run came to before it was suspended; None in its first execution."""
-    asked = asked_by(_ledger(workspace), workspace.flow_run)
-    return None if asked is None else _result(workspace, asked)
+    asked = asked_by(context.ledger, context.flow_run)
+    return None if asked is None else _result(context, asked)
 
 
-def approved(workspace: Workspace, result: RetrainResult) -> RetrainResult:
+def await_approval(context: RunContext, result: RetrainResult) -> RetrainResult:
     """Where a person has to approve, wait for one, and carry out the answer; otherwise the result as it is."""
     if result.outcome != "awaiting-approval" or result.version is None or not deployment.get_id():
         return result
-    known = spoken(_ledger(workspace), result.decision_id)
-    return _concluded(workspace, result, known or approve(workspace, result.version, _answer(workspace, result)))
+    known = recorded_approval(context.ledger, result.decision_id)
+    return _concluded(context, result, known or approve(context, result.version, _answer(context, result)))
 
 
-def recover_answers(workspace: Workspace) -> tuple[RetrainResult, ...]:
+def recover_answers(context: RunContext) -> tuple[RetrainResult, ...]:
     """Carry out answers whose run could not go on: cancelled for want of a slot, or killed, after it was resumed."""
     found = []
-    for asked in unanswered(_ledger(workspace)):
+    for asked in unanswered(context.ledger):
         answer = _left_behind(asked)
-        result = _result(workspace, asked)
+        result = _result(context, asked)
         if answer is not None and result.version is not None:
-            found.append(_concluded(workspace, result, approve(workspace, result.version, answer)))
+            found.append(_concluded(context, result, approve(context, result.version, answer)))
     return tuple(found)
 
 
-def rejected(workspace: Workspace, number: int | None, reason: str, by: str) -> MoveResult:
+def reject_challenger(context: RunContext, number: int | None, reason: str, by: str) -> MoveResult:
     """Reject the challenger, or a named version, by hand; the run that waits for it ends."""
-    version = reject_by_hand(workspace, number, reason, by)
-    champion = workspace.registry.champion(version.model)
+    version = reject_by_hand(context, number, reason, by)
+    champion = context.registry.champion(version.model)
     result = MoveResult(
         model=version.model,
         action="reject",
@@ -73,19 +72,19 @@ def rejected(workspace: Workspace, number: int | None, reason: str, by: str) -> 
         changed=True,
         rejected=version.number,
     )
-    decision = version.tags.get("decision_id", "")
+    decision = version.tags.decision_id
     told = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
     announce(Event(MODEL_REJECTED, version.model, told))
     report_move(result)
-    describe(workspace, version.number)
-    resume_waiting(workspace, version.number, Answer(decision="reject", reason=reason))
+    update_cards(context, version.number)
+    resume_waiting(context, version.number, ApprovalResponse(decision="reject", reason=reason))
     return result
 
 
-def _answer(workspace: Workspace, result: RetrainResult) -> Answer:
+def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
     """Suspend this run until a person answers; in the execution after that, the answer."""
-    timeout = workspace.spec.approval_timeout
-    form = RunInput.subclass_from_base_model_type(Answer)
+    timeout = context.spec.approval.timeout
+    form = RunInput.subclass_from_base_model_type(ApprovalResponse)
     asked = form.with_initial_data(description=question(result, datetime.now(UTC) + timeout))
     try:
         given = suspend_flow_run(wait_for_input=asked, timeout=int(timeout.total_seconds()), key=_KEY)
@@ -94,13 +93,13 @@ def _answer(workspace: Workspace, result: RetrainResult) -> Answer:
         what = f"{result.model}: nobody answered in time for version {result.version}."
         fix = f"Run: evergreen promote {result.model} {result.version} --reason TEXT"
         raise EvergreenError(what, fix) from None
-    return Answer.model_validate(given.model_dump())
+    return ApprovalResponse.model_validate(given.model_dump())
 
 
-def _concluded(workspace: Workspace, result: RetrainResult, ruling: Ruling) -> RetrainResult:
+def _concluded(context: RunContext, result: RetrainResult, ruling: ApprovalOutcome) -> RetrainResult:
     """Announce and show what became of a challenger; what was known already was announced already."""
-    model = workspace.spec.name
-    champion = workspace.registry.champion(model)
+    model = context.spec.name
+    champion = context.registry.champion(model)
     final = replace(
         result,
         outcome=ruling.outcome,
@@ -111,12 +110,12 @@ def _concluded(workspace: Workspace, result: RetrainResult, ruling: Ruling) -> R
         name = MODEL_PROMOTED if ruling.outcome == "promoted" else MODEL_REJECTED
         told = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
         announce(Event(name, model, told | {"reason": final.explanation}))
-        describe(workspace, final.version, result.champion if final.outcome == "promoted" else None)
+        update_cards(context, final.version, result.champion if final.outcome == "promoted" else None)
     report_retrain(final)
     return final
 
 
-def _left_behind(asked: Decision) -> Answer | None:
+def _left_behind(asked: Decision) -> ApprovalResponse | None:
     """The answer that a run was resumed with, where that run has ended without carrying it out."""
     if not asked.flow_run:
         return None
@@ -129,12 +128,8 @@ def _left_behind(asked: Decision) -> Answer | None:
     if state is None or not state.is_final():
         return None
     given = read_flow_run_input(keyset_from_base_key(f"suspended-{_KEY}")["response"], run)
-    return None if given is None else Answer.model_validate(given)
+    return None if given is None else ApprovalResponse.model_validate(given)
 
 
-def _ledger(workspace: Workspace) -> Decisions:
-    return Decisions(workspace.settings.lake_uri, workspace.spec.name)
-
-
-def _result(workspace: Workspace, asked: Decision) -> RetrainResult:
-    return RetrainResult.of_json(asked.detail, workspace.observations.snapshot(asked.snapshot))
+def _result(context: RunContext, asked: Decision) -> RetrainResult:
+    return RetrainResult.of_json(asked.detail, context.observations.snapshot(asked.snapshot))

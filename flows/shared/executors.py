@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from evergreen.backtest.job_pool import processes
+from evergreen.backtest.job_runner import processes
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 

@@ -10,17 +10,17 @@ from evergreen.events import (
 from evergreen.ledger.promotions import Move
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import PREVIOUS
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult
-from flows.shared.conclude import describe
+from flows.shared.conclude import update_cards
 from tasks.announce import announce
 from tasks.promote import take_back
 from tasks.report import report_move
 
 
-def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> MoveResult:
+def announce_move(context: RunContext, action: str, move: Move | None, reason: str) -> MoveResult:
     """Announce and show a promotion by hand, or a rollback."""
-    registry, model = workspace.registry, workspace.spec.name
+    registry, model = context.registry, context.spec.name
     champion, previous = registry.champion(model), registry.by_alias(model, PREVIOUS)
     result = MoveResult(
         model=model,
@@ -34,13 +34,13 @@ def moved(workspace: Workspace, action: str, move: Move | None, reason: str) -> 
         name = MODEL_PROMOTED if action == "promote" else MODEL_ROLLED_BACK
         announce(Event(name, model, {"version": move.after, "before": move.before, "reason": reason}))
         report_move(result)
-        describe(workspace, move.after, move.before)
+        update_cards(context, move.after, move.before)
     return result
 
 
-def taken_back(workspace: Workspace, report: ShadowReport) -> Move | None:
+def roll_back_if_worse(context: RunContext, report: ShadowReport) -> Move | None:
     """Roll back a promotion that hurt, and tell of it; None where the champion stays."""
-    move = take_back(workspace, report)
+    move = take_back(context, report)
     if move is not None:
-        moved(workspace, "rollback", move, move.reason)
+        announce_move(context, "rollback", move, move.reason)
     return move

@@ -16,11 +16,10 @@ from evergreen.events import (
     Event,
 )
 from evergreen.ingest.landing import Landing
-from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import Version
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.runs.results import Ingested
 from evergreen.settings import load_settings
 from evergreen.timestamps import as_utc
@@ -28,14 +27,14 @@ from tasks.announce import announce
 from tasks.ingest import ingest
 
 
-def open_workspace(model: str, at: datetime | None = None) -> Workspace:
+def open_run(model: str, at: datetime | None = None) -> RunContext:
     """The surroundings of this run, read from the settings and the model file; `at` is its logical time, if given."""
     settings = load_settings()
     loaded = models.load(model, settings.models)
     _label(model)
     now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
-    return Workspace(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
+    return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 
 
 def _label(model: str) -> None:
@@ -46,12 +45,12 @@ def _label(model: str) -> None:
             client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), "evergreen", model})
 
 
-def landed(workspace: Workspace) -> Ingested:
+def ingest_new_data(context: RunContext) -> Ingested:
     """Ingest, and tell of what was refused."""
-    state = ingest(workspace, return_state=True)
+    state = ingest(context, return_state=True)
     landing: Landing = state.result()
     cached = state.name == "Cached"
-    model = workspace.spec.name
+    model = context.spec.name
     if cached:
         get_run_logger().info("ingest: nothing new, nothing read")
     else:
@@ -61,8 +60,8 @@ def landed(workspace: Workspace) -> Ingested:
     return Ingested.of(landing, cached=cached)
 
 
-def champion_and_snapshot(workspace: Workspace) -> tuple[Version | None, Snapshot]:
+def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
     """What is in production, and what there is to compare it with."""
-    champion = workspace.registry.champion(workspace.spec.name)
-    require_consistent(workspace.spec.name, champion, Promotions(workspace.settings.lake_uri, workspace.spec.name))
-    return champion, workspace.observations.snapshot()
+    champion = context.registry.champion(context.spec.name)
+    require_consistent(context.spec.name, champion, context.promotions)
+    return champion, context.observations.snapshot()

@@ -48,8 +48,8 @@ class Followed:
     escalation: Decision | None = None
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="follow-up-{model}")
-def follow_up(settings: Settings, model: str, now: datetime, grace: timedelta) -> Followed:
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="reconcile-{model}")
+def reconcile_model(settings: Settings, model: str, now: datetime, grace: timedelta) -> Followed:
     """Look at one model's ledger, and start or escalate what nobody else has."""
     spec = models.load(model, settings.models).spec
     ledger = reconciliation.read_ledger(settings, spec)
@@ -136,11 +136,11 @@ class _Runs:
                 *(decision.id, self.model, self.name),
             )
             return ()
-        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id}
+        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id, "event_id": None}
         earlier = [run for run in self.runs if run.parameters.get("decision_id") == decision.id]
         run = self.client.create_flow_run_from_deployment(
             self.deployment,
-            parameters=parameters | {"share": decision.detail.get("share"), "event_id": None},
+            parameters=parameters,
             idempotency_key=f"reconcile-{self.model}-{decision.id}-{earlier[0].id if earlier else 'first'}",
         )
         return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
