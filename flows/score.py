@@ -1,7 +1,7 @@
 """Predict with the champion: a file, a table, or the observations that have no prediction yet.
 
-The champion is looked up at each run. Chunks are predicted beside each other and committed in their order, so that a
-rerun after a crash goes on behind the last commit, and the same input scored twice is there once.
+The champion is looked up at each run. Chunks are predicted in parallel and committed in their order: a rerun after a
+crash continues after the last commit, and an input that is scored twice is there once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import Workspace
 from evergreen.runs.results import ScoreResult
 from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
-from evergreen.scoring.export import require
-from evergreen.scoring.input import Input, InputError
-from evergreen.storage.locks import held
-from flows.shared.chunks import in_chunks
+from evergreen.scoring.export import require_target
+from evergreen.scoring.input import InputError, ScoringInput
+from evergreen.storage.locks import open_locks
+from flows.shared.chunks import score_chunks
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks.export import export
-from tasks.predict import close, refuse, take
+from tasks.predict import close_batch, reject_input, resolve_input
 from tasks.record import record_run
 from tasks.report import report_score
 
@@ -50,15 +50,15 @@ def score(
     """
     workspace = open_run(model)
     if output is not None:
-        require(output, input)
-    with held(workspace.settings, model, "score", wait=WAIT, now=workspace.now):
+        require_target(output, input)
+    with open_locks(workspace.settings).hold(model, "score", wait=WAIT, now=workspace.now):
         if input is None:
             ingest_new_data(workspace)
         champion, _ = champion_and_snapshot(workspace)
         if champion is None:
             return _without_champion(workspace)
-        found = take(workspace, champion, input)
-        result = _scored(workspace, champion, found, output, chunk_rows)
+        scoring_input = resolve_input(workspace, champion, input)
+        result = _score_input(workspace, champion, scoring_input, output, chunk_rows)
     report_score(result)
     record_run(workspace, "score", result.rows_in - result.repeated, f"version {champion.number}")
     return result
@@ -69,32 +69,35 @@ def _without_champion(workspace: Workspace) -> ScoreResult:
     return ScoreResult(workspace.spec.name, None, 0, 0, 0, None, workspace.flow_run)
 
 
-def _scored(workspace: Workspace, champion: Version, found: Input, output: str | None, chunk_rows: int) -> ScoreResult:
-    """Score what is not scored yet, write it out, and say that it is complete: in this order a crash costs nothing."""
-    before = PredictionLog(workspace.settings.lake_uri, workspace.spec).progress(found.batch)
+def _score_input(
+    workspace: Workspace, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
+) -> ScoreResult:
+    """Score what is not scored yet, export it, and close the batch: in this order a crash costs nothing."""
+    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
+    before = log.progress(scoring_input.batch)
     began = time.monotonic()
     try:
-        after = before if before.closed else in_chunks(workspace, champion, found, before, chunk_rows)
+        after = before if before.closed else score_chunks(workspace, champion, scoring_input, before, chunk_rows)
         seconds = max(time.monotonic() - began, 1e-3)
-        if found.kind != "observations":
-            require_rows(found, after)
+        if scoring_input.kind != "observations":
+            require_rows(scoring_input, after)
     except InputError as error:
-        refuse(workspace, found, error.what)
+        reject_input(workspace, scoring_input, error.what)
         raise
-    name = export(workspace, found.batch, output) if output is not None and after.chunks else None
+    target = export(workspace, scoring_input.batch, output) if output is not None and after.chunks else None
     if after.chunks and not after.closed:
-        after = close(workspace, after)
-    if found.kind != "observations":
-        require_scored(found, after)
+        after = close_batch(workspace, after)
+    if scoring_input.kind != "observations":
+        require_scored(scoring_input, after)
     return ScoreResult(
         model=workspace.spec.name,
         version=champion.number,
         rows_in=after.rows_in,
         rows_scored=after.rows_scored,
         rows_rejected=after.rows_rejected,
-        output=name,
+        output=target,
         run_id=workspace.flow_run,
-        batch=found.batch,
+        batch=scoring_input.batch,
         repeated=before.rows_scored,
         rows_per_second=round((after.rows_in - before.rows_in) / seconds, 1),
         versions=after.scored,

@@ -1,4 +1,4 @@
-"""Write a scored batch to where somebody reads it. Writing it again leaves it there once."""
+"""Export a scored batch to where it is read. Exporting it again leaves it there once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ def export(workspace: Workspace, batch: str, target: str) -> str:
 
 
 def _classes(workspace: Workspace, progress: Progress) -> Mapping[int, Sequence[Any]] | None:
-    """What the probabilities stand for, by version; None where the log says it itself.
+    """The classes of the probabilities, by version; None if the log has stored them.
 
-    The log knows one order of the classes for a batch, for as long as its commits are remembered; a batch that went on
-    after a promotion has another order for each version.
+    The log stores one order of the classes for a batch, for as long as Delta remembers its commits. A batch that
+    continued after a promotion has an order for each version.
     """
     spec, registry = workspace.spec, workspace.registry
     if spec.task == "regression" or (progress.classes and len(progress.scored) == 1):
         return None
-    loaded = {number: registry.load(registry.get(spec.name, number), spec) for number in progress.scored}
-    return {number: one.classes_.tolist() for number, one in loaded.items() if hasattr(one, "predict_proba")}
+    pipelines = {number: registry.load(registry.get(spec.name, number), spec) for number in progress.scored}
+    return {
+        number: pipeline.classes_.tolist()
+        for number, pipeline in pipelines.items()
+        if hasattr(pipeline, "predict_proba")
+    }

@@ -15,6 +15,7 @@ import evergreen.data.contract
 import evergreen.data.frames
 import evergreen.data.label_rules
 import evergreen.data.observations
+import evergreen.data.row_commits
 import evergreen.ingest.ingest
 import evergreen.ingest.pending_labels
 import evergreen.ingest.quarantine
@@ -44,6 +45,7 @@ _CODE = (
     evergreen.data.label_rules,
     evergreen.storage.delta_table,
     evergreen.data.observations,
+    evergreen.data.row_commits,
     evergreen.ingest.quarantine,
     evergreen.sources.base,
 )
@@ -86,11 +88,13 @@ def ingest(workspace: Workspace) -> Landing:
         "ingest: %d new rows from %d batches, %d with something in quarantine",
         landing.added,
         len(landing.batches),
-        len(landing.refused),
+        len(landing.quarantined),
     )
     if workspace.spec.labels is not None:
-        logger.info("ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.early)
-    for report in landing.refused:
+        logger.info(
+            "ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.pending_labels
+        )
+    for report in landing.quarantined:
         logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:
         logger.warning("left alone: %s: %s", item.origin, item.reason)

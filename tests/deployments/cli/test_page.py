@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import models
 from deployments.cli.main import app
 from deployments.stack.page_server import Pages, Server
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
@@ -67,7 +67,7 @@ def rows(count: int, start: int, shift: float = 0.0) -> pd.DataFrame:
 def land(spec: ModelSpec, settings: Settings, frame: pd.DataFrame, batch: str) -> Observations:
     """Land rows as a batch."""
     observations = Observations(settings.lake_uri, spec)
-    checked = check(frame, spec, schema_of(spec), now=LAST)
+    checked = check_batch(frame, spec, schema_of(spec), now=LAST)
     assert not checked.problem
     observations.land(checked.rows, batch, batch, now=LAST)
     return observations
