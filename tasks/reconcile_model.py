@@ -22,7 +22,6 @@ from prefect.runtime import flow_run
 
 import models
 from evergreen.decision import Decision, reconciled, suppressed
-from evergreen.decision_detail import DriftDetail
 from evergreen.events import is_canary
 from evergreen.ledger import reconciliation
 from evergreen.ledger.decisions import Decisions
@@ -137,12 +136,11 @@ class _Runs:
                 *(decision.id, self.model, self.name),
             )
             return ()
-        share = decision.detail.share if isinstance(decision.detail, DriftDetail) else None
-        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id}
+        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id, "event_id": None}
         earlier = [run for run in self.runs if run.parameters.get("decision_id") == decision.id]
         run = self.client.create_flow_run_from_deployment(
             self.deployment,
-            parameters=parameters | {"share": share, "event_id": None},
+            parameters=parameters,
             idempotency_key=f"reconcile-{self.model}-{decision.id}-{earlier[0].id if earlier else 'first'}",
         )
         return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)

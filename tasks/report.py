@@ -17,7 +17,6 @@ from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, escape, table
 from evergreen.naming import dashed
 from evergreen.pages.backtest_page import page as backtest_page
-from evergreen.pages.backtest_page import write
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.reports.card_facts import said
@@ -25,6 +24,7 @@ from evergreen.reports.performance_note import performance_note
 from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, ScoreResult
+from evergreen.storage.atomic_write import write_text
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
@@ -110,7 +110,9 @@ def report_backtest(context: RunContext, found: Backtest, place: str | None = No
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
     default = context.settings.root / "backtest" / model / "backtest.html"
-    page = write(backtest_page(found, context.moment()), Path(place).expanduser().absolute() if place else default)
+    page = Path(place).expanduser().absolute() if place else default
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, backtest_page(found, context.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]

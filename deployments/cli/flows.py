@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.command import At, Json, Name, guard, parse_time, prepare, start
+from deployments.cli.command import At, Json, Name, guard, prepare, start
 from evergreen.errors import EvergreenError
+from evergreen.timestamps import parse_time
 
 
 def retrain(
@@ -29,7 +30,7 @@ def retrain(
         from evergreen.ledger.detail_json import detail_to_json
 
         prepare(name)
-        params, moment = _params(param), parse_time(at)
+        params, moment = _params(param), parse_time(at, "--at")
         with console.steps(start(f"retraining {name}")) as listen:
             from flows.retrain import retrain as flow
 
@@ -52,7 +53,7 @@ def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
         from deployments.cli import console
 
         prepare(name)
-        moment = parse_time(at)
+        moment = parse_time(at, "--at")
         with console.steps(start(f"watching {name}")) as listen:
             from flows.monitor import monitor as flow
 
@@ -87,11 +88,11 @@ def score(
 
     def work() -> None:
         from deployments.cli import console
-        from evergreen.scoring.export import require
+        from evergreen.scoring.export import require_target
 
         prepare(name)
         if output is not None:
-            require(output, source)
+            require_target(output, source)
         chosen = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
         with console.steps(start(f"scoring with {name}")) as listen:
             from flows.score import score as flow

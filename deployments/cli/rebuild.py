@@ -16,7 +16,7 @@ from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from evergreen.maintenance.rebuild import Rebuilt
-    from evergreen.maintenance.retention import Plan, Policy
+    from evergreen.maintenance.retention import Plan, Retention
 
 MEGABYTE = 1e6
 
@@ -66,10 +66,10 @@ def clean(
     def work() -> None:
         import models
         from deployments.cli import console
-        from evergreen.maintenance.retention import Policy
+        from evergreen.maintenance.retention import Retention
 
         settings = load_settings()
-        policy = Policy(older_than, keep, quarantine)
+        policy = Retention(older_than, keep, quarantine)
         chosen = [name] if name is not None else list(models.names(settings.models))
         plans: list[Plan] = []
         busy: list[str] = []
@@ -92,7 +92,7 @@ def clean(
     guard(work, as_json)
 
 
-def _cleaned(model: str, settings: Settings, policy: Policy, step: Callable[[str], None] | None) -> Plan:
+def _cleaned(model: str, settings: Settings, policy: Retention, step: Callable[[str], None] | None) -> Plan:
     """What went, told step by step; without a `step`, what would go."""
     import models
     from evergreen.maintenance.clean import clean as carry_out

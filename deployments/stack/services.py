@@ -6,8 +6,6 @@ command line or in a file, and each part knows only its own.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -19,6 +17,8 @@ from deployments.manifest.work_pool import POOL
 from deployments.stack.process_group import end, members
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
+from evergreen.storage.atomic_write import write_text
+from evergreen.storage.locks import try_lock
 
 SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
@@ -70,10 +70,7 @@ def read_ports(settings: Settings) -> Ports | None:
 
 def write_ports(settings: Settings, ports: Ports) -> None:
     """Remember the ports."""
-    place = folder(settings) / "ports.json"
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(ports)))
-    fresh.replace(place)
+    write_text(folder(settings) / "ports.json", json.dumps(asdict(ports)))
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:
@@ -162,8 +159,7 @@ def claim(settings: Settings, part: str) -> None:
     handle = os.open(folder(settings) / f"{part}.pid", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(20):
         # A look by `holder` takes the lock for an instant.
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(handle):
             break
         time.sleep(0.05)
     else:
@@ -183,9 +179,7 @@ def holder(settings: Settings, part: str) -> int | None:
     """The process id of a running part, None where it does not run: a number without its lock means nothing."""
     try:
         with (folder(settings) / f"{part}.pid").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file.fileno(), shared=True):
                 return int(file.read() or 0) or None
     except OSError:
         pass

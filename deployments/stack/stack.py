@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from deployments.stack import prefect_home
 from deployments.stack.health import answers, is_ours, mark_ended, online
 from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
@@ -28,6 +26,7 @@ from deployments.stack.supervisor import Supervisor, end_orphans, listening
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
+from evergreen.storage.locks import hold_file
 
 _HEALTHY_SECONDS = 120
 _ASK_SECONDS = 0.1
@@ -70,7 +69,7 @@ def up(settings: Settings, say: Say) -> Stack:
     began = time.monotonic()
     place = folder(settings)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with FileLock(place / "up.lock"):
+    with hold_file(place / "up.lock"):
         supervisor = Supervisor(settings)
         ports = read_ports(settings)
         if ports and listening(settings) and _complete(settings, supervisor, ports):
@@ -164,7 +163,7 @@ def _deploy(settings: Settings, say: Say) -> None:
     from deployments.manifest import apply
 
     began = time.monotonic()
-    apply.apply(settings)
+    apply.apply()
     sync.sync(settings)
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 
@@ -195,7 +194,7 @@ def _cause(log: Path) -> str:
 @contextlib.contextmanager
 def _choosing_ports() -> Iterator[None]:
     """One stack of a user at a time, until it listens: two that start together would choose the same ports."""
-    with FileLock(Path(tempfile.gettempdir()) / f"evergreen-ports-{getpass.getuser()}.lock"):
+    with hold_file(Path(tempfile.gettempdir()) / f"evergreen-ports-{getpass.getuser()}.lock"):
         yield
 
 

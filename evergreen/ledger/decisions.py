@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evergreen.decision import Decision, Kind
 from evergreen.ledger.detail_json import detail_from_json, detail_to_json
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table, child_uri
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,8 +56,8 @@ class Decisions(Ledger):
 
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
-        self.table = Table(child(lake, model, "decisions"), _decision_schema(), join=_JOIN)
-        self.scores = Table(child(lake, model, "drift"), drift_schema(), join=_JOIN)
+        self.table = Table(child_uri(lake, model, "decisions"), _decision_schema(), compact_every=_JOIN)
+        self.scores = Table(child_uri(lake, model, "drift"), drift_schema(), compact_every=_JOIN)
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""
@@ -107,7 +107,7 @@ class Decisions(Ledger):
         """A decision by its id."""
         import pyarrow.dataset as ds
 
-        if not self.table.has(f"{kind}:{decision}"):
+        if not self.table.has_commit(f"{kind}:{decision}"):
             return None
         found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
         return _decision(found.to_dict("records")[0]) if len(found) else None

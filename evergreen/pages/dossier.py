@@ -7,7 +7,6 @@ Jinja2 where it is put into the page, and by the card for Markdown, whose raw HT
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any
 
 from evergreen.errors import EvergreenError
 from evergreen.ledger.timeline import Entry, ledger
+from evergreen.pages.environment import fill
 from evergreen.registry.client import Registry
 from evergreen.registry.version import DESCRIBED, Version
 from evergreen.reports.card import card
@@ -24,6 +24,7 @@ from evergreen.reports.card_store import gather, kept
 from evergreen.reports.explanation import Explanation, explain
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 60
 """Entries of the ledger that are shown, at most: the newest."""
@@ -122,25 +123,7 @@ def dossier(
 
 def page(found: Dossier) -> str:
     """The dossier as one HTML file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("evergreen.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("dossier.html.j2")
-    return template.render(found=found, card=Markup(card_html(found.card)), fewest=FEWEST)  # noqa: S704
-
-
-def card_html(text: str) -> str:
-    """A card as HTML; a stored one may have been changed: no tag of its own, no picture to fetch, no link that runs."""
-    from markdown_it import MarkdownIt
-
-    return str(MarkdownIt("commonmark", {"html": False}).enable("table").disable("image").render(text))
+    return fill("dossier.html.j2", found=found, fewest=FEWEST)
 
 
 def dossier_file(settings: Settings, model: str, number: int) -> Path:
@@ -174,11 +157,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, half = tempfile.mkstemp(dir=path.parent, prefix=".dossier-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(half).chmod(0o644)
-        Path(half).replace(path)
+        write_text(path, text)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 

@@ -37,13 +37,13 @@ def describe_drift(report: DriftReport) -> DriftResult:
 def describe_landing(landing: Landing, *, cached: bool) -> Ingested:
     """What is told of a landing; a cached one landed nothing this time."""
     if cached:
-        return Ingested(True, 0, labels_waiting=landing.early)
+        return Ingested(True, 0, labels_waiting=landing.pending_labels)
     refused = tuple(
-        RefusedBatch(batch.origin, batch.rejected + batch.beaten or None, batch.problem or batch.reason)
-        for batch in landing.refused
+        RefusedBatch(batch.origin, batch.rejected + batch.superseded or None, batch.problem or batch.reason)
+        for batch in landing.quarantined
     )
     waiting = tuple(WaitingBatch(batch.origin, batch.reason) for batch in landing.waiting)
-    return Ingested(False, landing.added, refused, waiting, landing.labelled, landing.early)
+    return Ingested(False, landing.added, refused, waiting, landing.labelled, landing.pending_labels)
 
 
 def describe_snapshot(snapshot: Snapshot) -> SnapshotFacts:

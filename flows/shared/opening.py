@@ -20,6 +20,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import describe_landing
 from evergreen.settings import load_settings
+from evergreen.timestamps import as_utc
 from tasks.announce import announce
 from tasks.ingest import ingest
 
@@ -29,7 +30,7 @@ def open_run(model: str, at: datetime | None = None) -> RunContext:
     settings = load_settings()
     loaded = models.load(model, settings.models)
     _label(model)
-    now = datetime.now(UTC) if at is None else at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 
@@ -51,7 +52,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
     if cached:
         get_run_logger().info("ingest: nothing new, nothing read")
     else:
-        for report in landing.refused:
+        for report in landing.quarantined:
             told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
             announce(Event(DATA_REJECTED, model, told))
     return describe_landing(landing, cached=cached)

@@ -16,7 +16,7 @@ from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.verdicts import Verdict
 
 MODEL = '''
@@ -61,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     """Land rows and register what was fitted on them, as a retraining does."""
     from evergreen.data.windows import training_window
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     loaded = models.load("toy", folder)
     spec, registry, observations = loaded.spec, Registry(settings), Observations(settings.lake_uri, loaded.spec)
@@ -71,7 +71,9 @@ def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     facts: dict[str, Any] = {"decision": name, "reason": "test", "spec_hash": loaded.hash, "compared_with": None}
     tags = lineage(snapshot, **facts, params=None, seed=spec.seed, flow_run="")
     window = training_window(spec, snapshot)
-    version = registry.register("toy", build(spec, settings, registry, window, decision=name, params=None, tags=tags))
+    version = registry.register(
+        "toy", build_candidate(observations, registry, window, decision=name, params=None, tags=tags)
+    )
     registry.conclude(version, Verdict.PASS, "fine", {})
 
 
@@ -110,7 +112,7 @@ def test_rebuild_and_clean(
     assert "Nothing was deleted; to delete it, add --yes" in looked.stdout
     assert "nothing to delete" in run("clean").stdout
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
-    with held(settings, "toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
+    with open_locks(settings).hold("toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
         busy = run("clean", "--yes")
         assert (busy.exit_code, "Left alone: Another retrain of toy" in busy.stderr) == (1, True)
         assert run("clean", "toy", "--yes").exit_code == 2
