@@ -44,13 +44,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "toy"
 RETRAIN = [
     "ingest",
-    "split",
+    "plan",
     "detect",
     "fit",
     "register",
     "gate",
     "promote",
-    "record-drift",
     "record-retrain",
     "announce",
 ]

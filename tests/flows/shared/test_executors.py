@@ -101,7 +101,7 @@ def test_dask_gives_the_same_table_as_threads(
         return found.drop(columns=["run_id", "scored_at"])
 
     on_threads = predicted()
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv("EVERGREEN_RUNNER", "dask")
         monkeypatch.setenv("EVERGREEN_DASK", cluster.scheduler_address)
         on_dask = predicted()
