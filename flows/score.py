@@ -15,12 +15,11 @@ from pydantic import Field
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.registry.version import Version
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.runs.results import ScoreResult
 from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require_target
 from evergreen.scoring.input import InputError, ScoringInput
-from evergreen.storage.locks import open_locks
 from flows.shared.chunks import score_chunks
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks.export import export
@@ -48,55 +47,55 @@ def score(
         output: where the predictions go beside the log: a .csv or .parquet file, a SQL table's or Redis' URL, env:NAME.
         chunk_rows: rows at a time; memory grows with it, the predictions are the same.
     """
-    workspace = open_run(model)
+    context = open_run(model)
     if output is not None:
         require_target(output, input)
-    with open_locks(workspace.settings).hold(model, "score", wait=WAIT, now=workspace.now):
+    with context.locks.hold(model, "score", wait=WAIT, now=context.now):
         if input is None:
-            ingest_new_data(workspace)
-        champion, _ = champion_and_snapshot(workspace)
+            ingest_new_data(context)
+        champion, _ = champion_and_snapshot(context)
         if champion is None:
-            return _without_champion(workspace)
-        scoring_input = resolve_input(workspace, champion, input)
-        result = _score_input(workspace, champion, scoring_input, output, chunk_rows)
+            return _without_champion(context)
+        scoring_input = resolve_input(context, champion, input)
+        result = _score_input(context, champion, scoring_input, output, chunk_rows)
     report_score(result)
-    record_run(workspace, "score", result.rows_in - result.repeated, f"version {champion.number}")
+    record_run(context, "score", result.rows_in - result.repeated, f"version {champion.number}")
     return result
 
 
-def _without_champion(workspace: Workspace) -> ScoreResult:
-    get_run_logger().warning("score: %s has no champion yet: nothing was scored", workspace.spec.name)
-    return ScoreResult(workspace.spec.name, None, 0, 0, 0, None, workspace.flow_run)
+def _without_champion(context: RunContext) -> ScoreResult:
+    get_run_logger().warning("score: %s has no champion yet: nothing was scored", context.spec.name)
+    return ScoreResult(context.spec.name, None, 0, 0, 0, None, context.flow_run)
 
 
 def _score_input(
-    workspace: Workspace, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
+    context: RunContext, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
 ) -> ScoreResult:
     """Score what is not scored yet, export it, and close the batch: in this order a crash costs nothing."""
-    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
+    log = PredictionLog(context.settings.lake_uri, context.spec)
     before = log.progress(scoring_input.batch)
     began = time.monotonic()
     try:
-        after = before if before.closed else score_chunks(workspace, champion, scoring_input, before, chunk_rows)
+        after = before if before.closed else score_chunks(context, champion, scoring_input, before, chunk_rows)
         seconds = max(time.monotonic() - began, 1e-3)
         if scoring_input.kind != "observations":
             require_rows(scoring_input, after)
     except InputError as error:
-        reject_input(workspace, scoring_input, error.what)
+        reject_input(context, scoring_input, error.what)
         raise
-    target = export(workspace, scoring_input.batch, output) if output is not None and after.chunks else None
+    target = export(context, scoring_input.batch, output) if output is not None and after.chunks else None
     if after.chunks and not after.closed:
-        after = close_batch(workspace, after)
+        after = close_batch(context, after)
     if scoring_input.kind != "observations":
         require_scored(scoring_input, after)
     return ScoreResult(
-        model=workspace.spec.name,
+        model=context.spec.name,
         version=champion.number,
         rows_in=after.rows_in,
         rows_scored=after.rows_scored,
         rows_rejected=after.rows_rejected,
         output=target,
-        run_id=workspace.flow_run,
+        run_id=context.flow_run,
         batch=scoring_input.batch,
         repeated=before.rows_scored,
         rows_per_second=round((after.rows_in - before.rows_in) / seconds, 1),

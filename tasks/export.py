@@ -8,27 +8,27 @@ from typing import Any
 from prefect.logging import get_run_logger
 
 from evergreen.data.prediction_log import PredictionLog, Progress
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.scoring.export import export_batch
 from tasks import retried
 
 
 @retried("export", timeout_seconds=3 * 3600)
-def export(workspace: Workspace, batch: str, target: str) -> str:
+def export(context: RunContext, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
-    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    name = export_batch(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
+    log = PredictionLog(context.settings.lake_uri, context.spec)
+    name = export_batch(log, batch, target, context.spec, _classes(context, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name
 
 
-def _classes(workspace: Workspace, progress: Progress) -> Mapping[int, Sequence[Any]] | None:
+def _classes(context: RunContext, progress: Progress) -> Mapping[int, Sequence[Any]] | None:
     """The classes of the probabilities, by version; None if the log has stored them.
 
     The log stores one order of the classes for a batch, for as long as Delta remembers its commits. A batch that
     continued after a promotion has an order for each version.
     """
-    spec, registry = workspace.spec, workspace.registry
+    spec, registry = context.spec, context.registry
     if spec.task == "regression" or (progress.classes and len(progress.scored) == 1):
         return None
     pipelines = {number: registry.load(registry.get(spec.name, number), spec) for number in progress.scored}

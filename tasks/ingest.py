@@ -28,7 +28,7 @@ import evergreen.storage.row_lookup
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
 from tasks import retried
 
@@ -53,13 +53,13 @@ _CODE = (
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
     """The cache key: stale when a source, the model file, the ingest's code or the table itself is another one."""
-    workspace: Workspace = parameters["workspace"]
-    spec, landing = workspace.spec, workspace.settings.landing
+    context: RunContext = parameters["context"]
+    spec, landing = context.spec, context.settings.landing
     parts = [
         _fingerprint(spec.source, landing),
         contract_digest(spec),
-        workspace.spec_hash,
-        workspace.observations.identity(),
+        context.spec_hash,
+        context.observations.identity(),
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
@@ -75,13 +75,13 @@ def _fingerprint(source: Source, landing: Path) -> str:
 
 
 @retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
-def ingest(workspace: Workspace) -> Landing:
+def ingest(context: RunContext) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
     landing = evergreen.ingest.ingest.ingest(
-        workspace.spec,
-        workspace.settings,
-        now=workspace.now,
+        context.spec,
+        context.settings,
+        now=context.now,
         step=lambda origin: logger.debug("reading %s", origin),
     )
     logger.info(
@@ -90,7 +90,7 @@ def ingest(workspace: Workspace) -> Landing:
         len(landing.batches),
         len(landing.quarantined),
     )
-    if workspace.spec.labels is not None:
+    if context.spec.labels is not None:
         logger.info(
             "ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.pending_labels
         )

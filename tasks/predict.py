@@ -16,7 +16,7 @@ from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.scoring import commit
 from evergreen.scoring.chunk import LoadedVersion, RunStamp, ScoredChunk, score_chunk
 from evergreen.scoring.input import Chunk, ScoringInput, resolve
@@ -27,7 +27,7 @@ _loading = threading.Lock()
 
 
 class ScoringJob:
-    """What a task in another process needs to score a chunk; a plain class, as `Workspace`.
+    """What a task in another process needs to score a chunk; a plain class, as `RunContext`.
 
     Attributes:
         settings: where things are.
@@ -39,20 +39,20 @@ class ScoringJob:
 
     __slots__ = ("model", "settings", "sha256", "spec_hash", "stamp")
 
-    def __init__(self, workspace: Workspace, scoring_input: ScoringInput, champion: Version) -> None:
-        self.settings = workspace.settings
-        self.model = workspace.spec.name
-        self.spec_hash = workspace.spec_hash
+    def __init__(self, context: RunContext, scoring_input: ScoringInput, champion: Version) -> None:
+        self.settings = context.settings
+        self.model = context.spec.name
+        self.spec_hash = context.spec_hash
         self.sha256 = champion.tags.sha256
         self.stamp = RunStamp(
-            scoring_input.batch, scoring_input.name, champion.number, workspace.flow_run, workspace.now
+            scoring_input.batch, scoring_input.name, champion.number, context.flow_run, context.now
         )
 
 
 @retried("resolve-input", timeout_seconds=1800)
-def resolve_input(workspace: Workspace, champion: Version, source: str | None) -> ScoringInput:
+def resolve_input(context: RunContext, champion: Version, source: str | None) -> ScoringInput:
     """Find what is to be scored."""
-    scoring_input = resolve(workspace.spec, workspace.settings, source, champion.number, workspace.now)
+    scoring_input = resolve(context.spec, context.settings, source, champion.number, context.now)
     count = "" if scoring_input.end is None else f", {scoring_input.end - scoring_input.start} rows to go"
     get_run_logger().info("input: %s for version %d%s", scoring_input.name, champion.number, count)
     return scoring_input
@@ -82,25 +82,25 @@ def _load_version(settings: Settings, model: str, version: int, _sha256: str, _s
 
 
 @retried("commit-{scored.chunk.number}", timeout_seconds=600)
-def commit_chunk(workspace: Workspace, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
+def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
     """Commit the next scored chunk."""
-    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    after = commit.commit_chunk(log, workspace.settings, progress, scored, version)
+    log = PredictionLog(context.settings.lake_uri, context.spec)
+    after = commit.commit_chunk(log, context.settings, progress, scored, version)
     get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
     return after
 
 
 @retried("reject-input", timeout_seconds=600)
-def reject_input(workspace: Workspace, scoring_input: ScoringInput, problem: str) -> None:
+def reject_input(context: RunContext, scoring_input: ScoringInput, problem: str) -> None:
     """Record that an input was rejected as a whole."""
-    commit.reject_input(scoring_input, problem, workspace.spec, workspace.settings, workspace.now)
+    commit.reject_input(scoring_input, problem, context.spec, context.settings, context.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 
 @retried("close-batch", timeout_seconds=600)
-def close_batch(workspace: Workspace, progress: Progress) -> Progress:
+def close_batch(context: RunContext, progress: Progress) -> Progress:
     """Record that a batch is complete."""
-    closed = PredictionLog(workspace.settings.lake_uri, workspace.spec).close(progress)
+    closed = PredictionLog(context.settings.lake_uri, context.spec).close(progress)
     get_run_logger().info(
         "score: %d of %d rows, %d in quarantine", closed.rows_scored, closed.rows_in, closed.rows_rejected
     )

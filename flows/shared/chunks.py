@@ -12,7 +12,7 @@ from prefect.task_runners import TaskRunner
 
 from evergreen.data.prediction_log import Progress
 from evergreen.registry.version import Version
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.scoring.chunk import ScoredChunk, require_columns
 from evergreen.scoring.input import Chunk, ScoringInput, require_readable, write_chunks
 from flows.shared.executors import task_runner, workers
@@ -20,7 +20,7 @@ from tasks.predict import ScoringJob, commit_chunk, predict, progress_bar
 
 
 def score_chunks(
-    workspace: Workspace, champion: Version, scoring_input: ScoringInput, progress: Progress, chunk_rows: int
+    context: RunContext, champion: Version, scoring_input: ScoringInput, progress: Progress, chunk_rows: int
 ) -> Progress:
     """Score every chunk after those that are committed; returns how far the batch has come then.
 
@@ -29,7 +29,7 @@ def score_chunks(
         EvergreenError: a chunk could not be predicted or committed.
     """
     require_readable(scoring_input)
-    settings, spec = workspace.settings, workspace.spec
+    settings, spec = context.settings, context.spec
     folder = settings.root / "scratch" / spec.name
     # A killed run may have left files here. No other run uses them, because this one holds the model's lock.
     shutil.rmtree(folder, ignore_errors=True)
@@ -38,11 +38,11 @@ def score_chunks(
         first = next(chunks, None)
         if first is None:
             return progress
-        require_columns(scoring_input, first, spec, workspace.now)
-        show, job = progress_bar(spec.name, scoring_input), ScoringJob(workspace, scoring_input, champion)
+        require_columns(scoring_input, first, spec, context.now)
+        show, job = progress_bar(spec.name, scoring_input), ScoringJob(context, scoring_input, champion)
         with task_runner(settings) as runner:
             for scored in _predict_in_order(runner, job, chain([first], chunks), 2 * workers(settings)):
-                progress = commit_chunk(workspace, progress, scored, champion.number)
+                progress = commit_chunk(context, progress, scored, champion.number)
                 show(progress)
         return progress
     finally:
