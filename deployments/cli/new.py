@@ -36,11 +36,11 @@ def new(
 
     def work() -> None:
         from deployments.cli import console
-        from evergreen.model_files.first_rows import Data
+        from evergreen.model_files.first_rows import DataOptions
         from evergreen.model_files.new import scaffold
 
         settings = load_settings()
-        data = Data(csv, sql, query, watermark, delta, dvc, rev)
+        data = DataOptions(csv, sql, query, watermark, delta, dvc, rev)
         made = scaffold(
             name, data, settings.models, target=target, time=time, keys=tuple(key or ()), task=task, metric=metric,
             timezone=timezone,

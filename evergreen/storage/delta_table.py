@@ -258,8 +258,10 @@ class Table:
     def _writer_properties(self) -> WriterProperties:
         from deltalake import ColumnProperties, WriterProperties
 
-        plain = dict.fromkeys(self.high_cardinality, ColumnProperties(dictionary_enabled=False))
-        return WriterProperties(compression="LZ4_RAW", column_properties=plain) if plain else WriterProperties()
+        properties = dict.fromkeys(self.high_cardinality, ColumnProperties(dictionary_enabled=False))
+        return (
+            WriterProperties(compression="LZ4_RAW", column_properties=properties) if properties else WriterProperties()
+        )
 
     def _compact_small_files(self, table: DeltaTable) -> None:
         """Compact small files if it is time. The rows are committed, so a failure is left to the next time."""
