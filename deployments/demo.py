@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments.automations import run_follower
-from deployments.automations.run_follower import Chain, deployed
+from deployments.automations.run_follower import Chain
 from deployments.cli import console
 from deployments.stack import prefect_home, stack
 from deployments.stack.stack import Stack
+from evergreen import naming
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
@@ -145,7 +146,7 @@ class Demo:
         half.rename(target)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
-        return run_follower.run(deployed(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)
+        return run_follower.run(naming.deployment_path(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)
 
     def _monitor(self) -> Decision:
         """Run the monitor's deployment; what it decided, from the ledger."""
@@ -246,8 +247,8 @@ def main() -> int:
         links = _up(settings)
         try:
             # Nothing comes in between at a quarter past the hour.
-            ours = [deployed(flow, MODEL) for flow in ("monitor", "retrain", "score")]
-            with run_follower.no_schedule(*ours, "reconcile/reconcile"):
+            ours = [naming.deployment_path(flow, MODEL) for flow in ("monitor", "retrain", "score")]
+            with run_follower.no_schedule(*ours, naming.deployment_path("reconcile")):
                 demo.play()
         finally:
             if not keep:

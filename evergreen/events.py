@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evergreen.naming import model_resource
+
 if TYPE_CHECKING:
     from evergreen.decision import Decision
 
@@ -59,7 +61,7 @@ class Event:
     def resource(self) -> dict[str, str]:
         """What the event is about, in the form that automations match."""
         return {
-            "prefect.resource.id": f"evergreen.model.{self.model}",
+            "prefect.resource.id": model_resource(self.model),
             "prefect.resource.name": self.model,
             REHEARSAL: self.rehearsal or NO_REHEARSAL,
         }

@@ -72,9 +72,50 @@ class Settings(BaseSettings):
         """Where MLflow keeps its artifacts."""
         return self.root / "artifacts"
 
+    @property
+    def locks(self) -> Path:
+        """Locks as files, and who holds them."""
+        return self.root / "locks"
+
+    @property
+    def stack(self) -> Path:
+        """What the local stack remembers: its ports, its logs, which processes run."""
+        return self.root / "stack"
+
+    @property
+    def prefect_home(self) -> Path:
+        """Where Prefect keeps its profiles, stored results and by default its database."""
+        return self.root / "prefect"
+
+    @property
+    def page_files(self) -> Path:
+        """Pages of models that were written as files."""
+        return self.root / "pages"
+
+    @property
+    def dossiers(self) -> Path:
+        """Dossiers of versions."""
+        return self.root / "dossiers"
+
     def reports(self, model: str) -> Path:
-        """Where a model's drift reports are kept."""
+        """A model's drift reports."""
         return self.root / "reports" / model
+
+    def quarantine(self, model: str) -> Path:
+        """The refused batches of a model."""
+        return self.root / "quarantine" / model
+
+    def scratch(self, model: str) -> Path:
+        """The unfinished parts of a model's scoring run; empty between runs."""
+        return self.root / "scratch" / model
+
+    def backtest(self, model: str) -> Path:
+        """The stored results of a model's backtests."""
+        return self.root / "backtest" / model
+
+    def backtest_page(self, model: str) -> Path:
+        """The page of a model's last backtest."""
+        return self.backtest(model) / "backtest.html"
 
 
 def load_settings() -> Settings:

@@ -15,7 +15,7 @@ from prefect.logging import get_run_logger
 import models
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import PredictionLog, Progress
-from evergreen.naming import dashed
+from evergreen.naming import artifact
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.runs.context import Workspace
@@ -122,7 +122,7 @@ def show_progress(model: str, found: Input) -> Callable[[Progress], None]:
         # A call for each tenth, so that many small chunks are not slowed by their own report; and none before the first
         # chunk is done, for those that come after it are on their way by then.
         if bar is None:
-            bar = create_progress_artifact(10.0 * tenths, dashed("scoring", model))
+            bar = create_progress_artifact(10.0 * tenths, artifact("scoring", model))
         elif tenths > told:
             update_progress_artifact(bar, progress=10.0 * tenths)
         told = tenths

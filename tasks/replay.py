@@ -35,7 +35,7 @@ def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | Non
             "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
         }
     )
-    cache = JobCache(settings.root / "backtest" / spec.name)
+    cache = JobCache(settings.backtest(spec.name))
     version = context.observations.snapshot().version
     reader = partial(spec_of, spec.name, settings.models)
     source = JobSource(reader, settings.lake_uri, cache, context.spec_hash, version, delay)

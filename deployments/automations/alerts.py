@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from evergreen import events
+from evergreen import events, naming
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import EventTrigger
 
-PREFIX = "evergreen: "
-TRIGGERS = "retrain-*"
+TRIGGERS = naming.deployment("retrain", "*")
 """How the automations of the deployments' own triggers are called."""
 REPORTS = frozenset({events.DRIFT_FAILED, events.DRIFT_SUSPECTED, events.DRIFT_PASSED, events.DRIFT_INCONCLUSIVE})
 RUN = "prefect.flow-run."
@@ -96,26 +95,23 @@ def notices(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
         ),
         _late("run-not-ended", "has not ended", END_WITHIN, {"Running"}, {*OVER, *RESTING}),
     )
-    return (*found, _action_failed([PREFIX + one.name for one in found]))
-
-
-def silence(model: str) -> str:
-    """The notice of a model without drift reports."""
-    return f"no-drift-report-{model}"
+    return (*found, _action_failed([naming.automation(one.name) for one in found]))
 
 
 def tagged() -> dict[str, str]:
     """Matches what a flow run of Evergreen's is related to."""
-    return {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.evergreen"}
+    return {"prefect.resource.role": "tag", "prefect.resource.id": naming.tag_resource()}
 
 
 def _promotion_hurt(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
     """For the models whose champion is not rolled back by itself; of the others the rollback is told."""
-    asked = tuple(f"evergreen.model.{spec.name}" for spec in specs if spec.shadow.windows and not spec.shadow.rollback)
+    asked = tuple(
+        naming.model_resource(spec.name) for spec in specs if spec.shadow.windows and not spec.shadow.rollback
+    )
     return (_of_models("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, asked),) if asked else ()
 
 
-def _of_models(name: str, says: str, event: str, models: tuple[str, ...] = ("evergreen.model.*",)) -> Notice:
+def _of_models(name: str, says: str, event: str, models: tuple[str, ...] = (naming.model_resource("*"),)) -> Notice:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     # A canary bears a value of its own in this label.
@@ -132,12 +128,12 @@ def _silence(spec: ModelSpec) -> Notice:
     trigger = EventTrigger(
         after={*REPORTS, events.DRIFT_AWAITED},
         expect=set(REPORTS),
-        match={"prefect.resource.id": f"evergreen.model.{spec.name}", events.REHEARSAL: events.NO_REHEARSAL},
+        match={"prefect.resource.id": naming.model_resource(spec.name), events.REHEARSAL: events.NO_REHEARSAL},
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
     )
-    return Notice(silence(spec.name), f"no drift report for {_spoken(within)}", trigger)
+    return Notice(naming.silence_alert(spec.name), f"no drift report for {_spoken(within)}", trigger)
 
 
 def _run_failed() -> Notice:

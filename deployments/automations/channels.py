@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-OURS = "evergreen-notify-"
 _SAVED_AS = "slack-webhook"
 """Prefect's block for Slack takes any URL that Apprise knows, and keeps it as a secret."""
 _NATIVE = ("hooks.slack.com", "hooks.slack-gov.com")
@@ -41,7 +41,7 @@ def channels(notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
 def forget(client: SyncPrefectClient, kept: tuple[UUID, ...]) -> None:
     """Delete the blocks of URLs that are no longer told."""
     for document in client.read_block_documents_by_type(_SAVED_AS, include_secrets=False):
-        if (document.name or "").startswith(OURS) and document.id not in kept:
+        if (document.name or "").startswith(naming.NOTIFY_BLOCK_PREFIX) and document.id not in kept:
             client.delete_block_document(document.id)
 
 
@@ -104,7 +104,7 @@ def _kinds() -> tuple[str, ...]:
 def _saved(client: SyncPrefectClient, url: str, place: int) -> UUID:
     from prefect.blocks.notifications import SlackWebhook
 
-    name = f"{OURS}{place}"
+    name = naming.notify_block(place)
     SlackWebhook.model_validate({"url": _for_apprise(url)}).save(name, overwrite=True)
     return client.read_block_document_by_name(name, _SAVED_AS, include_secrets=False).id
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import CANARY, GROUNDS, Event
-from evergreen.naming import dashed
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def _follow(spec: ModelSpec, created: float, started: float) -> tuple[floa
 async def _deployment(client: PrefectClient, model: str) -> DeploymentResponse:
     from prefect.exceptions import ObjectNotFound
 
-    name = f"retrain/{dashed('retrain', model)}"
+    name = naming.deployment_path("retrain", model)
     try:
         return await client.read_deployment_by_name(name)
     except ObjectNotFound:

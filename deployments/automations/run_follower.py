@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS
-from evergreen.naming import dashed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -43,11 +43,6 @@ class Chain:
     event_id: str
     flow_run: str
     links: tuple[Link, ...]
-
-
-def deployed(flow: str, model: str) -> str:
-    """The full name of a model's deployment of a flow."""
-    return f"{flow}/{dashed(flow, model)}"
 
 
 def run(name: str, parameters: Mapping[str, Any], *, told: Callable[[str], None], timeout: float) -> FlowRun:
@@ -85,7 +80,7 @@ def follow_decision(model: str, decision_id: str, *, told: Callable[[str], None]
     """
     deadline = time.monotonic() + timeout
     with _client() as client:
-        deployment = client.read_deployment_by_name(deployed("retrain", model))
+        deployment = client.read_deployment_by_name(naming.deployment_path("retrain", model))
         while time.monotonic() < deadline:
             for found in runs_of(client, deployment.id):
                 if found.parameters.get("decision_id") == decision_id:

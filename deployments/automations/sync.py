@@ -14,10 +14,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from deployments.automations.alerts import OVER, PREFIX, RESTING, RUN, Notice, notices, silence, tagged
+from deployments.automations.alerts import OVER, RESTING, RUN, Notice, notices, tagged
 from deployments.automations.channels import channels, forget
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import DRIFT_AWAITED, Event
+from evergreen.naming import AUTOMATION_PREFIX
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
@@ -89,7 +91,7 @@ def switch(name: str, on: bool) -> Listed:
     Raises:
         EvergreenError: there is none of that name, or no server.
     """
-    short = name.removeprefix(PREFIX)
+    short = name.removeprefix(AUTOMATION_PREFIX)
     with _server() as client:
         existing = _existing(client)
         if short not in existing:
@@ -101,8 +103,8 @@ def switch(name: str, on: bool) -> Listed:
         if found.enabled is not on:
             # Written whole, not resumed: what it had counted before it was switched off would fire at once.
             _write(client, found, found.model_copy(update={"enabled": on}))
-    if on and not found.enabled and short.startswith(silence("")):
-        _emit(short.removeprefix(silence("")))
+    if on and not found.enabled and short.startswith(naming.silence_alert("")):
+        _emit(short.removeprefix(naming.silence_alert("")))
     return Listed(short, on, found.description)
 
 
@@ -129,7 +131,11 @@ def _core(name: str, description: str, trigger: EventTrigger, actions: list[Acti
     from prefect.events.schemas.automations import AutomationCore
 
     return AutomationCore(
-        name=f"{PREFIX}{name}", description=description, tags=["evergreen"], trigger=trigger, actions=actions
+        name=naming.automation(name),
+        description=description,
+        tags=[naming.PREFECT_TAG],
+        trigger=trigger,
+        actions=actions,
     )
 
 
@@ -184,7 +190,7 @@ def _slowest_heartbeat(client: SyncPrefectClient) -> int:
     """Seconds between heartbeats of the deployment that sends the fewest; Prefect's own where one does not say."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["evergreen"]))
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[naming.PREFECT_TAG]))
     found = _pages(lambda offset: client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=offset))
     said = [int((one.job_variables or {}).get("env", {}).get(HEARTBEAT, _PREFECTS_HEARTBEAT)) for one in found]
     return max(said, default=_PREFECTS_HEARTBEAT)
@@ -192,14 +198,14 @@ def _slowest_heartbeat(client: SyncPrefectClient) -> int:
 
 def _existing(client: SyncPrefectClient) -> dict[str, Automation]:
     found = _pages(lambda offset: client.read_automations(limit=_PAGE, offset=offset))
-    return {one.name.removeprefix(PREFIX): one for one in found if one.name.startswith(PREFIX)}
+    return {one.name.removeprefix(AUTOMATION_PREFIX): one for one in found if one.name.startswith(AUTOMATION_PREFIX)}
 
 
 def _apply(client: SyncPrefectClient, wanted: Iterable[AutomationCore]) -> Synced:
     existing = _existing(client)
     made, changed, left = [], [], []
     for core in wanted:
-        name = core.name.removeprefix(PREFIX)
+        name = core.name.removeprefix(AUTOMATION_PREFIX)
         found = existing.pop(name, None)
         if found is None:
             client.create_automation(core)
@@ -236,7 +242,7 @@ def _pages(read: Callable[[int], Sequence[T]]) -> list[T]:
 def _await_reports(specs: Iterable[ModelSpec], fresh: Collection[str]) -> None:
     """Start the clock of models whose notice of silence is new: the first report is awaited too."""
     for spec in specs:
-        if silence(spec.name) in fresh:
+        if naming.silence_alert(spec.name) in fresh:
             _emit(spec.name)
 
 

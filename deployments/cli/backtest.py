@@ -76,7 +76,7 @@ def backtest(
 
             listen()
             found = flow(name, **asked)
-        page = html or settings.root / "backtest" / name / "backtest.html"
+        page = html or settings.backtest_page(name)
         if not as_json:
             show(found)
             console.out.print(f"[dim]The page: {page}[/]", soft_wrap=True)

@@ -9,7 +9,7 @@ import typer
 from deployments.cli.command import Json, guard, use_prefect
 from deployments.manifest.apply import Applied
 from deployments.manifest.sync import Synced
-from deployments.manifest.work_pool import POOL
+from evergreen.naming import WORK_POOL
 from evergreen.settings import load_settings
 
 
@@ -20,7 +20,7 @@ def show_applied(applied: Applied) -> None:
     from deployments.cli.console import out
 
     if applied.made_pool:
-        out.print(f"Made the work pool {POOL}, of type process.")
+        out.print(f"Made the work pool {WORK_POOL}, of type process.")
     out.print(f"{len(applied.deployed)} deployed, {len(applied.unchanged)} stood there already.")
     for name in applied.deployed:
         out.print(f"  {escape(name)}")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments.manifest.sync import PATH
-from deployments.manifest.work_pool import POOL
 from evergreen.errors import EvergreenError
+from evergreen.naming import DEPLOY_FOLDER_PREFIX, PREFECT_TAG, WORK_POOL
 from evergreen.settings import PROJECT, Settings
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ def _make_pools(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
     from prefect.workers.process import ProcessWorker
 
     made = False
-    for name in sorted({(entry.get("work_pool") or {}).get("name") or POOL for entry in document["deployments"]}):
+    for name in sorted({(entry.get("work_pool") or {}).get("name") or WORK_POOL for entry in document["deployments"]}):
         if "{{" in name:
             continue
         try:
             client.read_work_pool(name)
         except ObjectNotFound:
-            if name != POOL:
+            if name != WORK_POOL:
                 raise EvergreenError(
                     f"prefect.yaml: there is no work pool {name!r} on the server.",
                     f"Run: prefect work-pool create {name} --type TYPE",
@@ -167,7 +167,7 @@ def _make_pools(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
 def _deploy(document: Mapping[str, Any]) -> None:
     import yaml
 
-    with tempfile.TemporaryDirectory(prefix="evergreen-deploy-") as folder:
+    with tempfile.TemporaryDirectory(prefix=DEPLOY_FOLDER_PREFIX) as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(document), sort_keys=False))
         words = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
@@ -183,7 +183,7 @@ def _deploy(document: Mapping[str, Any]) -> None:
 def _strangers(client: SyncPrefectClient, document: Mapping[str, Any]) -> tuple[str, ...]:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["evergreen"]))
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[PREFECT_TAG]))
     known = {entry["name"] for entry in document["deployments"]}
     found = [one for one in client.read_deployments(deployment_filter=ours) if one.name not in known]
     return tuple(sorted(f"{client.read_flow(one.flow_id).name}/{one.name}" for one in found))

@@ -14,10 +14,9 @@ from typing import Any
 
 import models
 from deployments.manifest import yaml_edit
-from deployments.manifest.work_pool import POOL
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
-from evergreen.naming import dashed
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
 
@@ -80,11 +79,11 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
 
 def _monitor(spec: ModelSpec) -> dict[str, Any]:
     return {
-        "name": dashed("monitor", spec.name),
+        "name": naming.deployment("monitor", spec.name),
         "description": "Hourly look at what came since the champion was trained.",
         "entrypoint": "flows.monitor.monitor",
         "parameters": {"model": spec.name},
-        "tags": ["evergreen", spec.name, "monitor"],
+        "tags": naming.run_tags(spec.name, "monitor"),
         "schedules": [{"cron": f"{_minute(spec)} * * * *", "timezone": "UTC", "slug": "hourly"}],
     }
 
@@ -93,11 +92,11 @@ def _retrain(spec: ModelSpec) -> dict[str, Any]:
     weekly = {"cron": f"{_minute(spec)} 3 * * 1", "timezone": "UTC", "slug": "weekly"}
     triggers = [_trigger(spec, ground) for ground in spec.retrain_on]
     return {
-        "name": dashed("retrain", spec.name),
+        "name": naming.deployment("retrain", spec.name),
         "description": "Weekly retrain; does nothing when nothing is new.",
         "entrypoint": "flows.retrain.retrain",
         "parameters": {"model": spec.name},
-        "tags": ["evergreen", spec.name, "retrain"],
+        "tags": naming.run_tags(spec.name, "retrain"),
         "schedules": [weekly | {"parameters": {"reason": "schedule"}}],
     } | ({"triggers": triggers} if triggers else {})
 
@@ -106,11 +105,11 @@ def _score(spec: ModelSpec) -> dict[str, Any]:
     # Half an hour apart from the monitor run, so that the two do not load the machine at once.
     hourly = {"cron": f"{(_minute(spec) + 30) % 60} * * * *", "timezone": "UTC", "slug": "hourly"}
     return {
-        "name": dashed("score", spec.name),
+        "name": naming.deployment("score", spec.name),
         "description": "Hourly predictions for the rows that have none yet.",
         "entrypoint": "flows.score.score",
         "parameters": {"model": spec.name},
-        "tags": ["evergreen", spec.name, "score"],
+        "tags": naming.run_tags(spec.name, "score"),
         "schedules": [hourly],
     }
 
@@ -133,10 +132,10 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         del parameters["share"]
     return {
         "type": "event",
-        "name": f"{dashed('retrain', spec.name)}-on-{ground}",
+        "name": naming.trigger("retrain", spec.name, ground),
         "posture": "Reactive",
         "expect": [GROUNDS[ground]],
-        "match": {"prefect.resource.id": f"evergreen.model.{spec.name}"},
+        "match": {"prefect.resource.id": naming.model_resource(spec.name)},
         "for_each": ["prefect.resource.id", REHEARSAL],
         "threshold": 1,
         "within": int(spec.cooldown.total_seconds()),
@@ -188,7 +187,7 @@ class _Manifest:
         ours = [place for place, one in enumerate(self.deployments) if one.get("entrypoint") in _FLOWS]
         whole = wanted | {
             "concurrency_limit": LIMIT,
-            "work_pool": {"name": POOL, "job_variables": {"command": COMMAND}},
+            "work_pool": {"name": naming.WORK_POOL, "job_variables": {"command": COMMAND}},
         }
         written = dict(whole)
         for key in ("version", "concurrency_limit", "work_pool"):
@@ -233,7 +232,8 @@ def _keep_triggers(manifest: _Manifest, place: int, wanted: Mapping[str, Any]) -
     entry, path = manifest.deployments[place], ("deployments", place, "triggers")
     triggers: list[dict[str, Any]] = entry.get("triggers") or []
     asked = {one["name"]: one for one in wanted.get("triggers", [])}
-    ours = {f"{wanted['name']}-on-{ground}": ground for ground in GROUNDS}
+    flow, model = wanted["entrypoint"].rpartition(".")[2], wanted["parameters"]["model"]
+    ours = {naming.trigger(flow, model, ground): ground for ground in GROUNDS}
     for index, one in enumerate(triggers):
         fresh = asked.get(one.get("name", ""), {})
         for key in [key for key in _KEPT if fresh and one.get(key) != fresh[key]]:

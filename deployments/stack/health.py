@@ -13,21 +13,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from deployments.manifest.work_pool import POOL
-from deployments.stack.services import WORKER_NAME, Ports
+from deployments.stack.services import Ports
+from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import Settings
 
 
 def is_ours(settings: Settings, ports: Ports) -> bool:
     """Whether the Prefect server that answers keeps its state in this home: another's may have got the port."""
     told = _asked(f"{ports.api}/admin/settings")
-    home = os.environ.get("PREFECT_HOME", str(settings.root / "prefect"))
+    home = os.environ.get("PREFECT_HOME", str(settings.prefect_home))
     return told is not None and told.get("home") == home
 
 
 def online(ports: Ports, since: float) -> bool:
     """Whether the worker has sent a heartbeat since a time (seconds since 1970) and counts as online."""
-    found = _asked(f"{ports.api}/work_pools/{POOL}/workers/filter", {"workers": None}) or []
+    found = _asked(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
     return any(
         worker["name"] == WORKER_NAME
         and worker["status"] == "ONLINE"
@@ -38,11 +38,11 @@ def online(ports: Ports, since: float) -> bool:
 
 def mark_ended(ports: Ports) -> None:
     """Mark the runs that were in progress; not where another worker may be the one that runs them."""
-    workers = _asked(f"{ports.api}/work_pools/{POOL}/workers/filter", {"workers": None}) or []
+    workers = _asked(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
     if any(worker["name"] != WORKER_NAME and worker["status"] == "ONLINE" for worker in workers):
         return
     going_on = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    wanted = {"flow_runs": going_on, "work_pools": {"name": {"any_": [POOL]}}}
+    wanted = {"flow_runs": going_on, "work_pools": {"name": {"any_": [WORK_POOL]}}}
     state = {"type": "CRASHED", "message": "The local stack ended while it ran."}
     for run in _asked(f"{ports.api}/flow_runs/filter", wanted) or []:
         _asked(f"{ports.api}/flow_runs/{run['id']}/set_state", {"state": state})

@@ -15,14 +15,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deployments.manifest.work_pool import POOL
 from deployments.stack.process_group import end, members
 from evergreen.errors import EvergreenError
+from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import PROJECT, Settings, load_settings
 
 SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
-WORKER_NAME = "evergreen-up"
 PAGES_PORT = 4300
 
 
@@ -55,22 +54,17 @@ class Ports:
         return f"http://{HOST}:{self.pages}"
 
 
-def folder(settings: Settings) -> Path:
-    """What the stack remembers: its ports, its logs, who runs."""
-    return settings.root / "stack"
-
-
 def read_ports(settings: Settings) -> Ports | None:
     """The ports that were used last; None before there were any."""
     try:
-        return Ports(**json.loads((folder(settings) / "ports.json").read_text()))
+        return Ports(**json.loads((settings.stack / "ports.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def write_ports(settings: Settings, ports: Ports) -> None:
     """Remember the ports."""
-    place = folder(settings) / "ports.json"
+    place = settings.stack / "ports.json"
     fresh = place.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(ports)))
     fresh.replace(place)
@@ -79,7 +73,7 @@ def write_ports(settings: Settings, ports: Ports) -> None:
 def shared_environment(settings: Settings) -> dict[str, str]:
     """What every part, and every command that has no other server, is told; what a user has set stands."""
     return {
-        "PREFECT_HOME": str(settings.root / "prefect"),
+        "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -149,7 +143,18 @@ def command(part: str, ports: Ports) -> list[str]:
         SERVER: [*python, "deployments.stack.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
         PAGES: [*python, "deployments.cli.main", "page", "--serve", "--port", str(ports.pages)],
-        WORKER: [*python, "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", WORKER_NAME],
+        WORKER: [
+            *python,
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            WORK_POOL,
+            "--type",
+            "process",
+            "--name",
+            WORKER_NAME,
+        ],
     }[part]
 
 
@@ -159,7 +164,7 @@ def claim(settings: Settings, part: str) -> None:
     Raises:
         EvergreenError: another process is this part already.
     """
-    handle = os.open(folder(settings) / f"{part}.pid", os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(settings.stack / f"{part}.pid", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(20):
         # A look by `holder` takes the lock for an instant.
         with contextlib.suppress(BlockingIOError):
@@ -182,7 +187,7 @@ def claim(settings: Settings, part: str) -> None:
 def holder(settings: Settings, part: str) -> int | None:
     """The process id of a running part, None where it does not run: a number without its lock means nothing."""
     try:
-        with (folder(settings) / f"{part}.pid").open() as file:
+        with (settings.stack / f"{part}.pid").open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

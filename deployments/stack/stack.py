@@ -23,8 +23,9 @@ from filelock import FileLock
 
 from deployments.stack import prefect_home
 from deployments.stack.health import answers, is_ours, mark_ended, online
-from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
+from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
 from deployments.stack.supervisor import Supervisor, end_orphans, listening
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
@@ -68,7 +69,7 @@ def up(settings: Settings, say: Say) -> Stack:
         EvergreenError: a part does not come up; everything that was started is ended again.
     """
     began = time.monotonic()
-    place = folder(settings)
+    place = settings.stack
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     with FileLock(place / "up.lock"):
         supervisor = Supervisor(settings)
@@ -176,7 +177,7 @@ def _wait(supervisor: Supervisor, part: str, healthy: Callable[[], bool], say: S
         process = supervisor.look(part)
         late = time.monotonic() - began > _HEALTHY_SECONDS
         if process.failed or late:
-            log = folder(supervisor.settings) / "logs" / f"{part}.log"
+            log = supervisor.settings.stack / "logs" / f"{part}.log"
             what = f"was not healthy within {_HEALTHY_SECONDS} s" if late else "ended by itself"
             raise EvergreenError(f"{part} {what}: {_cause(log)}", f"See {log}")
         time.sleep(_ASK_SECONDS)
@@ -195,7 +196,7 @@ def _cause(log: Path) -> str:
 @contextlib.contextmanager
 def _choosing_ports() -> Iterator[None]:
     """One stack of a user at a time, until it listens: two that start together would choose the same ports."""
-    with FileLock(Path(tempfile.gettempdir()) / f"evergreen-ports-{getpass.getuser()}.lock"):
+    with FileLock(Path(tempfile.gettempdir()) / naming.ports_lock(getpass.getuser())):
         yield
 
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from deployments.stack.process_group import alive, end, group_of, members
-from deployments.stack.services import MLFLOW, PAGES, PARTS, SERVER, WORKER, folder, holder
+from deployments.stack.services import MLFLOW, PAGES, PARTS, SERVER, WORKER, holder
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
@@ -84,11 +85,11 @@ class Process:
 
 def socket_path(settings: Settings) -> Path:
     """Where supervisord listens: in the state folder, or under a short name where that path is too long."""
-    place = folder(settings) / "supervisor.sock"
+    place = settings.stack / "supervisor.sock"
     if len(os.fsencode(place)) <= _SOCKET_BYTES:
         return place
     name = hashlib.sha256(os.fsencode(settings.root)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"evergreen-{os.getuid()}" / f"{name}.sock"
+    return Path(tempfile.gettempdir()) / naming.socket_folder(os.getuid()) / f"{name}.sock"
 
 
 def listening(settings: Settings) -> bool:
@@ -114,7 +115,7 @@ class Supervisor:
         Raises:
             EvergreenError: it does not come up.
         """
-        place = folder(self.settings)
+        place = self.settings.stack
         (place / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
         place.chmod(0o700)
         _own(socket_path(self.settings).parent)
@@ -180,7 +181,7 @@ class Supervisor:
     def _environment(self) -> dict[str, str]:
         told = {
             "EVERGREEN_HOME": str(self.settings.root),
-            "EVERGREEN_STACK": str(folder(self.settings)),
+            "EVERGREEN_STACK": str(self.settings.stack),
             "EVERGREEN_STACK_SOCKET": str(socket_path(self.settings)),
             "EVERGREEN_STACK_PYTHON": shlex.quote(sys.executable),
             "EVERGREEN_STACK_PROJECT": str(PROJECT),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen import naming
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
 
@@ -67,7 +68,7 @@ class JobCache:
 
     def sweep(self) -> None:
         """Take away what killed processes left half-written; only while no other process writes here."""
-        for part in self.folder.glob("*/.part-*"):
+        for part in self.folder.glob(f"*/{naming.PART_PREFIX}*"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def _place(self, kind: str, key: str) -> Path:
@@ -75,7 +76,7 @@ class JobCache:
 
     def _part(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f".part-{uuid.uuid4().hex}"
+        return folder / f"{naming.PART_PREFIX}{uuid.uuid4().hex}"
 
 
 def key_of(*parts: object) -> str:

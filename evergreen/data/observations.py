@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen import naming
 from evergreen.data.contract import arrow_schema
 from evergreen.data.frames import SYSTEM
 from evergreen.data.label_rules import carried, overruled
 from evergreen.data.snapshot import CARRIED, Snapshot
 from evergreen.errors import BusyError
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child, quoted
+from evergreen.storage.delta_table import Table, quoted
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.storage.row_lookup import may_hold, numbered, places, sharing, spans
 
@@ -61,7 +62,7 @@ class Observations:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(child(lake, spec.name, "observations"), arrow_schema(spec), lasting=True)
+        self.table = Table(naming.table(lake, spec.name, "observations"), arrow_schema(spec), lasting=True)
         self.content = tuple(name for name in self.table.schema.names if name not in SYSTEM)
         self._content_schema = _of(self.table.schema, self.content)
         # A digest of other columns is none of ours: after a change of the contract the rows are measured again.

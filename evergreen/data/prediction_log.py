@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen import naming
 from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +88,7 @@ class PredictionLog:
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
         distinct = ("key", "row", "id", *(("prediction",) if spec.task == "regression" else ()))
-        self.table = Table(child(lake, spec.name, "predictions"), _schema(spec), distinct=distinct)
+        self.table = Table(naming.table(lake, spec.name, "predictions"), _schema(spec), distinct=distinct)
 
     def append(self, rows: pa.Table, progress: Progress) -> None:
         """Commit the next chunk of a batch; nothing happens if it was committed before.

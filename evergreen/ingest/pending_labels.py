@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.coercion import Mask
 from evergreen.data.contract import Checked
 from evergreen.data.label_rules import KNOWN, Weighed, last_of_each, weigh
 from evergreen.data.observations import Held, Observations
 from evergreen.ingest.quarantine import keep_labels
 from evergreen.sources.base import Batch
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table
 from evergreen.storage.row_digest import row_hashes
 from evergreen.storage.row_lookup import numbered, places, sharing
 
@@ -75,7 +76,7 @@ class Inbox:
         self.observations = observations
         self.quarantine = quarantine
         self.contract = contract
-        self.table = Table(child(lake, self.spec.name, "labels_waiting"), _schema(observations))
+        self.table = Table(naming.table(lake, self.spec.name, "labels_waiting"), _schema(observations))
         self._keys = list(self.spec.keys)
         self._label = [*self._keys, self.spec.target, KNOWN]
 

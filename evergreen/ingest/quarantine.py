@@ -6,12 +6,13 @@ import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from evergreen import naming
 from evergreen.data.contract import Checked
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def quarantine_table(lake: str, model: str) -> Table:
     text = pa.string()
     fields = [("batch", text), ("origin", text), ("row", pa.int64()), ("reason", text), ("payload", text)]
     return Table(
-        child(lake, model, "quarantine"),
+        naming.table(lake, model, "quarantine"),
         pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
         join=50,
     )
@@ -86,7 +87,7 @@ def keep_batch(
     quarantine: Table, settings: Settings, spec: ModelSpec, item: Batch, problem: str, contract: str, now: datetime
 ) -> None:
     """Keep the batch's own bytes (or its rows as Parquet), then the record that points to them."""
-    folder = settings.root / "quarantine" / spec.name
+    folder = settings.quarantine(spec.name)
     payload = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from evergreen import naming
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Promotions, champion_at
@@ -21,7 +22,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED, PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child
+from evergreen.storage.delta_table import Table
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
@@ -122,7 +123,7 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, policy: Policy
         *_versions(registry, versions, reasons, policy),
         *_leftovers(registry, spec.name, before),
         *_reports(settings.reports(spec.name), kept, policy, before),
-        *_scratch(settings.root / "scratch" / spec.name),
+        *_scratch(settings.scratch(spec.name)),
         *_quarantine(settings, spec.name, policy, now),
         *_tables(settings, spec.name, observations, tuple(at), policy),
     ]
@@ -266,7 +267,7 @@ def table_of(settings: Settings, model: str, name: str) -> Table:
     import pyarrow as pa
 
     # Nothing is written to it, so that its columns do not matter.
-    return Table(child(settings.lake_uri, model, name), pa.schema([]))
+    return Table(naming.table(settings.lake_uri, model, cast("naming.Table", name)), pa.schema([]))
 
 
 def _size(folder: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
+from evergreen.naming import page_file
 from evergreen.pages.environment import fill, many, when
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
@@ -79,7 +80,7 @@ def write(page: Page, places: Places, path: Path) -> None:
         EvergreenError: it cannot be written there.
     """
     if path.is_dir():
-        raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / f'{page.model}.html'}")
+        raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / page_file(page.model)}")
     fresh = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         fresh.write_text(render(page, places), encoding="utf-8")

@@ -33,9 +33,6 @@ DESCRIBED = "described"
 """Tag of a version: hashes of the descriptions that Evergreen wrote, to tell them from a person's."""
 
 
-PREFIX = "evergreen."
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A pipeline that is stored with its run and not registered yet; `stated` are the tags of the model file."""

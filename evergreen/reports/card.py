@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from evergreen import naming
 from evergreen.actor import PERSON, rejected_because, who
 from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import MARK, number, table
@@ -128,7 +129,7 @@ def _metrics(facts: Facts) -> str:
     lines += [
         f"- in training, on {number(facts.trained.metrics.get('train_rows')) or 'its'} rows: {name} {number(value)}"
         for key, value in facts.trained.metrics.items()
-        if key == f"train_{facts.spec.metric.name}"
+        if key == naming.train_metric(facts.spec.metric.name)
     ]
     lines += [
         f"- {check.name}: {said(check.reason)}" for check in found.checks if check.name in ("baseline", "champion")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class KeyTarget:
         with self._connected() as client:
             for chunk in rows:
                 for part in chunk.to_batches(max_chunksize=ROWS):
-                    told = {f"{prefix}:{row['id']}": _value(row) for row in part.to_pylist()}
+                    told = {naming.redis_key(prefix, row["id"]): _value(row) for row in part.to_pylist()}
                     client.mset(told)
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
+from evergreen.naming import COMMIT_PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 OpenTable: TypeAlias = "DeltaTable"
 """A table at one of its versions, for those who hand it on and know no Delta."""
-METADATA = "evergreen."
 CONFIGURATION = {"delta.checkpointInterval": "20"}
 """A table is opened several times a batch, and what has to be read for that is all since the last checkpoint."""
 JOINED_BYTES = 256 * 1024
@@ -289,18 +289,15 @@ class Table:
         )
 
 
-def child(root: str, *parts: str) -> str:
-    """A path below `root`, which may be a folder or a URL."""
-    return "/".join([root.rstrip("/"), *parts])
-
-
 def quoted(text: str) -> str:
     """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _facts(commit: Mapping[str, Any]) -> dict[str, str]:
-    return {key.removeprefix(METADATA): str(value) for key, value in commit.items() if key.startswith(METADATA)}
+    return {
+        key.removeprefix(COMMIT_PREFIX): str(value) for key, value in commit.items() if key.startswith(COMMIT_PREFIX)
+    }
 
 
 def _has(table: DeltaTable, commit: str) -> bool:
@@ -311,7 +308,8 @@ def _properties(commit: str, facts: Mapping[str, str]) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
-        custom_metadata={METADATA + key: value for key, value in facts.items()} | {METADATA + "commit": commit},
+        custom_metadata={COMMIT_PREFIX + key: value for key, value in facts.items()}
+        | {COMMIT_PREFIX + "commit": commit},
         app_transactions=[Transaction(app_id=commit, version=1)],
     )
 

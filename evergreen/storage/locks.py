@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
 
@@ -22,9 +23,9 @@ def held(settings: Settings, model: str, what: str, *, wait: float, now: datetim
         BusyError: another process holds it.
         EvergreenError: there is nowhere to keep the lock.
     """
-    folder = settings.root / "locks"
-    lock = FileLock(folder / f"{model}.{what}.lock")
-    holder = folder / f"{model}.{what}.holder"
+    folder = settings.locks
+    lock = FileLock(folder / f"{naming.lock(model, what)}.lock")
+    holder = folder / f"{naming.lock(model, what)}.holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=wait)

@@ -28,7 +28,7 @@ def in_chunks(workspace: Workspace, champion: Version, found: Input, progress: P
     """
     require_readable(found)
     settings, spec = workspace.settings, workspace.spec
-    folder = settings.root / "scratch" / spec.name
+    folder = settings.scratch(spec.name)
     # What a killed run left; no other run is at work, for the model's lock is held.
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -28,7 +28,6 @@ from deployments.stack.services import (
     Ports,
     claim,
     environment,
-    folder,
     holder,
     read_ports,
 )
@@ -314,17 +313,17 @@ def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
 def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     """A part without its supervisord is known by its lock, also where the file's number means nothing any more."""
     settings = Settings(home=tmp_path)
-    folder(settings).mkdir()
+    settings.stack.mkdir()
     assert not end_orphans(settings)
     for part in PARTS:
-        (folder(settings) / f"{part}.pid").write_text(str(os.getpid()))
+        (settings.stack / f"{part}.pid").write_text(str(os.getpid()))
     assert not end_orphans(settings), "after a restart of the machine these numbers are of other processes"
     code = (
         "import time; from pathlib import Path;"
         "from deployments.stack.services import claim; from evergreen.settings import Settings;"
         f"claim(Settings(home=Path({str(tmp_path)!r})), 'worker'); print('held', flush=True); time.sleep(300)"
     )
-    (folder(settings) / f"{WORKER}.pid").unlink()
+    (settings.stack / f"{WORKER}.pid").unlink()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True, cwd=PROJECT
     ) as orphan:

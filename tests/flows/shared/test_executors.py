@@ -18,6 +18,7 @@ import pytest
 from evergreen.backtest.job_pool import Pool, Source, Spent
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from evergreen import naming
 from evergreen.backtest.job_cache import Store
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of
@@ -26,7 +27,6 @@ from evergreen.backtest.simulation import Course
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
-from evergreen.storage.delta_table import child
 from flows.shared.executors import executor, task_runner, workers
 from models import spec_of
 
@@ -91,7 +91,7 @@ def test_dask_gives_the_same_table_as_threads(
     rows = make_rows(1000, start=200).drop(columns="y")
     rows.loc[rows.index % 100 == 7, "kind"] = "never seen"
     rows.to_csv(given, index=False)
-    place = child(settings.lake_uri, "toy", "predictions")
+    place = naming.table(settings.lake_uri, "toy", "predictions")
 
     def predicted() -> pd.DataFrame:
         result = score("toy", str(given), chunk_rows=120)
