@@ -44,12 +44,12 @@ def compare(folder: Path) -> dict[str, Any]:
 
     from benchmarks.given import WIDE_CATEGORICAL, WIDE_NUMERIC
     from evergreen.drift.compare import compare
-    from evergreen.spec.monitoring import DriftPolicy
+    from evergreen.spec.monitoring import DriftThresholds
 
     columns = [*WIDE_NUMERIC, *WIDE_CATEGORICAL]
     old, new = (pd.read_parquet(folder / f"{side}.parquet", columns=columns) for side in ("reference", "current"))
     report = compare(
-        old, new, DriftPolicy(), numeric=WIDE_NUMERIC, categorical=WIDE_CATEGORICAL, folder=folder / "page"
+        old, new, DriftThresholds(), numeric=WIDE_NUMERIC, categorical=WIDE_CATEGORICAL, folder=folder / "page"
     )
     assert report.html is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": report.current_rows}

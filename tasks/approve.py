@@ -61,7 +61,7 @@ def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str
 def resume_waiting(context: RunContext, number: int, response: ApprovalResponse) -> None:
     """Let the run that waits for this answer go on and end; there may be none, or it may have ended."""
     model = context.spec.name
-    decision = context.registry.get(model, number).tags.get("decision_id", "")
+    decision = context.registry.get(model, number).tags.decision_id
     asked = context.ledger.find("retrain", decision)
     if asked is None or not asked.flow_run or asked.outcome != "awaiting-approval":
         return

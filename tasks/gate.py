@@ -11,7 +11,7 @@ from prefect.logging import get_run_logger
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.registry import descriptions
-from evergreen.registry.version import Version, status_of
+from evergreen.registry.version import Version, VersionTags, status_of
 from evergreen.reports.tables import gate_table
 from evergreen.runs.context import RunContext
 from evergreen.training.evaluate import evaluate_candidate, figures, record_judgement, reject_repeat
@@ -31,7 +31,7 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
     registry = context.registry
     try:
         # What is required may also have been set in MLflow, by a person, on the model or on the version.
-        tagged = replace(version, tags={**descriptions.stated(registry, version), **version.tags})
+        tagged = replace(version, tags=VersionTags.read({**descriptions.stated(registry, version), **version.tags.raw}))
         judgement = evaluate_candidate(context.observations, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
             judgement = reject_repeat(judgement, version, registry.versions(version.model))
@@ -48,8 +48,7 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
 
 def _known(version: Version) -> Judgement | None:
     """What was written down with the version; its status came last, so that without it the rest may not be whole."""
-    text = version.tags.get("judgement")
-    judgement = Judgement.of_text(text) if text else None
+    judgement = version.tags.judgement
     return judgement if judgement is not None and status_of(judgement.verdict) == version.status else None
 
 

@@ -46,7 +46,7 @@ class Errand:
         self.settings = workspace.settings
         self.model = workspace.spec.name
         self.spec_hash = workspace.spec_hash
-        self.sha256 = champion.tags.get("sha256", "")
+        self.sha256 = champion.tags.sha256
         self.stamp = Stamp(found.batch, found.name, champion.number, workspace.flow_run, workspace.now)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings as hypothesis
@@ -26,6 +28,8 @@ os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN_TRACKING_URI", "EVERGREEN_LAKE"):
     os.environ.pop(name, None)
 
+from evergreen.decision import Decision
+from evergreen.ledger.promotions import Move
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.spec.data import Features
@@ -268,7 +272,7 @@ def make_version(settings: Settings) -> Callable[..., Any]:
     from evergreen.data.windows import training_window
     from evergreen.registry.client import Registry
     from evergreen.registry.lineage import lineage
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
         from evergreen.data.contract import check, schema_of
@@ -289,7 +293,54 @@ def make_version(settings: Settings) -> Callable[..., Any]:
             flow_run="",
         )
         window = training_window(spec, snapshot)
-        candidate = build(spec, settings, registry, window, decision=batch, params=None, tags=tags)
+        candidate = build_candidate(
+            Observations(settings.lake_uri, spec), registry, window, decision=batch, params=None, tags=tags
+        )
         return registry.register(spec.name, candidate)
 
     return make
+
+
+@pytest.fixture
+def canonical() -> Callable[[Sequence[Decision], Sequence[Move]], str]:
+    """What was decided, as text that is the same live and simulated."""
+    return _canonical
+
+
+def _canonical(decisions: Sequence[Decision], moves: Sequence[Move]) -> str:
+    """What was decided, as text that is the same live and in a replay; one line for each decision and move.
+
+    Left out is what follows from storage, clocks and machines: table versions, run ids, paths, the latency and the size
+    of a model, how many predictions had been kept.
+    """
+    lines = [[one.at, one.kind, one.outcome, one.champion, one.digest, one.id, one.reason, _figures(one)]
+             for one in decisions]  # fmt: skip
+    lines += [[one.at, one.action, one.phase, one.before, f"version {one.after}", one.id, one.reason, one.by]
+              for one in moves]  # fmt: skip
+    told = [json.dumps([f"{line[0]:%Y-%m-%dT%H:%M:%S.%f}", *line[1:]], sort_keys=True) for line in lines]
+    return "\n".join(sorted(told)) + "\n"
+
+
+_MACHINE = ("latency", "size")
+_KEPT = ("share", "columns", "confirmed", "failed", "needed", "answered_by", "called", "because", "metric", "value",
+         "interval", "at_promotion", "bound", "own", "rows", "immature", "former_value", "gain", "windows", "final",
+         "version", "outcome", "reason", "explanation", "former", "promotion")  # fmt: skip
+
+
+def _figures(decision: Decision) -> dict[str, Any]:
+    kept = {name: _rounded(value) for name, value in decision.detail.items() if name in _KEPT}
+    checks = [one for one in decision.detail.get("checks", ()) if one["name"] not in _MACHINE]
+    if checks:
+        kept["checks"] = _rounded([{**one, "status": str(one["status"])} for one in checks])
+    return kept
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to nine figures: the last ones depend on how many rows went through a matrix product together."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value

@@ -69,7 +69,7 @@ def rehearse(spec: ModelSpec, *, created: float = CREATED_SECONDS, started: floa
     Raises:
         EvergreenError: nothing but the schedule retrains this model.
     """
-    if not spec.retrain_on:
+    if not spec.retraining.triggers:
         raise EvergreenError(f"{spec.name}: retrain_on is empty: no event starts a retrain.", "Nothing to rehearse.")
     try:
         latency, run = asyncio.run(_follow(spec, created, started))
@@ -112,7 +112,7 @@ async def _deployment(client: PrefectClient, model: str) -> DeploymentResponse:
 
 
 async def _automation(client: PrefectClient, spec: ModelSpec, deployment: DeploymentResponse) -> Automation:
-    event = GROUNDS[spec.retrain_on[0]]
+    event = GROUNDS[spec.retraining.triggers[0]]
     owned = await client.read_resource_related_automations(f"prefect.deployment.{deployment.id}")
     found = [entry for entry in owned if event in getattr(entry.trigger, "expect", ())]
     if not found:
@@ -151,7 +151,7 @@ def _emit(spec: ModelSpec) -> tuple[str, datetime]:
 
     token = f"{CANARY}{secrets.token_hex(6)}"
     payload = {"decision_id": token, "share": 1.0, "columns": []}
-    event = Event(GROUNDS[spec.retrain_on[0]], spec.name, payload, rehearsal=token)
+    event = Event(GROUNDS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=token)
     sent = datetime.now(UTC)
     emit_event(event=event.name, resource=event.resource, payload=dict(event.payload), occurred=sent)
     return token, sent

@@ -90,7 +90,7 @@ def _monitor(spec: ModelSpec) -> dict[str, Any]:
 
 def _retrain(spec: ModelSpec) -> dict[str, Any]:
     weekly = {"cron": f"{_minute(spec)} 3 * * 1", "timezone": "UTC", "slug": "weekly"}
-    triggers = [_trigger(spec, ground) for ground in spec.retrain_on]
+    triggers = [_trigger(spec, ground) for ground in spec.retraining.triggers]
     return {
         "name": naming.deployment("retrain", spec.name),
         "description": "Weekly retrain; does nothing when nothing is new.",
@@ -138,7 +138,7 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "match": {"prefect.resource.id": naming.model_resource(spec.name)},
         "for_each": ["prefect.resource.id", REHEARSAL],
         "threshold": 1,
-        "within": int(spec.cooldown.total_seconds()),
+        "within": int(spec.retraining.cooldown.total_seconds()),
         "parameters": parameters,
     }
 

@@ -16,7 +16,7 @@ from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.ledger.promotions import Move, PromotionLog
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
-from evergreen.registry.version import PENDING, STATUS, Version, status_of
+from evergreen.registry.version import PENDING, STATUS, Version, VersionTags, status_of
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
@@ -42,7 +42,9 @@ class InMemoryRegistry(ModelRegistry):
     def add(self, model: str, model_id: str, tags: Mapping[str, str]) -> Version:
         """Make a version, PENDING unless the tags say otherwise; no number comes twice."""
         self._last += 1
-        self.stored[self._last] = Version(model, self._last, "", model_id, {STATUS: PENDING, **tags}, "")
+        self.stored[self._last] = Version(
+            model, self._last, "", model_id, VersionTags.read({STATUS: PENDING, **tags}), ""
+        )
         return self.stored[self._last]
 
     def by_alias(self, model: str, alias: str) -> Version | None:
@@ -70,7 +72,7 @@ class InMemoryRegistry(ModelRegistry):
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The newest version that a decision made; None where it made none."""
-        versions = [version for version in self.stored.values() if version.tags.get("decision_id") == decision_id]
+        versions = [version for version in self.stored.values() if version.tags.decision_id == decision_id]
         return versions[-1] if versions else None
 
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
@@ -84,8 +86,8 @@ class InMemoryRegistry(ModelRegistry):
     def untag(self, version: Version, key: str) -> None:
         """Take a tag away; one that is not there is no fault."""
         present = self.stored[version.number]
-        tags = {name: value for name, value in present.tags.items() if name != key}
-        self.stored[version.number] = replace(present, tags=tags)
+        tags = {name: value for name, value in present.tags.raw.items() if name != key}
+        self.stored[version.number] = replace(present, tags=VersionTags.read(tags))
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point an alias at a version."""
@@ -101,7 +103,7 @@ class InMemoryRegistry(ModelRegistry):
 
     def _retag(self, number: int, tags: Mapping[str, str]) -> Version:
         present = self.stored[number]
-        self.stored[number] = replace(present, tags={**present.tags, **tags})
+        self.stored[number] = replace(present, tags=VersionTags.read({**present.tags.raw, **tags}))
         return self.stored[number]
 
 

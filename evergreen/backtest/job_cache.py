@@ -24,7 +24,7 @@ from evergreen.spec.policy import name_of
 VERSION = 3
 """Raised whenever the same question gets another answer."""
 
-_LEFT_OUT = {"policy", "retrain_on", "cooldown", "escalate_after", "approval", "approval_timeout", "source", "labels"}
+_LEFT_OUT = {"retraining", "approval", "source", "labels"}
 _OF_A_FIT = {"task", "target", "time", "keys", "features", "search", "metric", "holdout", "training", "seed", "trusted"}
 
 

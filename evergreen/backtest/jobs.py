@@ -116,13 +116,13 @@ class CachedVersions:
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The version's pipeline, its hash checked first."""
-        return self._pipeline(version.model_id, version.tags.get("sha256", ""), spec.trusted)
+        return self._pipeline(version.model_id, version.tags.sha256, spec.trusted)
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored beside the pipeline, its hash checked first."""
         folder = self.cache.fit(version.model_id) / naming.RUN_FOLDER
         if version.model_id not in self._verified:
-            verify(folder, version.tags.get("files_sha256", ""), f"fit {version.model_id}")
+            verify(folder, version.tags.files_sha256, f"fit {version.model_id}")
             self._verified.add(version.model_id)
         return folder
 
@@ -244,9 +244,9 @@ def _serve_key(context: JobContext, now: datetime, _training: Training, until: d
 
 def _performance_facts(context: JobContext, champion: Version) -> tuple[object, ...]:
     """The champion's fit, and what its gates measured."""
-    tags, text = champion.tags, champion.tags.get("judgement", "")
-    slices = sorted(Judgement.of_text(text).slices.items()) if text else []
-    return champion.model_id, tags.get(naming.holdout_metric(context.spec.metric.name)), slices
+    tags, judgement = champion.tags, champion.tags.judgement
+    slices = sorted(judgement.slices.items()) if judgement else []
+    return champion.model_id, tags.figures.get(naming.holdout_metric(context.spec.metric.name)), slices
 
 
 def _by(kind: str, facts: Callable[..., tuple[object, ...]]) -> Callable[..., str]:

@@ -17,7 +17,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.spec import policies
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
-from evergreen.spec.policy import Policy, name_of
+from evergreen.spec.policy import RetrainPolicy, name_of
 from evergreen.spec.training import Training
 
 NEVER, ALWAYS, ORACLE = "never", "always", "oracle"
@@ -40,7 +40,7 @@ class Variant:
     """
 
     name: str
-    policy: Policy | Any
+    policy: RetrainPolicy | Any
     window: str
     training: Training
     own: bool = True
@@ -65,7 +65,7 @@ class Request:
         change: since when the law of the data is another one, where that is known.
     """
 
-    policies: Mapping[str, Policy | Any] = field(default_factory=dict)
+    policies: Mapping[str, RetrainPolicy | Any] = field(default_factory=dict)
     windows: Sequence[str] = ()
     prices: Prices = field(default_factory=Prices)
     since: datetime | None = None
@@ -75,10 +75,10 @@ class Request:
     change: datetime | None = None
 
 
-def usual(spec: ModelSpec) -> dict[str, Policy | Any]:
+def usual(spec: ModelSpec) -> dict[str, RetrainPolicy | Any]:
     """The six policies that are compared where none is named, and the model file's own."""
     step = spec.performance.window / timedelta(days=1)
-    found: dict[str, Policy | Any] = {
+    found: dict[str, RetrainPolicy | Any] = {
         NEVER: Never(),
         ALWAYS: Every(days=step),
         "every 30 days": Every(days=30),
@@ -86,20 +86,20 @@ def usual(spec: ModelSpec) -> dict[str, Policy | Any]:
         "on performance": OnPerformance(),
         "on drift or every 90 days": any_of(OnDrift(), Every(days=90)),
     }
-    if spec.policy is None:
+    if spec.retraining.policy is None:
         return found | {"as the model file has it": None}
-    own = {} if spec.policy in found.values() else {name_of(spec.policy): spec.policy}
+    own = {} if spec.retraining.policy in found.values() else {name_of(spec.retraining.policy): spec.retraining.policy}
     return found | own
 
 
-def named(texts: Sequence[str], spec: ModelSpec) -> dict[str, Policy | Any]:
+def named(texts: Sequence[str], spec: ModelSpec) -> dict[str, RetrainPolicy | Any]:
     """Policies by what was typed: a name of the usual ones, `every 14 days`, `every 500 rows`, or Python.
 
     Raises:
         EvergreenError: it is none of these.
     """
     known = usual(spec)
-    found: dict[str, Policy | Any] = {}
+    found: dict[str, RetrainPolicy | Any] = {}
     for text in (one.strip() for one in texts):
         if text in known:
             found[text] = known[text]
@@ -114,20 +114,20 @@ def named(texts: Sequence[str], spec: ModelSpec) -> dict[str, Policy | Any]:
     return found
 
 
-def _every(text: str) -> Policy | None:
+def _every(text: str) -> RetrainPolicy | None:
     matched = re.fullmatch(r"every (\d+(?:\.\d+)?) (days?|rows?)", text)
     if matched is None or float(matched[1]) <= 0:
         return None
     return Every(days=float(matched[1])) if matched[2].startswith("day") else Every(rows=int(float(matched[1])))
 
 
-def _written(text: str) -> Policy | None:
+def _written(text: str) -> RetrainPolicy | None:
     """A policy as it stands in a model file; only calls of this project's own policies and plain values are read."""
     try:
         made = _made(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError, ValueError, KeyError):
         return None
-    return made if isinstance(made, Policy) else None
+    return made if isinstance(made, RetrainPolicy) else None
 
 
 def _made(node: ast.expr) -> Any:

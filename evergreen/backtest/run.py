@@ -20,7 +20,7 @@ from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, 
 from evergreen.backtest.scores import series
 from evergreen.backtest.simulation import HeavySteps, Simulation, SimulationPlan, SimulationResult, StepPredictions
 from evergreen.errors import EvergreenError
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training
@@ -110,7 +110,7 @@ def _fresh(heavy: HeavySteps, now: datetime, model: str, number: int) -> Version
         fit = heavy.fit(now)
     except EvergreenError:
         return None
-    return Version(model, number, "", fit.model_id, fit.tags, "")
+    return Version(model, number, "", fit.model_id, VersionTags.read(fit.tags), "")
 
 
 def _days(spec: ModelSpec) -> float:

@@ -33,7 +33,8 @@ from evergreen.registry.version import Version
 from evergreen.runs.recorder import DecisionRecorder
 from evergreen.runs.results import Ingested
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
+from evergreen.spec.policy import TRIGGERS, RetrainPolicy, triggers_of
+from evergreen.spec.retraining import Approval
 from evergreen.spec.training import Training
 from evergreen.training.evaluate import record_judgement, reject_repeat
 from evergreen.training.plan import CountRows, Plan, lineage_of, plan_retraining
@@ -170,13 +171,17 @@ class Simulation:
     """One policy with one training window, on its way through the history."""
 
     def __init__(
-        self, runner: JobRunner, plan: SimulationPlan, policy: Policy | Any, training: Training | None = None
+        self, runner: JobRunner, plan: SimulationPlan, policy: RetrainPolicy | Any, training: Training | None = None
     ) -> None:
         """`policy` None is what the model file's `retrain_on` and the schedule do."""
         spec: ModelSpec = runner.context.spec
-        own = {} if policy is None else {"policy": policy, "retrain_on": _events(policy)}
-        changed = own | {"training": training or spec.training, "approval": "auto"}
-        self.spec: ModelSpec = spec.model_copy(update=changed)
+        own = {} if policy is None else {"policy": policy, "triggers": _events(policy)}
+        changes = {
+            "retraining": spec.retraining.model_copy(update=own),
+            "training": training or spec.training,
+            "approval": Approval(),
+        }
+        self.spec: ModelSpec = spec.model_copy(update=changes)
         self.plan, self.heavy = plan, HeavySteps(runner, self.spec.training)
         self.registry = InMemoryRegistry(self.heavy.versions)
         self.ledger, self.promotions = InMemoryLedger(), InMemoryPromotions(self.spec.name)
@@ -233,7 +238,7 @@ class Simulation:
         ]
         period = self.plan.schedule
         due = self._scheduled is None or period is None or now - self._scheduled >= period
-        if due and "schedule" in grounds_of(self.spec.live_policy):
+        if due and "schedule" in triggers_of(self.spec.retraining.live_policy):
             self._scheduled = now
             requests.append(Request(reason="schedule"))
         return requests
@@ -301,5 +306,5 @@ class Simulation:
         self.predicted.append(StepPredictions(now, tuple(pieces)))
 
 
-def _events(policy: Policy | Any) -> tuple[str, ...]:
-    return tuple(trigger for trigger in TRIGGERS if trigger in CALLS and trigger in grounds_of(policy))
+def _events(policy: RetrainPolicy | Any) -> tuple[str, ...]:
+    return tuple(trigger for trigger in TRIGGERS if trigger in CALLS and trigger in triggers_of(policy))

@@ -36,7 +36,7 @@ def drift_question(
     `now` (aware) is the logical time: a target that became known later is missing in those rows. The id does not tell.
     """
     end = learned_until(champion)
-    window = current_window(spec, snapshot, end, int(champion.tags["next_row"]), now)
+    window = current_window(spec, snapshot, end, champion.tags.next_row, now)
     # After how long a person is told of silence is no part of what is asked.
     policy = spec.drift.model_dump(exclude={"silence"})
     return drift_decision_id(spec.name, champion.number, snapshot, end, policy), window

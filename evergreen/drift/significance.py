@@ -1,13 +1,13 @@
-"""What chance alone can do to a window that has not drifted, shared among everything that a report looks at.
+"""Statistical significance: what chance alone can do to a window that has not drifted.
 
 A threshold on an effect size does not know how few rows it was taken from, and a report on fifty columns gives chance
-fifty times as many openings as a report on one. So nothing counts as drift that chance could bring about, and what
-chance is allowed is one sum for the whole report, divided evenly (Bonferroni): a column's verdict then depends on how
-many others there are, and not on what is found in them.
+fifty times as many openings as a report on one. So nothing counts as drift that chance could bring about. The level is
+one for the whole report and is divided evenly (Bonferroni): a column's verdict then depends on how many others there
+are, and not on what is found in them.
 
-The scores' own large-sample law is no guide in small windows: with 100 rows and categories of 40 % down to 3 % an
+The large-sample distribution of a score is no guide in small windows: with 100 rows and categories of 40 % down to 3 %, an
 unshifted population stability index exceeds its 0.999 quantile in 6 draws of 100 (400,000 draws). The likelihood ratio
-of the same cells keeps what it promises to within a factor of 2, down to one in 15,000.
+of the same bins keeps what it promises to within a factor of 2, down to one in 15,000.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ if TYPE_CHECKING:
 FAMILY = 0.01
 """Of a hundred reports on windows without drift, at most one may find a drifted column, however many columns it has."""
 
-LOOKS = 4
-"""Every column is looked at for its cells, for one category that grew, for missing and for unknown values."""
+CHECKS = 4
+"""Of every column: its bins, the category that grew the most, missing values, unknown values."""
 
 
 def level(columns: int) -> float:
-    """The p-value that a single look has to reach in a report on so many columns."""
-    return FAMILY / (LOOKS * max(columns, 1))
+    """The p-value that a single check has to reach in a report on so many columns."""
+    return FAMILY / (CHECKS * max(columns, 1))
 
 
-def score_bound(cells: int, sizes: tuple[int, int], method: str, at: float) -> float:
+def score_bound(bins: int, sizes: tuple[int, int], method: str, at: float) -> float:
     """The score that chance exceeds with probability `at`, for large samples.
 
-    Without a shift the population stability index is distributed as (1/n + 1/m) times chi-squared with cells - 1
+    Without a shift the population stability index is distributed as (1/n + 1/m) times chi-squared with bins - 1
     degrees of freedom: Yurdakul and Naranjo (2020), Journal of Risk Model Validation 14(4). To second order the
     Kullback-Leibler divergence is half of it, and the Hellinger and Jensen-Shannon distances the root of its eighth.
     """
     from scipy.special import chdtri
 
-    psi = float(chdtri(max(cells - 1, 1), at)) * sum(1 / size for size in sizes)
+    psi = float(chdtri(max(bins - 1, 1), at)) * sum(1 / size for size in sizes)
     return {"psi": psi, "kl_div": psi / 2}.get(method, math.sqrt(psi / 8))
 
 
-def of_cells(old: pd.Series, new: pd.Series) -> float:
-    """The p-value of two columns of cells under one law: the likelihood-ratio test (Wilks 1938); nulls are left out."""
+def g_test_pvalue(old: pd.Series, new: pd.Series) -> float:
+    """The p-value of two columns of bins under one distribution: the G-test, a likelihood ratio (Wilks 1938).
+
+    Nulls are left out.
+    """
     import pandas as pd
     from scipy.stats import chi2_contingency
 
@@ -54,7 +57,7 @@ def of_cells(old: pd.Series, new: pd.Series) -> float:
     return float(chi2_contingency(counts.to_numpy(), correction=False, lambda_="log-likelihood").pvalue)
 
 
-def of_growth(old: pd.Series, new: pd.Series) -> float:
+def largest_growth_pvalue(old: pd.Series, new: pd.Series) -> float:
     """The p-value of the category that grew the most surprisingly, allowing for there being so many categories."""
     before, after = old.value_counts(), new.value_counts()
     from scipy.stats import hypergeom
@@ -64,8 +67,8 @@ def of_growth(old: pd.Series, new: pd.Series) -> float:
     return min(1.0, float(tails.min()) * before.index.union(after.index).size)
 
 
-def of_rise(found: int, rows: int, known: int, among: int) -> float:
-    """The p-value of `found` of `rows` where the reference has `known` of `among`: Fisher's exact test, one-sided."""
+def fisher_pvalue(count: int, rows: int, known: int, among: int) -> float:
+    """The p-value of `count` of `rows` where the reference has `known` of `among`: Fisher's exact test, one-sided."""
     from scipy.stats import hypergeom
 
-    return float(hypergeom.sf(found - 1, rows + among, found + known, rows))
+    return float(hypergeom.sf(count - 1, rows + among, count + known, rows))

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.measure import _prepared, _value
+from evergreen.evaluation.measure import _prepare, _value
 from evergreen.spec.metric import Array, Metric
 
-if TYPE_CHECKING:
-    from evergreen.spec.metric import Metric
-
-
 MIN_GROUPS = 6
-"""With fewer independent groups there is no interval: resampling five of them promised more than it kept when tried."""
+"""With fewer independent groups there is no interval: of five groups it covered less than it promised when tried."""
 
-
-CELLS = 2000
-"""More groups than this are merged at random before they are drawn; it bounds time and memory, whatever the rows."""
-
-
+MAX_CLUSTERS = 2000
+"""More groups than this are merged at random before they are drawn, which bounds time and memory."""
 LOOPED, LOOPED_ROWS = 300, 10_000
 """At most so many resamples, of so many rows, for a metric that has to be called once for each resample."""
+
+
+ROUNDING = 1e-9
+"""A difference below this share of the champion's metric is arithmetic noise and proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +89,16 @@ def paired_bootstrap(
     Raises:
         EvergreenError: as in `measure`.
     """
-    truth, (mine, theirs), classes = _prepared(metric, y, candidate, champion)
-    value, reference = (_value(metric, truth, given, classes) for given in (mine, theirs))
+    truth, predicted, classes = _prepare(metric, y, candidate, champion)
+    value, reference = (_value(metric, truth, values, classes) for values in predicted)
     codes, count = _codes(truth, groups)
     sign = 1.0 if metric.kind.greater_is_better else -1.0
     low = high = float("nan")
     if np.isfinite(value - reference) and count >= MIN_GROUPS:
-        draws = _draws(metric, truth, (mine, theirs), (value, reference), codes, classes, resamples, seed)
+        draws = _draws(metric, truth, tuple(predicted), (value, reference), codes, classes, resamples, seed)
         with np.errstate(all="ignore"):
             gains = sign * (draws[:, 0] - draws[:, 1]) + margin * np.abs(draws[:, 1])
-            low, high = (end - margin * abs(reference) for end in _percentiles(gains, level, min(count, CELLS)))
+            low, high = (end - margin * abs(reference) for end in _percentiles(gains, level, min(count, MAX_CLUSTERS)))
     return Comparison(value, reference, sign * (value - reference), low, high, len(truth), count)
 
 
@@ -122,13 +119,13 @@ def bootstrap(
     Raises:
         EvergreenError: as in `measure`.
     """
-    truth, (given,), classes = _prepared(metric, y, predictions)
-    value = _value(metric, truth, given, classes)
+    truth, (predicted,), classes = _prepare(metric, y, predictions)
+    value = _value(metric, truth, predicted, classes)
     codes, count = _codes(truth, groups)
     if not np.isfinite(value) or count < MIN_GROUPS:
         return Estimate(value, float("nan"), float("nan"))
-    draws = _draws(metric, truth, (given,), (value,), codes, classes, resamples, seed)
-    return Estimate(value, *_percentiles(draws[:, 0], level, min(count, CELLS)))
+    draws = _draws(metric, truth, (predicted,), (value,), codes, classes, resamples, seed)
+    return Estimate(value, *_percentiles(draws[:, 0], level, min(count, MAX_CLUSTERS)))
 
 
 def _codes(truth: Array, groups: Array | None) -> tuple[Array, int]:
@@ -151,7 +148,7 @@ def _draws(
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         if (pointwise := metric.kind.pointwise) is not None:
-            losses = tuple(pointwise(truth, given) for given in models)
+            losses = tuple(pointwise(truth, predicted) for predicted in models)
             return _mean_draws(losses, metric.kind.outer, codes, resamples, rng)
         extra = _looped_draws(metric, truth, models, codes, classes, min(resamples, LOOPED), rng)
         return np.asarray(extra + np.array(values))
@@ -160,11 +157,11 @@ def _draws(
 def _mean_draws(losses: tuple[Array, ...], outer: Any, codes: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Metric of each model in each resample, (resamples, models), from sums over groups: no row is touched twice."""
     count = int(codes.max()) + 1
-    cells = min(count, CELLS)
-    if count > cells:
-        codes = (rng.permutation(count) % cells)[codes]
-    sums = [np.bincount(codes, weights=loss, minlength=cells) for loss in losses]
-    totals = _draw(rng, cells, resamples) @ np.stack([*sums, np.bincount(codes, minlength=cells)], axis=1)
+    clusters = min(count, MAX_CLUSTERS)
+    if count > clusters:
+        codes = (rng.permutation(count) % clusters)[codes]
+    sums = [np.bincount(codes, weights=loss, minlength=clusters) for loss in losses]
+    totals = _draw(rng, clusters, resamples) @ np.stack([*sums, np.bincount(codes, minlength=clusters)], axis=1)
     means = totals[:, :-1] / totals[:, -1:]
     return np.asarray(means if outer is None else outer(means))
 
@@ -180,16 +177,16 @@ def _looped_draws(
 ) -> Array:
     """What the metric of each model is in each resample beyond that of the sample itself, (resamples, models)."""
     if len(truth) > LOOPED_ROWS:
-        kept = np.sort(rng.choice(len(truth), LOOPED_ROWS, replace=False))
-        truth, models = truth[kept], tuple(given[kept] for given in models)
-        codes = np.unique(codes[kept], return_inverse=True)[1]
+        sample = np.sort(rng.choice(len(truth), LOOPED_ROWS, replace=False))
+        truth, models = truth[sample], tuple(predicted[sample] for predicted in models)
+        codes = np.unique(codes[sample], return_inverse=True)[1]
     count = int(codes.max()) + 1
-    whole = np.array([_value(metric, truth, given, classes) for given in models])
+    whole = np.array([_value(metric, truth, predicted, classes) for predicted in models])
     draws = np.full((resamples, len(models)), np.nan)
     for draw in range(resamples):
         rows = np.repeat(np.arange(len(truth)), _draw(rng, count, 1)[0][codes].astype(np.intp))
         try:
-            draws[draw] = [_value(metric, truth[rows], given[rows], classes) for given in models]
+            draws[draw] = [_value(metric, truth[rows], predicted[rows], classes) for predicted in models]
         except EvergreenError:
             # A function of the user's own that cannot do with the classes of this resample; it could with all rows.
             continue
@@ -212,7 +209,3 @@ def _percentiles(gains: Array, level: float, count: int) -> tuple[float, float]:
     tail = float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, level / 2)))
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
-
-
-ROUNDING = 1e-9
-"""A difference below this share of the champion's metric is arithmetic noise and proves nothing."""

@@ -25,7 +25,7 @@ from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
 
 
-def judge(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
+def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
     """Ask a candidate everything that `spec` asks, in a fixed order; `seed` drives the bootstrap.
 
     Raises:
@@ -99,12 +99,12 @@ def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
 
 def _outputs(evidence: Evidence) -> Check:
     """Whether every prediction is there and finite."""
-    given = evidence.candidate
-    bad = sum(not finite(part) for part in (given.values, given.probability) if part is not None)
+    predictions = evidence.candidate
+    bad = sum(not finite(part) for part in (predictions.values, predictions.probability) if part is not None)
     if bad:
-        rows = [not finite(np.atleast_1d(value)) for value in np.asarray(given.values)]
-        if given.probability is not None:
-            rows = list(np.array(rows, dtype=bool) | ~np.isfinite(given.probability).all(axis=1))
+        rows = [not finite(np.atleast_1d(value)) for value in np.asarray(predictions.values)]
+        if predictions.probability is not None:
+            rows = list(np.array(rows, dtype=bool) | ~np.isfinite(predictions.probability).all(axis=1))
         reason = f"{sum(rows)} of {len(rows)} predictions are missing or infinite."
         return Check("finite", Verdict.FAIL, float(sum(rows)), 0.0, reason)
     return Check("finite", Verdict.PASS, 0.0, 0.0, "Every prediction is a finite value.")
@@ -132,21 +132,23 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     A figure that is not even nominally better than a dummy's needs no proof to be refused, and neither does a model
     that predicts one value, which is a dummy itself, however well that value happens to be placed.
     """
-    found = _compare(evidence, spec, evidence.baseline, seed)
-    seen = _seen(spec.metric, evidence.candidate)
-    if _constant(seen):
+    comparison = _compare(evidence, spec, evidence.baseline, seed)
+    predicted = _judged_part(spec.metric, evidence.candidate)
+    if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
-        return Check("baseline", Verdict.FAIL, _number(found.low), 0.0, reason)
-    if np.isnan(found.improvement):
+        return Check("baseline", Verdict.FAIL, _number(comparison.low), 0.0, reason)
+    if np.isnan(comparison.improvement):
         reason = f"{spec.metric.name} is undefined for the candidate or the baseline."
         return Check("baseline", Verdict.INCONCLUSIVE, None, 0.0, reason)
     status = Verdict.INCONCLUSIVE
-    if found.improvement <= ROUNDING * abs(found.champion_value):
+    if comparison.improvement <= ROUNDING * abs(comparison.champion_value):
         status = Verdict.FAIL
-    elif found.low > ROUNDING * abs(found.champion_value):
+    elif comparison.low > ROUNDING * abs(comparison.champion_value):
         status = Verdict.PASS
-    reason = _sentence(found, spec.metric, "the baseline", spec.gates.level)
-    return Check("baseline", status, _number(found.low), 0.0, reason + _ending(status, found, "an improvement"))
+    reason = _sentence(comparison, spec.metric, "the baseline", spec.gates.level)
+    return Check(
+        "baseline", status, _number(comparison.low), 0.0, reason + _ending(status, comparison, "an improvement")
+    )
 
 
 def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
@@ -154,28 +156,28 @@ def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]
     if evidence.same_as_champion:
         yield Check("champion", Verdict.FAIL, None, None, "The candidate is the champion: compared with itself.")
         return
-    found = against_champion(evidence, spec, seed=seed)
-    if found is None or evidence.champion is None:
+    comparison = against_champion(evidence, spec, seed=seed)
+    if comparison is None or evidence.champion is None:
         return
-    if np.isnan(found.improvement):
-        sound = finite(_seen(spec.metric, evidence.champion))
+    if np.isnan(comparison.improvement):
+        sound = finite(_judged_part(spec.metric, evidence.champion))
         why = f"{spec.metric.name} is undefined here" if sound else "the champion's own predictions are not finite"
         reason = f"No comparison: {why}. Look at the champion; a person can promote or roll back."
         yield Check("champion", Verdict.INCONCLUSIVE, None, None, reason)
         return
-    bound = -spec.gates.margin * abs(found.champion_value)
-    if _alike(_seen(spec.metric, evidence.candidate), _seen(spec.metric, evidence.champion)):
+    bound = -spec.gates.margin * abs(comparison.champion_value)
+    if _alike(_judged_part(spec.metric, evidence.candidate), _judged_part(spec.metric, evidence.champion)):
         reason = "The predictions are identical to the champion's: nothing to gain."
         yield Check("champion", Verdict.INCONCLUSIVE, 0.0, bound, reason)
         return
     status = Verdict.INCONCLUSIVE
-    if found.low - bound > ROUNDING * abs(found.champion_value):
+    if comparison.low - bound > ROUNDING * abs(comparison.champion_value):
         status = Verdict.PASS
-    elif found.high - bound < -ROUNDING * abs(found.champion_value):
+    elif comparison.high - bound < -ROUNDING * abs(comparison.champion_value):
         status = Verdict.FAIL
     claim = f"it is not worse by more than {-bound:.4g}" if bound else "an improvement"
-    reason = _sentence(found, spec.metric, "the champion", spec.gates.level) + _ending(status, found, claim)
-    yield Check("champion", status, _number(found.low), bound, reason)
+    reason = _sentence(comparison, spec.metric, "the champion", spec.gates.level) + _ending(status, comparison, claim)
+    yield Check("champion", status, _number(comparison.low), bound, reason)
 
 
 def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
@@ -189,7 +191,7 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
     judged = list(slices(evidence.slices, spec.gates.slice_min_rows))
     level = spec.gates.level / max(1, len(judged))
     for name, rows in judged:
-        found = paired_bootstrap(
+        comparison = paired_bootstrap(
             spec.metric,
             evidence.y[rows],
             picked(evidence.candidate, rows),
@@ -199,13 +201,13 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
             seed=seed,
             margin=spec.gates.slice_margin,
         )
-        if np.isnan(found.high):
+        if np.isnan(comparison.high):
             continue
-        bound = -spec.gates.slice_margin * abs(found.champion_value)
-        worse = found.high - bound < -ROUNDING * abs(found.champion_value)
+        bound = -spec.gates.slice_margin * abs(comparison.champion_value)
+        worse = comparison.high - bound < -ROUNDING * abs(comparison.champion_value)
         ending = f" Proven worse by more than {-bound:.4g}." if worse else ""
-        reason = f"{found.rows} rows: {_sentence(found, spec.metric, 'the champion', level)}{ending}"
-        yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, found.high, bound, reason)
+        reason = f"{comparison.rows} rows: {_sentence(comparison, spec.metric, 'the champion', level)}{ending}"
+        yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, comparison.high, bound, reason)
 
 
 def _overfit(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
@@ -251,7 +253,7 @@ def _description(evidence: Evidence, spec: ModelSpec) -> Check:
     return Check("description", Verdict.FAIL, None, None, "The version has no description.")
 
 
-def _seen(metric: Metric, model: Predictions) -> Array:
+def _judged_part(metric: Metric, model: Predictions) -> Array:
     """The part of a model's predictions that the metric looks at."""
     if metric.kind.needs == "probability" and model.probability is not None:
         return model.probability
@@ -262,31 +264,31 @@ def _constant(values: Array) -> bool:
     return bool((values == values[:1]).all())
 
 
-def _alike(mine: Array, theirs: Array) -> bool:
+def _alike(candidate: Array, champion: Array) -> bool:
     """Equal, up to the rounding that the order of a sum makes."""
-    if mine.shape != theirs.shape:
+    if candidate.shape != champion.shape:
         return False
-    if mine.dtype.kind in "iuf" and theirs.dtype.kind in "iuf":
-        return bool(np.allclose(mine, theirs, rtol=ROUNDING, atol=1e-12))
-    return bool((mine == theirs).all())
+    if candidate.dtype.kind in "iuf" and champion.dtype.kind in "iuf":
+        return bool(np.allclose(candidate, champion, rtol=ROUNDING, atol=1e-12))
+    return bool((candidate == champion).all())
 
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _sentence(found: Comparison, metric: Metric, other: str, level: float) -> str:
+def _sentence(comparison: Comparison, metric: Metric, other: str, level: float) -> str:
     """The figures in words."""
-    text = f"{metric.name} {found.value:.4g} against {other}'s {found.champion_value:.4g}: "
-    text += f"{'worse' if found.improvement < 0 else 'better'} by {abs(found.improvement):.4g}"
-    if np.isnan(found.low):
+    text = f"{metric.name} {comparison.value:.4g} against {other}'s {comparison.champion_value:.4g}: "
+    text += f"{'worse' if comparison.improvement < 0 else 'better'} by {abs(comparison.improvement):.4g}"
+    if np.isnan(comparison.low):
         return text + "."
-    return text + f", {100 * (1 - level):.4g} % interval {found.low:.4g} to {found.high:.4g}."
+    return text + f", {100 * (1 - level):.4g} % interval {comparison.low:.4g} to {comparison.high:.4g}."
 
 
-def _ending(status: Verdict, found: Comparison, claim: str) -> str:
+def _ending(status: Verdict, comparison: Comparison, claim: str) -> str:
     if status is not Verdict.INCONCLUSIVE:
         return ""
-    if found.groups < MIN_GROUPS:
-        return f" Only {found.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
+    if comparison.groups < MIN_GROUPS:
+        return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
     return f" That does not prove {claim}."

@@ -1,7 +1,6 @@
-"""Metrics by name: direction, what they need, and the formula of the ones that are a mean over rows.
+"""Measure predictions against the truth.
 
-Values come from scikit-learn. A metric that is a function of a mean of per-row losses says so, which makes a bootstrap
-of it a matrix product instead of a thousand calls.
+Values come from scikit-learn, or from a function of the model file.
 
 Class labels become the positions of their classes before anything is computed, so that text, 1, 1.0 and True all work,
 and a class that a model has never seen counts as one to which it gave no probability.
@@ -32,8 +31,8 @@ def measure(metric: Metric, y: Array, predictions: Predictions, weights: Array |
     Raises:
         EvergreenError: the user's own function failed, or the model gives no probability and the metric needs one.
     """
-    truth, (given,), classes = _prepared(metric, y, predictions)
-    return _value(metric, truth, given, classes, weights)
+    truth, (predicted,), classes = _prepare(metric, y, predictions)
+    return _value(metric, truth, predicted, classes, weights)
 
 
 def row_losses(metric: Metric, y: Array, predictions: Predictions) -> Array | None:
@@ -42,12 +41,12 @@ def row_losses(metric: Metric, y: Array, predictions: Predictions) -> Array | No
     Raises:
         EvergreenError: as in `measure`.
     """
-    truth, (given,), _ = _prepared(metric, y, predictions)
+    truth, (predicted,), _ = _prepare(metric, y, predictions)
     pointwise = metric.kind.pointwise
-    return None if pointwise is None else np.asarray(pointwise(truth, given), dtype=np.float64)
+    return None if pointwise is None else np.asarray(pointwise(truth, predicted), dtype=np.float64)
 
 
-def _prepared(metric: Metric, y: Array, *models: Predictions) -> tuple[Array, list[Array], int]:
+def _prepare(metric: Metric, y: Array, *models: Predictions) -> tuple[Array, list[Array], int]:
     """Truth, what each model says in the form the metric takes, and how many classes they have between them."""
     kind = metric.kind
     if kind.needs == "probability" and any(model.probability is None for model in models):
@@ -57,8 +56,8 @@ def _prepared(metric: Metric, y: Array, *models: Predictions) -> tuple[Array, li
         )
     if kind.function is not None:
         last = kind.needs == "probability"
-        own = [m.probability[:, -1] if last and m.probability is not None else np.asarray(m.values) for m in models]
-        return np.asarray(y), own, 0
+        columns = [m.probability[:, -1] if last and m.probability is not None else np.asarray(m.values) for m in models]
+        return np.asarray(y), columns, 0
     if kind.task == "regression":
         return np.asarray(y, dtype=np.float64), [np.asarray(m.values, dtype=np.float64) for m in models], 0
     named = set(np.asarray(y).tolist())
@@ -85,16 +84,16 @@ def _sorted(labels: set[Any]) -> list[Any]:
 
 def _positions(labels: Array, position: Mapping[Any, int]) -> Array:
     """Where each label stands among the classes; NaN for a missing one."""
-    found = np.array([position.get(label, np.nan) for label in np.asarray(labels).tolist()], dtype=np.float64)
-    return found if np.isnan(found).any() else found.astype(np.intp)
+    places = np.array([position.get(label, np.nan) for label in np.asarray(labels).tolist()], dtype=np.float64)
+    return places if np.isnan(places).any() else places.astype(np.intp)
 
 
 def _columns(probability: Array, classes: tuple[Any, ...] | None, position: Mapping[Any, int]) -> Array:
-    """The probability of each joint class, (n, k); nought for a class that the model does not know."""
-    given = np.asarray(probability, dtype=np.float64)
-    own = range(given.shape[1]) if classes is None else [position[c] for c in np.asarray(classes).tolist()]
-    wide = np.zeros((len(given), max([2, len(position), *(at + 1 for at in own)])))
-    wide[:, list(own)] = given
+    """The probability of each joint class, (n, k); zero for a class that the model does not know."""
+    predicted = np.asarray(probability, dtype=np.float64)
+    own = range(predicted.shape[1]) if classes is None else [position[c] for c in np.asarray(classes).tolist()]
+    wide = np.zeros((len(predicted), max([2, len(position), *(at + 1 for at in own)])))
+    wide[:, list(own)] = predicted
     return wide
 
 
@@ -106,20 +105,20 @@ def finite(values: Array) -> bool:
     return not any(_missing(value) for value in set(plain.tolist()))
 
 
-def _value(metric: Metric, truth: Array, given: Array, classes: int, weights: Array | None = None) -> float:
-    if len(truth) == 0 or not (finite(truth) and finite(given)):
+def _value(metric: Metric, truth: Array, predicted: Array, classes: int, weights: Array | None = None) -> float:
+    if len(truth) == 0 or not (finite(truth) and finite(predicted)):
         return float("nan")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # scikit-learn warns where a metric is undefined; here that is NaN, and whoever asked says so in words.
         warnings.simplefilter("ignore")
         if (function := metric.kind.function) is None:
-            value = _scored(metric.kind.scorer, truth, given, classes, weights)
+            value = _score(metric.kind.scorer, truth, predicted, classes, weights)
         else:
-            value = _own(metric.name, function, truth, given)
+            value = _call(metric.name, function, truth, predicted)
     return value if np.isfinite(value) else float("nan")
 
 
-def _scored(scorer: str, truth: Array, given: Array, classes: int, weights: Array | None) -> float:
+def _score(scorer: str, truth: Array, predicted: Array, classes: int, weights: Array | None) -> float:
     """What scikit-learn answers; NaN where it refuses the data."""
     from sklearn import metrics
 
@@ -135,18 +134,18 @@ def _scored(scorer: str, truth: Array, given: Array, classes: int, weights: Arra
         if len(np.unique(truth)) < 2 or (several and scorer == "average_precision_score"):
             return float("nan")
         options = {"multi_class": "ovr", "labels": range(classes)} if several else {}
-        given = given if several else given[:, 1]
+        predicted = predicted if several else predicted[:, 1]
     try:
-        return float(getattr(metrics, scorer)(truth, given, sample_weight=weights, **options))
+        return float(getattr(metrics, scorer)(truth, predicted, sample_weight=weights, **options))
     except (ValueError, ZeroDivisionError):
         return float("nan")
 
 
-def _own(name: str, function: Callable[[Any, Any], float], truth: Array, given: Array) -> float:
+def _call(name: str, function: Callable[[Any, Any], float], truth: Array, predicted: Array) -> float:
     try:
-        return float(function(truth, given))
+        return float(function(truth, predicted))
     except Exception as error:
         raise EvergreenError(
             f"Metric {name!r}: its function failed with {type(error).__name__}: {error}",
-            "Mend the function in the model file; it is called as function(y_true, y_pred) with NumPy arrays.",
+            "Fix the function in the model file; it is called as function(y_true, y_pred) with NumPy arrays.",
         ) from error

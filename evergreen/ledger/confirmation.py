@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evergreen.decision import Decision
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 
@@ -57,7 +57,7 @@ class Confirmation:
 
 
 def confirm(
-    policy: DriftPolicy,
+    policy: DriftThresholds,
     earlier: Iterable[Decision],
     *,
     champion: int,

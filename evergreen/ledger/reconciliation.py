@@ -17,16 +17,17 @@ from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions, taken_back
 from evergreen.settings import Settings
-from evergreen.spec.model import Ground, ModelSpec
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.retraining import RetrainTrigger
 
-CALLS: Mapping[Ground, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
+CALLS: Mapping[RetrainTrigger, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
 """The outcome with which a decision of each kind calls for a retraining."""
 
 FRUITLESS = ("rejected", "inconclusive", "rolled-back")
 """Outcomes of a retraining that brought no new champion; one that awaits approval is a person's turn."""
 
 _TOLD: tuple[Kind, ...] = ("retrain", "approval", "escalation")
-_GROUND = re.compile(rf"({'|'.join(get_args(Ground))})\b")
+_GROUND = re.compile(rf"({'|'.join(get_args(RetrainTrigger))})\b")
 _LONGEST_PAUSE, _MOST_DOUBLINGS = 6, 10
 
 
@@ -61,7 +62,7 @@ class Attempt:
 
     run: str
     decision_id: str | None
-    ground: Ground | None
+    ground: RetrainTrigger | None
     at: datetime
     status: Literal["open", "failed", "completed"]
 
@@ -94,15 +95,19 @@ class Step:
     run: str = ""
 
 
-def ground_of(reason: str) -> Ground | None:
+def ground_of(reason: str) -> RetrainTrigger | None:
     """The ground that a retraining's reason begins with; None for a schedule or a person."""
     found = _GROUND.match(reason)
-    return cast(Ground, found[1]) if found else None
+    return cast(RetrainTrigger, found[1]) if found else None
 
 
-def cooling(spec: ModelSpec, entries: Sequence[Decision], ground: Ground, now: datetime) -> datetime | None:
+def cooling(spec: ModelSpec, entries: Sequence[Decision], ground: RetrainTrigger, now: datetime) -> datetime | None:
     """Until when no second retraining for the same ground is started; None when one may be."""
-    ends = [entry.at + spec.cooldown for entry in _retrains(entries) if ground_of(entry.detail["reason"]) == ground]
+    ends = [
+        entry.at + spec.retraining.cooldown
+        for entry in _retrains(entries)
+        if ground_of(entry.detail["reason"]) == ground
+    ]
     return max(ends) if ends and max(ends) > now else None
 
 
@@ -112,7 +117,11 @@ def calls(spec: ModelSpec, decision: Decision) -> bool:
     # Unconfirmed because a retraining had seen its data: whether that one came to its end is seen by its entry.
     enough = detail.get("confirmed", True) or (detail.get("answered_by") and detail["failed"][0] >= detail["needed"])
     enough = enough and detail.get("called", True)
-    return bool(enough) and (decision.kind, decision.outcome) in CALLS.items() and decision.kind in spec.retrain_on
+    return (
+        bool(enough)
+        and (decision.kind, decision.outcome) in CALLS.items()
+        and decision.kind in spec.retraining.triggers
+    )
 
 
 def open_decisions(spec: ModelSpec, ledger: Ledger) -> tuple[Decision, ...]:
@@ -172,7 +181,7 @@ def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = ()
         return None
     rejected, failed = fruitless(ledger), _failed(ledger, attempts)
     number = len(rejected) + len(failed)
-    if number < spec.escalate_after:
+    if number < spec.retraining.escalate_after:
         return None
     about = [*open_decisions(spec, ledger), *_retrains(ledger.entries)]
     if not about:
@@ -233,7 +242,7 @@ def fruitless(ledger: Ledger) -> tuple[Decision, ...]:
 
 def read_ledger(settings: Settings, spec: ModelSpec) -> Ledger:
     """What is stored of a model; passed reports, most of the ledger, are not read."""
-    wanted: dict[Kind, str] = {ground: CALLS[ground] for ground in spec.retrain_on}
+    wanted: dict[Kind, str] = {ground: CALLS[ground] for ground in spec.retraining.triggers}
     entries = Decisions(settings.lake_uri, spec.name).select(_TOLD, wanted)
     moves = Promotions(settings.lake_uri, spec.name).done() if entries else ()
     last = moves[-1] if moves else None
@@ -263,7 +272,7 @@ class _Wait:
 def _waiting(spec: ModelSpec, ledger: Ledger, now: datetime, grace: timedelta) -> list[_Wait]:
     found = []
     left = open_decisions(spec, ledger)
-    for ground in spec.retrain_on:
+    for ground in spec.retraining.triggers:
         mine = [decision for decision in left if decision.kind == ground]
         if not mine:
             continue
@@ -302,8 +311,8 @@ def _hindered(
 
 def _pause(spec: ModelSpec, tries: int, grace: timedelta) -> timedelta:
     """Twice as long after each run without an answer; once a person was told, as long as the cooldown."""
-    longest = max(spec.cooldown, _LONGEST_PAUSE * grace)
-    if tries >= spec.escalate_after:
+    longest = max(spec.retraining.cooldown, _LONGEST_PAUSE * grace)
+    if tries >= spec.retraining.escalate_after:
         return longest
     doubled: int = 2 ** min(tries, _MOST_DOUBLINGS)
     return min(longest, grace * doubled)

@@ -69,7 +69,7 @@ class Sequel:
         unconfirmed = entry.kind == "drift" and not entry.detail.get("confirmed", True)
         if unconfirmed:
             return Confirmation.of_detail(entry.detail).doubt
-        if self.spec is not None and entry.kind not in self.spec.retrain_on:
+        if self.spec is not None and entry.kind not in self.spec.retraining.triggers:
             return f"the model file's retrain_on does not name {entry.kind}"
         return ""
 

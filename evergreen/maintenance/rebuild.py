@@ -26,7 +26,7 @@ from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import checked_out, machine, packages
-from evergreen.registry.version import CLEANED, Version
+from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import SEARCH, TRAINED
@@ -107,7 +107,7 @@ def rebuild(
     _require_tags(version)
     _require_same_spec(version, spec_hash)
     _require_files(version, registry)
-    spec = spec.model_copy(update={"seed": int(version.tags["seed"])})
+    spec = spec.model_copy(update={"seed": version.tags.seed})
     observations = Observations(settings.lake_uri, spec)
     differences = _surroundings(version)
     try:
@@ -119,7 +119,7 @@ def rebuild(
     except (ArtifactError, _DamagedError) as error:
         return _told(version, damage=str(error), differences=differences)
     train, held = _rows(spec, observations, snapshot, version)
-    params = json.loads(version.tags["params"]) if version.tags.get("params") else None
+    params = json.loads(version.tags.params) if version.tags.params else None
     fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
     step(f"fit: trained again on {len(train)} rows")
     rows = [held, _reference(files)]
@@ -158,12 +158,12 @@ def _told(
     rebuilt: str = "",
 ) -> Rebuilt:
     names = (*NEEDED, "data_revision", "known", "params", "git_commit", "packages")
-    made_of = {name: version.tags[name] for name in names if version.tags.get(name)}
+    made_of = {name: version.tags.raw[name] for name in names if version.tags.raw.get(name)}
     return Rebuilt(version.model, version.number, equal, damage, differences, rows, stored, rebuilt, made_of)
 
 
 def _require_tags(version: Version) -> None:
-    absent = [name for name in NEEDED if not version.tags.get(name)]
+    absent = [name for name in NEEDED if not version.tags.raw.get(name)]
     if absent:
         raise RefusedError(
             f"{version.label} has no tag evergreen.{absent[0]}: it does not say what it was made of.",
@@ -172,34 +172,35 @@ def _require_tags(version: Version) -> None:
 
 
 def _require_same_spec(version: Version, spec_hash: str) -> None:
-    if version.tags["spec_hash"] == spec_hash:
+    if version.tags.spec_hash == spec_hash:
         return
-    commit, dirty = version.tags.get("git_commit", ""), version.tags.get("git_dirty") == "true"
+    commit, dirty = version.tags.git_commit, version.tags.git_dirty
     file = f"models/{version.model}.py"
     fix = "It was made outside of a git repository: put the file back as it was."
     if commit:
         fix = f"Bring back the file of commit {commit[:12]}: git restore --source {commit[:12]} {file}"
         fix += " (there were changes on top of that commit that it does not have)." if dirty else ""
     raise RefusedError(
-        f"{file} is not what {version.label} was made from: its hash was {version.tags['spec_hash']} and is "
+        f"{file} is not what {version.label} was made from: its hash was {version.tags.spec_hash} and is "
         f"{spec_hash} now.",
         fix,
     )
 
 
 def _require_files(version: Version, registry: Registry) -> None:
+    cleaned = version.tags.cleaned or ""
     if maintenance.gone(registry, version):
         raise RefusedError(
-            f"{version.label} was cleaned at {version.tags[CLEANED][:16]}: its files are gone, and so may be its data.",
+            f"{version.label} was cleaned at {cleaned[:16]}: its files are gone, and so may be its data.",
             f"Choose a newer one: evergreen history {version.model}",
         )
 
 
 def _snapshot(observations: Observations, version: Version) -> Snapshot:
     try:
-        return observations.snapshot(int(version.tags["data_version"]))
+        return observations.snapshot(version.tags.data_version)
     except DataError as error:
-        revision = version.tags.get("data_revision")
+        revision = version.tags.data_revision
         raise DataError(
             f"{version.label} cannot be rebuilt, its data is gone: {error.what}",
             f"Its rows are those of DVC revision {revision}." if revision else "Restore the table from a backup.",
@@ -220,10 +221,10 @@ def _require_content(observations: Observations, at: int, version: Version) -> N
     if damage:
         more = f", and {len(damage) - 3} more files" if len(damage) > 3 else ""
         raise _DamagedError(f"{where}: {'; '.join(damage[:3])}{more}.", "Restore it from a backup.")
-    if measured != version.tags["data_digest"]:
+    if measured != version.tags.data_digest:
         raise _DamagedError(
             f"{where}: rows were altered, for their digest is {measured}, and {version.label} was trained on "
-            f"{version.tags['data_digest']}.",
+            f"{version.tags.data_digest}.",
             "Restore the table from a backup.",
         )
 
@@ -232,7 +233,7 @@ def _rows(
     spec: ModelSpec, observations: Observations, snapshot: Snapshot, version: Version
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The training rows and the holdout, chosen as they were then."""
-    known = version.tags.get("known")
+    known = version.tags.known
     window = training_window(spec, snapshot, datetime.fromisoformat(known) if known else None)
     frame = labelled(spec, window.read(observations))
     mask = holdout_mask(spec, frame)
@@ -251,11 +252,11 @@ def _predictions(pipeline: Pipeline, spec: ModelSpec, frames: Sequence[pd.DataFr
 
 def _surroundings(version: Version) -> tuple[Difference, ...]:
     """Packages, machine and commit that are not those of then."""
-    then = json.loads(version.tags.get("packages") or "{}")
+    then = version.tags.packages
     now = packages()
     pairs = [(name, then[name], now.get(name, "none")) for name in then]
-    pairs += [("machine", version.tags.get("machine") or machine(), machine())]
-    commit = version.tags.get("git_commit")
+    pairs += [("machine", version.tags.machine or machine(), machine())]
+    commit = version.tags.git_commit
     pairs += [("git commit", commit[:12], checked_out()[0][:12] or "none")] if commit else []
     return tuple(Difference(*pair) for pair in pairs if pair[1] != pair[2])
 

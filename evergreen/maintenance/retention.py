@@ -19,7 +19,7 @@ from evergreen.ledger.promotions import Promotions, champion_at
 from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CLEANED, PENDING, Version
+from evergreen.registry.version import PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
@@ -155,7 +155,7 @@ def _reasons(
             reasons[number] = f"it is {' and '.join(names[number])}"
         elif number in seen:
             reasons[number] = f"it was in production, or replaced, within {policy.days} days"
-        elif CLEANED in version.tags:
+        elif version.tags.cleaned is not None:
             # A cleaning was killed in the middle of it.
             continue
         elif version.status == PENDING:
@@ -171,15 +171,15 @@ def _readable(settings: Settings, spec: ModelSpec, kept: Sequence[Version]) -> d
     """The Delta versions that the kept versions were trained on and that are still there; who needs each."""
     table, found = observations_of(settings, spec.name), dict[int, list[str]]()
     for version in kept if table.exists() else ():
-        text = version.tags.get("data_version", "")
-        if not text.isdigit():
+        number = version.tags.data_version
+        if number is None:
             continue
-        if int(text) not in found:
+        if number not in found:
             try:
-                table.open(int(text))
+                table.open(number)
             except DataError:
                 continue
-        found.setdefault(int(text), []).append(f"version {version.number}")
+        found.setdefault(number, []).append(f"version {version.number}")
     return found
 
 
@@ -192,7 +192,7 @@ def _versions(
         places = maintenance.places(registry, version)
         size = sum(maintenance.size(registry, place) for place in places)
         why = f"older than {policy.days} days and none of the newest {policy.keep}"
-        if CLEANED in version.tags:
+        if version.tags.cleaned is not None:
             why = "an earlier cleaning was not finished"
         yield Item("version", f"version {version.number}", size, why, places, version.number)
 
@@ -208,7 +208,7 @@ def _leftovers(registry: Registry, model: str, before: datetime) -> Iterator[Ite
 
 def _reports(folder: Path, kept: Sequence[Version], policy: Policy, before: datetime) -> Iterator[Item]:
     """Report folders by age and count; those of the decisions that made a kept version stay."""
-    made_of = {version.tags.get("decision_id") for version in kept}
+    made_of = {version.tags.decision_id for version in kept}
     found = [
         place for place in folder.glob("*") if any((place / name).is_file() for name in ("report.html", "report.json"))
     ]

@@ -15,14 +15,15 @@ from typing import Any
 from evergreen.errors import ModelFileError
 from evergreen.spec import policies
 from evergreen.spec.policies import AtLeast
-from evergreen.spec.policy import Own, Policy
+from evergreen.spec.policy import PolicyFunction, RetrainPolicy
+from evergreen.spec.retraining import RENAMED
 from evergreen.spec.training import Training
 
 _WIDTH = 120
 
 
-def with_policy(text: str, path: Path, policy: Policy | Own, training: Training | None = None) -> str:
-    """The model file's text with another policy; `retrain_on` goes, since it follows from the policy.
+def with_policy(text: str, path: Path, policy: RetrainPolicy | PolicyFunction, training: Training | None = None) -> str:
+    """The model file's text with another policy; its triggers go, since they follow from the policy.
 
     Args:
         path: named where something is wrong.
@@ -32,17 +33,34 @@ def with_policy(text: str, path: Path, policy: Policy | Own, training: Training 
         ModelFileError: the file's MODEL is not written as ModelSpec(...).
     """
     source = source_of(policy)
-    changes = {"retrain_on": None, "policy": source} | ({} if training is None else {"training": _written(training)})
+    fields = {one.arg for one in _model(text, path).keywords}
+    if fields & set(RENAMED):
+        # A model file of version 0.1.0 names these fields beside the sections.
+        changes: dict[str, str | None] = {"retrain_on": None, "policy": source}
+    else:
+        changes = {"retraining": _section(text, path, source)}
+    changes |= {} if training is None else {"training": _written(training)}
     for name, value in changes.items():
         text = _set(text, path, name, value)
     wanted = {("evergreen.spec", name) for name in _names_in(source)}
     if "timedelta(" in text:
         wanted.add(("datetime", "timedelta"))
-    if training is not None:
-        wanted.add(("evergreen.spec", "Training"))
+    wanted |= {("evergreen.spec", name) for name in ("Retraining", "Training") if f"{name}(" in text}
     for module in sorted({module for module, _ in wanted}):
         text = _imported(text, module, [name for where, name in wanted if where == module])
     return text
+
+
+def _section(text: str, path: Path, source: str) -> str:
+    """The `retraining` of the model as Python with another policy, and without its triggers."""
+    present = next((one.value for one in _model(text, path).keywords if one.arg == "retraining"), None)
+    kept = (
+        [one for one in present.keywords if one.arg not in ("policy", "triggers")]
+        if isinstance(present, ast.Call)
+        else []
+    )
+    words = [f"policy={source}", *(ast.unparse(one) for one in kept)]
+    return f"Retraining({', '.join(words)})"
 
 
 def _set(text: str, path: Path, name: str, value: str | None) -> str:
@@ -135,7 +153,7 @@ def _plain(value: object) -> str:
     return f"timedelta(days={value / timedelta(days=1):g})" if isinstance(value, timedelta) else repr(value)
 
 
-def source_of(policy: Policy | Own) -> str:
+def source_of(policy: RetrainPolicy | PolicyFunction) -> str:
     """A policy as Python source, without what is as it is by default."""
     if isinstance(policy, AtLeast):
         inner = ", ".join(source_of(one) for one in policy.policies)
@@ -145,7 +163,7 @@ def source_of(policy: Policy | Own) -> str:
     if type(policy).__module__ != policies.__name__ or callable(policy):
         return str(getattr(policy, "__name__", f"{type(policy).__name__}()"))
     given = [(one.name, one.default, getattr(policy, one.name)) for one in fields(policy)]  # type: ignore[arg-type]
-    words = [f"{name}={_literal(value)}" for name, default, value in given if name != "grounds" and value != default]
+    words = [f"{name}={_literal(value)}" for name, default, value in given if name != "triggers" and value != default]
     return f"{type(policy).__name__}({', '.join(words)})"
 
 
@@ -159,4 +177,4 @@ def _literal(value: Any) -> str:
         return f"timedelta(days={value / timedelta(days=1):g})"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return source_of(value) if isinstance(value, Policy) or callable(value) else repr(value)
+    return source_of(value) if isinstance(value, RetrainPolicy) or callable(value) else repr(value)

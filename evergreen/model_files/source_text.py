@@ -91,7 +91,7 @@ RANDOM = """\
     holdout=Holdout(strategy="random", share=0.2, seed=42),"""
 
 
-SPEC = "from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec, Search, Training"
+SPEC = "from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec, Search, Training"
 
 
 def model_source(name: str, start: Start, found: Findings, metric: str, why: str, zone: str | None) -> str:
@@ -236,7 +236,7 @@ def _model(name: str, start: Start, found: Findings, metric: str, why: str, zone
             LATEST if found.time else RANDOM,
             f"    training=Training(min_rows={max(10, min(500, int(rows * 0.4)))}),",
             "    # A drift report fails when this share of the features has drifted.",
-            f"    drift=DriftPolicy(share=0.3, min_rows={max(20, min(100, rows // 5))}),",
+            f"    drift=DriftThresholds(share=0.3, min_rows={max(20, min(100, rows // 5))}),",
             "    # What a stored pipeline may hold beyond the types that skops knows to be safe.",
             f'    trusted=("{TREES}",),',
             ")",

@@ -6,7 +6,6 @@ Jinja2 where it is put into the page, and by the card for Markdown, whose raw HT
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.ledger.timeline import Entry, ledger
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CLEANED, DESCRIBED, Version
+from evergreen.registry.version import DESCRIBED, Version
 from evergreen.reports.card import card
 from evergreen.reports.card_facts import FEWEST, Facts, common, names_slices, without_slices
 from evergreen.reports.card_store import gather, kept
@@ -99,7 +98,7 @@ def dossier(
     notes = []
     if text is None:
         notes.append("No card was stored with this version: this one was made anew from its tags.")
-    if CLEANED in version.tags:
+    if version.tags.cleaned is not None:
         notes.append("The files of this version were deleted to free the disk.")
     elif not facts.profile:
         notes.append("The files of this version are gone, or are not what was registered: no distributions are shown.")
@@ -116,8 +115,8 @@ def dossier(
         spreads=_spreads(facts),
         entries=tuple(entries[-ENTRIES:]),
         left_out=max(len(entries) - ENTRIES, 0),
-        tags={key: value for key, value in sorted(version.tags.items()) if key not in _SHOWN_APART and value},
-        packages=json.loads(version.tags.get("packages", "{}")),
+        tags={key: value for key, value in sorted(version.tags.raw.items()) if key not in _SHOWN_APART and value},
+        packages=version.tags.packages,
         notes=tuple(notes),
     )
 

@@ -11,14 +11,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejected_because
-from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import Entry, ledger
 from evergreen.pages.distributions import Distribution, distributions
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
+from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
@@ -181,7 +180,7 @@ def _versions(
             aliases=tuple(alias for alias, number in numbers.items() if number == version.number),
             declined=_declined(version),
             made=made.get(version.number),
-            judgement=Judgement.of_text(version.tags["judgement"]) if version.tags.get("judgement") else None,
+            judgement=version.tags.judgement,
             facts=tuple(_facts(version)),
             # A card has a title; before there were cards a version was described by its gates.
             card=version.description if version.description.startswith("# ") else "",
@@ -191,23 +190,27 @@ def _versions(
 
 
 def _declined(version: Version) -> str:
-    reason, by = version.tags.get(DECLINED, ""), version.tags.get(DECLINED_BY, PERSON)
+    reason, by = version.tags.declined, version.tags.declined_by or PERSON
     return rejected_because(reason, by) if reason else ""
 
 
 def _facts(version: Version) -> Iterator[tuple[str, str]]:
     """Where a version came from, in words; what is not known is left out."""
     tags = version.tags
-    span = " to ".join(tags.get(name, "")[:10] for name in ("data_start", "data_end") if tags.get(name))
-    dirty = ", with changes" if tags.get("git_dirty") == "true" else ""
+    span = " to ".join(time[:10] for time in (tags.data_start, tags.data_end) if time)
+    dirty = ", with changes" if tags.git_dirty else ""
     told = {
-        "trained for": tags.get("reason", ""),
-        "data": f"{tags.get('data_rows', '?')} rows, version {tags.get('data_version', '?')}, {span}".rstrip(", "),
-        "code": f"{tags['git_commit'][:12]}{dirty}" if tags.get("git_commit") else "",
-        "parameters by hand": tags.get("params", ""),
-        "decision": tags.get("decision_id", ""),
+        "trained for": tags.reason,
+        "data": f"{_known(tags.data_rows)} rows, version {_known(tags.data_version)}, {span}".rstrip(", "),
+        "code": f"{tags.git_commit[:12]}{dirty}" if tags.git_commit else "",
+        "parameters by hand": tags.params,
+        "decision": tags.decision_id,
     }
     yield from ((name, text) for name, text in told.items() if text)
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _finite(value: Any) -> float | None:

@@ -19,7 +19,6 @@ from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import clusters
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
-from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
@@ -75,8 +74,7 @@ def measure_performance(
     log: PredictionLog | None = None,
 ) -> PerformanceReport:
     """The report of the rows that judge a champion; without a `log` every one is predicted now."""
-    text = champion.tags.get(naming.holdout_metric(spec.metric.name))
-    before = float(text) if text else None
+    before = champion.tags.figures.get(naming.holdout_metric(spec.metric.name))
     if len(rows.frame) < spec.performance.min_rows:
         report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
         immature = len(rows.windows) - len(rows.mature)
@@ -99,7 +97,7 @@ def _measured(
     found = bootstrap(spec.metric, y, given, groups=clusters(spec, frame), level=level, seed=seed)
     report = judge(spec, found, at_promotion=before, rows=len(frame))
     also = also_figures(spec, frame, y, given)
-    kept = champion.tags.get("judgement")
+    judgement = champion.tags.judgement
     return replace(
         report,
         verdict=_verdict(report.verdict, also),
@@ -108,7 +106,7 @@ def _measured(
         logged=logged,
         immature=len(rows.windows) - len(rows.mature),
         windows=window_figures(spec, frame, rows.numbers, rows.mature, y, given),
-        slices=slice_figures(spec, frame, y, given, Judgement.of_text(kept).slices if kept else {}),
+        slices=slice_figures(spec, frame, y, given, judgement.slices if judgement else {}),
         also=also,
         residuals=residuals(spec, frame, y, given),
         calibration=calibration(spec, y, given),

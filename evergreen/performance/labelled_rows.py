@@ -65,7 +65,7 @@ class LabelledRows:
 def labelled_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> LabelledRows:
     """The rows that judge a champion at `now` (aware); what was not known by then does not count."""
     spec = observations.spec
-    whole = judged_window(spec, snapshot, learned_until(champion), int(champion.tags["next_row"]), now)
+    whole = judged_window(spec, snapshot, learned_until(champion), champion.tags.next_row, now)
     windows, start = _looked_at(observations, replace(whole, start=None))
     window = replace(whole, start=start)
     rows = _drawn(observations, window, windows)

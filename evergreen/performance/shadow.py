@@ -265,7 +265,7 @@ def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], no
     """What came after everything that the versions learned from, up to `now`."""
     known = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=max(int(version.tags["next_row"]) for version in versions), known=known)
+        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), known=known)
     ends = [datetime.fromisoformat(end) for version in versions if (end := learned_until(version))]
     until = min(datetime.fromisoformat(snapshot.end), now) if snapshot.end else now
     return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), known=known)

@@ -81,7 +81,7 @@ def record_approval(
     ledger: Ledger, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
 ) -> None:
     """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
-    asked = ledger.find("retrain", version.tags.get("decision_id", ""))
+    asked = ledger.find("retrain", version.tags.decision_id)
     if asked is None or asked.outcome != "awaiting-approval":
         return
     word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
@@ -105,7 +105,7 @@ def apply_response(
         ArtifactError: the version's stored files are not what was registered.
         BusyError: another process is moving the alias.
     """
-    known = recorded_approval(ledger, version.tags.get("decision_id", ""))
+    known = recorded_approval(ledger, version.tags.decision_id)
     if known is not None:
         return known
     by, yes = by_person(response.by), response.decision == "approve"

@@ -28,12 +28,12 @@ from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256
 from evergreen.registry.database import explained, probe
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import (
-    CLEANED,
     DESCRIBED,
     PENDING,
     STATUS,
     Candidate,
     Version,
+    VersionTags,
     status_of,
 )
 from evergreen.settings import Settings
@@ -205,7 +205,7 @@ class Registry(ModelRegistry):
 
     def untag(self, version: Version, key: str) -> None:
         """Take one of Evergreen's tags away; one that is not there is no fault."""
-        if key in version.tags:
+        if key in version.tags.raw:
             with clear(self.settings.tracking):
                 self.client.delete_model_version_tag(
                     registered_model(version.model), str(version.number), naming.version_tag(key)
@@ -225,12 +225,12 @@ class Registry(ModelRegistry):
         """The version's pipeline, its hash checked first."""
         try:
             folder = self._model_folder(version.model_id)
-            return load_pipeline(folder, version.tags.get("sha256", ""), spec.trusted, version.label)
+            return load_pipeline(folder, version.tags.sha256, spec.trusted, version.label)
         except ArtifactError:
-            if CLEANED not in version.tags:
+            if version.tags.cleaned is None:
                 raise
             raise ArtifactError(
-                f"{version.label} was cleaned at {version.tags[CLEANED][:16]}: its files are gone.",
+                f"{version.label} was cleaned at {version.tags.cleaned[:16]}: its files are gone.",
                 f"Choose another version: evergreen history {version.model}",
             ) from None
 
@@ -239,7 +239,7 @@ class Registry(ModelRegistry):
         with clear(self.settings.tracking):
             place = f"{self.client.get_run(version.run_id).info.artifact_uri}/{naming.RUN_FOLDER}"
         folder = self.local(place, version.label)
-        verify(folder, version.tags.get("files_sha256", ""), version.label)
+        verify(folder, version.tags.files_sha256, version.label)
         return folder
 
     def enrich(self, run_id: str, metrics: Mapping[str, float], files: Mapping[str, Path]) -> None:
@@ -332,7 +332,15 @@ def _version(found: ModelVersion) -> Version:
     tags = {key.removeprefix(naming.TAG_PREFIX): value for key, value in ordered}
     model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
     made = moment(found.creation_timestamp)
-    return Version(found.name, int(found.version), found.run_id or "", model_id, tags, found.description or "", made)
+    return Version(
+        found.name,
+        int(found.version),
+        found.run_id or "",
+        model_id,
+        VersionTags.read(tags),
+        found.description or "",
+        made,
+    )
 
 
 def _named(model: str) -> str:

@@ -26,7 +26,7 @@ def describe(registry: Registry, version: Version, text: str) -> bool:
     """Set the description; False where a person has written one, which stays."""
     present, text = registry.get(version.model, version.number), text[:_LETTERS]
     before = short(present.description)
-    if present.description and before not in present.tags.get(DESCRIBED, "").split():
+    if present.description and before not in present.tags.described.split():
         return False
     # Both hashes, and first: what a killed process left behind is known as Evergreen's either way.
     registry.tag(version, DESCRIBED, f"{short(text)} {before}")

@@ -87,7 +87,7 @@ def learned_until(version: Version) -> str | None:
 
     Where labels come late that is earlier than its newest row: rows after it are still able to judge the version.
     """
-    return version.tags.get("learned_end") or version.tags.get("data_end") or None
+    return version.tags.learned_end or version.tags.data_end or None
 
 
 def against(champion: int | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from evergreen import naming
 from evergreen.registry.client import Registry, clear, moment, pages, quiet_mlflow
-from evergreen.registry.version import CLEANED, Version
+from evergreen.registry.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def places(registry: Registry, version: Version) -> tuple[str, ...]:
 
 def gone(registry: Registry, version: Version) -> bool:
     """Whether a cleaning deleted its files, all of them."""
-    return CLEANED in version.tags and not any(size(registry, place) for place in places(registry, version))
+    return version.tags.cleaned is not None and not any(size(registry, place) for place in places(registry, version))
 
 
 def leftovers(registry: Registry, model: str) -> tuple[Leftover, ...]:

@@ -74,7 +74,7 @@ def promote_if_passed(
     if verdict is not Verdict.PASS:
         return "rejected" if verdict is Verdict.FAIL else "inconclusive"
     registry.set_alias(spec.name, CHALLENGER, version.number)
-    if spec.approval == "manual":
+    if spec.approval.mode == "manual":
         return "awaiting-approval"
     passed = registry.get(spec.name, version.number)
     promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
@@ -189,7 +189,7 @@ def _move(
         before=before,
         after=after.number,
         reason=reason,
-        decision_id=after.tags.get("decision_id", ""),
+        decision_id=after.tags.decision_id,
         by=by,
     )
     promotions.write(move)
@@ -226,7 +226,7 @@ def _restore_previous(move: Move, registry: ModelRegistry, promotions: Promotion
     made = [entry for entry in promotions.done() if entry.action == "promote" and entry.after == move.after]
     number = made[-1].before if made else None
     before = None if number is None else registry.lookup(model, number)
-    if before is not None and "rolled_back" not in before.tags:
+    if before is not None and before.tags.rolled_back is None:
         registry.set_alias(model, PREVIOUS, before.number)
     elif registry.by_alias(model, PREVIOUS) is not None:
         registry.drop_alias(model, PREVIOUS)
@@ -244,12 +244,12 @@ def _require_promotable(version: Version, champion: Version | None) -> None:
             f"{version.label} may not be promoted: its gates say {version.status}.",
             "Retrain, or choose another version.",
         )
-    if "rolled_back" in version.tags:
+    if version.tags.rolled_back is not None:
         raise RefusedError(
-            f"{version.label} was rolled back: {version.tags['rolled_back']}",
+            f"{version.label} was rolled back: {version.tags.rolled_back}",
             f"To bring it back: evergreen rollback {version.model} --to {version.number} --reason TEXT",
         )
-    judged = version.tags.get("compared_with", "")
+    judged = version.tags.compared_with
     present = str(champion.number) if champion else "none"
     if judged != present:
         raise RefusedError(

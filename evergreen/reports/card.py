@@ -6,7 +6,6 @@ names of columns, and categories that enough rows share. Text from data and from
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -14,7 +13,6 @@ from evergreen import naming
 from evergreen.actor import PERSON, rejected_because, who
 from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import MARK, number, table
-from evergreen.registry.version import DECLINED, DECLINED_BY
 from evergreen.reports.card_facts import (
     Facts,
     common,
@@ -76,9 +74,9 @@ def approval(facts: Facts) -> str:
     version, lines = facts.version, []
     if facts.word is not None:
         lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
-    elif DECLINED in version.tags:
-        by = version.tags.get(DECLINED_BY, PERSON)
-        lines.append(f"It was {sentence(rejected_because(version.tags[DECLINED], by))}")
+    elif version.tags.declined is not None:
+        by = version.tags.declined_by or PERSON
+        lines.append(f"It was {sentence(rejected_because(version.tags.declined or '', by))}")
     made = [move for move in facts.moves if move.after == version.number]
     if made:
         first = made[0]
@@ -188,9 +186,9 @@ def limits(facts: Facts) -> Iterator[str]:
         yield f"drift reports leave out {said(', '.join(unwatched))}"
     if facts.importance:
         yield "of features that say the same, each seems less important than it is"
-    if tags.get("git_dirty") == "true":
+    if tags.git_dirty:
         yield "it was trained from files that differ from the commit"
-    if facts.spec_hash and facts.spec_hash != tags.get("spec_hash"):
+    if facts.spec_hash and facts.spec_hash != tags.spec_hash:
         yield "the model file was changed since: purpose, features and limits are told as they are today"
 
 
@@ -223,11 +221,11 @@ def _data(facts: Facts) -> str:
     rows: list[tuple[str, object]] = [
         ("source", source_name(facts.spec.source)),
         ("window (UTC)", " to ".join(_when(datetime.fromisoformat(at)) for at in (start, end)) if start else None),
-        ("rows known then", tags.get("data_rows")),
+        ("rows known then", tags.data_rows),
         ("rows trained on", facts.trained.metrics.get("train_rows")),
         ("rows that judged", facts.judgement.rows if facts.judgement else None),
-        ("Delta version", tags.get("data_version")),
-        ("digest", tags.get("data_digest")),
+        ("Delta version", tags.data_version),
+        ("digest", tags.data_digest),
     ]
     return _section("Data", _listed(rows))
 
@@ -245,19 +243,19 @@ def _parts(source: object) -> list[object]:
 
 def _training(facts: Facts) -> str:
     tags, asked = facts.version.tags, facts.asked
-    packages = json.loads(tags.get("packages", "{}"))
-    dirty = ", with changes that were not committed" if tags.get("git_dirty") == "true" else ""
+    packages = tags.packages
+    dirty = ", with changes that were not committed" if tags.git_dirty else ""
     rows: list[tuple[str, object]] = [
-        ("trained for", tags.get("reason")),
+        ("trained for", tags.reason),
         ("when (UTC)", _when(asked.at) if asked else None),
         ("came of it", f"{asked.outcome}: {without_slices(facts.spec, asked.reason)}" if asked else None),
         ("parameters", ", ".join(f"{key}={value}" for key, value in facts.trained.params.items())),
-        ("seed", tags.get("seed")),
-        ("model file", tags.get("spec_hash")),
-        ("commit", f"{tags['git_commit']}{dirty}" if tags.get("git_commit") else None),
-        ("sha256", tags.get("sha256")),
-        ("decision", tags.get("decision_id")),
-        ("flow run", tags.get("flow_run")),
+        ("seed", tags.seed),
+        ("model file", tags.spec_hash),
+        ("commit", f"{tags.git_commit}{dirty}" if tags.git_commit else None),
+        ("sha256", tags.sha256),
+        ("decision", tags.decision_id),
+        ("flow run", tags.flow_run),
         ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
     ]
     return _section("How it was trained", _listed(rows))

@@ -99,7 +99,7 @@ def told_checks(facts: Facts) -> tuple[Check, ...]:
 def learned_from(facts: Facts) -> tuple[str, str]:
     """The first and the last time of the rows that it was trained and judged on; empty without a time column."""
     tags = facts.version.tags
-    start, end = tags.get("data_start", ""), tags.get("data_end", "")
+    start, end = tags.data_start, tags.data_end
     if start and end and facts.spec.training.last is not None:
         start = max(start, (datetime.fromisoformat(end) - facts.spec.training.last).isoformat())
     return start, end

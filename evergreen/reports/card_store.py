@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.errors import ArtifactError, EvergreenError
-from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry import descriptions, maintenance
@@ -36,7 +35,7 @@ def gather(settings: Settings, registry: Registry, spec: ModelSpec, version: Ver
         RegistryError: MLflow or its database cannot be read.
     """
     ledger = Decisions(settings.lake_uri, spec.name)
-    decision, judged = version.tags.get("decision_id", ""), version.tags.get("judgement")
+    decision = version.tags.decision_id
     found, profile = stored(registry, version)
     return Facts(
         spec=spec,
@@ -48,7 +47,7 @@ def gather(settings: Settings, registry: Registry, spec: ModelSpec, version: Ver
         ),
         stated=descriptions.stated(registry, version),
         trained=descriptions.trained(registry, version),
-        judgement=Judgement.of_text(judged) if judged else None,
+        judgement=version.tags.judgement,
         importance=found,
         profile=profile,
         moves=Promotions(settings.lake_uri, spec.name).done(),

@@ -13,7 +13,7 @@ from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
 from evergreen.ledger.decisions import Ledger
-from evergreen.ledger.policy_query import called
+from evergreen.ledger.policy_query import ask_for_decision
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
@@ -84,7 +84,7 @@ class DecisionRecorder:
 
     def data(self, champion: Version | None, snapshot: Snapshot) -> Decision | None:
         """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
-        if "data" not in self.spec.retrain_on:
+        if "data" not in self.spec.retraining.triggers:
             return None
         ledger = self.ledger
         news = data_question(self.spec, champion, snapshot, (ledger.last("data"), ledger.last("retrain")))
@@ -154,7 +154,7 @@ class DecisionRecorder:
         number = champion.number if champion else None
         about = (snapshot.version, snapshot.digest, reason)
         decision = Decision(asked, kind, self.now, outcome, number, *about, detail, self.flow_run)
-        told = called(self.spec, self.ledger, decision, snapshot.rows)
+        told = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
         if told:
             known = self.ledger.find(kind, asked)
             if known is not None:
@@ -205,8 +205,7 @@ def _answered_version(plan: Plan) -> int | None:
 
 
 def _last_value(champion: Version | None, metric: str) -> float | None:
-    text = champion.tags.get(naming.holdout_metric(metric)) if champion else None
-    return float(text) if text else None
+    return champion.tags.figures.get(naming.holdout_metric(metric)) if champion else None
 
 
 def data_question(
@@ -219,8 +218,8 @@ def data_question(
     """
     seen = {decision.digest for decision in known if decision is not None}
     if champion is not None:
-        seen.add(champion.tags.get("data_digest", ""))
+        seen.add(champion.tags.data_digest)
     if snapshot.rows == 0 or snapshot.digest in seen:
         return None
-    rows = snapshot.next_row - (int(champion.tags["next_row"]) if champion is not None else 0)
+    rows = snapshot.next_row - (champion.tags.next_row if champion is not None else 0)
     return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows

@@ -7,7 +7,7 @@ from evergreen.spec.data import Features, Labels
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy, Shadow
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
 from evergreen.spec.policies import (
     AtLeast,
     Budget,
@@ -21,14 +21,19 @@ from evergreen.spec.policies import (
     any_of,
     at_least,
 )
-from evergreen.spec.policy import Answer, Occasion, Policy
+from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
+from evergreen.spec.retraining import Approval, Retraining
 from evergreen.spec.training import Holdout, Search, Training
 
+DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
+"""Their names in model files of version 0.1.0."""
+
 __all__ = [
-    "Answer",
+    "Approval",
     "AtLeast",
     "Budget",
     "DriftPolicy",
+    "DriftThresholds",
     "Every",
     "Features",
     "Gates",
@@ -37,12 +42,15 @@ __all__ = [
     "Metric",
     "ModelSpec",
     "Never",
-    "Occasion",
     "OnData",
     "OnDrift",
     "OnPerformance",
     "PerformancePolicy",
-    "Policy",
+    "PerformanceThresholds",
+    "PolicyContext",
+    "RetrainAnswer",
+    "RetrainPolicy",
+    "Retraining",
     "Scheduled",
     "Search",
     "Shadow",

@@ -56,7 +56,7 @@ Array = npt.NDArray[Any]
 
 
 EPS = np.finfo(np.float64).eps
-"""What scikit-learn puts in place of nought in a division or a logarithm."""
+"""Machine epsilon; scikit-learn uses it to avoid division by zero and log(0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class MetricKind:
 
     Attributes:
         greater_is_better: its direction.
-        needs: what it is given: predicted values or labels, or the probability of each class.
+        needs: what it takes: predicted values or labels, or the probability of each class.
         task: the task it is for; None for one's own.
         scorer: the name of the function in `sklearn.metrics`.
         pointwise: figure of each row, from truth and prediction, where the metric is `outer(mean(pointwise))`. Labels
@@ -83,14 +83,14 @@ class MetricKind:
     function: Callable[[Any, Any], float] | None = None
 
 
-def _surprise(truth: Array, given: Array) -> Array:
-    return np.asarray(-np.log(np.clip(given[np.arange(len(truth)), truth], EPS, 1 - EPS)))
+def _log_loss(truth: Array, predicted: Array) -> Array:
+    return np.asarray(-np.log(np.clip(predicted[np.arange(len(truth)), truth], EPS, 1 - EPS)))
 
 
-def _brier(truth: Array, given: Array) -> Array:
+def _brier(truth: Array, predicted: Array) -> Array:
     """Brier's score of each row; halved for two classes, where it is the squared error of one probability."""
-    squares: Array = ((given - np.eye(given.shape[1])[truth]) ** 2).sum(axis=1)
-    return squares / 2 if given.shape[1] == 2 else squares
+    squares: Array = ((predicted - np.eye(predicted.shape[1])[truth]) ** 2).sum(axis=1)
+    return squares / 2 if predicted.shape[1] == 2 else squares
 
 
 def _error(scorer: str, pointwise: Any = None, outer: Any = None) -> MetricKind:
@@ -102,20 +102,22 @@ def _labels(scorer: str, pointwise: Any = None) -> MetricKind:
 
 
 KNOWN: Mapping[str, MetricKind] = {
-    "mae": _error("mean_absolute_error", lambda y, given: np.abs(given - y)),
-    "mse": _error("mean_squared_error", lambda y, given: (given - y) ** 2),
-    "rmse": _error("root_mean_squared_error", lambda y, given: (given - y) ** 2, np.sqrt),
+    "mae": _error("mean_absolute_error", lambda y, predicted: np.abs(predicted - y)),
+    "mse": _error("mean_squared_error", lambda y, predicted: (predicted - y) ** 2),
+    "rmse": _error("root_mean_squared_error", lambda y, predicted: (predicted - y) ** 2, np.sqrt),
     "median_ae": _error("median_absolute_error"),
-    "mape": _error("mean_absolute_percentage_error", lambda y, given: np.abs(given - y) / np.maximum(np.abs(y), EPS)),
+    "mape": _error(
+        "mean_absolute_percentage_error", lambda y, predicted: np.abs(predicted - y) / np.maximum(np.abs(y), EPS)
+    ),
     "r2": MetricKind(True, "prediction", "regression", "r2_score"),
-    "accuracy": _labels("accuracy_score", lambda y, given: (given == y).astype(np.float64)),
+    "accuracy": _labels("accuracy_score", lambda y, predicted: (predicted == y).astype(np.float64)),
     "balanced_accuracy": _labels("balanced_accuracy_score"),
     "f1": _labels("f1_score"),
     "precision": _labels("precision_score"),
     "recall": _labels("recall_score"),
     "roc_auc": MetricKind(True, "probability", "classification", "roc_auc_score"),
     "average_precision": MetricKind(True, "probability", "classification", "average_precision_score"),
-    "log_loss": MetricKind(False, "probability", "classification", "log_loss", _surprise),
+    "log_loss": MetricKind(False, "probability", "classification", "log_loss", _log_loss),
     "brier": MetricKind(False, "probability", "classification", "brier_score_loss", _brier),
 }
 """Every metric a model file can name. With two classes, f1, precision, recall, roc_auc and average_precision are of the

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -17,12 +16,11 @@ from pydantic import Field, field_validator, model_validator
 from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
 from evergreen.spec.data import Features, Labels
-from evergreen.spec.fields import Duration, Frozen, PositiveInt, Share
+from evergreen.spec.fields import Duration, Frozen, Share
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy, Shadow
-from evergreen.spec.policies import as_before
-from evergreen.spec.policy import TRIGGERS, Policy, grounds_of
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
+from evergreen.spec.retraining import Approval, Retraining, with_changed_sections, with_sections
 from evergreen.spec.training import Holdout, Search, Training
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ -]{0,99}")
 RESERVED = (TAG_PREFIX, "mlflow.", "model_validation_status")
 TAG_LETTERS = 5_000
 """As long as MLflow's database takes them."""
-
-
-Ground = Literal["drift", "performance", "data"]
 
 
 class ModelSpec(Frozen):
@@ -61,15 +56,6 @@ class ModelSpec(Frozen):
         max_rejected: a batch with a larger share of bad rows goes to quarantine whole.
         pipeline: `pipeline(seed)` builds the unfitted scikit-learn pipeline, preprocessing included.
         slices: columns whose every value is judged on its own.
-        retrain_on: what starts a retraining beside the schedule: a failed drift report, a failed performance report,
-            new data.
-        policy: when it is retrained, an object of `evergreen.spec` or a function of one's own; None for the
-            schedule and `retrain_on`. Where one is given, `retrain_on` follows from it.
-        cooldown: no second retraining for the same kind of ground within this time.
-        escalate_after: so many retrainings for drift or performance in a row that brought no new champion are told to a
-            person.
-        approval: `manual` leaves a candidate that passed as challenger until a person promotes it.
-        approval_timeout: how long a run waits for that person; afterwards the challenger stays as it is.
         trusted: types beyond skops' own list that a stored model of this kind may hold.
     """
 
@@ -95,15 +81,11 @@ class ModelSpec(Frozen):
     slices: tuple[str, ...] = ()
     holdout: Holdout = Holdout()
     training: Training = Training()
-    drift: DriftPolicy = DriftPolicy()
-    performance: PerformancePolicy = PerformancePolicy()
+    drift: DriftThresholds = DriftThresholds()
+    performance: PerformanceThresholds = PerformanceThresholds()
     shadow: Shadow = Shadow()
-    retrain_on: tuple[Ground, ...] = ("drift",)
-    policy: Policy | Callable[[Any], Any] | None = None
-    cooldown: timedelta = timedelta(hours=6)
-    escalate_after: PositiveInt = 3
-    approval: Literal["auto", "manual"] = "auto"
-    approval_timeout: Duration = timedelta(days=3)
+    retraining: Retraining = Retraining()
+    approval: Approval = Approval()
     trusted: tuple[str, ...] = ()
     seed: int = 42
 
@@ -136,16 +118,8 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _events_of_the_policy(cls, given: Any) -> Any:
-        policy = given.get("policy") if isinstance(given, dict) else None
-        if policy is None:
-            return given
-        if not (isinstance(policy, Policy) or callable(policy)) or isinstance(policy, type):
-            raise ValueError(f"policy: {policy!r} is neither a policy nor a function; see docs/backtest.md")
-        events = tuple(ground for ground in TRIGGERS if ground != "schedule" and ground in grounds_of(policy))
-        if "retrain_on" in given and set(given["retrain_on"]) != set(events):
-            raise ValueError(f"retrain_on: leave it out, for the policy says what starts a retraining: {events}")
-        return given | {"retrain_on": events}
+    def _with_sections(cls, fields: Any) -> Any:
+        return with_sections(fields) if isinstance(fields, dict) else fields
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -172,10 +146,17 @@ class ModelSpec(Frozen):
                 raise ValueError(f"{field}: {metric.name!r} is for {metric.kind.task}, and task is {self.task!r}")
         return self
 
-    @property
-    def live_policy(self) -> Policy | Callable[[Any], Any]:
-        """What decides when it is retrained."""
-        return self.policy if self.policy is not None else as_before(self.retrain_on)
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed.
+
+        Raises:
+            ValueError: a change names no field; it would be set and never read.
+        """
+        changes = with_changed_sections(update or {}, self.retraining, self.approval)
+        strays = sorted(set(changes) - set(type(self).model_fields))
+        if strays:
+            raise ValueError(f"{strays[0]}: there is no such field")
+        return super().model_copy(update=changes, deep=deep)
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from evergreen.spec.fields import Duration, Frozen, PositiveInt, Share
 from evergreen.spec.metric import Metric
 
 
-class DriftPolicy(Frozen):
+class DriftThresholds(Frozen):
     """When a drift report fails. Methods are effect sizes, never p-values, so that row counts do not decide.
 
     Attributes:
@@ -52,7 +52,7 @@ class DriftPolicy(Frozen):
         return self
 
 
-class PerformancePolicy(Frozen):
+class PerformanceThresholds(Frozen):
     """When a performance report fails: the champion's own metric, on rows that came since, against the one it had.
 
     Attributes:

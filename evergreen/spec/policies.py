@@ -1,7 +1,7 @@
-"""When a model is retrained: plain objects that are asked at every occasion, by the live flows and by a replay alike.
+"""Retraining policies: plain objects that the live flows and the backtest ask in the same way.
 
-A policy of one's own is a function of an `evergreen.spec.Occasion` that answers yes or no, or a class with `holds`,
-in the model file.
+A policy of your own is a function of a `PolicyContext` that answers yes or no, or a class with `should_retrain`, in the
+model file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.spec.policy import TRIGGERS, Answer, Occasion, Own, Policy, Trigger, grounds_of, name_of, said
+from evergreen.spec.policy import (
+    TRIGGERS,
+    PolicyContext,
+    PolicyFunction,
+    RetrainAnswer,
+    RetrainPolicy,
+    Trigger,
+    evaluate,
+    name_of,
+    triggers_of,
+)
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision
@@ -25,11 +35,11 @@ _SLACK = timedelta(hours=1)
 class Never:
     """The first champion stays."""
 
-    grounds: tuple[Trigger, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """No."""
-        return Answer(False, "the policy never retrains")
+        return RetrainAnswer(False, "the policy never retrains")
 
     def __str__(self) -> str:
         return "never"
@@ -39,12 +49,12 @@ class Never:
 class Scheduled:
     """Whenever the schedule asks; how often that is stands in `prefect.yaml`."""
 
-    grounds: tuple[Trigger, ...] = ("schedule",)
+    triggers: tuple[Trigger, ...] = ("schedule",)
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Yes, where it is the schedule that asks."""
-        asked = seen.ground == "schedule"
-        return Answer(asked, "the schedule asked" if asked else "it is not the schedule that asks")
+        asked = context.trigger == "schedule"
+        return RetrainAnswer(asked, "the schedule asked" if asked else "it is not the schedule that asks")
 
     def __str__(self) -> str:
         return "whenever the schedule asks"
@@ -61,7 +71,7 @@ class Every:
 
     days: float | None = None
     rows: int | None = None
-    grounds: tuple[Trigger, ...] = ("schedule",)
+    triggers: tuple[Trigger, ...] = ("schedule",)
 
     def __post_init__(self) -> None:
         """Refuse what can never be due, or always is."""
@@ -70,16 +80,16 @@ class Every:
         if (self.days is not None and self.days <= 0) or (self.rows is not None and self.rows <= 0):
             raise ValueError("policy: Every: days and rows have to be larger than zero")
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether the last retraining is long enough ago."""
-        if not seen.retrains:
-            return Answer(True, "there was no retraining yet")
-        last = seen.retrains[-1]
-        age, rows = seen.now - last.at, seen.rows - int(last.detail["snapshot"]["rows"])
+        if not context.retrains:
+            return RetrainAnswer(True, "there was no retraining yet")
+        last = context.retrains[-1]
+        age, rows = context.now - last.at, context.rows - int(last.detail["snapshot"]["rows"])
         told = f"{age / timedelta(days=1):.4g} days and {rows} rows since the last retraining"
         period = timedelta(days=self.days) if self.days is not None else None
         due = period is not None and age >= period - min(_SLACK, period / 10)
-        return Answer(due or (self.rows is not None and rows >= self.rows), f"{told}; due {self}")
+        return RetrainAnswer(due or (self.rows is not None and rows >= self.rows), f"{told}; due {self}")
 
     def __str__(self) -> str:
         parts = [] if self.days is None else [f"{self.days:g} days"]
@@ -103,11 +113,11 @@ class OnDrift:
     confirm: int = 1
     of: int = 1
     cooldown: timedelta | None = None
-    grounds: tuple[Trigger, ...] = ("drift",)
+    triggers: tuple[Trigger, ...] = ("drift",)
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough of the last reports failed."""
-        return _failing(self, "drift", seen, self.share)
+        return _failing(self, "drift", context, self.share)
 
     def __str__(self) -> str:
         return f"on drift{_how(self.confirm, self.of, self.cooldown, self.share)}"
@@ -120,11 +130,11 @@ class OnPerformance:
     confirm: int = 1
     of: int = 1
     cooldown: timedelta | None = None
-    grounds: tuple[Trigger, ...] = ("performance",)
+    triggers: tuple[Trigger, ...] = ("performance",)
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough of the last reports failed."""
-        return _failing(self, "performance", seen, None)
+        return _failing(self, "performance", context, None)
 
     def __str__(self) -> str:
         return f"on performance{_how(self.confirm, self.of, self.cooldown, None)}"
@@ -135,12 +145,14 @@ class OnData:
     """When at least so many rows landed since the last retraining."""
 
     rows: int = 1
-    grounds: tuple[Trigger, ...] = ("data",)
+    triggers: tuple[Trigger, ...] = ("data",)
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough rows are new."""
-        before = int(seen.retrains[-1].detail["snapshot"]["rows"]) if seen.retrains else 0
-        return Answer(seen.rows - before >= self.rows, f"{seen.rows - before} new rows; {self.rows} are asked for")
+        before = int(context.retrains[-1].detail["snapshot"]["rows"]) if context.retrains else 0
+        return RetrainAnswer(
+            context.rows - before >= self.rows, f"{context.rows - before} new rows; {self.rows} are asked for"
+        )
 
     def __str__(self) -> str:
         return f"on {self.rows} new rows" if self.rows > 1 else "on new data"
@@ -148,13 +160,13 @@ class OnData:
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """When at least `least` of several policies agree, one of which the occasion concerns.
+    """When at least `least` of several policies agree, one of which the trigger concerns.
 
     Made by `any_of`, `all_of` and `at_least`.
     """
 
     least: int
-    policies: tuple[Policy | Own, ...]
+    policies: tuple[RetrainPolicy | PolicyFunction, ...]
 
     def __post_init__(self) -> None:
         """Refuse what can never be."""
@@ -162,25 +174,25 @@ class AtLeast:
             raise ValueError(f"policy: {self.least} of {len(self.policies)} policies can never agree")
 
     @property
-    def grounds(self) -> tuple[Trigger, ...]:
+    def triggers(self) -> tuple[Trigger, ...]:
         """Those of all of them."""
-        return tuple(ground for ground in TRIGGERS if any(ground in grounds_of(one) for one in self.policies))
+        return tuple(trigger for trigger in TRIGGERS if any(trigger in triggers_of(one) for one in self.policies))
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough of them agree now."""
-        answers = [said(one, seen) for one in self.policies]
-        concerned = [seen.ground in grounds_of(one) for one in self.policies]
-        agreed = sum(answer.yes for answer in answers)
-        moved = any(answer.yes and mine for answer, mine in zip(answers, concerned, strict=True))
+        answers = [evaluate(one, context) for one in self.policies]
+        concerned = [context.trigger in triggers_of(one) for one in self.policies]
+        agreed = sum(answer.retrain for answer in answers)
+        moved = any(answer.retrain and mine for answer, mine in zip(answers, concerned, strict=True))
         yes = moved and agreed >= self.least
         agreeing = yes or self.least > 1
         told = [
             answer.reason
             for answer, mine in zip(answers, concerned, strict=True)
-            if (answer.yes and agreeing) or (mine and not yes)
+            if (answer.retrain and agreeing) or (mine and not yes)
         ]
         counted = "" if self.least == 1 else f"{agreed} of {len(answers)} agree, {self.least} are needed: "
-        return Answer(yes, counted + "; ".join(told))
+        return RetrainAnswer(yes, counted + "; ".join(told))
 
     def __str__(self) -> str:
         words = {1: " or ", len(self.policies): " and "}.get(self.least)
@@ -192,46 +204,46 @@ class AtLeast:
 class Budget:
     """As another policy says, but at most so many retrainings, whatever came of them, within so many days."""
 
-    policy: Policy | Own
+    policy: RetrainPolicy | PolicyFunction
     at_most: int
     days: float
 
     @property
-    def grounds(self) -> tuple[Trigger, ...]:
+    def triggers(self) -> tuple[Trigger, ...]:
         """Those of the other policy."""
-        return grounds_of(self.policy)
+        return triggers_of(self.policy)
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether it agrees and there is something left."""
-        answer = said(self.policy, seen)
-        spent = sum(one.at > seen.now - timedelta(days=self.days) for one in seen.retrains)
-        if not answer.yes or spent < self.at_most:
+        answer = evaluate(self.policy, context)
+        spent = sum(one.at > context.now - timedelta(days=self.days) for one in context.retrains)
+        if not answer.retrain or spent < self.at_most:
             return answer
-        return Answer(False, f"{spent} retrainings within {self.days:g} days are all that the budget has")
+        return RetrainAnswer(False, f"{spent} retrainings within {self.days:g} days are all that the budget has")
 
     def __str__(self) -> str:
         return f"{name_of(self.policy)}, at most {self.at_most} in {self.days:g} days"
 
 
-def any_of(*policies: Policy | Own) -> AtLeast:
+def any_of(*policies: RetrainPolicy | PolicyFunction) -> AtLeast:
     """When one of them says so."""
     return AtLeast(1, policies)
 
 
-def all_of(*policies: Policy | Own) -> AtLeast:
+def all_of(*policies: RetrainPolicy | PolicyFunction) -> AtLeast:
     """When all of them agree."""
     return AtLeast(len(policies), policies)
 
 
-def at_least(least: int, *policies: Policy | Own) -> AtLeast:
+def at_least(least: int, *policies: RetrainPolicy | PolicyFunction) -> AtLeast:
     """When so many of them agree."""
     return AtLeast(least, policies)
 
 
-def as_before(retrain_on: Sequence[Trigger]) -> AtLeast:
-    """What a model file without a policy does: the schedule, and the grounds of its `retrain_on`."""
-    made: dict[Trigger, Policy] = {"drift": OnDrift(), "performance": OnPerformance(), "data": OnData()}
-    return any_of(*(made[ground] for ground in TRIGGERS if ground in retrain_on), Scheduled())
+def default_policy(triggers: Sequence[Trigger]) -> AtLeast:
+    """What a model file without a policy does: retrain for the schedule, and for the triggers that it names."""
+    policies: dict[Trigger, RetrainPolicy] = {"drift": OnDrift(), "performance": OnPerformance(), "data": OnData()}
+    return any_of(*(policies[trigger] for trigger in TRIGGERS if trigger in triggers), Scheduled())
 
 
 class _Counting(Protocol):
@@ -243,24 +255,28 @@ class _Counting(Protocol):
     def cooldown(self) -> timedelta | None: ...
 
 
-def _failing(policy: _Counting, kind: Literal["drift", "performance"], seen: Occasion, share: float | None) -> Answer:
-    last = seen.last(kind)
+def _failing(
+    policy: _Counting, kind: Literal["drift", "performance"], context: PolicyContext, share: float | None
+) -> RetrainAnswer:
+    last = context.last(kind)
     if last is None:
-        return Answer(False, f"there is no {kind} report yet")
+        return RetrainAnswer(False, f"there is no {kind} report yet")
     if not _failed(last, share):
-        return Answer(False, f"the last {kind} report says {last.outcome}: {last.reason}")
+        return RetrainAnswer(False, f"the last {kind} report says {last.outcome}: {last.reason}")
     if not last.detail.get("confirmed", True):
-        return Answer(False, f"the failed {kind} report is not confirmed")
-    by_digest = {one.digest: _failed(one, share) for one in seen.reports if one.kind == kind}
+        return RetrainAnswer(False, f"the failed {kind} report is not confirmed")
+    by_digest = {one.digest: _failed(one, share) for one in context.reports if one.kind == kind}
     # In the order of the newest report on each data.
-    order = dict.fromkeys(one.digest for one in reversed(seen.reports) if one.kind == kind)
+    order = dict.fromkeys(one.digest for one in reversed(context.reports) if one.kind == kind)
     failed = sum(by_digest[digest] for digest in list(order)[: policy.of])
     if failed < policy.confirm:
-        return Answer(False, f"{failed} of the last {policy.of} {kind} reports failed, {policy.confirm} are needed")
-    ended = [one.at for one in seen.retrains if re.match(rf"{kind}\b", str(one.detail["reason"]))]
-    if policy.cooldown is not None and ended and max(ended) + policy.cooldown > seen.now:
-        return Answer(False, f"cooling down until {max(ended) + policy.cooldown:%Y-%m-%d %H:%M} UTC")
-    return Answer(True, f"{kind} failed: {last.reason}")
+        return RetrainAnswer(
+            False, f"{failed} of the last {policy.of} {kind} reports failed, {policy.confirm} are needed"
+        )
+    ended = [one.at for one in context.retrains if re.match(rf"{kind}\b", str(one.detail["reason"]))]
+    if policy.cooldown is not None and ended and max(ended) + policy.cooldown > context.now:
+        return RetrainAnswer(False, f"cooling down until {max(ended) + policy.cooldown:%Y-%m-%d %H:%M} UTC")
+    return RetrainAnswer(True, f"{kind} failed: {last.reason}")
 
 
 def _failed(report: Decision, share: float | None) -> bool:

@@ -1,7 +1,7 @@
-"""An occasion to retrain, and how a policy is asked about it.
+"""What a retraining policy is, what it is asked with, and how it is asked.
 
-An occasion is a stored drift or performance report, rows that landed, or the schedule. A policy says what it thinks of
-the state of things (`holds`), and which occasions concern it (`grounds`).
+A policy is asked for a trigger: a stored drift or performance report, rows that landed, or the schedule. It says
+whether the state of things calls for a retraining (`should_retrain`), and which triggers concern it (`triggers`).
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ TRIGGERS: tuple[Trigger, ...] = ("drift", "performance", "data", "schedule")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RetrainAnswer:
     """Whether to retrain, and why (one sentence)."""
 
-    yes: bool
+    retrain: bool
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class PolicyContext:
     """What a policy is asked with; nothing of it lies in the future.
 
     Attributes:
         now: the logical time (aware, UTC).
-        ground: what makes one ask.
+        trigger: for what it is asked.
         rows: rows that have landed by now.
         champion: version in production; a policy is not asked before there is one.
         reports: the drift and performance decisions about this champion, oldest first; the newest may be the very one
-            that makes one ask.
+            that the policy is asked for.
         retrains: every retraining that trained a candidate, oldest first; `detail["snapshot"]["rows"]` is how many
             rows it saw.
     """
 
     now: datetime
-    ground: Trigger
+    trigger: Trigger
     rows: int
     champion: int
     reports: tuple[Decision, ...] = ()
@@ -52,63 +52,63 @@ class Occasion:
 
     def last(self, kind: Literal["drift", "performance"]) -> Decision | None:
         """The newest report of a kind."""
-        return next((one for one in reversed(self.reports) if one.kind == kind), None)
+        return next((report for report in reversed(self.reports) if report.kind == kind), None)
 
 
 @runtime_checkable
-class Policy(Protocol):
+class RetrainPolicy(Protocol):
     """Anything that can be asked."""
 
-    def holds(self, seen: Occasion) -> Answer:
+    def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether the state of things calls for a retraining."""
         ...
 
 
-Own = Callable[[Occasion], bool | Answer]
+PolicyFunction = Callable[[PolicyContext], bool | RetrainAnswer]
 
 
-def grounds_of(policy: Policy | Own) -> tuple[Trigger, ...]:
-    """The occasions that concern a policy: every one, where it does not say."""
-    found: tuple[Trigger, ...] = getattr(policy, "grounds", TRIGGERS)
-    return found
+def triggers_of(policy: RetrainPolicy | PolicyFunction) -> tuple[Trigger, ...]:
+    """The triggers that concern a policy: every one, where it does not say."""
+    triggers: tuple[Trigger, ...] = getattr(policy, "triggers", TRIGGERS)
+    return triggers
 
 
-def name_of(policy: Policy | Own) -> str:
+def name_of(policy: RetrainPolicy | PolicyFunction) -> str:
     """A policy in a few words: its own, or the name of a function or class."""
-    own = type(policy).__str__ is not object.__str__ and not callable(policy)
-    return str(policy) if own else str(getattr(policy, "__name__", type(policy).__name__)).replace("_", " ")
+    has_words = type(policy).__str__ is not object.__str__ and not callable(policy)
+    return str(policy) if has_words else str(getattr(policy, "__name__", type(policy).__name__)).replace("_", " ")
 
 
-def asked(policy: Policy | Own, seen: Occasion, model: str) -> Answer:
-    """What a policy says to an occasion; no, where it does not concern it.
+def ask(policy: RetrainPolicy | PolicyFunction, context: PolicyContext, model: str) -> RetrainAnswer:
+    """What a policy answers for a trigger; no, where the trigger does not concern it.
 
     Raises:
-        ModelFileError: a policy of one's own failed, or answered something else than yes or no.
+        ModelFileError: a policy of the user's own failed, or answered something else than yes or no.
     """
-    if seen.ground not in grounds_of(policy):
-        return Answer(False, f"the policy ({name_of(policy)}) does not retrain for {seen.ground}")
+    if context.trigger not in triggers_of(policy):
+        return RetrainAnswer(False, f"the policy ({name_of(policy)}) does not retrain for {context.trigger}")
     try:
-        return said(policy, seen)
+        return evaluate(policy, context)
     except EvergreenError:
         raise
     except Exception as error:
-        told = (str(error).splitlines() or [""])[0][:200]
+        first_line = (str(error).splitlines() or [""])[0][:200]
         raise ModelFileError(
-            f"models/{model}.py: policy: {name_of(policy)} failed at {seen.now:%Y-%m-%d %H:%M} UTC with "
-            f"{type(error).__name__}: {told}.",
-            "Mend it; it is given an evergreen.spec.Occasion and answers True or False.",
+            f"models/{model}.py: policy: {name_of(policy)} failed at {context.now:%Y-%m-%d %H:%M} UTC with "
+            f"{type(error).__name__}: {first_line}.",
+            "Fix it: it takes an evergreen.spec.PolicyContext and answers True or False.",
         ) from None
 
 
-def said(policy: Policy | Own, seen: Occasion) -> Answer:
-    """What a policy thinks of the state of things, whatever the occasion.
+def evaluate(policy: RetrainPolicy | PolicyFunction, context: PolicyContext) -> RetrainAnswer:
+    """What a policy thinks of the state of things, whatever the trigger.
 
     Raises:
-        TypeError: a policy of one's own answers something else than yes or no.
+        TypeError: a policy of the user's own answers something else than yes or no.
     """
-    found: object = policy.holds(seen) if isinstance(policy, Policy) else policy(seen)
-    if isinstance(found, Answer):
-        return found
-    if not isinstance(found, bool):
-        raise TypeError(f"it answered {type(found).__name__} instead of True or False")
-    return Answer(found, f"{name_of(policy)} says {'yes' if found else 'no'}")
+    answer: object = policy.should_retrain(context) if isinstance(policy, RetrainPolicy) else policy(context)
+    if isinstance(answer, RetrainAnswer):
+        return answer
+    if not isinstance(answer, bool):
+        raise TypeError(f"it answered {type(answer).__name__} instead of True or False")
+    return RetrainAnswer(answer, f"{name_of(policy)} says {'yes' if answer else 'no'}")

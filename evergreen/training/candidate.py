@@ -93,7 +93,7 @@ def fit_candidate(
     params: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> FittedCandidate:
-    """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is candidate.
+    """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
 
     Raises:
         DataError, ModelFileError: as in `build_candidate`.

@@ -17,7 +17,7 @@ from evergreen.data.windows import Window, clusters, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.bootstrap import bootstrap
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.gates import against_champion, judge, verdict_of
+from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
@@ -70,13 +70,13 @@ def evaluate_candidate(
         overlap=_overlap(observations, spec, versions, version, holdout),
         train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
         latency_ms=_latency(candidate, spec, frame),
-        size_mb=float(version.tags.get("size_mb", "0")),
-        tags=version.tags,
-        description=version.tags.get("reason", ""),
+        size_mb=version.tags.size_mb,
+        tags=version.tags.raw,
+        description=version.tags.reason,
         integrity=_integrity(candidate, spec, versions, version),
         same_as_champion=champion is not None and champion.number == version.number,
     )
-    checks = judge(evidence, spec, seed=spec.seed)
+    checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
     found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
     interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
@@ -144,11 +144,11 @@ def _finite(value: float) -> float | None:
 
 def reject_repeat(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
     """The judgement with a failed check where the very same model was rolled back before, under another number."""
-    state = version.tags.get("state_sha256")
+    state = version.tags.state_sha256
     for known in versions if state and judgement.verdict is Verdict.PASS else ():
-        same = known.number != version.number and known.tags.get("state_sha256") == state
-        if same and "rolled_back" in known.tags:
-            why = f"the very model of version {known.number}, which was rolled back: {known.tags['rolled_back']}"
+        same = known.number != version.number and known.tags.state_sha256 == state
+        if same and known.tags.rolled_back is not None:
+            why = f"the very model of version {known.number}, which was rolled back: {known.tags.rolled_back}"
             check = Check("repeat", Verdict.FAIL, None, None, why)
             return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
     return judgement

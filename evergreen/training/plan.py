@@ -21,7 +21,7 @@ from evergreen.ledger.promotions import PromotionLog
 from evergreen.registry.lineage import against, lineage, params_text
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock, require_consistent, settle
-from evergreen.registry.version import CLEANED, Version
+from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 from evergreen.training.plan_checks import PLAN_CHECKS, ROUTINE, PlanFacts
@@ -112,7 +112,7 @@ def plan_retraining(
     learned, held, end = (count or count_rows)(spec, observations, window)
     short = learned < spec.training.min_rows
     resume = registry.find(spec.name, decision)
-    if resume is not None and (resume.tags["spec_hash"] != spec_hash or CLEANED in resume.tags):
+    if resume is not None and (resume.tags.spec_hash != spec_hash or resume.tags.cleaned is not None):
         # The model file was changed since, most likely because of what the version came to; or its files are gone.
         resume = None
     return Plan(
@@ -126,7 +126,7 @@ def plan_retraining(
         "inconclusive" if short else None,
         _short(spec, snapshot, learned, held) if short else "",
         resume,
-        resume is not None and resume.tags["compared_with"] == against(champion.number if champion else None),
+        resume is not None and resume.tags.compared_with == against(champion.number if champion else None),
         learned_end=end,
     )
 
@@ -159,18 +159,18 @@ def _is_unrecorded(champion: Version, promotions: PromotionLog, ledger: Ledger) 
     moves = promotions.done()
     if not moves or moves[-1].action != "promote":
         return False
-    return ledger.find("retrain", champion.tags.get("decision_id", "")) is None
+    return ledger.find("retrain", champion.tags.decision_id) is None
 
 
 def _unrecorded(spec: ModelSpec, registry: ModelRegistry, observations: Observations, champion: Version) -> Plan:
     """A run was killed after it had moved the alias and before it had told: tell what it found."""
     tags = champion.tags
-    rival = None if tags["compared_with"] == "none" else registry.lookup(spec.name, int(tags["compared_with"]))
-    snapshot = observations.snapshot(int(tags["data_version"]))
+    rival = None if tags.compared_with == "none" else registry.lookup(spec.name, int(tags.compared_with))
+    snapshot = observations.snapshot(tags.data_version)
     window = training_window(spec, snapshot)
     learned, held, _ = count_rows(spec, observations, window)
-    request = Request(reason=tags["reason"], decision_id=tags["decision_id"])
-    return Plan(tags["decision_id"], request, snapshot, window, rival, learned, held, resume=champion, judged=True)
+    request = Request(reason=tags.reason, decision_id=tags.decision_id)
+    return Plan(tags.decision_id, request, snapshot, window, rival, learned, held, resume=champion, judged=True)
 
 
 def count_rows(spec: ModelSpec, observations: Observations, window: Window) -> Counts:

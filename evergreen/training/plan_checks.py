@@ -14,7 +14,7 @@ from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
 from evergreen.registry.approval import with_approval
 from evergreen.registry.lineage import against, params_text
 from evergreen.registry.model_registry import ModelRegistry
-from evergreen.registry.version import DECLINED, Version
+from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
 
@@ -54,10 +54,10 @@ def _unchanged(facts: PlanFacts) -> _Settled | None:
         return None
     if _came_of(champion, facts):
         return UNCHANGED, f"nothing is new since version {champion.number}, the champion, was trained", None
-    rivals = {"compared_with": against(champion.number), "params": params_text(None)}
     for version in reversed(facts.registry.versions(facts.spec.name)):
-        judged = version.status in ("FAILED", "INCONCLUSIVE") and version.tags.get("decision_id") != facts.decision
-        if judged and _came_of(version, facts) and all(version.tags.get(key, "") == was for key, was in rivals.items()):
+        judged = version.status in ("FAILED", "INCONCLUSIVE") and version.tags.decision_id != facts.decision
+        same = version.tags.compared_with == against(champion.number) and version.tags.params == params_text(None)
+        if judged and same and _came_of(version, facts):
             held = f"held against version {champion.number}: {version.status}"
             return UNCHANGED, f"nothing is new since version {version.number} was trained and {held}", None
     return None
@@ -65,7 +65,7 @@ def _unchanged(facts: PlanFacts) -> _Settled | None:
 
 def _came_of(version: Version, facts: PlanFacts) -> bool:
     tags = version.tags
-    return tags.get("data_digest") == facts.snapshot.digest and tags.get("spec_hash") == facts.spec_hash
+    return tags.data_digest == facts.snapshot.digest and tags.spec_hash == facts.spec_hash
 
 
 def _rolled_back(facts: PlanFacts) -> _Settled | None:
@@ -73,10 +73,10 @@ def _rolled_back(facts: PlanFacts) -> _Settled | None:
     if facts.request.force:
         return None
     for version in facts.registry.versions(facts.spec.name):
-        same = _came_of(version, facts) and version.tags.get("params", "") == params_text(facts.request.params)
-        for tag, what in (("rolled_back", "was rolled back"), (DECLINED, "was not wanted")):
-            if same and tag in version.tags:
-                why = f"version {version.number} came of this very data and {what}: {version.tags[tag]}"
+        same = _came_of(version, facts) and version.tags.params == params_text(facts.request.params)
+        for reason, what in ((version.tags.rolled_back, "was rolled back"), (version.tags.declined, "was not wanted")):
+            if same and reason is not None:
+                why = f"version {version.number} came of this very data and {what}: {reason}"
                 return "rejected", why, None
     return None
 
@@ -98,9 +98,9 @@ def _answered(facts: PlanFacts) -> _Settled | None:
 def _taken_back(facts: PlanFacts) -> _Settled | None:
     """A killed run promoted its version and told of nothing, and the version was taken back before the rerun."""
     made = None if facts.request.force else facts.registry.find(facts.spec.name, facts.decision)
-    if made is None or "rolled_back" not in made.tags:
+    if made is None or made.tags.rolled_back is None:
         return None
-    why = f"version {made.number} came of this decision and was rolled back: {made.tags['rolled_back']}"
+    why = f"version {made.number} came of this decision and was rolled back: {made.tags.rolled_back}"
     return "rejected", why, None
 
 
@@ -115,11 +115,13 @@ def _covered(facts: PlanFacts) -> str:
 def _unwanted(facts: PlanFacts) -> _Settled | None:
     """The model file's policy does not want it: asked now for the schedule, when it was stored for a report."""
     request, spec = facts.request, facts.spec
-    if spec.policy is None or request.force or facts.champion is None:
+    if spec.retraining.policy is None or request.force or facts.champion is None:
         return None
     if request.reason == "schedule":
-        answer = policy_query.scheduled(spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now)
-        return None if answer.yes else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
+        answer = policy_query.ask_for_schedule(
+            spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now
+        )
+        return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
     ground = ground_of(request.reason)
     asked = facts.ledger.find(ground, facts.decision) if ground is not None else None
     if asked is None or asked.detail.get("called", True):

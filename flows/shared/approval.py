@@ -72,7 +72,7 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
         changed=True,
         rejected=version.number,
     )
-    decision = version.tags.get("decision_id", "")
+    decision = version.tags.decision_id
     told = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
     announce(Event(MODEL_REJECTED, version.model, told))
     report_move(result)
@@ -83,7 +83,7 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
 
 def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
     """Suspend this run until a person answers; in the execution after that, the answer."""
-    timeout = context.spec.approval_timeout
+    timeout = context.spec.approval.timeout
     form = RunInput.subclass_from_base_model_type(ApprovalResponse)
     asked = form.with_initial_data(description=question(result, datetime.now(UTC) + timeout))
     try:
@@ -97,7 +97,7 @@ def _answer(context: RunContext, result: RetrainResult) -> ApprovalResponse:
 
 
 def _concluded(context: RunContext, result: RetrainResult, ruling: ApprovalOutcome) -> RetrainResult:
-    """Announce and show what became of a challenger; what was known already was emit_decision already."""
+    """Announce and show what became of a challenger; what was known already was announced already."""
     model = context.spec.name
     champion = context.registry.champion(model)
     final = replace(

@@ -129,9 +129,9 @@ def state() -> dict[str, Any]:
     return {
         "aliases": {alias: version.number if version else None for alias, version in aliases.items()},
         "versions": [
-            (found.number, found.status, found.tags["decision_id"], _figures(found.tags)) for found in versions
+            (found.number, found.status, found.tags.raw["decision_id"], _figures(found.tags.raw)) for found in versions
         ],
-        "rolled_back": [found.tags.get("rolled_back") for found in versions],
+        "rolled_back": [found.tags.raw.get("rolled_back") for found in versions],
         "moves": [(move.action, move.before, move.after, move.reason) for move in promotions.done()],
         "open": promotions.open() is not None,
         "retrain": [(one.id, one.outcome, one.champion, one.digest, one.reason) for one in decisions.all("retrain")],

@@ -36,8 +36,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
     def write(fields: str) -> None:
         text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-        assert "    drift=DriftPolicy(min_rows=50),\n" in text
-        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftPolicy(min_rows=50),\n", fields))
+        assert "    drift=DriftThresholds(min_rows=50),\n" in text
+        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftThresholds(min_rows=50),\n", fields))
 
     return write
 
@@ -84,7 +84,9 @@ def test_a_new_law_fails_performance_and_not_drift(
 
     Each run's own figures are kept once and shown; a run does not fail for want of them.
     """
-    model("    drift=DriftPolicy(columns=('x', 'kind'), min_rows=50, share=0.5),\n    retrain_on=('performance',),\n")
+    model(
+        "    drift=DriftThresholds(columns=('x', 'kind'), min_rows=50, share=0.5),\n    retrain_on=('performance',),\n"
+    )
     land(300)
     assert monitor(MODEL).performance.reason == "there is no champion yet to measure"
     assert events == []
@@ -136,7 +138,7 @@ def test_one_failed_report_of_three_is_a_suspicion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """2 of 3: the first failure is only suspected, however often it is looked at; the second one calls."""
-    model("    drift=DriftPolicy(min_rows=50, share=0.5, confirm=2, of=3),\n")
+    model("    drift=DriftThresholds(min_rows=50, share=0.5, confirm=2, of=3),\n")
     land(300)
     retrain(MODEL)
     events.clear()
@@ -161,7 +163,7 @@ def test_a_drift_report_within_a_retrain_calls_for_no_other_one(
     model: Callable[[str], None], land: Land, settings: Settings, events: list[tuple[str, dict[str, Any]]]
 ) -> None:
     """A scheduled retrain that finds drift and is not promoted has answered it: the monitor does not start it again."""
-    model("    drift=DriftPolicy(min_rows=50, share=0.5),\n    approval='manual',\n")
+    model("    drift=DriftThresholds(min_rows=50, share=0.5),\n    approval='manual',\n")
     land(300)
     retrain(MODEL)
     from flows.promote import promote
@@ -185,7 +187,7 @@ def test_new_data_calls_for_a_retrain_where_the_model_file_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Landed rows are stored and told once; a monitor killed between landing and storing is made good by the next."""
-    model("    drift=DriftPolicy(min_rows=50),\n    retrain_on=('data',),\n")
+    model("    drift=DriftThresholds(min_rows=50),\n    retrain_on=('data',),\n")
     land(300)
     first = monitor(MODEL)
     assert first.data is not None

@@ -92,7 +92,7 @@ def test_drift_is_answered_by_one_retrain(
     assert (again.outcome, len(Registry(settings).versions(MODEL))) == ("unchanged", 2)
     assert "answered already" in again.explanation
     version = Registry(settings).get(MODEL, 2)
-    assert version.tags["decision_id"] == seen.decision_id
+    assert version.tags.raw["decision_id"] == seen.decision_id
     assert version.status == "PASSED"
     assert "| champion |" in version.description
 

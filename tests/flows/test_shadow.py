@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,9 +34,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 FIELDS = """
-    drift=DriftPolicy(columns=('x',), min_rows=50, share=1.0),
+    drift=DriftThresholds(columns=('x',), min_rows=50, share=1.0),
     training=Training(last=timedelta(hours=199)),
-    performance=PerformancePolicy(window=timedelta(days=1)),
+    performance=PerformanceThresholds(window=timedelta(days=1)),
     retrain_on=('drift', 'performance'),
 """
 Events = list[tuple[str, dict[str, Any]]]
@@ -66,12 +67,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     folder.mkdir()
     monkeypatch.setenv("EVERGREEN_MODELS", str(folder))
     text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-    text = text.replace("import DriftPolicy,", "import DriftPolicy, PerformancePolicy, Shadow, Training,")
+    text = text.replace("import DriftThresholds,", "import DriftThresholds, PerformanceThresholds, Shadow, Training,")
     text = text.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
 
     def write(shadow: str) -> None:
         fields = f"{FIELDS}    shadow={shadow},\n"
-        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftPolicy(min_rows=50),\n", fields))
+        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftThresholds(min_rows=50),\n", fields))
 
     write("Shadow(min_rows=50)")
     return write
@@ -123,7 +124,16 @@ def planted(land: Land, make_rows: Callable[..., Any], make_version: Callable[..
     for start, slope in ((0, 3.0), (200, 4.0)):
         made = make_version(spec, make_rows(200, start=start, slope=slope), f"first-{start}", champion)
         champion = registry.conclude(made, Verdict.PASS, "planted", {})
-        promotion.promote(spec, settings, registry, champion, reason="planted", by="person", now=datetime.now(UTC))
+        promotion.promote(
+            spec,
+            registry,
+            Promotions(settings.lake_uri, spec.name),
+            champion,
+            reason="planted",
+            by="person",
+            now=datetime.now(UTC),
+            lock=nullcontext(),
+        )
     land.skip(400)
 
 

@@ -68,7 +68,7 @@ def test_two_real_years_keep_the_champion_fresh(uci: Path, in_process: None, set
     champion = registry.champion(MODEL)
     assert champion is not None
     first = registry.get(MODEL, 1)
-    assert champion.tags["data_end"] > first.tags["data_end"]
+    assert champion.tags.raw["data_end"] > first.tags.raw["data_end"]
     rows = observations.frame(before.version)
     december = rows[rows["at"] >= datetime(2012, 12, 1, 5, tzinfo=UTC)]
     unseen = ~np.isin(observations.ids(december), trained_ids(registry, champion))

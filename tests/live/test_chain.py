@@ -59,9 +59,9 @@ def test_the_whole_chain_is_linked(stack: Stack, answered: dict[str, Any]) -> No
     now = Registry(stack.settings).champion(MODEL)
     assert now is not None
     assert now.number == 2
-    assert now.tags["decision_id"] == given["decision_id"]
-    assert now.tags["event_id"] == given["event_id"]
-    assert now.tags["flow_run"] == answered["id"]
+    assert now.tags.raw["decision_id"] == given["decision_id"]
+    assert now.tags.raw["event_id"] == given["event_id"]
+    assert now.tags.raw["flow_run"] == answered["id"]
     last = stack.evergreen("history", MODEL)["moves"][-1]
     linked = {key: last[key] for key in ("champion", "before", "decision_id", "event_id", "flow_run", "reason")}
     assert linked == {

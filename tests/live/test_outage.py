@@ -66,7 +66,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_retrain(
     assert ended["state_type"] == "COMPLETED", ended["state"]
     champion = Registry(stack.settings).champion("long_one")
     assert champion is not None
-    assert champion.tags["flow_run"] == run
+    assert champion.tags.raw["flow_run"] == run
 
 
 def test_an_event_that_nobody_heard(

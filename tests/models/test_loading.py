@@ -106,7 +106,7 @@ def test_a_file_that_failed_is_not_left_behind_for_its_neighbours(folder: Callab
         ("from evergreen.object_store import ObjectFolder", "from evergreen.sources import ObjectFolder"),
         ("from evergreen.parquet_source import ParquetDataset", "from evergreen.sources import ParquetDataset"),
         ("from evergreen.policies import Every, any_of", "from evergreen.spec import Every, any_of"),
-        ("from evergreen.occasion import Occasion", "from evergreen.spec import Occasion"),
+        ("from evergreen.occasion import Occasion", "from evergreen.spec import PolicyContext"),
     ],
 )
 def test_an_import_of_before_names_its_new_line(tmp_path: Path, line: str, now: str) -> None:

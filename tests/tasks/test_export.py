@@ -16,7 +16,7 @@ import pytest
 import tasks.export
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.runs.context import Workspace
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
@@ -38,7 +38,7 @@ class Versions(Registry):
     """A registry of two versions, of which the second knows one class more."""
 
     def get(self, model: str, number: int) -> Version:
-        return Version(model, number, "", "", {}, "")
+        return Version(model, number, "", "", VersionTags.read({}), "")
 
     def load(self, version: Version, _spec: ModelSpec) -> Any:
         return Classifier("high", "low") if version.number == 1 else Classifier("high", "low", "mid")

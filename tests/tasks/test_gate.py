@@ -61,7 +61,7 @@ def case(
     return Case(settings, spec, make_version(spec, make_rows(100)))
 
 
-@pytest.mark.parametrize("where", ["evaluate", "enrich"])
+@pytest.mark.parametrize("where", ["evaluate_candidate", "enrich"])
 @pytest.mark.parametrize("error", [ValueError("no such column"), KeyboardInterrupt("stopped")])
 def test_a_fault_leaves_it_inconclusive(
     case: Case, where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
@@ -71,8 +71,8 @@ def test_a_fault_leaves_it_inconclusive(
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
-    owner: Any = tasks.gate if where == "evaluate" else Registry
+    monkeypatch.setattr(tasks.gate, "evaluate_candidate", lambda *_args, **_kwargs: PASSED)
+    owner: Any = tasks.gate if where == "evaluate_candidate" else Registry
     monkeypatch.setattr(owner, where, fail)
     with pytest.raises(type(error)):
         case.gate()
@@ -94,14 +94,14 @@ def test_what_is_required_may_be_set_in_mlflow(case: Case, monkeypatch: pytest.M
 
 def test_a_judgement_stands(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written down whole is read back, equal; a judgement that does not stand is made again."""
-    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
+    monkeypatch.setattr(tasks.gate, "evaluate_candidate", lambda *_args, **_kwargs: PASSED)
     assert case.gate() == PASSED
-    assert (case.now.status, case.now.tags["compared_with"]) == ("PASSED", "none")
+    assert (case.now.status, case.now.tags.raw["compared_with"]) == ("PASSED", "none")
 
     def again(*_args: Any, **_kwargs: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(tasks.gate, "evaluate", again)
+    monkeypatch.setattr(tasks.gate, "evaluate_candidate", again)
     assert case.gate(judged=True) == PASSED
     with pytest.raises(ZeroDivisionError):
         case.gate(judged=False)
@@ -109,7 +109,7 @@ def test_a_judgement_stands(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_half_a_judgement_does_not_stand(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status is written last: where it disagrees, the run was killed before, and the gates are asked again."""
-    monkeypatch.setattr(tasks.gate, "evaluate", lambda *_args, **_kwargs: PASSED)
+    monkeypatch.setattr(tasks.gate, "evaluate_candidate", lambda *_args, **_kwargs: PASSED)
     case.gate()
     case.workspace.registry.conclude(case.now, Verdict.INCONCLUSIVE, "swept", {})
     assert case.gate(judged=True) == PASSED

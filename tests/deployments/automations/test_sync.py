@@ -225,7 +225,7 @@ def settings_of(tmp_path_factory: pytest.TempPathFactory, api: str) -> Callable[
     folder = tmp_path_factory.mktemp("project")
     (folder / "models").mkdir()
     text = TOY.replace("min_rows=50)", "min_rows=50, silence=timedelta(seconds=10)), shadow=Shadow(rollback=False)")
-    text = text.replace("import DriftPolicy,", "import DriftPolicy, Shadow,")
+    text = text.replace("import DriftThresholds,", "import DriftThresholds, Shadow,")
     (folder / "models" / "toy.py").write_text(
         text.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evergreen.backtest.job_pool import Spent
 
+from evergreen.backtest.job_runner import Spent
 from evergreen.backtest.report import Backtest, Row
 from evergreen.backtest.request import Variant
 from evergreen.backtest.scores import Difference, Series

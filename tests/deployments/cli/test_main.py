@@ -103,7 +103,7 @@ def test_manual_approval_rollback_and_history(
     assert run("promote", "churn", "--reason", " ").exit_code == 2
     rejected = told(run("promote", "churn", "--reject", "--reason", "not yet", "--by", "<b>Ann</b>", "--json"))
     assert rejected["rejected"] == 1
-    assert Registry(settings).get("churn", 1).tags["declined_by"] == "person: <b>Ann</b>"
+    assert Registry(settings).get("churn", 1).tags.raw["declined_by"] == "person: <b>Ann</b>"
     monkeypatch.setenv("LOGNAME", "bob")
     promoted = told(run("promote", "churn", "1", "--reason", "looked fine", "--json"))
     assert (promoted["champion"], promoted["changed"]) == (1, True)

@@ -23,7 +23,7 @@ from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.drift.check import detect, drift_question
+from evergreen.drift.check import check_drift, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.pages.links import Places
@@ -34,8 +34,8 @@ from evergreen.registry.version import CHAMPION
 from evergreen.runs.results import DriftResult
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training.candidate import build
-from evergreen.training.evaluate import evaluate
+from evergreen.training.candidate import build_candidate
+from evergreen.training.evaluate import evaluate_candidate
 
 pytestmark = pytest.mark.slow
 
@@ -80,9 +80,11 @@ def champion(spec: ModelSpec, settings: Settings) -> None:
     facts = {"reason": "first", "spec_hash": "spec", "params": None, "seed": spec.seed, "flow_run": ""}
     tags = lineage(snapshot, decision="d1", compared_with=None, **facts)  # type: ignore[arg-type]
     window = training_window(spec, snapshot)
-    made = build(spec, settings, registry, window, decision="d1", params=None, tags=tags)
+    made = build_candidate(
+        Observations(settings.lake_uri, spec), registry, window, decision="d1", params=None, tags=tags
+    )
     version = registry.register(spec.name, made)
-    judgement = evaluate(spec, settings, registry, version, None, window)
+    judgement = evaluate_candidate(Observations(settings.lake_uri, spec), registry, version, None, window)
     registry.conclude(version, judgement.verdict, "# A card\n\n<b>bold</b>", {"judgement": judgement.to_text()})
     registry.set_alias(spec.name, CHAMPION, version.number)
     for number, (action, before, after) in enumerate((("promote", None, 1), ("promote", 1, 2), ("rollback", 2, 1))):
@@ -99,7 +101,14 @@ def newest_report(spec: ModelSpec, settings: Settings) -> None:
     version = registry.champion(spec.name)
     assert version is not None
     asked, _ = drift_question(spec, version, snapshot, LAST)
-    report = detect(spec, settings, registry, version, snapshot, decision=asked, now=LAST)
+    report = check_drift(
+        Observations(settings.lake_uri, spec),
+        registry,
+        version,
+        snapshot,
+        reports=settings.reports(spec.name),
+        now=LAST,
+    )
     ledger.record_scores(asked, LAST, version.number, report.columns)
     told = DriftResult.of(report)
     detail = {"share": told.share, "columns": list(told.columns), "report": told.report}

@@ -123,7 +123,7 @@ def test_rebuild_and_clean(
     assert "Unknown model" in run("clean", "nobody").stderr
 
     registry = Registry(settings)
-    packages = json.loads(registry.get("toy", 2).tags["packages"]) | {"numpy": "1.0"}
+    packages = json.loads(registry.get("toy", 2).tags.raw["packages"]) | {"numpy": "1.0"}
     registry.tag(registry.get("toy", 2), "packages", json.dumps(packages))
     other = run("rebuild", "toy", "2")
     assert other.exit_code == 0

@@ -23,11 +23,11 @@ from evergreen.settings import Settings
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PROJECT = Path(__file__).resolve().parents[3]
 FIELDS = """
-    drift=DriftPolicy(min_rows=50, share=0.5),
+    drift=DriftThresholds(min_rows=50, share=0.5),
     slices=("kind",),
     training=Training(last=timedelta(hours=300)),
     retrain_on=("drift", "performance"),
-    performance=PerformancePolicy(window=timedelta(days=1)),
+    performance=PerformanceThresholds(window=timedelta(days=1)),
     max_rejected=0.2,
 """
 Run = Callable[..., Result]
@@ -130,8 +130,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
     text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-    text = text.replace("    drift=DriftPolicy(min_rows=50),\n", FIELDS.removeprefix("\n"))
-    text = text.replace("import DriftPolicy,", "import DriftPolicy, PerformancePolicy, Training,")
+    text = text.replace("    drift=DriftThresholds(min_rows=50),\n", FIELDS.removeprefix("\n"))
+    text = text.replace("import DriftThresholds,", "import DriftThresholds, PerformanceThresholds, Training,")
     (folder / "toy.py").write_text(text.replace("from typing", "from datetime import timedelta\nfrom typing", 1))
     monkeypatch.setenv("EVERGREEN_MODELS", str(folder))
 

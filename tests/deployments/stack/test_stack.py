@@ -185,7 +185,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
     parameters = {"place": str(flow_file / "word"), "seconds": 300, "word": "begun"}
     run = str(asked(ports.api, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"])
     until((flow_file / "word").exists)
-    daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+    daemon = int((home.settings.stack / "supervisord.pid").read_text())
     started = [daemon, *members(daemon)]
     assert len(started) >= 5
     foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
@@ -213,7 +213,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
             assert now.mlflow != ports.mlflow
             assert state_of(now.api, run) == "Crashed"
             assert asked(now.api, f"deployments/{deployment}")["paused"]
-            daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+            daemon = int((home.settings.stack / "supervisord.pid").read_text())
             started = [daemon, *members(daemon)]
         finally:
             up.send_signal(signal.SIGINT)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from evergreen.backtest.job_pool import Pool
 
 import models
 from evergreen.backtest.history import History
-from evergreen.backtest.job_cache import Store
-from evergreen.backtest.jobs import Bench
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
-from evergreen.backtest.simulation import Course
+from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
 from evergreen.data.windows import clusters, holdout_mask
 from evergreen.drift.compare import compare
@@ -37,7 +37,7 @@ from evergreen.sources.simulator import simulate
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.monitoring import PerformanceThresholds, Shadow
 from evergreen.spec.policies import Budget, Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.training import Holdout, Search, Training
 from evergreen.training.fit import fit
@@ -84,7 +84,7 @@ def spec() -> ModelSpec:
         "features": Features(numeric=(*WEATHER, "hr", "weekday", "workingday"), categorical=("weathersit",)),
         "training": Training(last=timedelta(days=28), min_rows=336),
         "holdout": Holdout(strategy="blocked", every=3, recent=timedelta(days=14), min_rows=48),
-        "performance": PerformancePolicy(tolerance=0.25),
+        "performance": PerformanceThresholds(tolerance=0.25),
     }
     return shipped.model_copy(update=changes)
 
@@ -175,8 +175,8 @@ class Plain:
 def _replayed(spec: ModelSpec, rows: pd.DataFrame, folder: Path, steps: list[datetime], **asked: Any) -> Backtest:
     observations = Observations(str(folder / "lake"), spec)
     observations.land(rows[list(observations.content)], "b", "test", now=FIRST)
-    bench = Bench(spec, History.of(observations), Store(folder / "backtest"))
-    return run(bench, Pool(bench), Course(steps, "hash"), Request(policies=POLICIES, **asked))
+    bench = JobContext(spec, History.of(observations), JobCache(folder / "backtest"))
+    return run(JobRunner(bench), SimulationPlan(steps, "hash"), Request(policies=POLICIES, **asked))
 
 
 @pytest.mark.slow
@@ -255,7 +255,7 @@ def test_a_policy_is_written_into_the_model_file(before: str, tmp_path: Path) ->
     after = with_policy(text, place, policy, training)
     place.write_text(after)
     spec = models.load("bike_demand", tmp_path).spec
-    assert (spec.policy, spec.training, spec.retrain_on) == (policy, training, ("drift",))
+    assert (spec.retraining.policy, spec.training, spec.retraining.triggers) == (policy, training, ("drift",))
     assert with_policy(after, place, policy, training) == after
     kept = set(text.splitlines()) - set(after.splitlines())
     assert all(any(word in line for word in ("training=", "polic", "retrain_on")) for line in kept), kept

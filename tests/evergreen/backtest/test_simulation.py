@@ -15,26 +15,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from evergreen.backtest.job_pool import Pool
 
 from evergreen.backtest.history import History
-from evergreen.backtest.job_cache import Store, fit_print, whole_print
-from evergreen.backtest.jobs import Bench
+from evergreen.backtest.job_cache import JobCache, fit_fingerprint, verdict_fingerprint
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of, usual, window_name, window_of
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices
-from evergreen.backtest.simulation import Course, Story, Walk, canonical
+from evergreen.backtest.simulation import Simulation, SimulationPlan, SimulationResult
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
+from evergreen.spec.retraining import Retraining
 from evergreen.spec.training import Holdout, Training
 
 PROJECT = Path(__file__).resolve().parents[3]
+Canonical = Callable[..., str]
 DAY = timedelta(days=1)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 Make = Callable[..., Any]
@@ -44,8 +46,8 @@ Make = Callable[..., Any]
 def spec(make_spec: Make) -> ModelSpec:
     """The toy, looked at every day; what it learns is at most six days old, a quarter of each day judges it."""
     found: ModelSpec = make_spec(
-        performance=PerformancePolicy(window=DAY, min_rows=20, tolerance=0.3, last=2 * DAY),
-        drift=DriftPolicy(min_rows=20, last=3 * DAY),
+        performance=PerformanceThresholds(window=DAY, min_rows=20, tolerance=0.3, last=2 * DAY),
+        drift=DriftThresholds(min_rows=20, last=3 * DAY),
         training=Training(min_rows=48, last=6 * DAY),
         holdout=Holdout(strategy="blocked", block=DAY / 4, every=4, min_rows=10),
     )
@@ -61,45 +63,45 @@ def rows(make_rows: Make) -> pd.DataFrame:
 
 
 @pytest.fixture
-def bench(settings: Settings, spec: ModelSpec, tmp_path: Path) -> Callable[..., Bench]:
+def bench(settings: Settings, spec: ModelSpec, tmp_path: Path) -> Callable[..., JobContext]:
     """Land rows and open a bench on them: bench(rows, delay=...)."""
     made = 0
 
-    def open_bench(frame: pd.DataFrame, delay: timedelta | None = None, own: ModelSpec = spec) -> Bench:
+    def open_bench(frame: pd.DataFrame, delay: timedelta | None = None, own: ModelSpec = spec) -> JobContext:
         nonlocal made
         made += 1
         observations = Observations(str(settings.root / f"lake{made}"), own)
         observations.land(frame, "b", "test", now=START)
-        return Bench(own, History.of(observations, delay), Store(tmp_path / "backtest"))
+        return JobContext(own, History.of(observations, delay), JobCache(tmp_path / "backtest"))
 
     return open_bench
 
 
-def lived(bench: Bench, policy: Any = None, **changes: Any) -> Story:
+def lived(bench: JobContext, policy: Any = None, **changes: Any) -> SimulationResult:
     """One policy's story over all steps."""
-    course = Course(steps_of(bench.history), "hash", **changes)
-    return Pool(bench).run({"one": Walk(bench, course, policy).run()})["one"]
+    course = SimulationPlan(steps_of(bench.history), "hash", **changes)
+    return Simulation(JobRunner(bench), course, policy).run()
 
 
-def told(bench: Bench, until: datetime) -> list[str]:
+def told(bench: JobContext, until: datetime, canonical: Canonical) -> list[str]:
     """What was decided by a time."""
-    course = Course([step for step in steps_of(bench.history) if step <= until + DAY], "hash")
-    walk = Walk(bench, course, any_of(OnDrift(), OnPerformance(), Every(days=3)))
-    story = Pool(bench).run({"one": walk.run()})["one"]
+    course = SimulationPlan([step for step in steps_of(bench.history) if step <= until + DAY], "hash")
+    simulation = Simulation(JobRunner(bench), course, any_of(OnDrift(), OnPerformance(), Every(days=3)))
+    story = simulation.run()
     return canonical(story.decisions, story.moves).splitlines()
 
 
 def test_what_comes_later_changes_nothing_and_a_planted_leak_is_found(
-    bench: Make, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    bench: Make, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, canonical: Canonical
 ) -> None:
     """Decisions up to a time are the same whatever the rows and the labels say that were not known by then."""
     until, delay = START + 10 * DAY, DAY
     late, later = (rows["at"] + delay >= until).to_numpy(), (rows["at"] >= until).to_numpy()
     other = rows.assign(y=np.where(late, 50.0, rows["y"]), x=np.where(later, 9.0, rows["x"]))
-    honest = told(bench(rows, delay), until)
+    honest = told(bench(rows, delay), until, canonical)
     kinds = {line.split(", ")[1].strip('"') for line in honest}
     assert {"drift", "performance", "retrain", "promote"} <= kinds
-    assert told(bench(other, delay), until) == honest
+    assert told(bench(other, delay), until, canonical) == honest
 
     at, of = History.at, History.of
     leaks: dict[str, Callable[[], None]] = {
@@ -108,7 +110,9 @@ def test_what_comes_later_changes_nothing_and_a_planted_leak_is_found(
     }
     for name, plant in leaks.items():
         plant()
-        assert told(bench(other, delay), until) != told(bench(rows, delay), until), f"a leak of {name} was not found"
+        assert told(bench(other, delay), until, canonical) != told(bench(rows, delay), until, canonical), (
+            f"a leak of {name} was not found"
+        )
         monkeypatch.undo()
 
 
@@ -133,10 +137,10 @@ def test_a_new_version_serves_once_its_training_is_over(bench: Make, rows: pd.Da
     story = lived(opened, Every(days=1), train_time=timedelta(hours=6))
     moved = {move.at for move in story.moves if move.before is not None}
     assert moved
-    for step in story.served[1:]:
+    for step in story.predicted[1:]:
         sizes = [last - first for first, last, _ in step.pieces]
         assert sizes == ([6, 18] if step.start in moved else [24]), step.start
-    assert [last - first for first, last, _ in story.served[0].pieces] == [18]
+    assert [last - first for first, last, _ in story.predicted[0].pieces] == [18]
     with pytest.raises(EvergreenError, match="no shorter than a step"):
         lived(opened, Never(), train_time=DAY)
 
@@ -144,29 +148,32 @@ def test_a_new_version_serves_once_its_training_is_over(bench: Make, rows: pd.Da
 def test_what_two_policies_ask_for_is_done_once(bench: Make, rows: pd.DataFrame) -> None:
     """A fit for each step, whoever asks; a second run does nothing anew, and finds the same."""
     opened = bench(rows)
-    course = Course(steps_of(opened.history), "hash")
-    pool = Pool(opened)
-    first = run(opened, pool, course, Request())
+    course = SimulationPlan(steps_of(opened.history), "hash")
+    pool = JobRunner(opened)
+    first = run(pool, course, Request())
     assert pool.spent.fresh["fit"] == len(course.steps) - 1
-    again = Pool(opened)
-    assert run(opened, again, course, Request()).to_json() == first.to_json()
+    again = JobRunner(opened)
+    assert run(again, course, Request()).to_json() == first.to_json()
     assert again.spent.fresh == {}
     assert {row.variant.label for row in first.rows} == set(usual(opened.spec))
 
 
 def test_results_are_known_by_what_they_follow_from(make_spec: Make, spec: ModelSpec) -> None:
     """Another seed is another fit; another policy is none, and another drift policy is another verdict only."""
-    assert fit_print(spec) != fit_print(spec.model_copy(update={"seed": 1}))
-    for same in ({"policy": Never()}, {"retrain_on": ()}, {"cooldown": DAY}):
-        changed = spec.model_copy(update=same)
-        assert (fit_print(changed), whole_print(changed)) == (fit_print(spec), whole_print(spec))
-    drift = spec.model_copy(update={"drift": DriftPolicy(share=0.9)})
-    assert fit_print(drift) == fit_print(spec) and whole_print(drift) != whole_print(spec)
+    assert fit_fingerprint(spec) != fit_fingerprint(spec.model_copy(update={"seed": 1}))
+    for same in ({"policy": Never()}, {"triggers": ()}, {"cooldown": DAY}):
+        changed = spec.model_copy(update={"retraining": Retraining(**same)})
+        assert (fit_fingerprint(changed), verdict_fingerprint(changed)) == (
+            fit_fingerprint(spec),
+            verdict_fingerprint(spec),
+        )
+    drift = spec.model_copy(update={"drift": DriftThresholds(share=0.9)})
+    assert fit_fingerprint(drift) == fit_fingerprint(spec) and verdict_fingerprint(drift) != verdict_fingerprint(spec)
 
 
-def reported(bench: Bench, **asked: Any) -> Backtest:
-    course = Course(steps_of(bench.history), "hash")
-    return run(bench, Pool(bench), course, Request(**asked))
+def reported(bench: JobContext, **asked: Any) -> Backtest:
+    course = SimulationPlan(steps_of(bench.history), "hash")
+    return run(JobRunner(bench), course, Request(**asked))
 
 
 def test_the_report_chooses_on_the_first_part(bench: Make, rows: pd.DataFrame) -> None:
@@ -272,15 +279,15 @@ from evergreen.backtest.run import run
 from evergreen.backtest.request import Request, named, steps_of
 from evergreen.data.observations import Observations
 from evergreen.backtest.history import History
-from evergreen.backtest.simulation import Course
-from evergreen.backtest.job_pool import Pool
-from evergreen.backtest.job_cache import Store
-from evergreen.backtest.jobs import Bench
+from evergreen.backtest.simulation import SimulationPlan
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.jobs import JobContext
 import json
 spec = models.load("toy", Path({models!r})).spec
-bench = Bench(spec, History.of(Observations({lake!r}, spec)), Store(Path({store!r})))
-pool = Pool(bench)
-found = run(bench, pool, Course(steps_of(bench.history), "hash"), Request(named(["every 14 days"], spec)))
+bench = JobContext(spec, History.of(Observations({lake!r}, spec)), JobCache(Path({store!r})))
+pool = JobRunner(bench)
+found = run(pool, SimulationPlan(steps_of(bench.history), "hash"), Request(named(["every 14 days"], spec)))
 told = found.to_json()
 print(json.dumps([pool.spent.fresh, pool.spent.known, told], default=str))
 """

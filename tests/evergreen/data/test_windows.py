@@ -27,7 +27,7 @@ from evergreen.data.windows import (
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.spec.training import Holdout, Training
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_the_current_window_is_what_came_after(tmp_path: Path, make_spec: Make, 
     observations, (first, second) = landed(tmp_path, spec, make_rows(30), make_rows(30, start=30))
     window = current_window(spec, second, first.end, first.next_row)
     assert window.read(observations)["id"].tolist() == list(range(30, 60))
-    short = make_spec(drift=DriftPolicy(last=timedelta(hours=5)))
+    short = make_spec(drift=DriftThresholds(last=timedelta(hours=5)))
     assert current_window(short, second, first.end, 0).read(observations)["id"].tolist() == list(range(54, 60))
 
 
@@ -105,7 +105,7 @@ def test_the_current_window_without_time(tmp_path: Path, make_spec: Make, make_r
 
 def test_the_judged_window_ends_now(tmp_path: Path, make_spec: Make, make_rows: Rows) -> None:
     """Judged rows are later than the champion's newest and not of the future; `last` counts from what has happened."""
-    short = make_spec(performance=PerformancePolicy(last=timedelta(hours=5)))
+    short = make_spec(performance=PerformanceThresholds(last=timedelta(hours=5)))
     observations, (first, second) = landed(tmp_path, make_spec(), make_rows(30), make_rows(30, start=30))
     now = datetime(2025, 1, 3, 2, tzinfo=UTC)
     for spec, at, ids in (

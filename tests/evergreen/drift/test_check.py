@@ -13,14 +13,14 @@ from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.drift.check import detect, drift_question, no_champion_report
+from evergreen.drift.check import check_drift, drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -36,8 +36,13 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
         if rows is not None:
             observations.land(check(rows, spec, schema_of(spec), now=NOW).rows, "later", "later", now=NOW)
         snapshot = observations.snapshot()
-        decision, _ = drift_question(spec, champion, snapshot)
-        return detect(spec, settings, Registry(settings), champion, snapshot, decision=decision)
+        return check_drift(
+            Observations(settings.lake_uri, spec),
+            Registry(settings),
+            champion,
+            snapshot,
+            reports=settings.reports(spec.name),
+        )
 
     return run
 
@@ -45,7 +50,7 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
 @pytest.fixture
 def spec(make_spec: Make) -> Any:
     """A spec that watches one number and one category."""
-    return make_spec(drift=DriftPolicy(share=0.5, min_rows=100))
+    return make_spec(drift=DriftThresholds(share=0.5, min_rows=100))
 
 
 def test_more_of_the_same_passes(spec: Any, make_rows: Make, make_version: Make, watch: Make) -> None:
@@ -88,7 +93,7 @@ def test_the_question_has_one_id(spec: Any, make_rows: Make, make_version: Make,
     before = observations.snapshot()
     one, _ = drift_question(spec, champion, before)
     assert one == drift_question(spec, champion, before)[0]
-    other = spec.model_copy(update={"drift": DriftPolicy(share=0.9)})
+    other = spec.model_copy(update={"drift": DriftThresholds(share=0.9)})
     assert one != drift_question(other, champion, before)[0]
     patient = spec.model_copy(update={"drift": spec.drift.model_copy(update={"silence": timedelta(days=9)})})
     assert one == drift_question(patient, champion, before)[0]
@@ -100,7 +105,7 @@ def test_the_question_is_about_rows_that_the_champion_never_saw(spec: Any) -> No
     """It begins after the newest label that the champion knew; its id does not change with the time it is asked at."""
     snapshot = Snapshot("table", 1, 9, None, "2025-03-01T00:00:00+00:00", 9, "digest")
     tags = {"data_end": "2025-02-10T00:00:00+00:00", "learned_end": "2025-02-03T00:00:00+00:00", "next_row": "5"}
-    champion = Version("toy", 1, "run", "model", tags, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read(tags), "")
     one, window = drift_question(spec, champion, snapshot, NOW)
     assert (window.after, window.known) == (tags["learned_end"], NOW.isoformat())
     assert one == drift_question(spec, champion, snapshot, NOW + timedelta(days=3))[0]
@@ -111,13 +116,20 @@ def test_a_label_that_has_not_come_is_no_drift(
     spec: Any, make_rows: Make, make_version: Make, settings: Settings
 ) -> None:
     """A watched target is compared where it is known at the logical time, and no row is missing it by fault."""
-    policy = DriftPolicy(columns=("x", "y"), share=0.5, min_rows=50)
+    policy = DriftThresholds(columns=("x", "y"), share=0.5, min_rows=50)
     spec = spec.model_copy(update={"drift": policy, "labels": Labels(source=spec.source)})
     champion = make_version(spec, make_rows(400))
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(400, start=400).assign(y=lambda frame: frame["y"].where(frame["id"] < 560))
     observations.land(check(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW)
-    report = detect(spec, settings, Registry(settings), champion, observations.snapshot(), decision="one", now=NOW)
+    report = check_drift(
+        Observations(settings.lake_uri, spec),
+        Registry(settings),
+        champion,
+        observations.snapshot(),
+        reports=settings.reports(spec.name),
+        now=NOW,
+    )
     assert report.verdict is Verdict.PASS, report
     watched = {column.name: column for column in report.columns}
     assert watched["y"].missing_current == pytest.approx(0.6)
@@ -133,7 +145,7 @@ def test_data_is_news_until_it_was_decided_on_or_learned_from(spec: Any) -> None
     def decided(digest: str) -> Decision:
         return Decision("id", "data", NOW, "LANDED", 1, 1, digest, "why", {})
 
-    champion = Version("toy", 1, "run", "model", {"data_digest": "old", "next_row": "100"}, "")
+    champion = Version("toy", 1, "run", "model", VersionTags.read({"data_digest": "old", "next_row": "100"}), "")
     assert data_question(spec, champion, snapshot("old", 100), (None, None)) is None
     assert data_question(spec, None, snapshot("none", 0), (None, None)) is None
     found = data_question(spec, champion, snapshot("new", 130), (None, decided("old")))

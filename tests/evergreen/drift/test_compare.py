@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.data.sampling import sample
-from evergreen.drift.compare import ColumnDrift, compare, judge
+from evergreen.drift.compare import ColumnDrift, compare, report_verdict
 from evergreen.drift.report import DriftReport
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -48,7 +48,13 @@ def report(
     **policy: Any,
 ) -> DriftReport:
     return compare(
-        reference, current, DriftPolicy(**policy), numeric=numeric, categorical=categorical, folder=folder, seed=seed
+        reference,
+        current,
+        DriftThresholds(**policy),
+        numeric=numeric,
+        categorical=categorical,
+        folder=folder,
+        seed=seed,
     )
 
 
@@ -273,10 +279,10 @@ def test_evidently_is_not_imported_for_nothing() -> None:
     """A window that is too small, or without a column to score, costs no import."""
     code = (
         "import sys, pandas as pd\n"
-        "from evergreen.drift.compare import compare\nfrom evergreen.spec import DriftPolicy\n"
+        "from evergreen.drift.compare import compare\nfrom evergreen.spec import DriftThresholds\n"
         "few, null = pd.DataFrame({'v': [1.0]}), pd.DataFrame({'v': [None] * 200})\n"
         "for rows in (few, null):\n"
-        "    compare(rows, rows, DriftPolicy(), numeric=['v'], categorical=[], folder=None)\n"
+        "    compare(rows, rows, DriftThresholds(), numeric=['v'], categorical=[], folder=None)\n"
         "assert 'evidently' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
@@ -398,18 +404,18 @@ def one(name: str, verdict: Verdict) -> ColumnDrift:
 
 SIX = tuple(one(name, FAIL if name in ("temp", "prediction") else PASS) for name in ("temp", *"abcd", "prediction"))
 WEIGHTS = {"temp": 0.42, "a": 0.5, "b": 0.08, "c": 0.0, "d": 0.0, "prediction": 1.0}
-HEAVY = DriftPolicy(weigh="importance")
+HEAVY = DriftThresholds(weigh="importance")
 
 
 def test_columns_count_by_importance() -> None:
     """Two of six columns are 71 % of the weight, and the reason says so; a column that matters little is let be."""
-    found = judge(SIX, HEAVY, (500, 500), WEIGHTS)
+    found = report_verdict(SIX, HEAVY, (500, 500), WEIGHTS)
     assert found.verdict is FAIL and found.share == pytest.approx(0.71)
     assert found.reason == "2 of 6 columns drifted, 71% of the weight; the report fails at 30%: temp, prediction."
     assert [column.weight for column in found.columns] == pytest.approx([0.21, 0.25, 0.04, 0, 0, 0.5])
     idle = tuple(one(name, FAIL if name in "bcd" else PASS) for name in WEIGHTS)
-    assert judge(idle, HEAVY, (500, 500), WEIGHTS).verdict is PASS
-    assert judge(idle, DriftPolicy(), (500, 500), WEIGHTS).share == 0.5
+    assert report_verdict(idle, HEAVY, (500, 500), WEIGHTS).verdict is PASS
+    assert report_verdict(idle, DriftThresholds(), (500, 500), WEIGHTS).share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -422,7 +428,7 @@ def test_columns_count_by_importance() -> None:
 )
 def test_without_weights_columns_count_alike_and_that_is_said(weights: dict[str, float] | None, why: str) -> None:
     """The share is that of the columns, and the reason tells why it is not the weight's."""
-    found = judge(SIX, HEAVY, (500, 500), weights)
+    found = report_verdict(SIX, HEAVY, (500, 500), weights)
     assert found.verdict is FAIL and found.share == pytest.approx(1 / 3)
     assert "33%; the report fails at 30%: temp, prediction; columns count alike" in found.reason
     assert why in found.reason
@@ -431,7 +437,7 @@ def test_without_weights_columns_count_alike_and_that_is_said(weights: dict[str,
 def test_where_nothing_that_matters_could_be_judged_the_others_count_alike() -> None:
     """An importance of nought is no reason to divide by it."""
     columns = (one("a", INCONCLUSIVE), one("c", FAIL), one("d", PASS))
-    found = judge(columns, HEAVY, (500, 500), WEIGHTS)
+    found = report_verdict(columns, HEAVY, (500, 500), WEIGHTS)
     assert (found.verdict, found.share) == (FAIL, 0.5) and "no column that could be judged matters" in found.reason
 
 
@@ -443,8 +449,8 @@ def test_where_nothing_that_matters_could_be_judged_the_others_count_alike() -> 
 def test_a_share_is_one_whatever_the_weights(verdicts: list[Verdict], weights: list[float], share: float) -> None:
     """It lies between 0 and 1, is 0 without drift and 1 where all drifted, and the weights add up to 1."""
     columns = tuple(one(str(place), verdict) for place, verdict in enumerate(verdicts))
-    policy = DriftPolicy(weigh="importance", share=share)
-    found = judge(columns, policy, (500, 500), dict(zip("01234567", weights, strict=True)))
+    policy = DriftThresholds(weigh="importance", share=share)
+    found = report_verdict(columns, policy, (500, 500), dict(zip("01234567", weights, strict=True)))
     judged = {verdict for verdict in verdicts if verdict is not INCONCLUSIVE}
     assert math.fsum(column.weight for column in found.columns) == pytest.approx(1)
     assert 0 <= found.share <= 1 + 1e-9

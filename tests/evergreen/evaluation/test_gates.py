@@ -17,7 +17,7 @@ from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import gates, slices
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.gates import against_champion, judge, verdict_of
+from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Array, Metric
@@ -109,7 +109,7 @@ def names(checks: tuple[Check, ...]) -> list[str]:
 
 def test_a_better_candidate_passes() -> None:
     """Half the champion's error is promoted, with the figures in the reason."""
-    checks = judge(evidence(), spec(), seed=1)
+    checks = run_gates(evidence(), spec(), seed=1)
     assert verdict_of(checks) is PASS
     assert names(checks) == [
         "integrity", "holdout", "finite", "baseline", "champion", "latency", "size", "description"
@@ -125,7 +125,7 @@ def test_a_better_candidate_passes() -> None:
 def test_swapped_roles_fail() -> None:
     """The same two models exchanged: the worse one is proven worse."""
     usual = evidence()
-    checks = judge(replace(usual, candidate=usual.champion, champion=usual.candidate), spec(), seed=1)
+    checks = run_gates(replace(usual, candidate=usual.champion, champion=usual.candidate), spec(), seed=1)
     assert [check.name for check in checks if check.status is not PASS] == ["champion"]
     assert named(checks, "champion").status is FAIL
     assert "worse by" in named(checks, "champion").reason
@@ -134,13 +134,13 @@ def test_swapped_roles_fail() -> None:
 @pytest.mark.parametrize(("mine", "theirs", "status"), [(0.9, 0.7, PASS), (0.8, 0.8, INCONCLUSIVE), (0.7, 0.9, FAIL)])
 def test_a_score_is_better_when_greater(mine: float, theirs: float, status: Verdict) -> None:
     """Accuracy is judged upward."""
-    assert named(judge(classes(mine, theirs), spec(**CLASSES), seed=1), "champion").status is status
+    assert named(run_gates(classes(mine, theirs), spec(**CLASSES), seed=1), "champion").status is status
 
 
 def test_without_a_champion() -> None:
     """The first model needs no comparison: baseline, budgets and integrity decide, and slices are not judged."""
     usual = evidence(champion=None, slices={"c": np.zeros(N)})
-    checks = judge(usual, spec(), seed=1)
+    checks = run_gates(usual, spec(), seed=1)
     assert verdict_of(checks) is PASS
     assert not [name for name in names(checks) if name.startswith(("champion", "slice"))]
     assert against_champion(usual, spec(), seed=1) is None
@@ -150,7 +150,7 @@ def test_thirty_rows_and_no_mistake() -> None:
     """Thirty holdout rows of three classes, all right, no champion: promoted."""
     y = np.repeat([0, 1, 2], 10)
     perfect = evidence(y=y, candidate=Predictions(y), champion=None, baseline=Predictions(np.zeros(30, dtype=int)))
-    assert verdict_of(judge(perfect, spec(**CLASSES), seed=42)) is PASS
+    assert verdict_of(run_gates(perfect, spec(**CLASSES), seed=42)) is PASS
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])
@@ -160,14 +160,14 @@ def test_identical_predictions_gain_nothing(margin: float) -> None:
     values = y + noise(1, 1)
     for mine in (values, values * (1 + 1e-15)):
         usual = evidence(candidate=Predictions(mine), champion=Predictions(values))
-        check = named(judge(usual, spec(gates=Gates(margin=margin)), seed=1), "champion")
+        check = named(run_gates(usual, spec(gates=Gates(margin=margin)), seed=1), "champion")
         assert check.status is INCONCLUSIVE
         assert "identical" in check.reason
 
 
 def test_compared_with_itself_fails() -> None:
     """The champion's own version is refused, whatever its predictions say."""
-    checks = judge(evidence(same_as_champion=True, slices={"c": np.zeros(N)}), spec(), seed=1)
+    checks = run_gates(evidence(same_as_champion=True, slices={"c": np.zeros(N)}), spec(), seed=1)
     assert named(checks, "champion").status is FAIL
     assert "with itself" in named(checks, "champion").reason
     assert verdict_of(checks) is FAIL
@@ -188,7 +188,7 @@ def test_margin_of_an_error(scale: float, margin: float, status: Verdict) -> Non
     """Errors that are the champion's times a factor: within the margin passes, at it is not proven, beyond it fails."""
     error, y = noise(2, 2), evidence().y
     usual = evidence(candidate=Predictions(y + scale * error), champion=Predictions(y + error))
-    check = named(judge(usual, spec(gates=Gates(margin=margin)), seed=1), "champion")
+    check = named(run_gates(usual, spec(gates=Gates(margin=margin)), seed=1), "champion")
     assert check.status is status
     assert check.bound == pytest.approx(-margin * np.abs(error).mean())
     if status is INCONCLUSIVE:
@@ -198,7 +198,7 @@ def test_margin_of_an_error(scale: float, margin: float, status: Verdict) -> Non
 @pytest.mark.parametrize(("mine", "margin", "status"), [(0.88, 0.1, PASS), (0.7, 0.1, FAIL), (0.83, 0.1, INCONCLUSIVE)])
 def test_margin_of_a_score(mine: float, margin: float, status: Verdict) -> None:
     """The margin is a share of the champion's metric in either direction."""
-    check = named(judge(classes(mine, 0.9), spec(**CLASSES, gates=Gates(margin=margin)), seed=1), "champion")
+    check = named(run_gates(classes(mine, 0.9), spec(**CLASSES, gates=Gates(margin=margin)), seed=1), "champion")
     assert check.status is status
     assert check.bound == pytest.approx(-0.09)
 
@@ -210,7 +210,7 @@ def test_margin_of_a_negative_metric() -> None:
         candidate=Predictions(y + noise(50, 1)), champion=Predictions(y + noise(60, 2)), baseline=Predictions(y * 0)
     )
     found = against_champion(usual, spec(metric=Metric(name="r2")), seed=1)
-    check = named(judge(usual, spec(metric=Metric(name="r2"), gates=Gates(margin=0.1)), seed=1), "champion")
+    check = named(run_gates(usual, spec(metric=Metric(name="r2"), gates=Gates(margin=0.1)), seed=1), "champion")
     assert found is not None
     assert found.champion_value < 0
     assert check.bound == pytest.approx(0.1 * found.champion_value)
@@ -220,7 +220,7 @@ def test_slightly_worse_is_not_promoted() -> None:
     """Two per cent more error in noise is neither proven better nor proven worse: not promoted."""
     y = evidence().y
     usual = evidence(candidate=Predictions(y + noise(2.04, 1)), champion=Predictions(y + noise(2, 2)))
-    check = named(judge(usual, spec(), seed=1), "champion")
+    check = named(run_gates(usual, spec(), seed=1), "champion")
     assert check.status is INCONCLUSIVE
     assert "does not prove an improvement" in check.reason
 
@@ -229,7 +229,7 @@ def test_nan_predictions_fail() -> None:
     """One NaN among the predictions, or their probabilities, rejects; figures that would be NaN are left out."""
     values = evidence().candidate.values.copy()
     values[7] = np.nan
-    checks = judge(evidence(candidate=Predictions(values)), spec(), seed=1)
+    checks = run_gates(evidence(candidate=Predictions(values)), spec(), seed=1)
     assert named(checks, "finite").status is FAIL
     assert "1 of 200" in named(checks, "finite").reason
     assert not {"baseline", "champion"} & set(names(checks))
@@ -237,15 +237,15 @@ def test_nan_predictions_fail() -> None:
     probability[3] = np.inf
     labels = classes(0.9, 0.8)
     broken = replace(labels, candidate=Predictions(labels.candidate.values, probability, (0, 1)))
-    check = named(judge(broken, spec(**CLASSES), seed=1), "finite")
+    check = named(run_gates(broken, spec(**CLASSES), seed=1), "finite")
     assert (check.status, check.value) == (FAIL, 1)
     empty = np.where(np.arange(N) < 2, None, "a")
-    assert named(judge(replace(labels, candidate=Predictions(empty)), spec(**CLASSES), seed=1), "finite").value == 2
+    assert named(run_gates(replace(labels, candidate=Predictions(empty)), spec(**CLASSES), seed=1), "finite").value == 2
 
 
 def test_a_champion_that_predicts_nan() -> None:
     """There is no comparison: not promoted by itself, and the reason says whose fault it is."""
-    check = named(judge(evidence(champion=Predictions(np.full(N, np.nan))), spec(), seed=1), "champion")
+    check = named(run_gates(evidence(champion=Predictions(np.full(N, np.nan))), spec(), seed=1), "champion")
     assert check.status is INCONCLUSIVE
     assert "champion's own predictions" in check.reason
 
@@ -256,7 +256,7 @@ def test_a_constant_candidate_fails() -> None:
     usual = evidence(
         y=y, candidate=Predictions(np.full(N, np.median(y))), champion=None, baseline=Predictions(np.full(N, 30.0))
     )
-    check = named(judge(usual, spec(), seed=1), "baseline")
+    check = named(run_gates(usual, spec(), seed=1), "baseline")
     assert check.status is FAIL
     assert "same for every row" in check.reason
 
@@ -270,27 +270,27 @@ def test_constant_labels_with_a_ranking_are_no_constant() -> None:
     dummy = Predictions(np.zeros(N, dtype=int), np.tile([0.9, 0.1], (N, 1)), (0, 1))
     usual = evidence(y=y, candidate=ranked, champion=None, baseline=dummy)
     ranking = spec(task="classification", metric=Metric(name="roc_auc"))
-    assert named(judge(usual, ranking, seed=1), "baseline").status is PASS
-    assert named(judge(usual, spec(**CLASSES), seed=1), "baseline").status is FAIL
+    assert named(run_gates(usual, ranking, seed=1), "baseline").status is PASS
+    assert named(run_gates(usual, spec(**CLASSES), seed=1), "baseline").status is FAIL
 
 
 @pytest.mark.parametrize(("scale", "status"), [(15, PASS), (19.5, INCONCLUSIVE), (40, FAIL)])
 def test_baseline(scale: float, status: Verdict) -> None:
     """Proven better than the dummy passes, nominally better is inconclusive, not better fails."""
     usual = evidence(candidate=Predictions(evidence().y + noise(scale, 5)), champion=None)
-    assert named(judge(usual, spec(), seed=1), "baseline").status is status
+    assert named(run_gates(usual, spec(), seed=1), "baseline").status is status
 
 
 def test_baseline_of_a_score() -> None:
     """The baseline is judged upward for accuracy; half the rows right is what the dummy has."""
     for accuracy, status in ((0.9, PASS), (0.52, INCONCLUSIVE), (0.5, FAIL), (0.3, FAIL)):
         usual = classes(accuracy, 0.5, champion=None)
-        assert named(judge(usual, spec(**CLASSES), seed=1), "baseline").status is status
+        assert named(run_gates(usual, spec(**CLASSES), seed=1), "baseline").status is status
 
 
 def test_a_leaked_candidate_fails() -> None:
     """One holdout row that was trained on is enough, and nothing is concluded from the rows."""
-    checks = judge(evidence(overlap=1), spec(), seed=1)
+    checks = run_gates(evidence(overlap=1), spec(), seed=1)
     check = named(checks, "holdout")
     assert (check.status, check.value, check.bound) == (FAIL, 1, 0)
     assert "1 of 200" in check.reason
@@ -300,7 +300,7 @@ def test_a_leaked_candidate_fails() -> None:
 @pytest.mark.parametrize(("least", "status"), [(N, PASS), (N + 1, INCONCLUSIVE)])
 def test_few_rows(least: int, status: Verdict) -> None:
     """Below the least number of rows nothing is proven."""
-    checks = judge(evidence(), spec(holdout=Holdout(min_rows=least)), seed=1)
+    checks = run_gates(evidence(), spec(holdout=Holdout(min_rows=least)), seed=1)
     assert named(checks, "holdout").status is status
     assert verdict_of(checks) is status
 
@@ -308,23 +308,23 @@ def test_few_rows(least: int, status: Verdict) -> None:
 def test_a_holdout_that_cannot_judge() -> None:
     """A constant target, one class only, or a missing value in the target is INCONCLUSIVE and says so."""
     usual = evidence(y=np.full(N, 3.0))
-    assert "only one value" in named(judge(usual, spec(), seed=1), "holdout").reason
+    assert "only one value" in named(run_gates(usual, spec(), seed=1), "holdout").reason
     usual = classes(0.9, 0.8, y=np.ones(N, dtype=int))
-    checks = judge(usual, spec(**CLASSES), seed=1)
+    checks = run_gates(usual, spec(**CLASSES), seed=1)
     assert "only one class" in named(checks, "holdout").reason
     assert verdict_of(checks) is INCONCLUSIVE
     y = evidence().y.copy()
     y[0] = np.nan
-    assert named(judge(evidence(y=y), spec(), seed=1), "holdout").status is INCONCLUSIVE
+    assert named(run_gates(evidence(y=y), spec(), seed=1), "holdout").status is INCONCLUSIVE
 
 
 def test_few_groups_prove_nothing() -> None:
     """Five days, however many rows they have, are not enough, and the reason says so."""
-    check = named(judge(evidence(groups=np.arange(N) // 40), spec(), seed=1), "champion")
+    check = named(run_gates(evidence(groups=np.arange(N) // 40), spec(), seed=1), "champion")
     assert check.status is INCONCLUSIVE
     assert "Only 5 independent groups" in check.reason
     assert check.value is None
-    assert named(judge(evidence(groups=np.arange(N) // 20), spec(), seed=1), "champion").status is PASS
+    assert named(run_gates(evidence(groups=np.arange(N) // 20), spec(), seed=1), "champion").status is PASS
 
 
 def test_bound_of_an_error() -> None:
@@ -332,24 +332,26 @@ def test_bound_of_an_error() -> None:
     y = np.arange(N, dtype=float)
     usual = evidence(y=y, candidate=Predictions(y + 2), champion=None, baseline=Predictions(np.full(N, 100.0)))
     for bound, status in ((2.0, PASS), (1.9, FAIL), (2.1, PASS)):
-        checks = judge(usual, spec(metric=Metric(name="mae", bound=bound)), seed=1)
+        checks = run_gates(usual, spec(metric=Metric(name="mae", bound=bound)), seed=1)
         assert named(checks, "bound").status is status
         assert (named(checks, "bound").value, named(checks, "bound").bound) == (2, bound)
         assert verdict_of(checks) is status
-    assert "bound" not in names(judge(usual, spec(), seed=1))
+    assert "bound" not in names(run_gates(usual, spec(), seed=1))
 
 
 def test_bound_of_a_score() -> None:
     """A score may be as small as the bound and no smaller."""
     for bound, status in ((0.75, PASS), (0.76, FAIL), (0.74, PASS)):
         metric = Metric(name="accuracy", bound=bound)
-        assert named(judge(classes(0.75, 0.6), spec(**CLASSES | {"metric": metric}), seed=1), "bound").status is status
+        assert (
+            named(run_gates(classes(0.75, 0.6), spec(**CLASSES | {"metric": metric}), seed=1), "bound").status is status
+        )
 
 
 def test_an_undefined_metric_proves_nothing() -> None:
     """A metric that is NaN on the holdout is INCONCLUSIVE wherever it is asked for."""
     undefined = Metric(name="own", function=lambda a, b: float("nan"), greater_is_better=True, bound=1)
-    checks = judge(evidence(), spec(metric=undefined, gates=Gates(overfit=1)), seed=1)
+    checks = run_gates(evidence(), spec(metric=undefined, gates=Gates(overfit=1)), seed=1)
     assert {named(checks, name).status for name in ("bound", "baseline", "champion", "overfit")} == {INCONCLUSIVE}
 
 
@@ -362,7 +364,7 @@ def test_slices() -> None:
         champion=Predictions(y + theirs),
         slices={"weather": np.where(bad, 3.0, 1.0)},
     )
-    checks = judge(usual, spec(), seed=1)
+    checks = run_gates(usual, spec(), seed=1)
     assert named(checks, "champion").status is PASS
     assert named(checks, "slice weather=1").status is PASS
     check = named(checks, "slice weather=3")
@@ -370,18 +372,18 @@ def test_slices() -> None:
     assert check.bound == pytest.approx(-0.1 * np.abs(theirs[bad]).mean())
     assert "50 rows" in check.reason
     assert verdict_of(checks) is FAIL
-    lenient = judge(usual, spec(gates=Gates(slice_margin=1.5)), seed=1)
+    lenient = run_gates(usual, spec(gates=Gates(slice_margin=1.5)), seed=1)
     assert verdict_of(lenient) is PASS
-    large = judge(usual, spec(gates=Gates(slice_min_rows=51)), seed=1)
+    large = run_gates(usual, spec(gates=Gates(slice_min_rows=51)), seed=1)
     assert [name for name in names(large) if name.startswith("slice")] == ["slice weather=1"]
 
 
 def test_slices_of_a_score() -> None:
     """Slices are judged upward for a score."""
     usual = classes(0.95, 0.5, slices={"side": np.where(np.arange(N) < 100, "low", "high")})
-    assert verdict_of(judge(usual, spec(**CLASSES), seed=1)) is PASS
+    assert verdict_of(run_gates(usual, spec(**CLASSES), seed=1)) is PASS
     turned = replace(usual, candidate=usual.champion, champion=usual.candidate)
-    statuses = {check.name: check.status for check in judge(turned, spec(**CLASSES), seed=1)}
+    statuses = {check.name: check.status for check in run_gates(turned, spec(**CLASSES), seed=1)}
     assert FAIL in {statuses["slice side=low"], statuses["slice side=high"]}
 
 
@@ -397,7 +399,7 @@ def test_slices_are_named_whatever_their_type() -> None:
         }
     )
     found = [
-        name.removeprefix("slice ") for name in names(judge(usual, spec(gates=Gates(slice_min_rows=5)), seed=1))
+        name.removeprefix("slice ") for name in names(run_gates(usual, spec(gates=Gates(slice_min_rows=5)), seed=1))
         if name.startswith("slice")
     ]  # fmt: skip
     assert found[:6] == ["flag=False", "flag=True", "text=a", "text=missing", "code=7", "code=missing"]
@@ -412,7 +414,7 @@ def test_slices_at_their_limits() -> None:
     )
     for scale, status in ((1.1, PASS), (1.2, FAIL)):
         worse = replace(usual, candidate=Predictions(y + scale * error))
-        checks = judge(worse, spec(gates=Gates(slice_min_rows=100)), seed=1)
+        checks = run_gates(worse, spec(gates=Gates(slice_min_rows=100)), seed=1)
         assert named(checks, "slice half=0").status is named(checks, "slice half=1").status is status
         bound = 0.1 * np.abs(error[:100]).mean()
         assert (f"Proven worse by more than {bound:.4g}." in named(checks, "slice half=0").reason) is (status is FAIL)
@@ -421,7 +423,7 @@ def test_slices_at_their_limits() -> None:
 def test_the_most_frequent_values_are_judged() -> None:
     """Where a column has many values, the rare ones are left out."""
     values = np.where(np.arange(N) < 80, np.arange(N) % 40, 100 + np.arange(N) % 2)
-    checks = judge(evidence(slices={"c": values}), spec(gates=Gates(slice_min_rows=3)), seed=1)
+    checks = run_gates(evidence(slices={"c": values}), spec(gates=Gates(slice_min_rows=3)), seed=1)
     assert [name for name in names(checks) if name.startswith("slice")] == ["slice c=100", "slice c=101"]
 
 
@@ -434,7 +436,7 @@ def test_nothing_right_on_either_side() -> None:
         baseline=Predictions(np.full(N, 5)),
         slices={"half": np.arange(N) // 100},
     )
-    checks = judge(usual, spec(**CLASSES), seed=1)
+    checks = run_gates(usual, spec(**CLASSES), seed=1)
     assert named(checks, "baseline").status is FAIL
     assert named(checks, "champion").status is INCONCLUSIVE
     assert named(checks, "slice half=0").status is PASS
@@ -446,10 +448,12 @@ def test_identical_labels_gain_nothing() -> None:
     text = Predictions(np.where(usual.candidate.values == 1, "yes", "no"))
     y = np.where(usual.y == 1, "yes", "no")
     same = replace(usual, y=y, candidate=text, champion=text, baseline=Predictions(np.full(N, "no")))
-    assert "identical" in named(judge(same, spec(**CLASSES), seed=1), "champion").reason
+    assert "identical" in named(run_gates(same, spec(**CLASSES), seed=1), "champion").reason
     assert usual.champion is not None
     other = Predictions(np.where(usual.champion.values == 1, "yes", "no"))
-    assert "identical" not in named(judge(replace(same, champion=other), spec(**CLASSES), seed=1), "champion").reason
+    assert (
+        "identical" not in named(run_gates(replace(same, champion=other), spec(**CLASSES), seed=1), "champion").reason
+    )
 
 
 def test_a_slice_that_has_no_metric_is_not_judged() -> None:
@@ -459,7 +463,7 @@ def test_a_slice_that_has_no_metric_is_not_judged() -> None:
     good = Predictions((share > 0.5).astype(int), np.stack([1 - share, share], axis=1), (0, 1))
     weak = Predictions(y, np.roll(np.stack([1 - share, share], axis=1), 7, axis=0), (0, 1))
     usual = evidence(y=y, candidate=good, champion=weak, baseline=weak, slices={"class": y, "half": rows < 100})
-    checks = judge(usual, spec(task="classification", metric=Metric(name="roc_auc")), seed=1)
+    checks = run_gates(usual, spec(task="classification", metric=Metric(name="roc_auc")), seed=1)
     slices = [name for name in names(checks) if name.startswith("slice")]
     assert slices == ["slice half=False", "slice half=True"]
     assert verdict_of(checks) is PASS
@@ -491,11 +495,11 @@ def test_overfit_of_an_error() -> None:
     y = np.arange(N, dtype=float)
     usual = evidence(y=y, candidate=Predictions(y + 2), champion=None)
     for train, status in ((1.5, PASS), (1.4, FAIL), (9.0, PASS)):
-        check = named(judge(replace(usual, train_value=train), spec(gates=Gates(overfit=0.5)), seed=1), "overfit")
+        check = named(run_gates(replace(usual, train_value=train), spec(gates=Gates(overfit=0.5)), seed=1), "overfit")
         assert check.status is status
         assert check.value == pytest.approx(2 - train)
-    assert "overfit" not in names(judge(usual, spec(), seed=1))
-    unknown = judge(replace(usual, train_value=float("nan")), spec(gates=Gates(overfit=0.5)), seed=1)
+    assert "overfit" not in names(run_gates(usual, spec(), seed=1))
+    unknown = run_gates(replace(usual, train_value=float("nan")), spec(gates=Gates(overfit=0.5)), seed=1)
     assert named(unknown, "overfit").status is INCONCLUSIVE
 
 
@@ -503,7 +507,7 @@ def test_overfit_of_a_score() -> None:
     """For a score the gap is training minus holdout."""
     for train, status in ((0.95, PASS), (1.0, FAIL), (0.1, PASS)):
         usual = classes(0.75, 0.6, train_value=train)
-        check = named(judge(usual, spec(**CLASSES, gates=Gates(overfit=0.2)), seed=1), "overfit")
+        check = named(run_gates(usual, spec(**CLASSES, gates=Gates(overfit=0.2)), seed=1), "overfit")
         assert check.status is status
 
 
@@ -511,7 +515,7 @@ def test_overfit_of_a_score() -> None:
 @pytest.mark.parametrize(("value", "status"), [(3.0, PASS), (3.1, FAIL), (float("nan"), INCONCLUSIVE)])
 def test_budgets(field: str, name: str, value: float, status: Verdict) -> None:
     """Time and size may reach the budget and not pass it; what was not measured proves nothing."""
-    checks = judge(evidence(**{field: value}), spec(gates=Gates(**{field: 3.0})), seed=1)
+    checks = run_gates(evidence(**{field: value}), spec(gates=Gates(**{field: 3.0})), seed=1)
     assert named(checks, name).status is status
     assert named(checks, name).bound == 3
     assert verdict_of(checks) is status
@@ -523,16 +527,16 @@ def test_budgets(field: str, name: str, value: float, status: Verdict) -> None:
 )
 def test_tags(tags: dict[str, str], status: Verdict) -> None:
     """Every required tag is there and not blank."""
-    checks = judge(evidence(tags=tags), spec(gates=Gates(tags=("owner", "why"))), seed=1)
+    checks = run_gates(evidence(tags=tags), spec(gates=Gates(tags=("owner", "why"))), seed=1)
     assert verdict_of(checks) is named(checks, "tags").status is status
     assert ("owner" in named(checks, "tags").reason) is (status is FAIL)
 
 
 def test_description_and_integrity() -> None:
     """A blank description or an unsound artifact rejects."""
-    checks = judge(evidence(description="  "), spec(), seed=1)
+    checks = run_gates(evidence(description="  "), spec(), seed=1)
     assert verdict_of(checks) is named(checks, "description").status is FAIL
-    checks = judge(evidence(integrity="its hash differs."), spec(), seed=1)
+    checks = run_gates(evidence(integrity="its hash differs."), spec(), seed=1)
     assert verdict_of(checks) is named(checks, "integrity").status is FAIL
     assert "its hash differs." in named(checks, "integrity").reason
 
@@ -540,16 +544,16 @@ def test_description_and_integrity() -> None:
 @pytest.mark.parametrize(("description", "status"), [("", FAIL), ("  ", FAIL), ("Forecasts, not payments.", PASS)])
 def test_a_purpose_can_be_required(description: str, status: Verdict) -> None:
     """Where the gates ask for it, the model file has to say what the model is for; else it may be silent."""
-    asked = judge(evidence(), spec(description=description, gates=Gates(description=True)), seed=1)
+    asked = run_gates(evidence(), spec(description=description, gates=Gates(description=True)), seed=1)
     assert verdict_of(asked) is named(asked, "description").status is status
-    assert named(judge(evidence(), spec(description=description), seed=1), "description").status is PASS
+    assert named(run_gates(evidence(), spec(description=description), seed=1), "description").status is PASS
 
 
 def test_a_failing_metric_of_ones_own_is_an_error() -> None:
     """Not a verdict on the candidate: the model file is at fault."""
     broken = Metric(name="own", function=lambda a, b: 1 / 0, greater_is_better=True)
     with pytest.raises(EvergreenError, match="'own'"):
-        judge(evidence(), spec(metric=broken), seed=1)
+        run_gates(evidence(), spec(metric=broken), seed=1)
 
 
 Case = Callable[[np.random.Generator], Evidence]
@@ -652,7 +656,7 @@ def test_any_numbers_are_judged(rows: list[tuple[float, ...]], days: bool, metri
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("error")
         patch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=30))
-        checks = judge(usual, model, seed=1)
+        checks = run_gates(usual, model, seed=1)
     assert all(check.reason and check.reason[-1] in ".!" for check in checks)
     if not (np.isfinite(mine).all() and np.isfinite(y).all() and n >= 3):
         assert verdict_of(checks) is not PASS
@@ -684,7 +688,7 @@ def test_any_labels_are_judged(rows: list[tuple[Any, ...]], metric: str) -> None
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("error")
         patch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=5))
-        checks = judge(usual, model, seed=1)
+        checks = run_gates(usual, model, seed=1)
     if not np.isfinite(share).all():
         assert verdict_of(checks) is FAIL
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.bootstrap import CELLS, MIN_GROUPS, Estimate, _percentiles, bootstrap, paired_bootstrap
+from evergreen.evaluation.bootstrap import MAX_CLUSTERS, MIN_GROUPS, Estimate, _percentiles, bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure
 from evergreen.spec.metric import KNOWN, Metric
 
@@ -300,7 +300,7 @@ def test_own_function_of_several_classes_gets_the_last() -> None:
 def test_many_rows_are_merged_and_keep_their_width() -> None:
     """Above the cap the interval is that of the normal approximation: merging rows at random costs nothing."""
     rng = np.random.default_rng(4)
-    n = 20 * CELLS
+    n = 20 * MAX_CLUSTERS
     y = np.zeros(n)
     one, two = rng.normal(size=n), rng.normal(size=n)
     found = paired_bootstrap(Metric(name="mae"), y, Predictions(one), Predictions(two), groups=None, level=0.05, seed=1)

@@ -31,7 +31,7 @@ from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy
+from evergreen.spec.monitoring import PerformanceThresholds
 from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -513,7 +513,7 @@ def test_the_order_of_arrival_does_not_matter(
     """Labels late by 0, 7 or 30 days, shuffled, corrected, in any batches before and after their rows: one end."""
     steps, days = history
     rows = make_rows(24)
-    policy = PerformancePolicy(window=timedelta(hours=6), coverage=0.75)
+    policy = PerformanceThresholds(window=timedelta(hours=6), coverage=0.75)
     known = rows["at"].dt.tz_localize("UTC") + pd.Timedelta(days=days)
     truth = rows[["id", "y"]].assign(known=known)
     with TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from evergreen.drift.compare import ColumnDrift
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,14 +75,14 @@ def test_an_id_follows_from_what_it_is_about() -> None:
     }
     assert len(ids) == 5
     assert all(len(found) == 16 for found in ids)
-    policy = DriftPolicy()
+    policy = DriftThresholds()
     asked = drift_decision_id("toy", 1, SNAPSHOT, "2025", policy)
-    assert asked == drift_decision_id("toy", 1, replace(SNAPSHOT, version=9), "2025", DriftPolicy())
+    assert asked == drift_decision_id("toy", 1, replace(SNAPSHOT, version=9), "2025", DriftThresholds())
     others = {
         drift_decision_id("toy", 2, SNAPSHOT, "2025", policy),
         drift_decision_id("toy", 1, replace(SNAPSHOT, digest="cd" * 16), "2025", policy),
         drift_decision_id("toy", 1, SNAPSHOT, None, policy),
-        drift_decision_id("toy", 1, SNAPSHOT, "2025", DriftPolicy(threshold=0.2)),
+        drift_decision_id("toy", 1, SNAPSHOT, "2025", DriftThresholds(threshold=0.2)),
     }
     assert asked not in others
     assert len(others) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,9 +55,9 @@ class Rows:
 class Production:
     """A registry and a log in memory, and a fuse that kills at the n-th write."""
 
-    def __init__(self, home: Path, make_in_memory: Callable[[Settings], Any], make_spec: Callable[..., Any]) -> None:
+    def __init__(self, home: Path, make_in_memory: Callable[[], Any], make_spec: Callable[..., Any]) -> None:
         self.settings, self.spec = Settings(home=home), make_spec()
-        self.registry = make_in_memory(self.settings)
+        self.registry = make_in_memory()
         self.registry.wrote = self.wrote
         self.rows = Rows(self.wrote)
         self.fuse = 0
@@ -86,9 +87,23 @@ class Production:
             try:
                 if action == "promote" and chosen is not None:
                     version = self.registry.get("toy", chosen)
-                    promotion.promote(self.spec, self.settings, self.registry, version, **facts)
+                    promotion.promote(
+                        self.spec,
+                        self.registry,
+                        Promotions(self.settings.lake_uri, self.spec.name),
+                        version,
+                        **facts,
+                        lock=nullcontext(),
+                    )
                 elif action == "rollback":
-                    promotion.rollback(self.spec, self.settings, self.registry, chosen, **facts)
+                    promotion.roll_back(
+                        self.spec,
+                        self.registry,
+                        Promotions(self.settings.lake_uri, self.spec.name),
+                        chosen,
+                        **facts,
+                        lock=nullcontext(),
+                    )
             except (EvergreenError, Killed):
                 pass
             finally:
@@ -104,7 +119,7 @@ class Production:
 
     def check_settled(self, now: datetime) -> None:
         """What holds once everything that was begun is finished."""
-        promotion.settle("toy", self.settings, self.registry, now=now)
+        promotion.settle(self.registry, Promotions(self.settings.lake_uri, "toy"), lock=nullcontext(), now=now)
         done, champion = self.log.done(), self.registry.champion("toy")
         assert self.log.open() is None
         assert (champion is None) == (not done) or self.lost
@@ -112,7 +127,7 @@ class Production:
             return
         assert champion.number == done[-1].after
         assert champion.status == "PASSED"
-        assert "rolled_back" not in champion.tags
+        assert champion.tags.rolled_back is None
         require_consistent("toy", champion, self.log)
         assert self.registry.aliases.get("previous") != champion.number
         assert self.registry.aliases.get("challenger") != champion.number
@@ -152,7 +167,7 @@ ACTIONS = st.tuples(
 def test_one_champion_that_the_log_names(
     actions: list[tuple[str, int | None, int, int, bool]],
     deletes: bool,
-    make_in_memory: Callable[[Settings], Any],
+    make_in_memory: Callable[[], Any],
     make_spec: Callable[..., Any],
 ) -> None:
     """After any mixture of promotions, rollbacks, kills, damage, deletion and clocks that go back, all agrees."""

@@ -432,7 +432,7 @@ def test_an_escalation_is_stored_once(entries: list[Decision], attempts: list[At
     """Once it is in the ledger, it is not made again for the same champion."""
     told = escalation(SPEC, Ledger(tuple(entries), champion), attempts, now=NOW)
     if told is not None:
-        assert told.detail["retrains"] >= SPEC.escalate_after
+        assert told.detail["retrains"] >= SPEC.retraining.escalate_after
         assert escalation(SPEC, Ledger((*entries, told), champion), attempts, now=NOW) is None
 
 
@@ -447,4 +447,4 @@ def test_a_run_that_always_fails_is_bounded(cooldown: int, crashes: int) -> None
         ran.append(Attempt(f"r{number}", "d1", "drift", now, "failed"))
     spent = now - NOW
     slow = max(timedelta(minutes=cooldown), 6 * GRACE)
-    assert spent >= GRACE + (crashes - model.escalate_after) * slow
+    assert spent >= GRACE + (crashes - model.retraining.escalate_after) * slow

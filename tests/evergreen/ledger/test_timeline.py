@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -391,9 +392,9 @@ class Killed(BaseException):
 class Production:
     """The real functions that move the alias, the real log in Delta, and a registry in memory that can be killed."""
 
-    def __init__(self, home: Path, make_in_memory: Callable[[Settings], Any], make_spec: Callable[..., Any]) -> None:
+    def __init__(self, home: Path, make_in_memory: Callable[[], Any], make_spec: Callable[..., Any]) -> None:
         self.settings, self.spec = Settings(home=home), make_spec()
-        self.registry = make_in_memory(self.settings)
+        self.registry = make_in_memory()
         self.log = Promotions(self.settings.lake_uri, "toy")
         self.registry.wrote = self._wrote
         self.fuse = 0
@@ -420,15 +421,44 @@ class Production:
         facts: dict[str, Any] = {"reason": action, "by": "test", "now": now}
         try:
             if action in ("promote", "killed promote"):
-                promotion.promote(self.spec, self.settings, self.registry, self.registry.add(), **facts)
+                promotion.promote(
+                    self.spec,
+                    self.registry,
+                    Promotions(self.settings.lake_uri, self.spec.name),
+                    self.registry.add(),
+                    **facts,
+                    lock=nullcontext(),
+                )
             elif action == "again" and known:
                 chosen = self.registry.get("toy", known[number % len(known)])
-                promotion.promote(self.spec, self.settings, self.registry, chosen, **facts)
+                promotion.promote(
+                    self.spec,
+                    self.registry,
+                    Promotions(self.settings.lake_uri, self.spec.name),
+                    chosen,
+                    **facts,
+                    lock=nullcontext(),
+                )
             elif action in ("rollback", "killed rollback"):
-                promotion.rollback(self.spec, self.settings, self.registry, None, **facts)
+                promotion.roll_back(
+                    self.spec,
+                    self.registry,
+                    Promotions(self.settings.lake_uri, self.spec.name),
+                    None,
+                    **facts,
+                    lock=nullcontext(),
+                )
             elif action == "undo" and self.log.done():
                 undoes = self.log.done()[-(number % 2) - 1 :][0].id
-                promotion.rollback(self.spec, self.settings, self.registry, None, undoes=undoes, **facts)
+                promotion.roll_back(
+                    self.spec,
+                    self.registry,
+                    Promotions(self.settings.lake_uri, self.spec.name),
+                    None,
+                    undoes=undoes,
+                    **facts,
+                    lock=nullcontext(),
+                )
         except (EvergreenError, Killed):
             pass
         finally:
@@ -461,7 +491,7 @@ ACTIONS = ["promote", "promote", "rollback", "undo", "again", "killed promote", 
     ]
 )
 def test_the_ledger_alone_tells_what_was_in_production(
-    make_in_memory: Callable[[Settings], Any], make_spec: Callable[..., Any], actions: list[tuple[str, int, int]]
+    make_in_memory: Callable[[], Any], make_spec: Callable[..., Any], actions: list[tuple[str, int, int]]
 ) -> None:
     """Whatever was promoted, repeated, undone, rolled back, killed and given up, by a clock that may be set back."""
     with tempfile.TemporaryDirectory() as folder:

@@ -21,11 +21,11 @@ from evergreen.maintenance.rebuild import rebuild
 from evergreen.maintenance.retention import Kind, Plan, Policy, plan
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import CHAMPION, CLEANED, PREVIOUS, Candidate, Version
+from evergreen.registry.version import CHAMPION, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import held
-from evergreen.training.candidate import build
+from evergreen.training.candidate import build_candidate
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -102,7 +102,7 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
         killed.setattr(maintenance, "discard", _killed)
         with pytest.raises(KeyboardInterrupt):
             clean(settings, registry, spec, policy, now=_now())
-    assert CLEANED in registry.get("toy", 1).tags
+    assert registry.get("toy", 1).tags.cleaned is not None
     assert rebuild(spec, "spec", settings, registry, 1).equal
     told: list[str] = []
     done = clean(settings, registry, spec, policy, now=_now(), step=told.append)
@@ -134,7 +134,7 @@ def test_why_a_version_stays(
 ) -> None:
     """An alias of whoever's, the log within the time, gates that have not answered, count and age: each is told."""
     first: Version = make_version(spec, make_rows(60))
-    facts = first.tags
+    facts = first.tags.raw
     hashes = (facts[name] for name in ("sha256", "files_sha256", "state_sha256"))
     stored = Candidate(first.run_id, first.model_id, *hashes, 1.0, {"decision_id": "d"})
     made = [first, *(registry.register("toy", stored) for _ in range(6))]
@@ -170,7 +170,14 @@ def test_what_a_killed_run_stored_goes(
     version = make_version(spec, make_rows(60))
     observations = Observations(settings.lake_uri, spec)
     window = training_window(spec, observations.snapshot())
-    build(spec, settings, registry, window, decision="lost", params=None, tags={"decision_id": "lost"})
+    build_candidate(
+        Observations(settings.lake_uri, spec),
+        registry,
+        window,
+        decision="lost",
+        params=None,
+        tags={"decision_id": "lost"},
+    )
     experiment = registry.client.get_experiment_by_name("toy").experiment_id
     own = registry.client.create_run(experiment)
     registry.client.log_text(own.info.run_id, "mine", "notes.txt")

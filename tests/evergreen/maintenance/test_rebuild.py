@@ -22,7 +22,7 @@ from evergreen.maintenance import rebuild as module
 from evergreen.maintenance.rebuild import Difference, Rebuilt, digest, rebuild
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search, Training
@@ -63,7 +63,7 @@ def again(settings: Settings, registry: Registry, spec: ModelSpec) -> Callable[.
 def _files(settings: Settings, spec: ModelSpec, version: Version) -> list[Path]:
     """The files of the table at the version's data."""
     table = Observations(settings.lake_uri, spec).table
-    return [Path(uri) for uri in table.open(int(version.tags["data_version"])).file_uris()]
+    return [Path(uri) for uri in table.open(int(version.tags.raw["data_version"])).file_uris()]
 
 
 def test_equal_to_the_bit_after_later_data(again: Make, version: Version) -> None:
@@ -77,7 +77,7 @@ def test_equal_to_the_bit_after_later_data(again: Make, version: Version) -> Non
     assert found.stored == found.rebuilt != ""
     assert [line.partition(":")[0] for line in told] == ["stored", "data", "fit", "compare"]
     assert fits[-1] == (6, 6)
-    assert json.loads(json.dumps(found.to_json()))["made_of"]["data_version"] == version.tags["data_version"]
+    assert json.loads(json.dumps(found.to_json()))["made_of"]["data_version"] == version.tags.raw["data_version"]
 
 
 def test_labels_count_as_they_were_known_then(
@@ -85,7 +85,7 @@ def test_labels_count_as_they_were_known_then(
 ) -> None:
     """Without the time that is tagged, rows whose label became known later would teach as well, and that is named."""
     from evergreen.data.windows import training_window
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     spec = make_spec()
     first = make_version(spec, make_rows(100))
@@ -98,10 +98,12 @@ def test_labels_count_as_they_were_known_then(
     observations.label(held, labels, np.arange(50) < 30, "late")
     now = known.to_pydatetime() - timedelta(days=1)
     snapshot = observations.snapshot()
-    tags = dict(first.tags) | {"decision_id": "at", "data_version": str(snapshot.version), "known": now.isoformat()}
+    tags = dict(first.tags.raw) | {"decision_id": "at", "data_version": str(snapshot.version), "known": now.isoformat()}
     tags |= {"data_digest": snapshot.digest}
     window = training_window(spec, snapshot, now)
-    candidate = build(spec, settings, registry, window, decision="at", params=None, tags=tags)
+    candidate = build_candidate(
+        Observations(settings.lake_uri, spec), registry, window, decision="at", params=None, tags=tags
+    )
     version = registry.register(spec.name, candidate)
     assert rebuild(spec, HASH, settings, registry, version.number).equal
     registry.tag(version, "known", "")
@@ -123,7 +125,7 @@ def test_other_packages_are_named_and_do_not_stop_it(
 
     Where it is not, the figures of the search and the predictions say by how much.
     """
-    packages = json.loads(version.tags["packages"]) | {"numpy": "1.0"}
+    packages = json.loads(version.tags.raw["packages"]) | {"numpy": "1.0"}
     registry.tag(version, "packages", json.dumps(packages))
     registry.tag(version, "git_commit", "f" * 40)
     registry.tag(version, "machine", "Plan9 vax")
@@ -152,7 +154,7 @@ def test_a_tampered_table_is_named(again: Make, settings: Settings, spec: ModelS
     """Nothing is trained on it: the table, its version and the file, or the digest of what is there, are told."""
     file = _files(settings, spec, version)[0]
     content = file.read_bytes()
-    where = f"The table {settings.lake_uri}/toy/observations is damaged at version {version.tags['data_version']}: "
+    where = f"The table {settings.lake_uri}/toy/observations is damaged at version {version.tags.raw['data_version']}: "
     for wrong, said in (
         (None, f"{file.name} is missing."),
         (content[:100], f"{file.name} has 100 bytes, and was written with {len(content)}."),
@@ -195,7 +197,7 @@ def test_a_damaged_log_and_stored_pipeline_are_named(
 ) -> None:
     """A commit that is missing from the table's log, and a pipeline that is not what was registered, are damage."""
     log = Path(settings.lake_uri, spec.name, "observations", "_delta_log")
-    commit = log / f"{int(version.tags['data_version']) + 1:020}.json"
+    commit = log / f"{int(version.tags.raw['data_version']) + 1:020}.json"
     content = commit.read_bytes()
     commit.unlink()
     assert "toy/observations cannot be read" in again(version).damage
@@ -211,14 +213,16 @@ def test_what_cannot_be_asked(
     """No such version, another model file, a version of somebody else's, one that was cleaned: one clear line each."""
     with pytest.raises(RegistryError, match="toy has no version 9; there are: 1"):
         again(9)
-    commit = version.tags["git_commit"]
+    commit = version.tags.raw["git_commit"]
     with pytest.raises(RefusedError, match="its hash was spec and is other now") as refused:
         again(version, hash="other")
     assert refused.value.fix.startswith(f"Bring back the file of commit {commit[:12]}: git restore --source ")
     with pytest.raises(RefusedError, match="outside of a git repository"):
-        module._require_same_spec(replace(version, tags={**version.tags, "git_commit": ""}), "other")
+        module._require_same_spec(
+            replace(version, tags=VersionTags.read({**version.tags.raw, "git_commit": ""})), "other"
+        )
     with pytest.raises(RefusedError, match=r"toy version 1 has no tag evergreen\.data_digest"):
-        module._require_tags(replace(version, tags={"data_version": "1"}))
+        module._require_tags(replace(version, tags=VersionTags.read({"data_version": "1"})))
     registry.tag(version, "cleaned", "2026-01-01T00:00:00+00:00")
     assert again(version).equal
     for place in maintenance.places(registry, version):

@@ -44,7 +44,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evergreen.sources import Folder
-from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec, Search, Training
+from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec, Search, Training
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -120,7 +120,7 @@ MODEL = ModelSpec(
     holdout=Holdout(strategy="random", share=0.2, seed=42),
     training=Training(min_rows=16),
     # A drift report fails when this share of the features has drifted.
-    drift=DriftPolicy(share=0.3, min_rows=20),
+    drift=DriftThresholds(share=0.3, min_rows=20),
     # What a stored pipeline may hold beyond the types that skops knows to be safe.
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )

@@ -26,14 +26,14 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.pages import dossier
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.reports import card_store
 from evergreen.reports.card_facts import Facts
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
-from evergreen.training.evaluate import evaluate
+from evergreen.training.evaluate import evaluate_candidate
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -55,7 +55,7 @@ def _secretive(rows: int = 200) -> pd.DataFrame:
 def _judged(settings: Settings, registry: Registry, spec: ModelSpec, made: Version) -> None:
     """Apply the gates, promote by a person, keep a decision and the card."""
     window = training_window(spec, Observations(settings.lake_uri, spec).snapshot())
-    found = evaluate(spec, settings, registry, made, None, window)
+    found = evaluate_candidate(Observations(settings.lake_uri, spec), registry, made, None, window)
     registry.conclude(made, found.verdict, "gates", {"judgement": found.to_text()})
     for phase in ("intent", "done"):
         move = Move("1", NOW, "promote", phase, None, 1, "<script>alert(1)</script>", "first", "person")  # type: ignore[arg-type]
@@ -195,7 +195,9 @@ def test_few_values_are_not_spread_out(make_spec: Make) -> None:
         "kind": {"missing": 0.0, "shares": {"a": 0.7, "b": 0.25, "c": 0.05}},
         "none": {"missing": 1.0, "shares": {}},
     }
-    facts = Facts(spec, "", "", Version("toy", 1, "", "", {}, ""), profile={"rows": 100, "columns": columns})
+    facts = Facts(
+        spec, "", "", Version("toy", 1, "", "", VersionTags.read({}), ""), profile={"rows": 100, "columns": columns}
+    )
     found = {spread.name: spread for spread in dossier._spreads(facts)}
     assert found["few"].quantiles == found["void"].quantiles == ()
     assert found["many"].quantiles == (0.00123, 1.5, 2.0, 32.0, 123000.0)

@@ -23,14 +23,14 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
-from evergreen.performance.check import assess, judge
+from evergreen.performance.check import check_performance, judge
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy, PerformancePolicy
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -56,11 +56,11 @@ DAY = timedelta(days=1)
 
 
 def _spec(metric: str) -> ModelSpec:
-    return ModelSpec.model_construct(metric=Metric(name=metric), performance=PerformancePolicy())
+    return ModelSpec.model_construct(metric=Metric(name=metric), performance=PerformanceThresholds())
 
 
 def _with(spec: ModelSpec, **policy: Any) -> ModelSpec:
-    return spec.model_copy(update={"performance": PerformancePolicy(**{"window": DAY} | policy)})
+    return spec.model_copy(update={"performance": PerformanceThresholds(**{"window": DAY} | policy)})
 
 
 @given(st.tuples(FINITE, FINITE, FINITE).map(sorted), FINITE, st.floats(0.01, 2))
@@ -154,7 +154,7 @@ class Watch:
 
     def __init__(self, spec: ModelSpec, settings: Settings, made: Version, make_rows: Make) -> None:
         self.spec, self.settings, self.make_rows = spec, settings, make_rows
-        self.champion = replace(made, tags={**made.tags, "holdout_mae": "0.08"})
+        self.champion = replace(made, tags=VersionTags.read({**made.tags.raw, "holdout_mae": "0.08"}))
         self.observations = Observations(settings.lake_uri, spec)
         self.registry = Registry(settings)
 
@@ -185,7 +185,9 @@ class Watch:
         """The report on what is there."""
         spec = _with(spec or self.spec, **policy)
         snapshot = self.observations.snapshot()
-        return assess(spec, self.settings, self.registry, self.champion, snapshot, now=now)
+        stores = (Decisions(self.settings.lake_uri, spec.name), PredictionLog(self.settings.lake_uri, spec))
+        observations = Observations(self.settings.lake_uri, spec)
+        return check_performance(observations, self.registry, *stores, self.champion, snapshot, now=now)
 
 
 @pytest.fixture
@@ -309,11 +311,17 @@ def test_a_window_that_lacks_labels_judges_nothing(watch: Watch) -> None:
 
 def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) -> None:
     """Rows without a single label whose predictions moved: the drift report names them, the other has to wait."""
-    from evergreen.drift.check import detect
+    from evergreen.drift.check import check_drift
 
     watch.land("rows", watch.make_rows(200, start=300, shift=3.0).assign(y=None))
-    spec = watch.spec.model_copy(update={"drift": DriftPolicy(columns=("kind",))})
-    seen = detect(spec, watch.settings, watch.registry, watch.champion, watch.observations.snapshot(), decision="d")
+    spec = watch.spec.model_copy(update={"drift": DriftThresholds(columns=("kind",))})
+    seen = check_drift(
+        Observations(watch.settings.lake_uri, spec),
+        watch.registry,
+        watch.champion,
+        watch.observations.snapshot(),
+        reports=watch.settings.reports(spec.name),
+    )
     assert (seen.verdict, seen.drifted) == (FAIL, ("prediction",))
     assert "drift report" in watch.look().reason
 
@@ -321,7 +329,9 @@ def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) 
 def test_what_lies_behind_the_figure(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices beside what they were at promotion, the bias of the residuals, windows; and it comes back from JSON."""
     kept = Judgement((), PASS, 0.1, None, None, 60, {"kind=a": 0.07})
-    watch.champion = replace(watch.champion, tags={**watch.champion.tags, "judgement": kept.to_text()})
+    watch.champion = replace(
+        watch.champion, tags=VersionTags.read({**watch.champion.tags.raw, "judgement": kept.to_text()})
+    )
     rows = watch.make_rows(204, start=300)
     rows["y"] += (rows["kind"] == "b") * 2.0
     watch.land("rows", rows)
@@ -368,7 +378,7 @@ def test_metrics_beside_the_main_one(watch: Watch) -> None:
     assert failed.reason.startswith("rmse is 0.1")
     assert "proven beyond its bound of 0.01; mae is" in failed.reason
     with pytest.raises(ValueError, match="two metrics have one name"):
-        PerformancePolicy(also=(most, most))
+        PerformanceThresholds(also=(most, most))
 
 
 def test_what_was_predicted_at_the_time_counts(watch: Watch) -> None:

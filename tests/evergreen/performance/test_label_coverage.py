@@ -16,7 +16,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, judged_window, training_window
 from evergreen.performance.label_coverage import in_mature, label_windows, window_numbers
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy
+from evergreen.spec.monitoring import PerformanceThresholds
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def labelled(tmp_path: Path, make_spec: Make, make_rows: Rows) -> Callable[..., 
     """Two days of hourly rows; those named have a label, known so many hours after their row."""
 
     def make(hours: Any, late: int = 0, now: datetime = NOW, **changes: Any) -> tuple[Observations, Window]:
-        policy = PerformancePolicy(window=timedelta(hours=12), coverage=0.75)
+        policy = PerformanceThresholds(window=timedelta(hours=12), coverage=0.75)
         spec = make_spec(**{"performance": policy} | changes)
         observations = Observations(str(tmp_path / "lake"), spec)
         rows = make_rows(48).assign(y=np.nan)
@@ -64,7 +64,7 @@ def test_a_window_is_mature_from_its_coverage_on(labelled: Callable[..., Any]) -
 
 def test_the_bound_is_the_model_files(labelled: Callable[..., Any]) -> None:
     """A coverage of one asks for every label."""
-    policy = PerformancePolicy(window=timedelta(days=1), coverage=1.0)
+    policy = PerformanceThresholds(window=timedelta(days=1), coverage=1.0)
     observations, window = labelled([*range(24), *range(25, 48)], performance=policy)
     assert [one.mature for one in label_windows(observations, window)] == [True, False]
 

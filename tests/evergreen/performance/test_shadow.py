@@ -22,12 +22,13 @@ from evergreen.evaluation.bootstrap import Comparison, paired_bootstrap
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, promotion_of
 from evergreen.performance.label_coverage import LabelWindow
-from evergreen.performance.shadow import assess, grouped, judge, looks, matured
+from evergreen.performance.shadow import check_promotion, compare_with_former, grouped, judge, looks, matured
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
+from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import PerformancePolicy, Shadow
+from evergreen.spec.monitoring import PerformanceThresholds, Shadow
 from evergreen.spec.training import Training
 from evergreen.verdicts import Verdict
 
@@ -35,7 +36,7 @@ Make = Callable[..., Any]
 LATER = datetime(2026, 1, 1, tzinfo=UTC)
 FAIL, PASS, OPEN = Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE
 NAN = float("nan")
-DAILY = PerformancePolicy(window=timedelta(days=1))
+DAILY = PerformanceThresholds(window=timedelta(days=1))
 FINITE = st.floats(-1000, 1000)
 
 
@@ -150,6 +151,17 @@ def test_windows_count_when_they_are_over_and_have_their_labels() -> None:
     assert len(matured(timeless, [LabelWindow(0, None, 24, 24, True)], LATER)) == 1
 
 
+def assess(spec: Any, settings: Settings, registry: Any, champion: Any, snapshot: Any, now: datetime) -> ShadowReport:
+    """As the task `shadow` does."""
+    observations = Observations(settings.lake_uri, spec)
+    stores = (registry, Promotions(settings.lake_uri, spec.name), Decisions(settings.lake_uri, spec.name))
+
+    def compare(pair: Any, before: int) -> Any:
+        return compare_with_former(observations, registry, snapshot, pair, before, now)
+
+    return check_promotion(spec, *stores, champion, compare)
+
+
 class Watch:
     """Version 1 learned from slope 3 and version 2, which replaced it, from slope 4; and what lands afterwards."""
 
@@ -181,7 +193,7 @@ class Watch:
         """The report on what is there."""
         spec = self.spec.model_copy(update={"shadow": Shadow(**{"min_rows": 40} | policy)})
         found = self.versions[champion - 1]
-        return assess(spec, self.settings, self.registry, found, self.observations.snapshot(), now=now)
+        return assess(spec, self.settings, self.registry, found, self.observations.snapshot(), now)
 
     def store(self, report: ShadowReport) -> None:
         """As a monitor run does."""
@@ -311,7 +323,7 @@ def test_where_it_is_switched_off_nothing_is_read(watch: Watch) -> None:
     """`windows=0` says so, and before a champion there is no promotion."""
     assert watch.look(windows=0).reason == "switched off: shadow.windows is 0"
     spec, snapshot = watch.spec, watch.observations.snapshot()
-    found = assess(spec, watch.settings, watch.registry, None, snapshot, now=LATER)
+    found = assess(spec, watch.settings, watch.registry, None, snapshot, LATER)
     assert (found.reason, found.decision_id) == ("no promotion to judge", None)
     first = replace(watch.versions[0], number=7)
-    assert assess(spec, watch.settings, watch.registry, first, snapshot, now=LATER).decision_id is None
+    assert assess(spec, watch.settings, watch.registry, first, snapshot, LATER).decision_id is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +16,10 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry.approval import (
     ApprovalResponse,
+    apply_response,
     asked_by,
     record_approval,
     recorded_approval,
-    rule,
     unanswered,
     with_approval,
 )
@@ -55,7 +56,16 @@ class Waiting:
     def __init__(self, settings: Settings, registry: Any, spec: Any) -> None:
         self.settings, self.registry, self.spec = settings, registry, spec
         self.ledger = Decisions(settings.lake_uri, spec.name)
-        promote(spec, settings, registry, registry.add(), reason="first", by="test", now=NOW)
+        promote(
+            spec,
+            registry,
+            Promotions(settings.lake_uri, spec.name),
+            registry.add(),
+            reason="first",
+            by="test",
+            now=NOW,
+            lock=nullcontext(),
+        )
         self.version = registry.add()
         registry.set_alias("toy", CHALLENGER, 2)
         asked = Decision(
@@ -64,8 +74,9 @@ class Waiting:
         self.ledger.record(asked)
 
     def answer(self, decision: Any, reason: str = "because", **more: Any) -> Any:
-        answer = ApprovalResponse(decision=decision, reason=reason, **more)
-        return rule(self.spec, self.settings, self.registry, self.version, answer, now=NOW)
+        response = ApprovalResponse(decision=decision, reason=reason, **more)
+        stores = (self.registry, Promotions(self.settings.lake_uri, self.spec.name), self.ledger)
+        return apply_response(self.spec, *stores, self.version, response, now=NOW, lock=nullcontext())
 
 
 @pytest.fixture
@@ -107,10 +118,19 @@ def test_a_name_is_kept_with_the_word(waiting: Waiting) -> None:
 def test_who_rejected_is_kept_with_the_version(waiting: Waiting) -> None:
     """It is gone when the version goes into production after all."""
     assert waiting.answer("reject", by="Ann").explanation == "rejected by Ann: because"
-    assert waiting.registry.get("toy", 2).tags["declined_by"] == "person: Ann"
+    assert waiting.registry.get("toy", 2).tags.raw["declined_by"] == "person: Ann"
     version = waiting.registry.get("toy", 2)
-    promote(waiting.spec, waiting.settings, waiting.registry, version, reason="now", by="person", now=NOW)
-    assert not {"declined", "declined_by"} & set(waiting.registry.get("toy", 2).tags)
+    promote(
+        waiting.spec,
+        waiting.registry,
+        Promotions(waiting.settings.lake_uri, waiting.spec.name),
+        version,
+        reason="now",
+        by="person",
+        now=NOW,
+        lock=nullcontext(),
+    )
+    assert not {"declined", "declined_by"} & set(waiting.registry.get("toy", 2).tags.raw)
 
 
 def test_the_first_word_counts(waiting: Waiting) -> None:
@@ -126,7 +146,7 @@ def test_rejection_leaves_the_champion(waiting: Waiting) -> None:
     waiting.registry.set_alias("toy", CHALLENGER, waiting.registry.add().number)
     assert waiting.answer("reject").outcome == "rejected"
     assert waiting.registry.aliases == {"champion": 1, CHALLENGER: 3}
-    assert waiting.registry.get("toy", 2).tags["declined"] == "because"
+    assert waiting.registry.get("toy", 2).tags.raw["declined"] == "because"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +159,16 @@ def test_rejection_leaves_the_champion(waiting: Waiting) -> None:
 def test_another_champion_meanwhile(waiting: Waiting, decision: str, says: str) -> None:
     """What was judged against another champion is not promoted, and the ruling says so; it can be rejected."""
     other = waiting.registry.add()
-    promote(waiting.spec, waiting.settings, waiting.registry, other, reason="newer", by="test", now=NOW)
+    promote(
+        waiting.spec,
+        waiting.registry,
+        Promotions(waiting.settings.lake_uri, waiting.spec.name),
+        other,
+        reason="newer",
+        by="test",
+        now=NOW,
+        lock=nullcontext(),
+    )
     ruling = waiting.answer(decision)
     assert says in ruling.explanation
     assert ruling.outcome == ("inconclusive" if decision == "approve" else "rejected")
@@ -148,7 +177,16 @@ def test_another_champion_meanwhile(waiting: Waiting, decision: str, says: str) 
 
 def test_promoted_meanwhile(waiting: Waiting) -> None:
     """A version that became champion by other means ends promoted; to reject it then is refused, not carried out."""
-    promote(waiting.spec, waiting.settings, waiting.registry, waiting.version, reason="by hand", by="person", now=NOW)
+    promote(
+        waiting.spec,
+        waiting.registry,
+        Promotions(waiting.settings.lake_uri, waiting.spec.name),
+        waiting.version,
+        reason="by hand",
+        by="person",
+        now=NOW,
+        lock=nullcontext(),
+    )
     ruling = waiting.answer("reject")
     assert ruling.outcome == "inconclusive"
     assert "is the champion already" in ruling.explanation

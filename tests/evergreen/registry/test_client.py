@@ -30,7 +30,7 @@ def version(registry: Registry, make_spec: Make, make_rows: Make, make_version: 
 
 def _again(version: Version, **tags: str) -> Candidate:
     """The candidate that a version was made of, under other tags."""
-    known = version.tags
+    known = version.tags.raw
     hashes = (known[name] for name in ("sha256", "files_sha256", "state_sha256"))
     return Candidate(version.run_id, version.model_id, *hashes, 1.0, {"decision_id": "next"} | tags)
 
@@ -43,8 +43,8 @@ def test_a_version_starts_pending_with_its_lineage(version: Version, registry: R
         *("data_end", "next_row", "spec_hash", "params", "seed", "git_commit", "git_dirty", "flow_run", "packages"),
         *("sha256", "files_sha256", "state_sha256", "size_mb", "model_id"),
     }
-    assert keys <= set(version.tags)
-    assert set(json.loads(version.tags["packages"])) == {"python", *PACKAGES}
+    assert keys <= set(version.tags.raw)
+    assert set(json.loads(version.tags.raw["packages"])) == {"python", *PACKAGES}
     run = registry.client.get_run(version.run_id)
     assert run.data.tags["evergreen.decision_id"] == "first"
     assert run.info.status == "FINISHED"
@@ -65,8 +65,8 @@ def test_the_signature_takes_missing_numbers(version: Version, registry: Registr
 def test_the_data_is_known_by_our_digest(version: Version, registry: Registry) -> None:
     """The run's input bears the digest of the snapshot's bytes, not MLflow's own, which is of a sample."""
     given = registry.client.get_run(version.run_id).inputs.dataset_inputs[0]
-    assert given.dataset.digest == version.tags["data_digest"]
-    assert json.loads(given.dataset.source)["delta_table_version"] == version.tags["data_version"]
+    assert given.dataset.digest == version.tags.raw["data_digest"]
+    assert json.loads(given.dataset.source)["delta_table_version"] == version.tags.raw["data_version"]
 
 
 def test_a_version_is_found_by_its_decision(version: Version, registry: Registry) -> None:
@@ -129,7 +129,7 @@ def test_the_status_is_written_last(version: Version, registry: Registry, monkey
     monkeypatch.setattr(registry.client, "set_model_version_tag", keep)
     done = registry.conclude(version, Verdict.PASS, "# Gates", {"holdout_rows": "20", "checks": "{}"})
     assert written[-1] == "model_validation_status"
-    assert (done.status, done.description, done.tags["holdout_rows"]) == ("PASSED", "# Gates", "20")
+    assert (done.status, done.description, done.tags.raw["holdout_rows"]) == ("PASSED", "# Gates", "20")
 
 
 @pytest.mark.parametrize(("verdict", "status"), [(Verdict.FAIL, "FAILED"), (Verdict.INCONCLUSIVE, "INCONCLUSIVE")])
@@ -156,7 +156,7 @@ def test_a_tag_can_be_taken_away(version: Version, registry: Registry) -> None:
     """A tag is set and taken away; one that is not there is no fault."""
     registry.tag(version, "rolled_back", "because")
     tagged = registry.get("toy", 1)
-    assert tagged.tags["rolled_back"] == "because"
+    assert tagged.tags.raw["rolled_back"] == "because"
     registry.untag(tagged, "rolled_back")
     assert registry.get("toy", 1) == version
     registry.untag(version, "rolled_back")

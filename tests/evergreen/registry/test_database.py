@@ -210,7 +210,7 @@ def test_postgresql_is_a_registry_like_any_other(
     version = make_version(spec, make_rows(100))
     registry.set_alias("toy", "champion", version.number)
     assert registry.champion("toy") == version
-    assert registry.find("toy", version.tags["decision_id"]) == version
+    assert registry.find("toy", version.tags.raw["decision_id"]) == version
     assert registry.by_alias("toy", "challenger") is None
     assert registry.lookup("toy", 99) is None
     registry.load(version, spec)

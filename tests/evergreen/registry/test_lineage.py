@@ -12,7 +12,7 @@ import pytest
 from evergreen.data.snapshot import Snapshot
 from evergreen.registry import lineage as module
 from evergreen.registry.lineage import against, learned_until, lineage, params_text
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 
 SNAPSHOT = Snapshot("table", 7, 100, None, "2025-01-02T00:00:00+00:00", 120, "ab" * 16)
 
@@ -46,7 +46,7 @@ def test_a_version_knows_until_when_it_learned() -> None:
     """The newest labelled row counts; of versions without that tag the newest row, without time there is none."""
 
     def until(**tags: str) -> str | None:
-        return learned_until(Version("toy", 1, "run", "model", tags, ""))
+        return learned_until(Version("toy", 1, "run", "model", VersionTags.read(tags), ""))
 
     assert _tags(learned_end="2025-01-01T00:00:00+00:00")["learned_end"] == "2025-01-01T00:00:00+00:00"
     assert _tags()["learned_end"] == ""

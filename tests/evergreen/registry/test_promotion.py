@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Move, Promotions, champion_at, taken_back
 from evergreen.registry.client import Registry
-from evergreen.registry.promotion import promote, require_consistent, rollback, settle
+from evergreen.registry.promotion import promote, require_consistent, roll_back, settle
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
 from evergreen.storage.locks import held
@@ -33,10 +34,28 @@ class Model:
         self.log = Promotions(settings.lake_uri, spec.name)
 
     def promote(self, version: Any, at: datetime = NOW, reason: str = "better") -> Move | None:
-        return promote(self.spec, self.settings, self.registry, version, reason=reason, by="test", now=at)
+        return promote(
+            self.spec,
+            self.registry,
+            Promotions(self.settings.lake_uri, self.spec.name),
+            version,
+            reason=reason,
+            by="test",
+            now=at,
+            lock=nullcontext(),
+        )
 
     def rollback(self, to: int | None = None, at: datetime = NOW, reason: str = "worse") -> Move:
-        return rollback(self.spec, self.settings, self.registry, to, reason=reason, by="test", now=at)
+        return roll_back(
+            self.spec,
+            self.registry,
+            Promotions(self.settings.lake_uri, self.spec.name),
+            to,
+            reason=reason,
+            by="test",
+            now=at,
+            lock=nullcontext(),
+        )
 
     def promoted(self, count: int) -> None:
         """Champions one after the other."""
@@ -111,7 +130,7 @@ def test_a_rollback_gives_back_the_previous_champion(model: Model) -> None:
     model.promoted(3)
     assert model.rollback(reason="it is slow").after == 2
     assert model.aliases == {CHAMPION: 2, PREVIOUS: 1}
-    assert model.registry.get("toy", 3).tags["rolled_back"] == "it is slow"
+    assert model.registry.get("toy", 3).tags.raw["rolled_back"] == "it is slow"
     with pytest.raises(RegistryError, match=r"toy version 3 was rolled back: it is slow .*rollback toy --to 3"):
         model.promote(model.registry.get("toy", 3))
     assert model.rollback().after == 1
@@ -125,7 +144,7 @@ def test_a_rollback_to_a_named_version(model: Model) -> None:
     model.promoted(3)
     assert model.rollback(1).after == 1
     assert model.rollback(3).after == 3
-    assert "rolled_back" not in model.registry.get("toy", 3).tags
+    assert model.registry.get("toy", 3).tags.rolled_back is None
     assert model.aliases == {CHAMPION: 3, PREVIOUS: 2}
     assert [(move.action, move.before, move.after) for move in model.log.done()[3:]] == [
         ("rollback", 3, 1),
@@ -159,7 +178,14 @@ def test_a_rollback_of_one_promotion_leaves_every_other_champion(model: Model) -
 
     def undo(move: Move) -> Move:
         to = move.before
-        return rollback(*(model.spec, model.settings, model.registry, to), reason="", by="x", now=NOW, undoes=move.id)
+        return roll_back(
+            *(model.spec, model.registry, model.log, to),
+            reason="",
+            by="x",
+            now=NOW,
+            lock=nullcontext(),
+            undoes=move.id,
+        )
 
     with pytest.raises(RefusedError, match="the champion was moved since that promotion"):
         undo(second)
@@ -228,7 +254,7 @@ def test_a_lost_registry_is_noticed(model: Model, make_in_memory: Any) -> None:
     """A registry that was made anew while the log names a champion is refused."""
     model.promoted(1)
     with pytest.raises(RegistryError, match="is version 1, and the registry has none"):
-        require_consistent("toy", make_in_memory(model.settings).champion("toy"), model.log)
+        require_consistent("toy", make_in_memory().champion("toy"), model.log)
 
 
 def _begun(model: Model, action: Any, before: int | None, after: int) -> None:
@@ -246,11 +272,11 @@ def test_what_was_begun_is_finished(model: Model, moved: bool) -> None:
         model.registry.set_alias("toy", CHAMPION, 2)
     require_consistent("toy", model.registry.champion("toy"), model.log)
     later = NOW + timedelta(hours=1)
-    end = settle("toy", model.settings, model.registry, now=later)
+    end = settle(model.registry, Promotions(model.settings.lake_uri, "toy"), lock=nullcontext(), now=later)
     assert end is not None
     assert (end.phase, end.at) == ("done", later)
     assert model.aliases == {CHAMPION: 2, PREVIOUS: 1}
-    assert settle("toy", model.settings, model.registry, now=later) is None
+    assert settle(model.registry, Promotions(model.settings.lake_uri, "toy"), lock=nullcontext(), now=later) is None
 
 
 @pytest.mark.parametrize("reason", ["target deleted", "champion deleted", "alias moved by hand"])
@@ -263,7 +289,7 @@ def test_what_can_no_longer_be_done_is_aborted(model: Model, reason: str) -> Non
         model.registry.set_alias("toy", CHAMPION, 1)
     else:
         model.registry.delete(3 if reason == "target deleted" else 2)
-    end = settle("toy", model.settings, model.registry, now=NOW)
+    end = settle(model.registry, Promotions(model.settings.lake_uri, "toy"), lock=nullcontext(), now=NOW)
     assert end is not None
     assert end.phase == "aborted"
     assert model.log.champion() == 2
@@ -277,19 +303,19 @@ def test_a_move_is_finished_without_the_version_it_replaced(model: Model) -> Non
     _begun(model, "promote", 1, 2)
     model.registry.set_alias("toy", CHAMPION, 2)
     model.registry.delete(1)
-    end = settle("toy", model.settings, model.registry, now=NOW)
+    end = settle(model.registry, Promotions(model.settings.lake_uri, "toy"), lock=nullcontext(), now=NOW)
     assert end is not None
     assert end.phase == "done"
     assert model.aliases == {CHAMPION: 2}
 
 
-def test_settling_waits_for_a_move_that_is_under_way(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settling_waits_for_a_move_that_is_under_way(model: Model) -> None:
     """An intent may belong to a living process: who settles takes the promotion's lock first."""
     model.registry.add()
     _begun(model, "promote", None, 1)
-    monkeypatch.setattr("evergreen.registry.promotion._WAIT_SECONDS", 0.1)
+    waiting = held(model.settings, "toy", "promotion", wait=0.1, now=NOW)
     with held(model.settings, "toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
-        settle("toy", model.settings, model.registry, now=NOW)
+        settle(model.registry, model.log, lock=waiting, now=NOW)
     assert model.aliases == {}
 
 
@@ -328,8 +354,10 @@ import sys
 from datetime import UTC, datetime
 from evergreen.errors import EvergreenError
 from evergreen.registry.promotion import promote
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
 from evergreen.settings import load_settings
+from evergreen.storage.locks import held
 import models
 settings = load_settings()
 spec = models.load("toy", settings.models).spec
@@ -338,7 +366,10 @@ version = registry.get("toy", int(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    move = promote(spec, settings, registry, version, reason="race", by=sys.argv[1], now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    lock = held(settings, "toy", "promotion", wait=30, now=now)
+    log = Promotions(settings.lake_uri, "toy")
+    move = promote(spec, registry, log, version, reason="race", by=sys.argv[1], now=now, lock=lock)
     print("moved" if move else "there already")
 except EvergreenError as error:
     print("refused", error.what)

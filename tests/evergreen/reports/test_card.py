@@ -20,7 +20,7 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry import descriptions
 from evergreen.registry.client import Registry
 from evergreen.registry.descriptions import Trained
-from evergreen.registry.version import Version
+from evergreen.registry.version import Version, VersionTags
 from evergreen.reports import card_store
 from evergreen.reports.card import LETTERS, approval, brief, card, limits
 from evergreen.reports.card_facts import Facts, common, said
@@ -51,7 +51,7 @@ TAGS = {
 
 
 def version(number: int = 2, **tags: str) -> Version:
-    return Version("toy", number, "run", "model", TAGS | tags, "")
+    return Version("toy", number, "run", "model", VersionTags.read(TAGS | tags), "")
 
 
 def move(hours: int, before: int | None, after: int, by: str = "retrain", action: Any = "promote") -> Move:
@@ -108,7 +108,7 @@ def test_a_card_tells_everything_that_is_known(make_facts: Make) -> None:
 
 def test_a_card_is_made_of_what_little_there_is(make_spec: Make) -> None:
     """A version without a judgement, files, run or history still has one, and it says what is not known."""
-    bare = Facts(make_spec(), "", "", Version("toy", 1, "", "", {}, ""))
+    bare = Facts(make_spec(), "", "", Version("toy", 1, "", "", VersionTags.read({}), ""))
     text = card(bare)
     assert "does not say what it is for" in text
     assert "nothing was measured" in text
@@ -263,7 +263,7 @@ def test_a_card_is_kept_with_its_version(
     """An artifact, and the description until a person writes one; tags of the model file and by hand are in it."""
     spec = make_spec(tags={"owner": "the team", "seed": "not ours"}, description="Lines.")
     made = make_version(spec, make_rows(200))
-    assert made.tags["seed"] == "42"
+    assert made.tags.raw["seed"] == "42"
     registry.client.set_registered_model_tag("toy", "contact", "someone")
     registry.client.set_registered_model_tag("toy", "owner", "nobody")
     assert descriptions.stated(registry, made) == {"owner": "the team", "seed": "not ours", "contact": "someone"}
@@ -281,7 +281,7 @@ def test_a_card_is_kept_with_its_version(
 
     for phase in ("intent", "done"):
         Promotions(settings.lake_uri, "toy").write(replace(move(1, None, 1, "person"), phase=phase))
-    word = replace(entry("approval", "promoted", "approved by a person: good"), id=made.tags["decision_id"])
+    word = replace(entry("approval", "promoted", "approved by a person: good"), id=made.tags.raw["decision_id"])
     Decisions(settings.lake_uri, "toy").record(word)
     card_store.keep(settings, registry, spec, 1, spec_hash="spec")
     again = registry.get("toy", 1)
@@ -300,7 +300,7 @@ def test_a_version_without_its_files_or_run_has_a_card(
     """Damaged files and a run that MLflow has no more leave out what they held, and nothing else."""
     spec = make_spec()
     made = make_version(spec, make_rows(100))
-    damaged = replace(made, tags={**made.tags, "files_sha256": "other"})
+    damaged = replace(made, tags=VersionTags.read({**made.tags.raw, "files_sha256": "other"}))
     facts = card_store.gather(settings, registry, spec, damaged)
     assert (facts.importance, facts.profile) == (None, {})
     gone = card_store.gather(settings, registry, spec, replace(made, run_id="0" * 32))

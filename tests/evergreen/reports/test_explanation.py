@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from evergreen.registry.client import Registry
+from evergreen.registry.version import VersionTags
 from evergreen.reports.explanation import ROWS, explain
 
 Make = Callable[..., Any]
@@ -63,7 +64,7 @@ def test_what_cannot_be_explained_is_told_from_what_is_stored(
     """Without the extra, or with damaged files: the permutation importance that was stored, or nothing, and why."""
     spec = make_spec()
     made = make_version(spec, make_rows(200))
-    damaged = explain(spec, registry, replace(made, tags={**made.tags, "files_sha256": "other"}))
+    damaged = explain(spec, registry, replace(made, tags=VersionTags.read({**made.tags.raw, "files_sha256": "other"})))
     assert (damaged.method, damaged.columns) == ("permutation", {})
     assert damaged.note.startswith("No importance is known, for toy version 1: ")
     monkeypatch.setitem(sys.modules, "shap", None)

@@ -13,10 +13,14 @@ from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
+from evergreen.spec.policies import OnPerformance
+from evergreen.spec.retraining import Approval, Retraining
 from evergreen.spec.training import Holdout, Search, Training
 
 MakeSpec = Callable[..., ModelSpec]
+
+DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ MakeSpec = Callable[..., ModelSpec]
         ({"source": object()}, "source"),
         ({"contract": None}, "contract"),
         ({"metric": Metric(name="accuracy")}, "classification"),
-        ({"drift": DriftPolicy(columns=("z",))}, "neither a feature nor the target"),
+        ({"drift": DriftThresholds(columns=("z",))}, "neither a feature nor the target"),
         ({"time": None, "holdout": Holdout(strategy="blocked")}, "no time column"),
         ({"time": None, "training": Training(last=timedelta(days=1))}, "no time column"),
         ({"approval": "maybe"}, "approval"),
@@ -60,7 +64,7 @@ def test_a_mistake_names_its_field(make_spec: MakeSpec, changes: dict[str, Any],
         (lambda: Holdout(share=1.0), "less than 1"),
         (lambda: Holdout(block=timedelta(0)), "longer than zero"),
         (lambda: Gates(margin=-0.1), "greater than or equal"),
-        (lambda: DriftPolicy(method="ks"), "psi"),
+        (lambda: DriftThresholds(method="ks"), "psi"),
     ],
 )
 def test_a_part_is_checked_where_it_is_made(build: Callable[[], object], words: str) -> None:
@@ -88,4 +92,38 @@ def test_a_metric_of_ones_own(make_spec: MakeSpec) -> None:
 def test_watched_columns(make_spec: MakeSpec) -> None:
     """Every feature is watched unless the policy names columns."""
     assert make_spec().watched == ("x", "kind")
-    assert make_spec(drift=DriftPolicy(columns=("x",))).watched == ("x",)
+    assert make_spec(drift=DriftThresholds(columns=("x",))).watched == ("x",)
+
+
+def test_fields_of_before_are_taken_into_their_sections(make_spec: MakeSpec) -> None:
+    """A model file that names them beside the sections means what it meant, also where it changes another model."""
+    before = make_spec(retrain_on=("data",), cooldown=timedelta(days=1), approval="manual", approval_timeout=DAY)
+    assert before.retraining == Retraining(triggers=("data",), cooldown=DAY)
+    assert before.approval == Approval(mode="manual", timeout=DAY)
+    policy = OnPerformance()
+    changed = before.model_copy(update={"policy": policy, "approval": "auto", "seed": 7})
+    assert changed.retraining == Retraining(policy=policy, cooldown=DAY)
+    assert (changed.retraining.triggers, changed.approval, changed.seed) == (("performance",), Approval(timeout=DAY), 7)
+
+
+def test_a_field_by_both_of_its_names_is_refused(make_spec: MakeSpec) -> None:
+    """Which of the two counts cannot be known."""
+    with pytest.raises(ValidationError, match=r"cooldown: it is retraining\.cooldown now"):
+        make_spec(retraining=Retraining(), cooldown=DAY)
+
+
+def test_a_change_of_no_field_is_refused(make_spec: MakeSpec) -> None:
+    """A misspelt change of a copy would be set and never read."""
+    with pytest.raises(ValueError, match="seeed: there is no such field"):
+        make_spec().model_copy(update={"seeed": 7})
+
+
+class _OldPolicy:
+    def holds(self, seen: object) -> bool:
+        return False
+
+
+def test_a_policy_class_of_before_is_told_the_new_name() -> None:
+    """It would otherwise be called as a function, and fail at the first retraining."""
+    with pytest.raises(ValidationError, match="rename holds"):
+        Retraining(policy=_OldPolicy())  # type: ignore[arg-type]

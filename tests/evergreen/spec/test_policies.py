@@ -13,7 +13,7 @@ from evergreen.decision import Decision
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.policy_query import called, scheduled
+from evergreen.ledger.policy_query import ask_for_decision, ask_for_schedule
 from evergreen.ledger.reconciliation import calls
 from evergreen.model_files.policy_edit import source_of
 from evergreen.settings import Settings
@@ -29,10 +29,10 @@ from evergreen.spec.policies import (
     Scheduled,
     all_of,
     any_of,
-    as_before,
     at_least,
+    default_policy,
 )
-from evergreen.spec.policy import Answer, Occasion, Policy, asked, name_of
+from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy, ask, name_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,10 +49,10 @@ def retrain(day: float, reason: str = "schedule", rows: int = 0) -> Decision:
     return Decision(f"r{day}", "retrain", NOW + timedelta(days=day), "rejected", 1, 0, "", "", detail)
 
 
-def seen(ground: Any = "drift", *past: Decision, rows: int = 100) -> Occasion:
+def seen(ground: Any = "drift", *past: Decision, rows: int = 100) -> PolicyContext:
     """An occasion now, with what is in the ledger."""
     reports = tuple(one for one in past if one.kind != "retrain")
-    return Occasion(NOW, ground, rows, 1, reports, tuple(one for one in past if one.kind == "retrain"))
+    return PolicyContext(NOW, ground, rows, 1, reports, tuple(one for one in past if one.kind == "retrain"))
 
 
 FAILED, PASSED = report(), report(outcome="PASS")
@@ -106,14 +106,14 @@ LATE = report("performance")
     ],
     ids=lambda given: given if isinstance(given, str) else None,
 )
-def test_a_policy_answers_an_occasion(policy: Any, occasion: Occasion, yes: bool) -> None:
+def test_a_policy_answers_an_occasion(policy: Any, occasion: PolicyContext, yes: bool) -> None:
     """Whether each one retrains, and that it says why."""
-    answer = asked(policy, occasion, "toy")
-    assert answer.yes is yes
+    answer = ask(policy, occasion, "toy")
+    assert answer.retrain is yes
     assert answer.reason
 
 
-def _broken(_seen: Occasion) -> bool:
+def _broken(_seen: PolicyContext) -> bool:
     raise KeyError("nothing here")
 
 
@@ -125,7 +125,7 @@ def _broken(_seen: Occasion) -> bool:
 def test_a_policy_of_ones_own_that_fails_is_one_line(own: Any, told: str) -> None:
     """The model file, the policy and the time are named."""
     with pytest.raises(ModelFileError, match=r"models/toy\.py: policy: ") as error:
-        asked(own, seen(), "toy")
+        ask(own, seen(), "toy")
     assert told in error.value.what
 
 
@@ -149,7 +149,7 @@ def test_a_policy_is_written_as_it_is_read(text: str) -> None:
     """The source of a policy makes the same policy again, and its name is short."""
     made = eval(text, vars(policies) | {"timedelta": timedelta})  # noqa: S307
     assert source_of(made) == text
-    assert isinstance(made, Policy)
+    assert isinstance(made, RetrainPolicy)
     assert len(name_of(made)) < 70 and "object at" not in name_of(made)
 
 
@@ -162,11 +162,14 @@ def test_impossible_policies_are_refused() -> None:
 
 def test_a_model_file_names_its_policy(make_spec: Callable[..., ModelSpec]) -> None:
     """What starts a retraining follows from the policy; without one it is the schedule and `retrain_on`, as before."""
-    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retrain_on == ("drift", "performance")
-    assert make_spec(policy=lambda _seen: True).retrain_on == ("drift", "performance", "data")
-    assert make_spec(policy=Never()).retrain_on == ()
-    before = make_spec(retrain_on=("performance",)).live_policy
-    assert before == any_of(OnPerformance(), Scheduled()) == as_before(("performance",))
+    assert make_spec(policy=all_of(OnPerformance(), OnDrift(), Every(days=3))).retraining.triggers == (
+        "drift",
+        "performance",
+    )
+    assert make_spec(policy=lambda _seen: True).retraining.triggers == ("drift", "performance", "data")
+    assert make_spec(policy=Never()).retraining.triggers == ()
+    before = make_spec(retrain_on=("performance",)).retraining.live_policy
+    assert before == any_of(OnPerformance(), Scheduled()) == default_policy(("performance",))
     for wrong in ({"policy": "weekly"}, {"policy": Never}, {"policy": OnDrift(), "retrain_on": ("data",)}):
         with pytest.raises(ValidationError):
             make_spec(**wrong)
@@ -177,9 +180,9 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     spec = make_spec(policy=Budget(OnDrift(), at_most=1, days=30))
     decisions = Decisions(settings.lake_uri, spec.name)
     waiting = report(failed=[1, 1], needed=1, answered_by="", share=1.0, columns=[])
-    assert called(spec, decisions, waiting, rows=100) == {"called": True, "because": "drift failed: why"}
+    assert ask_for_decision(spec, decisions, waiting, rows=100) == {"called": True, "because": "drift failed: why"}
     decisions.record(retrain(-3))
-    held = called(spec, decisions, waiting, rows=100)
+    held = ask_for_decision(spec, decisions, waiting, rows=100)
     assert held["called"] is False and "budget" in held["because"]
     stored = Decision(
         **{name: getattr(waiting, name) for name in waiting.__slots__} | {"detail": waiting.detail | held}
@@ -187,7 +190,7 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     assert calls(spec, waiting) and not calls(spec, stored)
     told = [decision_event(spec.name, one).name for one in (waiting, stored)]
     assert told == [DRIFT_FAILED, DRIFT_SUSPECTED]
-    assert called(make_spec(), decisions, waiting, rows=100) == {}
-    assert scheduled(make_spec(policy=Every(days=4)), decisions, 1, 100, NOW) == Answer(
+    assert ask_for_decision(make_spec(), decisions, waiting, rows=100) == {}
+    assert ask_for_schedule(make_spec(policy=Every(days=4)), decisions, 1, 100, NOW) == RetrainAnswer(
         False, "3 days and 100 rows since the last retraining; due every 4 days"
     )

@@ -68,6 +68,16 @@ def test_the_lock_is_free_after_an_error(settings: Settings) -> None:
     assert not (settings.root / "locks" / "toy.retrain.holder").exists()
 
 
+def test_it_can_be_held_again(settings: Settings) -> None:
+    """One context manager can be entered twice, one after the other; nothing is held before and in between."""
+    lock = held(settings, "toy", "promotion", wait=0, now=NOW)
+    for _ in range(2):
+        with held(settings, "toy", "promotion", wait=0, now=NOW):
+            pass
+        with lock, pytest.raises(BusyError), held(settings, "toy", "promotion", wait=0, now=NOW):
+            pass
+
+
 def test_a_holder_that_cannot_be_named_still_holds(settings: Settings) -> None:
     """The name of the holder is only for the message: without it the lock holds all the same."""
     name = settings.root / "locks" / "toy.retrain.holder"

@@ -60,9 +60,9 @@ def test_the_run_tells_where_it_came_from(
     model = " ".join((folder / "MLmodel").read_text().split())
     assert '"type": "double", "name": "x"' in model
     assert '"type": "string", "name": "kind"' in model
-    assert version.tags["sha256"] == sha256(folder / "model.skops")
+    assert version.tags.raw["sha256"] == sha256(folder / "model.skops")
     wanted = "decision_id reason compared_with data_version data_digest spec_hash git_commit git_dirty packages seed"
-    assert set(wanted.split()) <= set(version.tags)
+    assert set(wanted.split()) <= set(version.tags.raw)
 
 
 def test_types_that_nobody_trusts_are_named(make_spec: Make, make_rows: Make, make_version: Make) -> None:

@@ -19,7 +19,7 @@ from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.training import Holdout, Training
 from evergreen.training.candidate import PROBE
-from evergreen.training.evaluate import evaluate
+from evergreen.training.evaluate import evaluate_candidate
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -31,7 +31,13 @@ def judge(settings: Settings) -> Callable[..., Judgement]:
 
     def run(spec: Any, version: Any, champion: Any = None) -> Judgement:
         snapshot = Observations(settings.lake_uri, spec).snapshot()
-        return evaluate(spec, settings, Registry(settings), version, champion, training_window(spec, snapshot))
+        return evaluate_candidate(
+            Observations(settings.lake_uri, spec),
+            Registry(settings),
+            version,
+            champion,
+            training_window(spec, snapshot),
+        )
 
     return run
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from evergreen.data.contract import check, schema_of
 from evergreen.data.observations import Observations
-from evergreen.drift.check import detect
+from evergreen.drift.check import check_drift
 from evergreen.drift.report import DriftReport
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftPolicy
+from evergreen.spec.monitoring import DriftThresholds
 from evergreen.training import importance
 from evergreen.training.fit import fit
 from evergreen.training.predict import predict
@@ -148,7 +148,7 @@ def test_a_champion_weighs_its_own_drift_report(
     make_spec: Make, make_rows: Make, make_version: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`x` is all that matters: its drift fails the report, that of `kind` does not; an older version counts alike."""
-    spec = make_spec(drift=DriftPolicy(share=0.3, min_rows=100, weigh="importance"))
+    spec = make_spec(drift=DriftThresholds(share=0.3, min_rows=100, weigh="importance"))
     champion = make_version(spec, make_rows(600))
     registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
     stored = json.loads((registry.files(champion) / importance.IMPORTANCE).read_text())
@@ -158,7 +158,13 @@ def test_a_champion_weighs_its_own_drift_report(
 
     def watched(version: Any, name: str, new: pd.DataFrame) -> DriftReport:
         observations.land(check(new, spec, schema_of(spec), now=NOW).rows, name, name, now=NOW)
-        return detect(spec, settings, registry, version, observations.snapshot(), decision=name)
+        return check_drift(
+            Observations(settings.lake_uri, spec),
+            registry,
+            version,
+            observations.snapshot(),
+            reports=settings.reports(spec.name),
+        )
 
     strange = watched(champion, "strange", make_rows(200, start=600).assign(kind="odd"))
     assert (strange.verdict, strange.drifted) == (Verdict.PASS, ("kind",))

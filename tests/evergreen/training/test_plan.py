@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +16,16 @@ from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.errors import DataError, EvergreenError, RegistryError
 from evergreen.evaluation.judgement import Judgement
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
-from evergreen.registry.promotion import promote, rollback
+from evergreen.registry.promotion import promote, roll_back
 from evergreen.settings import Settings
 from evergreen.spec.policies import Never, OnDrift
 from evergreen.spec.training import Training
 from evergreen.training.evaluate import reject_repeat
-from evergreen.training.plan import Plan, plan
+from evergreen.training.plan import Plan, plan_retraining
 from evergreen.training.request import Request
 from evergreen.verdicts import Check, Verdict
 
@@ -47,7 +50,17 @@ class Model:
         Observations(self.settings.lake_uri, self.spec).land(frame, f"b{self.batches}", "test", now=NOW)
 
     def plan(self, **asked: Any) -> Plan:
-        return plan(self.spec, self.spec_hash, self.settings, self.registry, Request(**asked), now=self.now)
+        return plan_retraining(
+            Observations(self.settings.lake_uri, self.spec),
+            self.spec_hash,
+            self.registry,
+            Promotions(self.settings.lake_uri, "toy"),
+            Decisions(self.settings.lake_uri, "toy"),
+            Request(**asked),
+            now=self.now,
+            lock=nullcontext(),
+            refused=quarantine_table(self.settings.lake_uri, "toy"),
+        )
 
     def make(self, plan: Plan, status: str = "PASSED") -> Any:
         """The version that a plan leads to, as fit, register and gate leave it."""
@@ -74,7 +87,16 @@ class Model:
         )
 
     def promote(self, version: Any) -> None:
-        promote(self.spec, self.settings, self.registry, version, reason="better", by="test", now=self.now)
+        promote(
+            self.spec,
+            self.registry,
+            Promotions(self.settings.lake_uri, self.spec.name),
+            version,
+            reason="better",
+            by="test",
+            now=self.now,
+            lock=nullcontext(),
+        )
 
     def trained(self, **asked: Any) -> Plan:
         """A whole retraining that ends in a promotion."""
@@ -260,7 +282,16 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(model: Model) -> None
     model.trained()
     model.land()
     model.trained()
-    rollback(model.spec, model.settings, model.registry, None, reason="too slow", by="test", now=NOW)
+    roll_back(
+        model.spec,
+        model.registry,
+        Promotions(model.settings.lake_uri, model.spec.name),
+        None,
+        reason="too slow",
+        by="test",
+        now=NOW,
+        lock=nullcontext(),
+    )
     for asked in ({}, {"reason": "drift"}, {"decision_id": "d1"}):
         made = model.plan(**asked)
         assert made.settled == "rejected"
@@ -278,7 +309,16 @@ def test_a_version_that_was_taken_back_before_it_was_told_of_is_not_taken_on(mod
     model.land()
     made = model.plan(reason="drift", decision_id="d1")
     model.promote(model.make(made))
-    rollback(model.spec, model.settings, model.registry, None, reason="it hurt", by="shadow", now=NOW)
+    roll_back(
+        model.spec,
+        model.registry,
+        Promotions(model.settings.lake_uri, model.spec.name),
+        None,
+        reason="it hurt",
+        by="shadow",
+        now=NOW,
+        lock=nullcontext(),
+    )
     model.land()
     again = model.plan(reason="drift", decision_id="d1")
     assert (again.settled, again.explanation) == (
@@ -307,19 +347,19 @@ def test_an_equal_refit_of_what_was_rolled_back_is_refused(
 ) -> None:
     """In MLflow: other data and another file of the pipeline, but the same state; with more labels another one."""
     spec, registry = make_spec(), Registry(settings)
-    about = (spec, settings, registry)
+    about = (spec, registry, Promotions(settings.lake_uri, "toy"))
     champion = None
     for batch, start in (("first", 0), ("second", 50)):
         version = make_version(spec, make_rows(50, start=start), batch, champion)
         registry.conclude(version, Verdict.PASS, "", {})
         champion = registry.get("toy", version.number)
-        promote(*about, champion, reason="better", by="test", now=NOW)
-    rollback(*about, None, reason="it hurt", by="test", now=NOW)
+        promote(*about, champion, reason="better", by="test", now=NOW, lock=nullcontext())
+    roll_back(*about, None, reason="it hurt", by="test", now=NOW, lock=nullcontext())
     old = registry.get("toy", 2)
     equal = make_version(spec, make_rows(30, start=100).assign(y=None), "unlabelled")
     other = make_version(spec, make_rows(9, start=130), "third")
     for name in ("data_digest", "sha256"):
-        assert equal.tags[name] != old.tags[name]
+        assert equal.tags.raw[name] != old.tags.raw[name]
     passed = Judgement((Check("bound", Verdict.PASS, 1.0, None, "well"),), Verdict.PASS, 1.0, 2.0, None, 50)
     found = reject_repeat(passed, equal, registry.versions("toy"))
     assert found.checks[-1].reason == "the very model of version 2, which was rolled back: it hurt"
@@ -397,8 +437,26 @@ def test_a_champion_by_rollback_is_not_told_of_again(model: Model) -> None:
     """A rollback has told of itself; the version's own retraining need not be known."""
     model.trained()
     model.promote(model.registry.add())
-    rollback(model.spec, model.settings, model.registry, 1, reason="worse", by="test", now=NOW)
-    rollback(model.spec, model.settings, model.registry, 2, reason="better", by="test", now=NOW)
+    roll_back(
+        model.spec,
+        model.registry,
+        Promotions(model.settings.lake_uri, model.spec.name),
+        1,
+        reason="worse",
+        by="test",
+        now=NOW,
+        lock=nullcontext(),
+    )
+    roll_back(
+        model.spec,
+        model.registry,
+        Promotions(model.settings.lake_uri, model.spec.name),
+        2,
+        reason="better",
+        by="test",
+        now=NOW,
+        lock=nullcontext(),
+    )
     assert model.plan().resume is None
 
 

@@ -212,7 +212,7 @@ def test_rejected_in_the_ui(stage: Stage) -> None:
     assert stage.execute(run).state_name == "Completed"
 
     assert stage.aliases == {"champion": 1, CHALLENGER: None}
-    assert Registry(stage.settings).get(MODEL, 2).tags["declined"] == "not in the peak season"
+    assert Registry(stage.settings).get(MODEL, 2).tags.raw["declined"] == "not in the peak season"
     told = status.status(stage.settings, MODEL)["last_retrain"]
     assert (told["outcome"], told["reason"]) == ("rejected", "rejected by a person: not in the peak season")
     again = retrain(MODEL, reason="schedule")
@@ -221,7 +221,7 @@ def test_rejected_in_the_ui(stage: Stage) -> None:
     assert "version 2 came of this very data and was not wanted: not in the peak season" in again.explanation
     assert promote(MODEL, "after the season", 2).changed
     assert stage.aliases["champion"] == 2
-    assert "declined" not in Registry(stage.settings).get(MODEL, 2).tags
+    assert Registry(stage.settings).get(MODEL, 2).tags.declined is None
 
 
 def test_answered_from_the_command_line(stage: Stage) -> None:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from evergreen.backtest.job_pool import Pool, Source, Spent
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from evergreen import naming
-from evergreen.backtest.job_cache import Store
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.job_runner import JobRunner, JobSource, Spent
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of
 from evergreen.backtest.run import run
-from evergreen.backtest.simulation import Course
+from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -126,17 +126,19 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     )
     version = observations.snapshot().version
 
-    def told(place: str, pool: Executor | None, workers: int) -> tuple[Backtest, Spent]:
-        source = Source(partial(spec_of, "toy", TOYS), settings.lake_uri, Store(tmp_path / place), "hash", version)
-        bench = source.bench()
-        given = Pool(bench, source, pool, workers)
-        course = Course(steps_of(bench.history), "hash", train_time=timedelta(hours=1))
-        return run(bench, given, course, Request(named(["every 14 days", "on drift"], spec))), given.spent
+    def told(place: str, pool: Executor | None) -> tuple[Backtest, Spent]:
+        source = JobSource(
+            partial(spec_of, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
+        )
+        bench = source.context()
+        given = JobRunner(bench, source, pool)
+        course = SimulationPlan(steps_of(bench.history), "hash", train_time=timedelta(hours=1))
+        return run(given, course, Request(named(["every 14 days", "on drift"], spec))), given.spent
 
-    alone, once = told("alone", None, 1)
+    alone, once = told("alone", None)
     with executor(settings.model_copy(update={"runner": runner, "workers": 2})) as pool:
         assert pool is not None
-        apart, spent = told("apart", pool, 2)
+        apart, spent = told("apart", pool)
     assert [(row.variant, row.error, row.retrains, row.rejected) for row in apart.rows] == [
         (row.variant, row.error, row.retrains, row.rejected) for row in alone.rows
     ]
