@@ -5,9 +5,9 @@ fifty times as many openings as a report on one. So nothing counts as drift that
 one for the whole report and is divided evenly (Bonferroni): a column's verdict then depends on how many others there
 are, and not on what is found in them.
 
-The large-sample distribution of a score is no guide in small windows: with 100 rows and categories of 40 % down to 3 %, an
-unshifted population stability index exceeds its 0.999 quantile in 6 draws of 100 (400,000 draws). The likelihood ratio
-of the same bins keeps what it promises to within a factor of 2, down to one in 15,000.
+The large-sample distribution of a score is no guide in small windows: with 100 rows and categories of 40 % down to 3 %,
+an unshifted population stability index exceeds its 0.999 quantile in 6 draws of 100 (400,000 draws). The likelihood
+ratio of the same bins keeps what it promises to within a factor of 2, down to one in 15,000.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from evergreen.spec import DriftPolicy, Features, Holdout, Labels, Metric, ModelSpec, Training
 from evergreen.sources import SqlSource
+from evergreen.spec import DriftPolicy, Features, Holdout, Labels, Metric, ModelSpec, Training
 
 DATABASE = "sqlite:///landing/trips.db"
 """Counts from the working folder, which is the state's own."""
