@@ -29,6 +29,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
+from evergreen.storage.atomic_write import staged_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,13 +138,12 @@ class Demo:
         self.scenes.append(scene)
 
     def _land(self, name: str, rows: pd.DataFrame) -> None:
-        """Put a file where the model's source looks; under its last name only once it is whole."""
+        """Put a file where the model's source looks."""
         folder = self.settings.landing / MODEL
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{len(self.scenes) + 1}-{name}.csv"
-        half = target.with_suffix(".tmp")
-        rows.to_csv(half, index=False)
-        half.rename(target)
+        with staged_file(target) as part:
+            rows.to_csv(part, index=False)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
         return run_follower.run(naming.deployment_path(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)

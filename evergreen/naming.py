@@ -163,6 +163,11 @@ def dossier_file(model: str, version: int) -> str:
     return f"{model}-v{version}.html"
 
 
+def part_file(file: str) -> str:
+    """The file that an export is written to before it takes its place; the next export finds what a killed one left."""
+    return f".{file}.part"
+
+
 def ports_lock(user: str) -> str:
     """The file that is locked in the machine's temporary folder while a user's stack chooses its ports."""
     return f"evergreen-ports-{user}.lock"

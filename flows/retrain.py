@@ -46,7 +46,8 @@ def retrain(
         decision_id: the stored decision that this run answers; one retrain for one decision.
         force: retrain although nothing is new.
         params: pipeline parameters to use instead of searching.
-        share: the share of drifted columns, where a failed drift report started this run.
+        share: read by nobody; triggers of an earlier version name it, and a run with a parameter that the flow lacks
+            fails.
         event_id: the event that started this run, where one did.
         at: logical time of a run about the past, UTC where it has no offset: labels that became known later do not
             count.
@@ -59,7 +60,7 @@ def retrain(
         return await_approval(context, suspended)
     with held(context.settings, model, "retrain", wait=0, now=context.now):
         ingested = ingest_new_data(context)
-        todo = plan(context, Request(reason, decision_id, force, params, share, event_id))
+        todo = plan(context, Request(reason, decision_id, force, params, event_id))
         if todo.settled is not None:
             return conclude(context, todo, ingested)
         drift = detect(context, todo.champion, todo.snapshot)

@@ -18,7 +18,7 @@ from evergreen.registry import approval
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import RunContext
-from tasks import passing
+from tasks import passing, retried
 
 
 def _worth_another_try(task: object, run: object, state: object) -> bool:
@@ -26,14 +26,7 @@ def _worth_another_try(task: object, run: object, state: object) -> bool:
     return passing(task, run, state) or isinstance(state.result(raise_on_failure=False), BusyError)  # type: ignore[attr-defined]
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_worth_another_try,
-    timeout_seconds=300,
-    task_run_name="approve",
-)
+@retried("approve", timeout_seconds=300, worth_retrying=_worth_another_try)
 def approve(context: RunContext, number: int, response: ApprovalResponse) -> ApprovalOutcome:
     """Promote the version or take it out of the running, as was answered."""
     spec, registry = context.spec, context.registry

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.runs.context import Workspace
 from evergreen.scoring.export import export_batch
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=3 * 3600,
-    task_run_name="export",
-)
+@retried("export", timeout_seconds=3 * 3600)
 def export(workspace: Workspace, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)

@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
@@ -31,7 +30,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
 from evergreen.runs.context import Workspace
 from evergreen.sources.base import Source
-from tasks import passing
+from tasks import retried
 
 _CODE = (
     evergreen.ingest.read_position,
@@ -74,15 +73,7 @@ def _fingerprint(source: Source, landing: Path) -> str:
         return uuid.uuid4().hex
 
 
-@task(
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code),
-    persist_result=True,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=3600,
-    task_run_name="ingest",
-)
+@retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
 def ingest(workspace: Workspace) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()

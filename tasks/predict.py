@@ -7,9 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 import models
@@ -23,9 +21,8 @@ from evergreen.scoring import commit
 from evergreen.scoring.chunk import LoadedVersion, Scored, Stamp, score_chunk
 from evergreen.scoring.input import Chunk, Input, resolve
 from evergreen.settings import Settings
-from tasks import passing
+from tasks import retried
 
-_RETRIED: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": passing}
 _opening = threading.Lock()
 
 
@@ -50,7 +47,7 @@ class Errand:
         self.stamp = Stamp(found.batch, found.name, champion.number, workspace.flow_run, workspace.now)
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=1800, task_run_name="take")
+@retried("take", timeout_seconds=1800)
 def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
     """What is to be scored."""
     found = resolve(workspace.spec, workspace.settings, source, champion.number, workspace.now)
@@ -60,7 +57,7 @@ def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
 
 
 # No timeout of its own: Prefect cannot end a task in a thread, and would say so in a warning for every chunk.
-@task(cache_policy=NO_CACHE, **_RETRIED, task_run_name="predict-{chunk.number}")
+@retried("predict-{chunk.number}")
 def predict(errand: Errand, chunk: Chunk) -> Scored:
     """Check and predict one chunk; the version is loaded, and its hash checked, once a process."""
     return score_chunk(chunk, _ready(errand), errand.stamp, errand.settings.lake_uri)
@@ -82,7 +79,7 @@ def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_
     return LoadedVersion(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="keep-{scored.chunk.number}")
+@retried("keep-{scored.chunk.number}", timeout_seconds=600)
 def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int) -> Progress:
     """Commit what became of the next chunk."""
     log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
@@ -91,14 +88,14 @@ def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int)
     return after
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="refuse")
+@retried("refuse", timeout_seconds=600)
 def refuse(workspace: Workspace, found: Input, problem: str) -> None:
     """Note that an input was refused as a whole."""
     commit.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="close")
+@retried("close", timeout_seconds=600)
 def close(workspace: Workspace, progress: Progress) -> Progress:
     """Say that a batch is complete."""
     closed = PredictionLog(workspace.settings.lake_uri, workspace.spec).close(progress)

@@ -20,17 +20,10 @@ from evergreen.registry import promotion
 from evergreen.registry.approval import record_approval
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import RunContext
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="promote",
-)
+@retried("promote", timeout_seconds=300)
 def promote(context: RunContext, version: Version, judgement: Judgement, reason: str) -> Outcome:
     """Promote a version that passed; without automatic approval it stays challenger."""
     now = context.moment()
@@ -65,14 +58,7 @@ def promote_by_hand(context: RunContext, number: int | None, reason: str, by: st
     return move
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="take-back",
-)
+@retried("take-back", timeout_seconds=300)
 def take_back(context: RunContext, report: ShadowReport) -> Move | None:
     """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
 

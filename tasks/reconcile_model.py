@@ -136,11 +136,11 @@ class _Runs:
                 *(decision.id, self.model, self.name),
             )
             return ()
-        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id}
+        parameters = {"model": self.model, "reason": decision.kind, "decision_id": decision.id, "event_id": None}
         earlier = [run for run in self.runs if run.parameters.get("decision_id") == decision.id]
         run = self.client.create_flow_run_from_deployment(
             self.deployment,
-            parameters=parameters | {"share": decision.detail.get("share"), "event_id": None},
+            parameters=parameters,
             idempotency_key=naming.reconcile_key(self.model, decision.id, str(earlier[0].id) if earlier else "first"),
         )
         return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)

@@ -22,17 +22,10 @@ from evergreen.runs.context import RunContext
 from evergreen.runs.history import Run, Runs
 from evergreen.runs.results import Ingested, RetrainResult
 from evergreen.training.plan import Plan
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-drift",
-)
+@retried("record-drift", timeout_seconds=120)
 def record_drift(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: DriftReport
 ) -> Decision | None:
@@ -43,14 +36,7 @@ def record_drift(
     return context.recorder.drift(champion, snapshot, report)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-performance",
-)
+@retried("record-performance", timeout_seconds=120)
 def record_performance(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: PerformanceReport
 ) -> Decision | None:
@@ -58,14 +44,7 @@ def record_performance(
     return context.recorder.performance(champion, snapshot, report)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-shadow",
-)
+@retried("record-shadow", timeout_seconds=120)
 def record_shadow(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: ShadowReport
 ) -> Decision | None:
@@ -73,27 +52,13 @@ def record_shadow(
     return context.recorder.shadow(champion, snapshot, report)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-data",
-)
+@retried("record-data", timeout_seconds=120)
 def record_data(context: RunContext, champion: Version | None, snapshot: Snapshot) -> Decision | None:
     """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
     return context.recorder.data(champion, snapshot)
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=120,
-    task_run_name="record-retrain",
-)
+@retried("record-retrain", timeout_seconds=120)
 def record_retrain(
     context: RunContext,
     plan: Plan,

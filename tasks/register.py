@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.registry.version import Candidate, Version
 from evergreen.runs.context import RunContext
-from tasks import passing
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="register",
-)
+@retried("register", timeout_seconds=300)
 def register(context: RunContext, candidate: Candidate) -> Version:
     """The version of this decision: one that a timed-out attempt has made already is found, not made again."""
     registry = context.registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from evergreen.backtest.scores import Prices
 from evergreen.backtest.simulation import SimulationPlan
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
+from evergreen.timestamps import as_utc
 from models import spec_of
 
 
@@ -28,8 +29,10 @@ from models import spec_of
 def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | None, pool: Executor | None) -> Backtest:
     """What every policy would have brought; `asked` are the fields of a `Request`, as they were typed."""
     spec, settings, logger = context.spec, context.settings, get_run_logger()
+    times: dict[str, Any] = {name: as_utc(value) for name, value in asked.items() if isinstance(value, datetime)}
     request = Request(
-        **{name: _aware(value) for name, value in asked.items()}
+        **dict(asked)
+        | times
         | {
             "policies": named(asked["policies"], spec),
             "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
@@ -50,8 +53,3 @@ def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | Non
     result = run(JobRunner(jobs, source, pool, progress), plan, request)
     logger.info("replay: %s", result.spent)
     return result
-
-
-def _aware(value: Any) -> Any:
-    """A time without an offset is UTC."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

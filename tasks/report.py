@@ -16,7 +16,6 @@ from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, escape, table
 from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
-from evergreen.pages.backtest_page import write
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.reports.card_facts import said
@@ -24,6 +23,7 @@ from evergreen.reports.performance_note import performance_note
 from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
+from evergreen.storage.atomic_write import write_text
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
@@ -108,8 +108,9 @@ def report_move(result: MoveResult) -> None:
 def report_backtest(context: RunContext, found: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
-    default = context.settings.backtest_page(model)
-    page = write(backtest_page(found, context.moment()), Path(place).expanduser().absolute() if place else default)
+    page = Path(place).expanduser().absolute() if place else context.settings.backtest_page(model)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, backtest_page(found, context.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]

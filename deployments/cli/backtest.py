@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 from deployments.cli.command import Json, Name, guard, prepare, start
 from evergreen.errors import EvergreenError
+from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
     from evergreen.backtest.report import Backtest, Row
@@ -64,11 +64,11 @@ def backtest(
             "policies": tuple(policies or ()),
             "windows": tuple(one for one in windows.split(",") if one.strip()),
             "prices": _prices(price_retrain, price_error),
-            "since": _time("--since", since),
-            "report_from": _time("--report-from", report_from),
+            "since": parse_time(since, "--since"),
+            "report_from": parse_time(report_from, "--report-from"),
             "label_delay_days": label_delay,
             "train_hours": train_hours or None,
-            "change": _time("--change", change),
+            "change": parse_time(change, "--change"),
             "page": None if html is None else str(html.expanduser().absolute()),
         }
         with console.steps(start(f"replaying {name}")) as listen:
@@ -178,13 +178,13 @@ def _apply(settings: Settings, model: str, edit: _Edit) -> None:
         EvergreenError: the file could not be loaded any more; it is left as it was.
     """
     import models
-    from evergreen.pages.backtest_page import write
+    from evergreen.storage.atomic_write import write_text
 
-    write(edit.after, edit.path)
+    write_text(edit.path, edit.after)
     try:
         models.load(model, settings.models)
     except EvergreenError:
-        write(edit.before, edit.path)
+        write_text(edit.path, edit.before)
         raise
 
 
@@ -204,14 +204,3 @@ def _prices(retrain: float | None, error: float | None) -> Mapping[str, float]:
         missing = "--price-error" if error is None else "--price-retrain"
         raise EvergreenError(f"One price alone compares nothing: {missing} is missing.", "Say both, or neither.")
     return {} if retrain is None or error is None else {"retrain": retrain, "error": error}
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise EvergreenError(
-            f"{option} {text!r} is not a time.", "Such as 2026-11-21, or with T10:00:00+01:00"
-        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -70,16 +69,3 @@ def start(what: str) -> str:
     from deployments.stack import prefect_home
 
     return what if prefect_home.has_server() else f"{what}: starting a temporary Prefect server"
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """The time that an option gives; UTC where it has no offset."""
-    from datetime import UTC
-
-    if text is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise EvergreenError(f"--at {text!r} is not a time.", "Such as 2026-11-21T10:00:00+01:00") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

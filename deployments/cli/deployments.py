@@ -84,10 +84,9 @@ def apply_deployments(as_json: Json = False) -> None:
         from deployments.cli import console
         from deployments.manifest import apply
 
-        settings = load_settings()
-        use_prefect(settings)
+        use_prefect(load_settings())
         with console.err.status("[dim]deploying[/]"):
-            found = apply.apply(settings)
+            found = apply.apply()
         if as_json:
             console.emit_json(found.to_json())
         else:

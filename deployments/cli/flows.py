@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.command import At, Json, Name, guard, parse_time, prepare, start
+from deployments.cli.command import At, Json, Name, guard, prepare, start
 from evergreen.errors import EvergreenError
+from evergreen.timestamps import parse_time
 
 
 def retrain(
@@ -28,7 +29,7 @@ def retrain(
         from deployments.cli import console
 
         prepare(name)
-        params, moment = _params(param), parse_time(at)
+        params, moment = _params(param), parse_time(at, "--at")
         with console.steps(start(f"retraining {name}")) as listen:
             from flows.retrain import retrain as flow
 
@@ -51,7 +52,7 @@ def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
         from deployments.cli import console
 
         prepare(name)
-        moment = parse_time(at)
+        moment = parse_time(at, "--at")
         with console.steps(start(f"watching {name}")) as listen:
             from flows.monitor import monitor as flow
 

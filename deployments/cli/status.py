@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from deployments.cli.command import Json, Name, guard, parse_time, prepare
+from deployments.cli.command import Json, Name, guard, prepare
 from deployments.cli.console import coloured, grid, out
 from evergreen.actor import who
 from evergreen.decision import Decision
@@ -21,6 +21,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.runs.history import Runs
 from evergreen.settings import Settings
+from evergreen.timestamps import parse_time
 
 
 def status(name: Name, as_json: Json = False) -> None:
@@ -48,7 +49,7 @@ def history(
     def work() -> None:
         from deployments.cli import console
 
-        told = describe_history(prepare(name), name, parse_time(at))
+        told = describe_history(prepare(name), name, parse_time(at, "--at"))
         if as_json:
             console.emit_json(told)
         else:

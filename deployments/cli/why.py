@@ -6,14 +6,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployments.cli.command import Name, guard
 from evergreen.actor import who
-from evergreen.errors import EvergreenError
+from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +55,7 @@ def why(
         from evergreen.ledger.timeline import ledger
         from evergreen.settings import load_settings
 
-        settings, moment = load_settings(), _moment(at)
+        settings, moment = load_settings(), parse_time(at, "--at")
         spec = models.load(name, settings.models).spec
         entries = ledger(settings, name, at=moment, last=last, spec=spec)
         if as_json:
@@ -156,16 +156,6 @@ def _measured(figure: Seen) -> str:
         return "not measured" if figure.bound is not None else ""
     interval = "" if figure.interval is None else f" ({' to '.join(number(end) for end in figure.interval)})"
     return f"{number(figure.value)}{interval}"
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise EvergreenError(f"--at {text!r} is not a time.", "Such as 2026-11-21T10:00:00+01:00") from None
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.manifest.sync import PATH
 from evergreen.errors import EvergreenError
 from evergreen.naming import DEPLOY_FOLDER_PREFIX, PREFECT_TAG, WORK_POOL
-from evergreen.settings import PROJECT, Settings
+from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -51,7 +51,7 @@ class Applied:
         return asdict(self)
 
 
-def apply(settings: Settings, path: Path = PATH) -> Applied:
+def apply(path: Path = PATH) -> Applied:
     """Make the server's work pool and deployments what the file says; what stands there already is not touched.
 
     Raises:

@@ -5,6 +5,7 @@ Of what is there already only three keys of a trigger are touched: those that fo
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from copy import deepcopy
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import models
-from deployments.manifest import yaml_edit
+from deployments.manifest import yaml_text
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import GROUNDS, REHEARSAL
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.atomic_write import write_text
 
 PATH = PROJECT / "prefect.yaml"
 COMMAND = "python -m prefect.engine"
@@ -67,13 +69,13 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
         if prune:
             for name in orphans:
                 manifest.take_out(name)
-        found = yaml_edit.load(manifest.text)
+        found = yaml_text.load(manifest.text)
     except ValueError:
         found = None
     if not manifest.means(found):
         raise manifest.refusal()
     if manifest.changes and not check:
-        _write(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
+        write_text(path, manifest.text.replace("\n", "\r\n") if "\r\n" in text else manifest.text)
     return Synced(str(path), tuple(manifest.changes), () if prune else orphans)
 
 
@@ -125,11 +127,8 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "model": spec.name,
         "reason": ground,
         "decision_id": "{{ event.payload.decision_id | default(none) }}",
-        "share": "{{ event.payload.share | default(none) }}",
         "event_id": "{{ event.id | string }}",
     }
-    if ground != "drift":
-        del parameters["share"]
     return {
         "type": "event",
         "name": naming.trigger("retrain", spec.name, ground),
@@ -150,7 +149,7 @@ class _Manifest:
         self.text, self.path = text, path
         self.changes: list[str] = []
         try:
-            self.data = yaml_edit.load(text)
+            self.data = yaml_text.load(text)
         except ValueError as error:
             raise self._fault(f"{error}.") from None
         if not isinstance(self.data, dict):
@@ -194,16 +193,16 @@ class _Manifest:
             known = [place for place in ours if key in self.deployments[place]]
             if known:
                 whole[key] = deepcopy(self.deployments[known[-1]][key])
-                written[key] = yaml_edit.shared(self.text, ("deployments", known[-1], key))
+                written[key] = yaml_text.shared(self.text, ("deployments", known[-1], key))
         order = [key for key in _ORDER if key in whole]
-        self.text = yaml_edit.append(self.text, ("deployments",), {key: written[key] for key in order}, apart=True)
+        self.text = yaml_text.append(self.text, ("deployments",), {key: written[key] for key in order}, apart=True)
         self.deployments.append(whole)
         self.changes.append(f"added {wanted['name']}")
 
     def take_out(self, name: str) -> None:
         place = self.place(name)
         if place is not None:
-            self.text = yaml_edit.remove(self.text, ("deployments", place))
+            self.text = yaml_text.remove(self.text, ("deployments", place))
             del self.deployments[place]
             self.changes.append(f"took out {name}")
 
@@ -237,22 +236,22 @@ def _keep_triggers(manifest: _Manifest, place: int, wanted: Mapping[str, Any]) -
     for index, one in enumerate(triggers):
         fresh = asked.get(one.get("name", ""), {})
         for key in [key for key in _KEPT if fresh and one.get(key) != fresh[key]]:
-            was = yaml_edit.flow(one[key]) if key in one else "absent"
-            manifest.changes.append(f"{one['name']}: {key} was {was}, is {yaml_edit.flow(fresh[key])}")
-            manifest.text = yaml_edit.put(manifest.text, (*path, index, key), fresh[key])
+            was = json.dumps(one[key]) if key in one else "absent"
+            manifest.changes.append(f"{one['name']}: {key} was {was}, is {json.dumps(fresh[key])}")
+            manifest.text = yaml_text.put(manifest.text, (*path, index, key), fresh[key])
             one[key] = fresh[key]
     for index in reversed(range(len(triggers))):
         name = triggers[index].get("name")
         if name in ours and name not in asked:
             manifest.changes.append(f"took out trigger {name}: retrain_on does not ask for {ours[name]}")
-            manifest.text = yaml_edit.remove(manifest.text, (*path, index))
+            manifest.text = yaml_text.remove(manifest.text, (*path, index))
             del triggers[index]
     if "triggers" in entry and entry["triggers"] is triggers and not triggers:
         del entry["triggers"]
     present = {one.get("name") for one in triggers}
     for fresh in [one for name, one in asked.items() if name not in present]:
         manifest.changes.append(f"added trigger {fresh['name']}")
-        manifest.text = yaml_edit.append(manifest.text, path, fresh)
+        manifest.text = yaml_text.append(manifest.text, path, fresh)
         triggers.append(fresh)
         entry["triggers"] = triggers
 
@@ -262,12 +261,3 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise EvergreenError(f"{path} cannot be read: {error}.", f"git checkout {path.name} brings it back.") from None
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: a file that is read meanwhile is the old one or the new one."""
-    target = path.resolve()
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_bytes(text.encode())
-    fresh.chmod(target.stat().st_mode)
-    fresh.replace(target)

@@ -19,6 +19,7 @@ from deployments.stack.process_group import end, members
 from evergreen.errors import EvergreenError
 from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import PROJECT, Settings, load_settings
+from evergreen.storage.atomic_write import write_text
 
 SERVER, MLFLOW, PAGES, WORKER = PARTS = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
@@ -64,10 +65,7 @@ def read_ports(settings: Settings) -> Ports | None:
 
 def write_ports(settings: Settings, ports: Ports) -> None:
     """Remember the ports."""
-    place = settings.stack / "ports.json"
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(ports)))
-    fresh.replace(place)
+    write_text(settings.stack / "ports.json", json.dumps(asdict(ports)))
 
 
 def shared_environment(settings: Settings) -> dict[str, str]:

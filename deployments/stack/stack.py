@@ -165,7 +165,7 @@ def _deploy(settings: Settings, say: Say) -> None:
     from deployments.manifest import apply
 
     began = time.monotonic()
-    apply.apply(settings)
+    apply.apply()
     sync.sync(settings)
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 

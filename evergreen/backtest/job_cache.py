@@ -20,6 +20,7 @@ from typing import Any
 from evergreen import naming
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
+from evergreen.storage.atomic_write import write_text
 
 VERSION = 3
 """Raised whenever the same question gets another answer."""
@@ -45,9 +46,9 @@ class JobCache:
     def keep(self, kind: str, key: str, told: Mapping[str, Any]) -> None:
         """Keep a result."""
         place = self._place(kind, key)
-        part = self._part(place.parent)
-        part.write_text(json.dumps(told))
-        part.replace(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # What a power cut takes is worked out again.
+        write_text(place, json.dumps(told), durable=False)
 
     def fit(self, key: str) -> Path:
         """The folder of a fit, which may not be there yet."""
@@ -55,7 +56,8 @@ class JobCache:
 
     def begin(self) -> Path:
         """A name that no other fit is written under."""
-        return self._part(self.folder / "fits")
+        (self.folder / "fits").mkdir(parents=True, exist_ok=True)
+        return self.folder / "fits" / f"{naming.PART_PREFIX}{uuid.uuid4().hex}"
 
     def end(self, part: Path, key: str) -> None:
         """Give a written fit its name; one that another process made meanwhile stays."""
@@ -73,10 +75,6 @@ class JobCache:
 
     def _place(self, kind: str, key: str) -> Path:
         return self.folder / kind / f"{key}.json"
-
-    def _part(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{naming.PART_PREFIX}{uuid.uuid4().hex}"
 
 
 def key_of(*parts: object) -> str:

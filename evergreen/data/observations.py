@@ -258,10 +258,6 @@ class Observations:
                 return str(batch.column(0)[0].as_py())
         return None
 
-    def verify(self, version: int) -> bool:
-        """Whether the rows of a version still are those that its commit named; reads them all, in a stream."""
-        return self.measured(version) == self.snapshot(version).digest
-
     def measured(self, version: int) -> str:
         """The digest of the rows of a version, whatever its commit says; reads them all, in a stream."""
         return self._measured(version)[0].hex

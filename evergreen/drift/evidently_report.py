@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import html
 import os
-import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from evergreen.storage.atomic_write import staged_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +80,12 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
         # Evidently adds up over a set of texts: its order changes from process to process, and with it the last digit.
         scores = {name: round(float(found[_safe(name)]), 12) for name in cells if _safe(name) in found}
         folder.mkdir(parents=True, exist_ok=True)
-        page = _written(folder / "report.html", snapshot.save_html)
-        return Drawn(scores, failed, page, _written(folder / "report.json", snapshot.save_json))
+        page, data = folder / "report.html", folder / "report.json"
+        with staged_file(page) as part:
+            snapshot.save_html(str(part))
+        with staged_file(data) as part:
+            snapshot.save_json(str(part))
+        return Drawn(scores, failed, page, data)
 
 
 def _scored(cells: Cells, method: str, threshold: float) -> Drawn:
@@ -149,17 +154,6 @@ def _safe(text: str) -> str:
 
 def _safe_cells(cells: pd.Series) -> pd.Series:
     return cells.map({cell: _safe(cell) for cell in cells.dropna().unique()}).astype("str")
-
-
-def _written(path: Path, write: Callable[[str], None]) -> Path:
-    """Write under a name of its own, then rename: a reader never sees half a report."""
-    part = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        write(str(part))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 @contextmanager

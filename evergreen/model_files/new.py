@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import keyword
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -22,6 +21,7 @@ from evergreen.model_files.literals import literal, short
 from evergreen.model_files.source_text import model_source
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
+from evergreen.storage.atomic_write import staged_file
 
 RARE = 0.1
 """A class with a smaller share is rare: what matters then is how well it is found."""
@@ -178,22 +178,14 @@ def _notes(found: Findings, assumed: str | None, *, more: bool) -> tuple[str, ..
 def _write(path: Path, text: str) -> None:
     """Put the whole file in its place at once, unless there is one by now."""
     compile(text, str(path), "exec", dont_inherit=True)
-    draft = None
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True)
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(draft).chmod(0o644)
-        # A link fails where the name is taken; a rename would overwrite.
-        os.link(draft, path)
+        with staged_file(path, new=True) as draft:
+            draft.write_text(text, encoding="utf-8")
     except FileExistsError:
         if not path.parent.is_dir():
             raise EvergreenError(f"{path.parent} is not a folder.", "Mend EVERGREEN_MODELS.") from None
         raise _exists(path) from None
     except OSError as error:
         raise EvergreenError(f"{path} cannot be written: {error.strerror}.", "Make room, or mend the folder.") from None
-    finally:
-        if draft is not None:
-            Path(draft).unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,20 +37,6 @@ def page(found: Backtest, at: datetime) -> str:
         figures={"pareto": pareto(found), "errors": over_time(found)},
         summaries={"pareto": _told(found), "errors": _shown_words(found)},
     )
-
-
-def write(text: str, place: Path) -> Path:
-    """Write a page under another name, then rename it: a reader never sees half of one."""
-    import uuid
-
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{uuid.uuid4().hex}-{place.name}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
-    return place
 
 
 def frontier(found: Backtest) -> tuple[Row, ...]:

@@ -7,7 +7,6 @@ Jinja2 where it is put into the page, and by the card for Markdown, whose raw HT
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from evergreen.reports.card_store import gather, kept
 from evergreen.reports.explanation import Explanation, explain
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 60
 """Entries of the ledger that are shown, at most: the newest."""
@@ -175,11 +175,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, half = tempfile.mkstemp(dir=path.parent, prefix=".dossier-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(half).chmod(0o644)
-        Path(half).replace(path)
+        write_text(path, text)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 

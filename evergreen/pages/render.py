@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from evergreen.pages.environment import fill, many, when
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
 from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 200
 """Entries of the ledger on the page: the newest."""
@@ -81,16 +81,12 @@ def write(page: Page, places: Places, path: Path) -> None:
     """
     if path.is_dir():
         raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / page_file(page.model)}")
-    fresh = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        fresh.write_text(render(page, places), encoding="utf-8")
-        fresh.replace(path)
+        write_text(path, render(page, places))
     except OSError as error:
         raise EvergreenError(
             f"{path} cannot be written: {error.strerror or error}.", "Name a file in a folder of yours with --out."
         ) from None
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def drift_summary(reports: Sequence[DriftPoint], threshold: float) -> str:

@@ -11,64 +11,32 @@ import sqlite3
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from evergreen.errors import RegistryError
+from evergreen.errors import EvergreenError, RegistryError
+from evergreen.sources import sql_errors
+from evergreen.sources.sql_errors import REGISTRY, opened, parse_url
+from evergreen.storage.credentials import without_secrets
 
 _WAIT_SECONDS = 10
-_SETTING = "EVERGREEN_TRACKING_URI"
-
-# Words in a message, what they mean, what to do. The first that fits counts.
-_MEANINGS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("locked",), "is locked by another program", "Wait until it is done, then run it again."),
-    (
-        ("out-of-date database schema", "Can't locate revision"),
-        "has the schema of another MLflow version",
-        "Back it up, then run: mlflow db upgrade URI - or use the MLflow that made it.",
-    ),
-    (
-        ("No space left", "disk is full", "File too large", "Disk quota"),
-        "cannot be written: the disk is full",
-        "Free space, then run it again.",
-    ),
-    (("readonly database", "Permission denied"), "cannot be written", "Check the owner and mode of its files."),
-    (
-        ("not a database", "malformed", "unable to open database file"),
-        "cannot be opened: it is not an SQLite database, or a damaged one",
-        "Restore it from a backup, or move it away to start anew.",
-    ),
-    (
-        ("password authentication failed", "no password supplied", "Access denied"),
-        "refuses this user and password",
-        f"Check them in {_SETTING}.",
-    ),
-    (
-        ("refused", "resolve", "Name or service", "timed out", "timeout", "Max retries exceeded", "unreachable"),
-        "cannot be reached",
-        f"Start its server, or check the address in {_SETTING}.",
-    ),
-    (
-        ("No module named", "Can't load plugin"),
-        "needs a driver that is not installed",
-        'Install it, such as pip install "psycopg[binary]" for postgresql+psycopg://...',
-    ),
-)
+_SETTING = REGISTRY.setting
+_EXAMPLE = "postgresql+psycopg://user:password@host/name"
 
 
 def masked(uri: str) -> str:
     """A URI as it may be shown."""
-    return _without_secrets(uri, uri)
+    return without_secrets(uri, uri)
 
 
-def explained(uri: str, error: Exception) -> RegistryError:
+def _place(uri: str) -> str:
+    return f"The model registry {masked(uri)}"
+
+
+def explained(uri: str, error: Exception) -> EvergreenError:
     """An error of MLflow, of the database or of the disk as one line."""
-    text = str(error)
-    for words, what, fix in _MEANINGS:
-        if any(word in text for word in words):
-            return RegistryError(f"The model registry {masked(uri)} {what}.", fix)
-    line = (text.splitlines() or [""])[0][:300]
-    said = _without_secrets(line, uri).rstrip(". ") or type(error).__name__
-    return RegistryError(f"The model registry {masked(uri)} failed: {said}.", f"Check {_SETTING} and the database.")
+    line = (str(error).splitlines() or [""])[0][:300]
+    said = without_secrets(line, uri).rstrip(". ") or type(error).__name__
+    return sql_errors.explained(error, _place(uri), REGISTRY, f"failed: {said}")
 
 
 def probe(uri: str) -> None:
@@ -90,7 +58,7 @@ def probe(uri: str) -> None:
         else:
             raise RegistryError(
                 f"{_SETTING}: {masked(uri)!r} is not a database that MLflow can use.",
-                "Such as sqlite:////folder/mlflow.db or postgresql+psycopg://user:password@host/name",
+                f"Such as sqlite:////folder/mlflow.db or {_EXAMPLE}",
             )
     except (OSError, ValueError, sqlite3.DatabaseError, ImportError) as error:
         raise explained(uri, error) from None
@@ -115,25 +83,6 @@ def _probe_server(uri: str) -> None:
 
 
 def _probe_database(uri: str) -> None:
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import SQLAlchemyError
-
-    option = "timeout" if uri.startswith("mssql") else "connect_timeout"
-    try:
-        engine = create_engine(uri, connect_args={option: _WAIT_SECONDS})
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-    except SQLAlchemyError as error:
-        raise explained(uri, error) from None
-
-
-def _without_secrets(text: str, uri: str) -> str:
-    """`text` with the URI's password blotted out, as it is written there and as it is meant."""
-    user = uri.partition("://")[2].rpartition("@")[0]
-    secret = user.partition(":")[2]
-    for word in (secret, unquote(secret)):
-        if word:
-            text = text.replace(word, "***")
-    return text
+    url = parse_url(uri, REGISTRY, _EXAMPLE)
+    with opened(url, _place(uri), REGISTRY, seconds=_WAIT_SECONDS) as engine, engine.connect():
+        pass

@@ -9,13 +9,14 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import BusyError, EvergreenError
+from evergreen.naming import part_file
+from evergreen.storage.atomic_write import staged_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,12 @@ class FileTarget:
         self.check()
         # A file holds one batch.
         schema = schema.remove(schema.get_field_index("batch"))
-        with _one_line(self.path), _replacing(self.path.resolve()) as fresh, self._writer(fresh, schema) as writer:
+        with (
+            _one_line(self.path),
+            _alone(self.path.resolve()) as part,
+            staged_file(self.path, part),
+            self._writer(part, schema) as writer,
+        ):
             for table in rows:
                 writer.write_table(table.select(schema.names))
 
@@ -76,31 +82,16 @@ class FileTarget:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A file beside `target` that takes its place if all goes well, and is gone otherwise."""
-    fresh = target.with_name(f".{target.name}.part")
-    with _mine(fresh, target) as file:
-        try:
-            yield fresh
-            os.fsync(file)
-            if target.exists():
-                fresh.chmod(stat.S_IMODE(target.stat().st_mode))
-            fresh.replace(target)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def _mine(fresh: Path, target: Path) -> Iterator[int]:
-    """Hold the file's lock: one that a killed run left is taken over, one that is being written is not."""
+def _alone(target: Path) -> Iterator[Path]:
+    """Hold the lock of the file beside `target`: one that a killed run left is taken over, one in use is not."""
+    fresh = target.with_name(part_file(target.name))
     while True:
         file = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The run that held it may have put it into its place in the meantime: then it is not ours to write.
             if _is(file, fresh):
-                yield file
+                yield fresh
                 return
         except BlockingIOError:
             raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.") from None

@@ -16,10 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.errors import DataError, EvergreenError, ModelFileError
+from evergreen.errors import DataError, ModelFileError
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.file_formats import hashed
-from evergreen.sources.sql_errors import explained, shown
+from evergreen.sources.sql_errors import SOURCE, opened, parse_url, shown
 from evergreen.sources.sql_watermark import KEPT, Mark, Window, row_hash
 from evergreen.storage.credentials import holds_secret, resolved
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, ColumnElement, Connection, Select, TextClause
 
 _WAIT_SECONDS = 30
-_FORMS = "a database's URL, such as postgresql+psycopg://user:password@host/name"
+_EXAMPLE = "postgresql+psycopg://user:password@host/name"
+_FORMS = f"a database's URL, such as {_EXAMPLE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,42 +219,19 @@ class SqlSource:
         return names
 
     def _parsed(self) -> URL:
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            return make_url(resolved(self.url, "source", _FORMS))
-        except (ArgumentError, ValueError):
-            raise EvergreenError(
-                "source: this is not a URL that SQLAlchemy can read.", f"It has to be {_FORMS}."
-            ) from None
+        return parse_url(resolved(self.url, "source", _FORMS), SOURCE, _EXAMPLE)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Connection]:
         """A connection; what goes wrong with it is one line."""
-        from sqlalchemy import create_engine
-        from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
         url = self._parsed()
-        backend = url.get_backend_name()
-        if backend == "sqlite" and url.database and url.database != ":memory:" and not Path(url.database).is_file():
+        file = url.database or ":memory:"
+        if url.get_backend_name() == "sqlite" and file != ":memory:" and not Path(file).is_file():
             # It would be made, empty.
-            raise DataError(f"source: there is no file {url.database}.", "Check the path in the source's URL.")
-        try:
-            option = {"sqlite": "timeout", "postgresql": "connect_timeout", "mysql": "connect_timeout"}.get(backend)
-            engine = create_engine(url, connect_args={option: _WAIT_SECONDS} if option else {})
-        except (ImportError, ArgumentError, TypeError):
-            raise EvergreenError(
-                f"source: {url.drivername} is not a database whose driver is installed.",
-                'Install it, such as pip install ".[postgres]" for postgresql+psycopg://...',
-            ) from None
-        try:
-            with engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise explained(url, error) from None
-        finally:
-            engine.dispose()
+            raise DataError(f"source: there is no file {file}.", "Check the path in the source's URL.")
+        place = f"source: {shown(url)}"
+        with opened(url, place, SOURCE, seconds=_WAIT_SECONDS) as engine, engine.connect() as connection:
+            yield connection
 
 
 def _frame(names: list[str], rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

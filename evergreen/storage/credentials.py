@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from evergreen.errors import EvergreenError
 
@@ -35,7 +35,21 @@ def resolved(text: str, what: str, forms: str) -> str:
 
 def holds_secret(url: str) -> bool:
     """Whether a password, or what goes by such a name, is written out in a URL."""
+    return bool(_secrets(url))
+
+
+def without_secrets(text: str, url: str) -> str:
+    """A text that may quote a URL, with the URL's passwords blotted out, as they are written and as they are meant."""
+    for secret in _secrets(url):
+        for word in (secret, unquote(secret)):
+            text = text.replace(word, "***") if word else text
+    return text
+
+
+def _secrets(url: str) -> list[str]:
+    """The password of a URL, and the values of its query that go by such a name."""
     rest = url.partition("://")[2]
-    user = rest.rpartition("@")[0]
-    asked = parse_qsl(rest.partition("?")[2].partition("#")[0])
-    return ":" in user or any(word in name.lower() for name, _ in asked for word in _SECRETS)
+    _, colon, password = rest.rpartition("@")[0].partition(":")
+    query = [pair.partition("=") for pair in rest.partition("?")[2].partition("#")[0].split("&")]
+    values = [value for name, _, value in query if any(word in unquote(name).lower() for word in _SECRETS)]
+    return [password, *values] if colon else values

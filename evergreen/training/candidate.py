@@ -124,7 +124,7 @@ def _store(
 ) -> None:
     import pandas as pd
 
-    reference = reference_sample(train, spec, seed=spec.seed)
+    reference = reference_sample(train, seed=spec.seed)
     reference.to_parquet(folder / REFERENCE, index=False)
     pd.DataFrame({"id": observations.ids(train)}).to_parquet(folder / TRAINED, index=False)
     probe.to_parquet(folder / PROBE, index=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evergreen.spec.model import ModelSpec
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -19,7 +17,7 @@ REFERENCE = "reference.parquet"
 PREDICTION = "prediction"
 
 
-def reference_sample(frame: pd.DataFrame, spec: ModelSpec, *, seed: int) -> pd.DataFrame:
+def reference_sample(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """What is kept of a candidate's training rows to compare later ones with."""
     from evergreen.data.sampling import sample
 

@@ -16,7 +16,6 @@ class Request:
         decision_id: the stored decision that this answers; None lets it follow from the data.
         force: retrain although there is nothing new, or although the decision was answered.
         params: pipeline parameters to use instead of searching; None searches.
-        share: the share of drifted columns that the event told of.
         event_id: the event that started this, where one did.
     """
 
@@ -24,5 +23,4 @@ class Request:
     decision_id: str | None = None
     force: bool = False
     params: Mapping[str, Any] | None = None
-    share: float | None = None
     event_id: str | None = None

@@ -23,6 +23,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import Ingested
 from evergreen.settings import load_settings
+from evergreen.timestamps import as_utc
 from tasks.announce import announce
 from tasks.ingest import ingest
 
@@ -32,7 +33,7 @@ def open_run(model: str, at: datetime | None = None) -> RunContext:
     settings = load_settings()
     loaded = models.load(model, settings.models)
     _label(model)
-    now = datetime.now(UTC) if at is None else at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 

@@ -141,7 +141,7 @@ def test_a_decision_without_a_run_gets_exactly_one(ledger: Decisions, client: An
     assert reconcile() == []
     (run,) = runs(client, deployment)
     assert run.state.is_scheduled()
-    expected = {"model": MODEL, "reason": "drift", "decision_id": "d1", "share": 0.5, "event_id": None}
+    expected = {"model": MODEL, "reason": "drift", "decision_id": "d1", "event_id": None}
     assert run.parameters == expected
     assert run.parent_task_run_id is None
     assert "evergreen" in run.tags

@@ -40,17 +40,15 @@ def answered(stack: Stack) -> dict[str, Any]:
 
 
 def test_the_event_starts_the_retrain_with_what_it_said(stack: Stack, answered: dict[str, Any]) -> None:
-    """The run completes; reason, share, decision and event are those of the stored decision and the sent event."""
+    """The run completes; reason, decision and event are those of the stored decision and the sent event."""
     assert answered["state_type"] == "COMPLETED", answered["state"]
     told = stack.evergreen("status", MODEL)["last_drift"]
     given = answered["parameters"]
     assert given["model"] == MODEL
     assert given["decision_id"] == told["decision_id"] or told["outcome"] != "FAIL"
-    assert isinstance(given["share"], float)
-    assert given["share"] >= 0.3
     event = _event(stack, given["event_id"])
     assert event["payload"]["decision_id"] == given["decision_id"]
-    assert event["payload"]["share"] == given["share"]
+    assert event["payload"]["share"] >= 0.3
 
 
 def test_the_whole_chain_is_linked(stack: Stack, answered: dict[str, Any]) -> None:

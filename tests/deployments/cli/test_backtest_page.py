@@ -15,7 +15,7 @@ from evergreen.backtest.report import Backtest, Row
 from evergreen.backtest.request import Variant
 from evergreen.backtest.scores import Difference, Series
 from evergreen.backtest.simulation import Trained
-from evergreen.pages.backtest_page import page, write
+from evergreen.pages.backtest_page import page
 from evergreen.spec.metric import Metric
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training
@@ -67,7 +67,9 @@ def backtest(*rows: Row, recommended: str | None) -> Backtest:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of four policies, of which one is recommended and named like a script."""
     rows = (_row("never", 30.0, 0), _row("weekly", 9.0, 1), _row(SCRIPT, 10.0, 6), _row("every 30 days", 25.0, 4))
-    return write(page(backtest(*rows, recommended=SCRIPT), NOW), tmp_path_factory.mktemp("page") / "backtest.html")
+    place = tmp_path_factory.mktemp("page") / "backtest.html"
+    place.write_text(page(backtest(*rows, recommended=SCRIPT), NOW), encoding="utf-8")
+    return place
 
 
 def test_it_opens_offline_with_both_plots(opened: Callable[..., Any], place: Path) -> None:
@@ -137,7 +139,9 @@ def test_it_is_used_by_keyboard_on_a_phone_in_the_dark(opened: Callable[..., Any
 def test_nothing_recommended_and_prices(opened: Callable[..., Any], tmp_path: Path) -> None:
     """It says that nothing is, marks no policy, and shows what each costs where prices are known."""
     found = backtest(_row("never", 30.0, 0, cost=5.0), recommended=None)
-    with opened(write(page(found, NOW), tmp_path / "b.html").as_uri()) as visit:
+    place = tmp_path / "b.html"
+    place.write_text(page(found, NOW), encoding="utf-8")
+    with opened(place.as_uri()) as visit:
         assert visit.page.locator("#recommended .big").inner_text() == "nothing"
         assert visit.page.locator("#policies .taken, #pareto [href='#mark-star']").count() == 0
         assert visit.page.locator("#policies thead").inner_text().split()[-1] == "cost"

@@ -188,18 +188,40 @@ def test_deployments_of_a_lost_model_are_named_and_kept(tmp_path: Path, made: Ca
     assert after.startswith(BY_HAND[: BY_HAND.index("deployments:")])
 
 
-def test_an_anchor_that_others_use_is_not_taken_out(tmp_path: Path, made: Callable[..., Settings]) -> None:
-    """Where an edit would leave a file that means something else, nothing is changed, and what to do is said."""
+def test_an_anchor_that_others_use_stays_with_them(tmp_path: Path, made: Callable[..., Settings]) -> None:
+    """A deployment is taken out that holds what others name by alias: they mean what they meant."""
     path = tmp_path / "prefect.yaml"
-    text = (
+    path.write_text(
         "deployments:\n"
         "- name: retrain-lost\n  entrypoint: flows.retrain.retrain\n  parameters: {model: lost}\n"
-        "  work_pool: &pool {name: evergreen}\n"
+        "  work_pool: &pool {name: evergreen}   # ours\n"
         "- name: other\n  entrypoint: other.flow\n  work_pool: *pool\n"
+        "- name: third\n  entrypoint: other.flow\n  work_pool: *pool   # as the others\n"
     )
+    others = yaml.safe_load(path.read_text())["deployments"][1:]
+    assert sync.sync(made(), path, prune=True).changes == ("took out retrain-lost",)
+    assert yaml.safe_load(path.read_text())["deployments"] == others
+    assert path.read_text().endswith("  work_pool: *pool   # as the others\n")
+
+
+@pytest.mark.parametrize("names", [("retrain-rose", "other"), ("other", "retrain-rose")])
+@pytest.mark.parametrize(
+    ("anchored", "by_alias"),
+    [
+        ("&t [{name: retrain-rose-on-drift, within: 1}]", "*t"),
+        ("\n  - &t {name: retrain-rose-on-drift, within: 1}", "[*t]"),
+    ],
+)
+def test_an_edit_that_others_would_share_is_refused(
+    anchored: str, by_alias: str, names: tuple[str, str], tmp_path: Path, made: Callable[..., Settings]
+) -> None:
+    """Where an edit would leave a file that means something else, nothing is changed, and what to do is said."""
+    path, entry = tmp_path / "prefect.yaml", "- name: {}\n  entrypoint: a.b\n  triggers: {}\n".format
+    text = f"deployments:\n{entry(names[0], anchored)}{entry(names[1], by_alias)}"
     path.write_text(text)
-    with pytest.raises(EvergreenError, match="by hand: took out retrain-lost"):
-        sync.sync(made(), path, prune=True)
+    with pytest.raises(EvergreenError, match=r"by hand: .*retrain-rose-on-drift: expect was absent") as refused:
+        sync.sync(made(rose=""), path)
+    assert "nothing was changed" in refused.value.what
     assert path.read_text() == text
 
 

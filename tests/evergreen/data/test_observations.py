@@ -47,7 +47,7 @@ def sound(observations: Observations) -> None:
     digest, next_row = observations._measured(snapshot.version)
     assert (digest.hex, digest.rows) == (snapshot.digest, snapshot.rows)
     assert next_row <= snapshot.next_row
-    assert observations.verify(snapshot.version)
+    assert observations.measured(snapshot.version) == snapshot.digest
 
 
 def test_an_empty_table(observations: Observations) -> None:
@@ -238,14 +238,14 @@ def test_a_tampered_table_is_found(observations: Observations, make_rows: Rows) 
     """Rows that are not those of the commit are found by reading them."""
     land(observations, "one", make_rows(10))
     version = observations.snapshot().version
-    assert observations.verify(version)
+    assert observations.measured(version) == observations.snapshot(version).digest
     (file,) = Path(observations.table.uri).glob("*.parquet")
     frame, size = pd.read_parquet(file), file.stat().st_size
     frame.loc[3, "y"] += 1e-9
     frame.to_parquet(file)
     log = Path(observations.table.uri) / "_delta_log" / f"{version:020}.json"
     log.write_text(log.read_text().replace(f'"size":{size}', f'"size":{file.stat().st_size}'))
-    assert not observations.verify(version)
+    assert observations.measured(version) != observations.snapshot(version).digest
 
 
 def test_an_emptied_commit_is_found(observations: Observations, make_rows: Rows) -> None:
@@ -254,7 +254,7 @@ def test_an_emptied_commit_is_found(observations: Observations, make_rows: Rows)
     land(observations, "two", make_rows(10, start=10))
     log = Path(observations.table.uri) / "_delta_log" / "00000000000000000001.json"
     log.write_text("")
-    assert not observations.verify(2)
+    assert observations.measured(2) != observations.snapshot(2).digest
 
 
 def test_a_writer_without_statistics(observations: Observations, make_rows: Rows) -> None:

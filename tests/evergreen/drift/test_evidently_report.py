@@ -83,17 +83,20 @@ def test_files_are_whole_and_alone_in_the_folder(tmp_path: Path) -> None:
     assert result.html.read_text().lstrip().startswith("<")
 
 
-def test_a_write_that_fails_leaves_the_earlier_report(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk in the middle of a report leaves the old one whole and no part of the new one."""
+    from evidently.core.report import Snapshot
+
     path = tmp_path / "report.html"
     path.write_text("earlier")
 
-    def fails(part: str) -> None:
+    def fails(_snapshot: Snapshot, part: str) -> None:
         Path(part).write_text("hal")
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(Snapshot, "save_html", fails)
     with pytest.raises(OSError, match="No space"):
-        evidently_report._written(path, fails)
+        drawn({"x": SAME}, tmp_path)
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -275,7 +275,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
     ingest(spec_of(), broken, now=NOW)
     assert state(spec_of(), broken) == state(spec_of(), clean)
     observations = Observations(broken.lake_uri, spec_of())
-    assert observations.verify(observations.snapshot().version)
+    assert observations.measured(observations.snapshot().version) == observations.snapshot().digest
     assert ingest(spec_of(), broken, now=NOW).batches == ()
 
 
@@ -401,7 +401,7 @@ def test_every_row_is_somewhere(make_spec: Make, batches: list[Any], most: float
                 assert len(mine) == report.rejected == len(set(mine))
         observations = Observations(settings.lake_uri, spec)
         now = observations.snapshot()
-        assert observations.verify(now.version)
+        assert observations.measured(now.version) == now.digest
         assert now.rows == sum(report.added for report in landing.batches)
         assert ingest(spec, settings, now=NOW).batches == ()
         assert (snapshot(spec, settings), quarantined(spec, settings)) == (now, kept)

@@ -157,7 +157,7 @@ def test_what_is_not_there_is_told(
         assert line in result.stderr
     with pytest.raises(EvergreenError, match="cannot be written"):
         dossier.write(tmp_path, "")
-    assert not list(tmp_path.glob(".dossier-*"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_version_whose_files_are_gone_has_a_dossier(

@@ -139,6 +139,9 @@ def test_a_password_is_blotted_out_wherever_it_stands() -> None:
     """Also where a driver repeats the address, as it was written or decoded."""
     uri = f"postgresql+psycopg://someone:{SECRET}@host/name"
     assert masked(uri) == "postgresql+psycopg://someone:***@host/name"
+    assert masked(f"postgresql+psycopg://host/name?user=me&password={SECRET}&sslmode=require") == (
+        "postgresql+psycopg://host/name?user=me&password=***&sslmode=require"
+    )
     told = str(explained(uri, ValueError(f"cannot use {uri} with hunter2! here\nsecond line")))
     assert "hunter2" not in told
     assert "second line" not in told

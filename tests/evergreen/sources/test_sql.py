@@ -105,7 +105,7 @@ def changed(rows: pd.DataFrame, first: int = 0, step: int = 1) -> pd.DataFrame:
 def rows_held(spec: ModelSpec, settings: Settings) -> pd.DataFrame:
     observations = Observations(settings.lake_uri, spec)
     snapshot = observations.snapshot()
-    assert observations.verify(snapshot.version)
+    assert observations.measured(snapshot.version) == snapshot.digest
     return observations.frame(snapshot.version).sort_values("id", ignore_index=True)
 
 
