@@ -23,7 +23,7 @@ from prefect.runtime import flow_run
 import models
 from evergreen import naming
 from evergreen.decision import Decision, reconciled, suppressed
-from evergreen.events import is_canary
+from evergreen.events import is_rehearsal
 from evergreen.ledger import reconciliation
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import Attempt, Finding, Step
@@ -149,7 +149,7 @@ class _Runs:
 def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
     """A run as the ledger's questions need it; None for one that says nothing about them."""
     state, asked = run.state, run.parameters.get("decision_id")
-    if state is None or is_canary(asked):
+    if state is None or is_rehearsal(asked):
         return None
     ground = reconciliation.ground_of(str(run.parameters.get("reason", "")))
     at = run.end_time or run.expected_start_time or now

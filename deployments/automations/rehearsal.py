@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.events import CANARY, GROUNDS, Event
+from evergreen.events import REHEARSAL_PREFIX, TRIGGER_EVENTS, Event
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ async def _deployment(client: PrefectClient, model: str) -> DeploymentResponse:
 
 
 async def _automation(client: PrefectClient, spec: ModelSpec, deployment: DeploymentResponse) -> Automation:
-    event = GROUNDS[spec.retraining.triggers[0]]
+    event = TRIGGER_EVENTS[spec.retraining.triggers[0]]
     owned = await client.read_resource_related_automations(f"prefect.deployment.{deployment.id}")
     found = [entry for entry in owned if event in getattr(entry.trigger, "expect", ())]
     if not found:
@@ -149,9 +149,9 @@ async def _pool(client: PrefectClient, deployment: DeploymentResponse) -> None:
 def _emit(spec: ModelSpec) -> tuple[str, datetime]:
     from prefect.events import emit_event
 
-    token = f"{CANARY}{secrets.token_hex(6)}"
+    token = f"{REHEARSAL_PREFIX}{secrets.token_hex(6)}"
     payload = {"decision_id": token, "share": 1.0, "columns": []}
-    event = Event(GROUNDS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=token)
+    event = Event(TRIGGER_EVENTS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=token)
     sent = datetime.now(UTC)
     emit_event(event=event.name, resource=event.resource, payload=dict(event.payload), occurred=sent)
     return token, sent

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.events import GROUNDS
+from evergreen.events import TRIGGER_EVENTS
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -181,7 +181,8 @@ def _event(client: SyncPrefectClient, ground: str, decision_id: str, before: dat
     # Without a time the server looks at today's events only.
     since = (before or datetime.now(UTC)) - timedelta(days=7)
     wanted = EventFilter(
-        event=EventNameFilter(name=[GROUNDS[ground]]), occurred=EventOccurredFilter.model_validate({"since": since})
+        event=EventNameFilter(name=[TRIGGER_EVENTS[ground]]),
+        occurred=EventOccurredFilter.model_validate({"since": since}),
     )
     for event in client.read_events(wanted, limit=50).events:
         if event.payload.get("decision_id") == decision_id:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from deployments.cli.command import Json, Name, guard, prepare
 from deployments.cli.console import coloured, grid, out
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
@@ -111,7 +111,10 @@ def show_history(told: Mapping[str, Any]) -> None:
     if not told["moves"]:
         out.print(f"{told['model']} was never promoted. Run: evergreen retrain {told['model']}")
         return
-    rows = [(m["at"][:19], m["action"], m["before"], m["champion"], who(m["by"]), m["reason"]) for m in told["moves"]]
+    rows = [
+        (m["at"][:19], m["action"], m["before"], m["champion"], describe_actor(m["by"]), m["reason"])
+        for m in told["moves"]
+    ]
     out.print(grid(f"History of {told['model']}", ("time (UTC)", "action", "from", "champion", "by", "reason"), rows))
     for move in told["moves"]:
         if move["flow_run"]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.command import Name, guard
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _body(entry: Entry) -> Table:
 def _by(entry: Entry) -> str:
     """Who or what asked, where the entry knows."""
     ground = entry.detail.get("asked_for") or (entry.detail.get("reason") if entry.kind == "retrain" else "")
-    found = f"by: {who(entry.detail['by'])}" if "by" in entry.detail else f"for: {ground}" if ground else ""
+    found = f"by: {describe_actor(entry.detail['by'])}" if "by" in entry.detail else f"for: {ground}" if ground else ""
     return f" ({found})" if found else ""
 
 

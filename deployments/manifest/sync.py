@@ -17,7 +17,7 @@ import models
 from deployments.manifest import yaml_text
 from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.events import GROUNDS, REHEARSAL
+from evergreen.events import REHEARSAL, TRIGGER_EVENTS
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.atomic_write import write_text
@@ -133,7 +133,7 @@ def _trigger(spec: ModelSpec, ground: str) -> dict[str, Any]:
         "type": "event",
         "name": naming.trigger("retrain", spec.name, ground),
         "posture": "Reactive",
-        "expect": [GROUNDS[ground]],
+        "expect": [TRIGGER_EVENTS[ground]],
         "match": {"prefect.resource.id": naming.model_resource(spec.name)},
         "for_each": ["prefect.resource.id", REHEARSAL],
         "threshold": 1,
@@ -232,7 +232,7 @@ def _keep_triggers(manifest: _Manifest, place: int, wanted: Mapping[str, Any]) -
     triggers: list[dict[str, Any]] = entry.get("triggers") or []
     asked = {one["name"]: one for one in wanted.get("triggers", [])}
     flow, model = wanted["entrypoint"].rpartition(".")[2], wanted["parameters"]["model"]
-    ours = {naming.trigger(flow, model, ground): ground for ground in GROUNDS}
+    ours = {naming.trigger(flow, model, ground): ground for ground in TRIGGER_EVENTS}
     for index, one in enumerate(triggers):
         fresh = asked.get(one.get("name", ""), {})
         for key in [key for key in _KEPT if fresh and one.get(key) != fresh[key]]:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.markdown import number
 from evergreen.pages.svg import picture
 
@@ -99,7 +99,7 @@ def _environment() -> Environment:
     made.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     made.globals["script"] = Markup(_script())  # noqa: S704
     made.globals["plotly"] = _packed
-    made.filters |= {"prose": _prose, "who": who}
+    made.filters |= {"prose": _prose, "actor": describe_actor}
     return made
 
 

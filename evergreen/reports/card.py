@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from evergreen import naming
-from evergreen.actor import PERSON, rejected_because, who
+from evergreen.actor import PERSON, describe_actor, rejection_reason
 from evergreen.evaluation.judgement import Judgement
 from evergreen.markdown import MARK, number, table
 from evergreen.reports.card_facts import (
@@ -76,11 +76,11 @@ def approval(facts: Facts) -> str:
         lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
     elif version.tags.declined is not None:
         by = version.tags.declined_by or PERSON
-        lines.append(f"It was {sentence(rejected_because(version.tags.declined or '', by))}")
+        lines.append(f"It was {sentence(rejection_reason(version.tags.declined or '', by))}")
     made = [move for move in facts.moves if move.after == version.number]
     if made:
         first = made[0]
-        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(who(first.by))
+        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(describe_actor(first.by))
         known = facts.word is not None and first.reason in facts.word.reason
         why = "" if known else f" Reason: {sentence(first.reason)}"
         lines.append(f"Put into production on {_when(first.at)} by {mover}.{why}")
@@ -266,10 +266,10 @@ def _production(facts: Facts) -> str:
         (
             _when(begun.at),
             "still" if ended is None else _when(ended.at),
-            plain(f"{begun.action} by {who(begun.by)}: {begun.reason}"),
+            plain(f"{begun.action} by {describe_actor(begun.by)}: {begun.reason}"),
             ""
             if ended is None
-            else plain(f"{ended.action} of version {ended.after} by {who(ended.by)}: {ended.reason}"),
+            else plain(f"{ended.action} of version {ended.after} by {describe_actor(ended.by)}: {ended.reason}"),
         )
         for begun, ended in spans(facts)
     ]

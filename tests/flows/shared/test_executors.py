@@ -28,7 +28,7 @@ from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 from flows.shared.executors import executor, task_runner, workers
-from models import spec_of
+from models import load_spec
 
 TOYS = PROJECT / "tests" / "faults" / "models"
 
@@ -118,7 +118,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     """In processes beside each other, or on a Dask cluster of its own, as in this process alone; all of it once."""
     if runner == "dask":
         pytest.importorskip("distributed")
-    spec = spec_of("toy", TOYS)
+    spec = load_spec("toy", TOYS)
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(56 * 24)
     observations.land(
@@ -128,7 +128,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
 
     def told(place: str, pool: Executor | None) -> tuple[Backtest, Spent]:
         source = JobSource(
-            partial(spec_of, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
+            partial(load_spec, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
         )
         bench = source.context()
         given = JobRunner(bench, source, pool)
