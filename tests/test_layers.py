@@ -27,6 +27,7 @@ PLANTED = [
     ("evergreen/training/fit.py", "import mlflow", "MLflow is imported by the registry alone"),
     ("evergreen/drift/check.py", "import evidently", "Evidently is imported in one module"),
     ("evergreen/data/windows.py", "import sqlalchemy", "SQLAlchemy is imported where databases are read and written"),
+    ("deployments/manifest/sync.py", "import yaml_edit", "yaml-edit is imported in one module"),
     ("deployments/stack/stack.py", "import typer", "Typer is imported by the command line alone"),
     ("deployments/manifest/apply.py", "import rich", "Rich is imported by the command line and the demo alone"),
 ]

@@ -25,7 +25,7 @@ driver.POINTS |= {
     "chunk": ("tasks.predict", "score_chunk", _chunk(1)),
     "refuse": ("evergreen.storage.delta_table", "Table.append", _second(":60-120:rows")),
     "append": ("evergreen.storage.delta_table", "Table.append", _second(":1")),
-    "export": ("tasks.export", "outputs.export", driver._always),
+    "export": ("tasks.export", "export_batch", driver._always),
     "close": ("evergreen.storage.delta_table", "Table.append", _kind),
 }
 

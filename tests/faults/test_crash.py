@@ -40,7 +40,7 @@ FIRST = _points(("gate-status", "champion"), ("fit", "register-model", "intent",
 NEXT = _points(
     ("gate-status", "champion", "announce"),
     (
-        *("quarantine", "land", "split", "detect", *STORING, "register", "gate-figures"),
+        *("quarantine", "land", "plan", "detect", *STORING, "register", "gate-figures"),
         *("challenger", "intent", "previous", "drop-challenger", "done", "record-scores", "record-drift"),
         *("record-retrain", "report"),
     ),

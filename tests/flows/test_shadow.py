@@ -212,7 +212,7 @@ def test_what_a_killed_run_left_is_carried_out(
     """Killed between decision and rollback, or with the alias half moved: the next run ends it, and tells of it."""
     land(100, slope=3.0)
     with monkeypatch.context() as patch:
-        patch.setattr("flows.monitor.taken_back", _killed)
+        patch.setattr("flows.monitor.roll_back_if_worse", _killed)
         with pytest.raises(KeyboardInterrupt):
             monitor(MODEL)
     assert (len(Decisions(settings.lake_uri, MODEL).all("shadow")), named(events, "model.rolled-back")) == (1, [])

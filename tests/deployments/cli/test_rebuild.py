@@ -61,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
 def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     """Land rows and register what was fitted on them, as a retraining does."""
     from evergreen.data.windows import training_window
-    from evergreen.training.candidate import build
+    from evergreen.training.candidate import build_candidate
 
     loaded = models.load("toy", folder)
     spec, registry, observations = loaded.spec, Registry(settings), Observations(settings.lake_uri, loaded.spec)
@@ -71,7 +71,9 @@ def _version(settings: Settings, folder: Path, rows: Any, name: str) -> None:
     facts: dict[str, Any] = {"decision": name, "reason": "test", "spec_hash": loaded.hash, "compared_with": None}
     tags = lineage(snapshot, **facts, params=None, seed=spec.seed, flow_run="")
     window = training_window(spec, snapshot)
-    version = registry.register("toy", build(spec, settings, registry, window, decision=name, params=None, tags=tags))
+    version = registry.register(
+        "toy", build_candidate(observations, registry, window, decision=name, params=None, tags=tags)
+    )
     registry.conclude(version, Verdict.PASS, "fine", {})
 
 

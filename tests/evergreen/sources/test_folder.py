@@ -268,17 +268,17 @@ def test_a_file_that_changes_while_it_is_read_is_left_alone(
     landing: Landing, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Rows that were appended during the hash or the parse make the batch wait for the next time."""
-    import evergreen.sources.base
+    import evergreen.sources.folder
 
     file = landing.put("a.csv", CSV)
-    real = getattr(evergreen.sources.base, step)
+    real = getattr(evergreen.sources.folder, step)
 
     def and_grow(path: Path) -> Any:
         result = real(path)
         file.write_bytes(CSV + b"3,4.5,z\n")
         return result
 
-    monkeypatch.setattr(evergreen.sources.base, step, and_grow)
+    monkeypatch.setattr(evergreen.sources.folder, step, and_grow)
     assert landing.one() == Waiting("a.csv", "it changed while it was read")
 
 

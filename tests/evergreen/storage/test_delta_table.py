@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line(table: Table, monkeypatch: pytest.MonkeyPatch) 
 
 
 FULL = """
-import resource, sys
+import os, resource, sys
 import pandas as pd, pyarrow as pa
 from evergreen.errors import EvergreenError
 from evergreen.storage.delta_table import Table
@@ -180,6 +180,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 assert table.read(["n"])["n"].tolist() == [1]
 table.append(big, "two")
 assert len(table.read(["n"])) == 50_001
+sys.stdout.flush()
+# The threads of the write that failed may still be at work; at the end of an interpreter they can abort the process.
+os._exit(0)
 """
 
 
