@@ -14,6 +14,7 @@ import typer
 from deployments.cli import (
     automations,
     backtest,
+    clean,
     deployments,
     doctor,
     dossier,
@@ -49,7 +50,7 @@ for command in (
     page.page,
     dossier.dossier,
     rebuild.rebuild,
-    rebuild.clean,
+    clean.clean,
     stack.up,
     stack.down,
     stack.rehearse,

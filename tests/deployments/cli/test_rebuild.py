@@ -114,7 +114,7 @@ def test_rebuild_and_clean(
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
     with held(settings, "toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
         busy = run("clean", "--yes")
-        assert (busy.exit_code, "Left alone: Another retrain of toy" in busy.stderr) == (1, True)
+        assert (busy.exit_code, "Skipped: Another retrain of toy" in busy.stderr) == (1, True)
         assert run("clean", "toy", "--yes").exit_code == 2
     done = _told(run("clean", "--older-than", "0", "--keep", "1", "--yes", "--json"), 0)
     assert done["deleted"]

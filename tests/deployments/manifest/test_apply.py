@@ -345,7 +345,7 @@ def test_the_build_step_knows_this_machine() -> None:
     [
         ("deployments: [\n", "cannot be read"),
         ("name: x\n", "has no deployments"),
-        ("deployments: [{entrypoint: x}]\n", "at place 1 has no name"),
+        ("deployments: [{entrypoint: x}]\n", "entry 1 has no name"),
         ("deployments: [{name: x}, {name: x}]\n", "x is there twice"),
     ],
 )

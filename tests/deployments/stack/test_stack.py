@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from deployments.stack import prefect_home
-from deployments.stack.process_group import alive, members
+from deployments.stack.process_group import is_alive, members
 from deployments.stack.services import (
     MLFLOW,
-    PARTS,
     SERVER,
+    SERVICES,
     WORKER,
     Ports,
     claim,
@@ -32,7 +32,7 @@ from deployments.stack.services import (
     read_ports,
 )
 from deployments.stack.stack import _free
-from deployments.stack.supervisor import Supervisor, end_orphans, listening, socket_path
+from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
@@ -195,7 +195,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
     finally:
         foreign.kill()
         foreign.wait()
-    assert not [number for number in started if alive(number)]
+    assert not [number for number in started if is_alive(number)]
     assert home.run("down") == {"up": False, "ended": False}
     assert not prefect_home._stack(home.settings)
 
@@ -218,8 +218,8 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
         finally:
             up.send_signal(signal.SIGINT)
             assert up.wait(60) == 0
-    assert not [number for number in started if alive(number)]
-    assert not listening(home.settings)
+    assert not [number for number in started if is_alive(number)]
+    assert not is_listening(home.settings)
 
 
 def _is_there(url: str) -> bool:
@@ -302,12 +302,12 @@ def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
             Supervisor(settings).launch()
             assert len(os.fsencode(socket_path(settings))) < 104
         Supervisor(short).shut_down()
-        assert (listening(short), listening(long)) == (False, True)
+        assert (is_listening(short), is_listening(long)) == (False, True)
     finally:
         for settings in (short, long):
-            if listening(settings):
+            if is_listening(settings):
                 Supervisor(settings).shut_down()
-    assert not listening(long)
+    assert not is_listening(long)
 
 
 def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     settings.stack.mkdir()
     assert not end_orphans(settings)
-    for part in PARTS:
+    for part in SERVICES:
         (settings.stack / f"{part}.pid").write_text(str(os.getpid()))
     assert not end_orphans(settings), "after a restart of the machine these numbers are of other processes"
     code = (
@@ -377,4 +377,4 @@ def test_a_database_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> No
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
-    assert not listening(home.settings)
+    assert not is_listening(home.settings)
