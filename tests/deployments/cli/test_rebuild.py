@@ -99,7 +99,7 @@ def test_rebuild_and_clean(
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
     for words, said in (
         (("toy", "7"), "toy has no version 7; there are: 1, 2."),
-        (("tyo", "1"), "Unknown model 'tyo': models/ holds toy."),
+        (("tyo", "1"), "Unknown model 'tyo': models/ has toy."),
         (("toy", "one"), "Invalid value"),
     ):
         wrong = run("rebuild", *words)

@@ -19,7 +19,6 @@ import yaml
 
 from deployments.manifest import sync, yaml_text
 from deployments.manifest.apply import Applied, apply
-from deployments.manifest.build_step import here
 from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.events import TRIGGER_EVENTS, Event, decision_event
@@ -333,11 +332,6 @@ def test_one_run_after_an_outage(
     states = [run.state.type.value for run in server.runs("quick")]
     assert states.count("COMPLETED") == 1, log.read_text()
     assert states.count("CANCELLED") == len(states) - 1
-
-
-def test_the_build_step_knows_this_machine() -> None:
-    """Where this Python is and where this project is."""
-    assert here() == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
 
 
 @pytest.mark.parametrize(

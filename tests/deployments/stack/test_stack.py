@@ -31,7 +31,7 @@ from deployments.stack.services import (
     holder,
     read_ports,
 )
-from deployments.stack.stack import _free
+from deployments.stack.stack import _choose_ports, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -310,6 +310,25 @@ def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     assert not is_listening(long)
 
 
+def test_a_stack_of_an_earlier_version_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    """Its supervisord could restart no service under the new names: `up` says how to go on, `down` ends it."""
+    settings = Settings(home=tmp_path)
+    supervisor = Supervisor(settings)
+    assert not supervisor.is_outdated()
+    supervisor.launch()
+    try:
+        assert not supervisor.is_outdated()
+        configuration = settings.stack / "supervisord.conf"
+        configuration.write_text(configuration.read_text().replace("deployments.stack.services", "deployments.parts"))
+        with pytest.raises(EvergreenError, match="earlier version") as error:
+            up(settings, print)
+        assert "evergreen down" in error.value.fix
+        assert is_listening(settings)
+    finally:
+        assert down(settings)
+    assert not is_listening(settings)
+
+
 def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     """A part without its supervisord is known by its lock, also where the file's number means nothing any more."""
     settings = Settings(home=tmp_path)
@@ -343,7 +362,7 @@ def test_taken_ports_give_way_to_free_ones(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         wanted = Ports(prefect=taken.getsockname()[1], mlflow=free.getsockname()[1])
         free.close()
-        found = _free(wanted)
+        found = _choose_ports(wanted)
     assert found.prefect != wanted.prefect
     assert found.mlflow == wanted.mlflow
 
