@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Run the `evergreen` command; console scripts of version 0.1.0 call this, newer ones `deployments.cli.main.main`."""
+    """Run the `evergreen` command. Console scripts of version 0.1.0 call this, newer ones `deployments.cli.main`."""
     from deployments.cli.main import main as run
 
     run()

@@ -9,7 +9,7 @@ import typer
 from deployments.cli.command import Json, guard, use_prefect
 from evergreen.settings import load_settings
 
-commands = typer.Typer(no_args_is_help=True, help="Alerts: who gets which; and the clean-up of dead runs.")
+commands = typer.Typer(no_args_is_help=True, help="Send alerts, and end dead runs.")
 
 
 @commands.command("list")
@@ -37,7 +37,11 @@ def list_automations(as_json: Json = False) -> None:
 
 @commands.command("sync")
 def sync_automations(as_json: Json = False) -> None:
-    """Create, update and delete automations as EVERGREEN_NOTIFY and the model files ask; what is off stays off."""
+    """Bring the automations to the Prefect server.
+
+    EVERGREEN_NOTIFY says who gets alerts, the model files which ones.
+    An automation that was switched off stays off.
+    """
 
     def work() -> None:
         from dataclasses import asdict
@@ -69,7 +73,7 @@ def switch_on(name: AutomationName, as_json: Json = False) -> None:
 
 @commands.command("off")
 def switch_off(name: AutomationName, as_json: Json = False) -> None:
-    """Switch an automation off; a sync leaves it off."""
+    """Switch an automation off; a sync does not switch it on."""
     _switch(name, False, as_json)
 
 

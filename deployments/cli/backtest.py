@@ -31,10 +31,11 @@ def backtest(
         str, typer.Option("--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.")
     ] = "",
     price_retrain: Annotated[
-        float | None, typer.Option("--price-retrain", min=0, help="The price of a retraining.")
+        float | None, typer.Option("--price-retrain", metavar="PRICE", min=0, help="The price of a retraining.")
     ] = None,
     price_error: Annotated[
-        float | None, typer.Option("--price-error", min=0, help="The price of one unit of the metric, for each row.")
+        float | None,
+        typer.Option("--price-error", metavar="PRICE", min=0, help="The price of a unit of the metric, for each row."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="The first step; by default as early as possible.")
@@ -59,7 +60,7 @@ def backtest(
     apply: Annotated[bool, typer.Option("--apply", help="Write the recommended policy into the model file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare retraining policies on a model's history, and recommend one."""
+    """Compare retraining policies on a model's history."""
 
     def work() -> None:
         from deployments.cli import console

@@ -19,7 +19,7 @@ _MEGABYTE = 1e6
 
 
 def clean(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A model; by default all of them.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")] = None,
     older_than: Annotated[
         int, typer.Option("--older-than", metavar="DAYS", min=0, help="Keep everything that is younger.")
     ] = 30,
@@ -33,7 +33,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without this option nothing is changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what can be deleted from the disk and why the rest stays; with --yes, delete it."""
+    """Show what can be deleted; with --yes, delete it.
+
+    It also says why the rest stays.
+    """
 
     def work() -> None:
         import models

@@ -11,11 +11,13 @@ from evergreen.errors import EvergreenError
 from evergreen.settings import Settings, load_settings
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")]
 At = Annotated[
     str | None,
     typer.Option(
-        "--at", metavar="TIME", help="Run as if it were this time: labels that became known later are ignored."
+        "--at",
+        metavar="TIME",
+        help="Run as if it were this time (ISO 8601; UTC without an offset); later labels are ignored.",
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is stored in the log.")]

@@ -50,7 +50,7 @@ def show_synced(synced: Synced, *, check: bool) -> None:
         out.print("Read it in prefect.yaml, then run: [bold]evergreen deployments apply[/]")
 
 
-commands = typer.Typer(no_args_is_help=True, help="prefect.yaml: the deployments of the models.")
+commands = typer.Typer(no_args_is_help=True, help="Keep prefect.yaml and the server in step with models/.")
 
 
 @commands.command("sync")
@@ -61,7 +61,10 @@ def sync_deployments(
     prune: Annotated[bool, typer.Option("--prune", help="Remove the deployments of models that do not exist.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add the models in models/ to prefect.yaml; what you wrote there is not changed."""
+    """Add the models in models/ to prefect.yaml.
+
+    What you wrote there is not changed.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -77,7 +80,10 @@ def sync_deployments(
 
 @commands.command("apply")
 def apply_deployments(as_json: Json = False) -> None:
-    """Bring prefect.yaml to the Prefect server; what was paused or switched off there stays so."""
+    """Bring prefect.yaml to the Prefect server.
+
+    What was paused or switched off there stays so.
+    """
 
     def work() -> None:
         from deployments.cli import console

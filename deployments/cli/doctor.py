@@ -39,7 +39,7 @@ class Finding:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check the installation and say how to fix what is wrong."""
+    """Check the installation, and say what to fix."""
 
     def work() -> None:
         from deployments.cli import console

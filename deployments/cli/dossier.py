@@ -19,7 +19,10 @@ def dossier(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write an offline page about a version: card, importance, data, decisions, approvals, lineage."""
+    """Write the dossier of a version: one HTML file.
+
+    It has model card, importance, data, decisions, approvals and lineage.
+    """
 
     def work() -> None:
         from rich.markup import escape

@@ -28,7 +28,11 @@ def retrain(
     at: At = None,
     as_json: Json = False,
 ) -> None:
-    """Ingest new data, report drift, train a candidate, judge it and promote it if it is proven better."""
+    """Train on new data, and promote what is proven better.
+
+    It ingests new data, reports drift, trains a candidate, judges it by the
+    gates of the model file, and makes it the champion if it passes.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -51,7 +55,11 @@ def retrain(
 
 
 def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
-    """Ingest new data and report drift and performance of the champion."""
+    """Ingest new data, and report drift and performance.
+
+    Drift is measured against the data that the champion was trained on,
+    performance against the champion's at its promotion.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -87,7 +95,7 @@ def score(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict with the champion and store the predictions."""
+    """Predict with the champion, and store the predictions."""
 
     def work() -> None:
         from deployments.cli import console
@@ -119,7 +127,7 @@ def _parse_params(options: list[str]) -> dict[str, Any]:
     for option in options:
         name, equals, text = option.partition("=")
         if not equals or not name:
-            raise EvergreenError(f"--param {option!r} is not NAME=VALUE.", "Such as --param model__max_iter=100")
+            raise EvergreenError(f"--param {option!r} is not NAME=VALUE.", "Write it like --param model__max_iter=100")
         try:
             params[name] = json.loads(text)
         except ValueError:

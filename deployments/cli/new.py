@@ -41,7 +41,10 @@ def new(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model file for a CSV file, a SQL query, a Delta table or a path that DVC tracks."""
+    """Write a model file for your data.
+
+    The data are a CSV file, a SQL query, a Delta table or a path of DVC's.
+    """
 
     def work() -> None:
         from deployments.cli import console

@@ -17,20 +17,21 @@ from evergreen.settings import Settings, load_settings
 
 
 def page(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model: the name of a file in models/.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The file to write; by default in EVERGREEN_HOME/pages."),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the pages of all models on 127.0.0.1.")] = False,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="The port of --serve; 0 for any.")
+        int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="The port of --serve; 0 for any.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model's page: drift, performance, versions and the ledger in one HTML file; or serve all pages."""
+    """Write a model's HTML page, or serve the pages of all models.
+
+    A page shows drift, performance, versions and the ledger.
+    """
 
     def work() -> None:
         settings = load_settings()

@@ -15,12 +15,17 @@ By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decide
 def promote(
     name: Name,
     reason: Reason,
-    version: Annotated[int | None, typer.Argument(help="The version's number; by default the challenger.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="The version's number; by default the challenger.")
+    ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="Reject the version instead of promoting it.")] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version that passed its gates the champion, or reject it."""
+    """Make a version the champion, or reject it.
+
+    Only a version that passed its gates can become the champion.
+    """
 
     def work() -> None:
         from deployments.cli import console

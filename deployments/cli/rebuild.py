@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 def rebuild(
     name: Name,
-    version: Annotated[int, typer.Argument(help="The version's number, as evergreen history shows it.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The number that evergreen history shows.")],
     as_json: Json = False,
 ) -> None:
-    """Train a past version again and compare: exit status 1 unless it predicts the same to the bit."""
+    """Train a past version again and compare the predictions.
+
+    The exit status is 1 unless they are equal to the bit.
+    """
 
     def work() -> None:
         import models

@@ -22,7 +22,11 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is up.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the Prefect server, MLflow, the pages and a worker on this machine, with all deployments."""
+    """Start everything on this machine.
+
+    These are the Prefect server, MLflow, the pages of the models and a worker.
+    The deployments of prefect.yaml and the automations go to the server.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -69,7 +73,10 @@ def _show_stack(running: Stack, configured: str | None) -> None:
 
 
 def down(as_json: Json = False) -> None:
-    """Stop what evergreen up started; runs, schedules and models are kept."""
+    """Stop what evergreen up started.
+
+    Runs, schedules and models are kept.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -87,7 +94,11 @@ def down(as_json: Json = False) -> None:
 
 
 def rehearse(name: Name, as_json: Json = False) -> None:
-    """Send a test event through the whole chain, from the event to the run, and say which link is broken."""
+    """Test the chain from an event to its run.
+
+    A test event goes through server, automation, deployment, work pool and
+    worker. If a link is broken, it is named, and the exit status is 1.
+    """
 
     def work() -> None:
         import models

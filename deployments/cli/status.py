@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from deployments.cli.command import Json, Name, guard, prepare
 from deployments.cli.console import coloured, grid, out, print_json
@@ -25,7 +26,7 @@ from evergreen.timestamps import parse_time
 
 
 def status(name: Name, as_json: Json = False) -> None:
-    """Show what is in production, and the last decisions."""
+    """Show the champion and the last decisions."""
 
     def work() -> None:
         state = read_status(prepare(name), name)
@@ -39,10 +40,13 @@ def status(name: Name, as_json: Json = False) -> None:
 
 def history(
     name: Name,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was in production at this time.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="What was in production then (ISO 8601; UTC without an offset)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show every promotion and rollback, with its reason."""
+    """Show every promotion and rollback, and why."""
 
     def work() -> None:
         moves = read_history(prepare(name), name, parse_time(at, "--at"))
@@ -85,38 +89,47 @@ def read_history(settings: Settings, model: str, at: datetime | None) -> dict[st
 
 
 def show_status(status: Mapping[str, Any]) -> None:
-    """Print the status as a few lines."""
-    out.print(f"[bold]{status['model']}[/]")
+    """Print the status, one fact a row."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=16)
+    table.add_column(overflow="fold")
     for alias in (CHAMPION, CHALLENGER, PREVIOUS):
-        out.print(f"  {alias:<11}{f'version {status[alias]}' if status[alias] else '[dim]none[/]'}")
+        table.add_row(f"  {alias}", f"version {status[alias]}" if status[alias] else "[dim]none[/]")
     for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
-        entry = status[name]
-        line = (
-            "[dim]none[/]"
-            if entry is None
-            else f"{coloured(entry['outcome'])} {entry['at'][:19]} UTC: {escape(entry['reason'])}"
-        )
-        out.print(f"  {name.replace('_', ' '):<18}{line}")
+        table.add_row(f"  {name.replace('_', ' ')}", _describe_entry(status[name]))
+    out.print(f"[bold]{status['model']}[/]")
+    out.print(table)
 
 
 def show_history(history: Mapping[str, Any]) -> None:
     """Print the moves as a table, and what each promoted version came of."""
     if "at" in history:
         champion = f"version {history['champion']}" if history["champion"] else "nothing"
-        out.print(f"At {history['at']}, [bold]{champion}[/] was in production.")
+        out.print(f"At {_format_time(history['at'])} UTC, [bold]{champion}[/] was in production.")
     if not history["moves"]:
         if "at" not in history:
             out.print(f"No version of {history['model']} was ever promoted. Run: evergreen retrain {history['model']}")
         return
     rows = [
-        (m["at"][:19], m["action"], m["before"], m["champion"], describe_actor(m["by"]), m["reason"])
+        (_format_time(m["at"]), m["action"], m["before"], m["champion"], describe_actor(m["by"]), m["reason"])
         for m in history["moves"]
     ]
     header = ("time (UTC)", "action", "from", "champion", "by", "reason")
     out.print(grid(f"History of {history['model']}", header, rows))
     for move in history["moves"]:
         if move["flow_run"]:
-            out.print(f"[dim]version {move['champion']} came of {escape(_origin(move))}[/]", soft_wrap=True)
+            out.print(f"[dim]Version {move['champion']} comes from {escape(_origin(move))}.[/]", soft_wrap=True)
+
+
+def _describe_entry(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "[dim]none[/]"
+    return f"{coloured(entry['outcome'])} {_format_time(entry['at'])} UTC: {escape(entry['reason'])}"
+
+
+def _format_time(text: str) -> str:
+    """An ISO 8601 time to the second, as people read it."""
+    return text[:19].replace("T", " ")
 
 
 def _last_run(settings: Settings, model: str) -> dict[str, Any] | None:

@@ -41,13 +41,19 @@ _LINKS = {"report": "report", "flow_run": "flow run", "event": "event"}
 
 def why(
     name: Name,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="The ledger as it was at this time.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="The ledger as it was then (ISO 8601; UTC without an offset)."),
+    ] = None,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the newest ones.")] = 10,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list of entries on stdout, everything else on stderr.")
+        bool, typer.Option("--json", help="Print a JSON list of entries; all else goes to stderr.")
     ] = False,
 ) -> None:
-    """Show why something happened or did not: every check, its figures, the decision and what followed."""
+    """Show why something happened, or did not.
+
+    Each entry is a check with its figures, the decision, and what followed.
+    """
 
     def work() -> None:
         import models
