@@ -14,7 +14,6 @@ from prefect import flow
 
 from evergreen.events import is_rehearsal
 from evergreen.runs.results import RetrainResult
-from evergreen.storage.locks import held
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
 from flows.shared.conclude import conclude
@@ -58,7 +57,7 @@ def retrain(
     suspended = suspended_result(context)
     if suspended is not None:
         return await_approval(context, suspended)
-    with held(context.settings, model, "retrain", wait=0, now=context.now):
+    with context.locks.hold(model, "retrain", wait=0, now=context.now):
         ingested = ingest_new_data(context)
         todo = plan(context, Request(reason, decision_id, force, params, event_id))
         if todo.settled is not None:

@@ -15,6 +15,7 @@ import evergreen.data.contract
 import evergreen.data.frames
 import evergreen.data.label_rules
 import evergreen.data.observations
+import evergreen.data.row_commits
 import evergreen.ingest.ingest
 import evergreen.ingest.pending_labels
 import evergreen.ingest.quarantine
@@ -28,7 +29,7 @@ from evergreen import naming
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
 from tasks import retried
 
@@ -45,6 +46,7 @@ _CODE = (
     evergreen.data.label_rules,
     evergreen.storage.delta_table,
     evergreen.data.observations,
+    evergreen.data.row_commits,
     evergreen.ingest.quarantine,
     evergreen.sources.base,
 )
@@ -52,13 +54,13 @@ _CODE = (
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
     """The cache key: stale when a source, the model file, the ingest's code or the table itself is another one."""
-    workspace: Workspace = parameters["workspace"]
-    spec, landing = workspace.spec, workspace.settings.landing
+    context: RunContext = parameters["context"]
+    spec, landing = context.spec, context.settings.landing
     parts = [
         _fingerprint(spec.source, landing),
         contract_digest(spec),
-        workspace.spec_hash,
-        workspace.observations.identity(),
+        context.spec_hash,
+        context.observations.identity(),
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
@@ -74,24 +76,26 @@ def _fingerprint(source: Source, landing: Path) -> str:
 
 
 @retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
-def ingest(workspace: Workspace) -> Landing:
+def ingest(context: RunContext) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
     landing = evergreen.ingest.ingest.ingest(
-        workspace.spec,
-        workspace.settings,
-        now=workspace.now,
+        context.spec,
+        context.settings,
+        now=context.now,
         step=lambda origin: logger.debug("reading %s", origin),
     )
     logger.info(
         "ingest: %d new rows from %d batches, %d with something in quarantine",
         landing.added,
         len(landing.batches),
-        len(landing.refused),
+        len(landing.quarantined),
     )
-    if workspace.spec.labels is not None:
-        logger.info("ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.early)
-    for report in landing.refused:
+    if context.spec.labels is not None:
+        logger.info(
+            "ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.pending_labels
+        )
+    for report in landing.quarantined:
         logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:
         logger.warning("left alone: %s: %s", item.origin, item.reason)

@@ -275,10 +275,10 @@ def make_version(settings: Settings) -> Callable[..., Any]:
     from evergreen.training.candidate import build_candidate
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
-        from evergreen.data.contract import check, schema_of
+        from evergreen.data.contract import check_batch, schema_of
 
         registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
-        checked = check(rows, spec, schema_of(spec), now=NOW)
+        checked = check_batch(rows, spec, schema_of(spec), now=NOW)
         assert not checked.problem
         observations.land(checked.rows, batch, batch, now=NOW)
         snapshot = observations.snapshot()

@@ -13,7 +13,7 @@ from evergreen.errors import BusyError
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from evergreen.maintenance.retention import Plan, Policy
+    from evergreen.maintenance.retention import Plan, Retention
 
 _MEGABYTE = 1e6
 
@@ -41,10 +41,10 @@ def clean(
     def work() -> None:
         import models
         from deployments.cli import console
-        from evergreen.maintenance.retention import Policy
+        from evergreen.maintenance.retention import Retention
 
         settings = load_settings()
-        retention = Policy(older_than, keep, quarantine)
+        retention = Retention(older_than, keep, quarantine)
         plans: list[Plan] = []
         busy: list[str] = []
         with console.show_work("deleting" if yes else "looking for what can be deleted") as (step, _):
@@ -66,7 +66,7 @@ def clean(
     guard(work, as_json)
 
 
-def _clean_model(model: str, settings: Settings, retention: Policy, step: Callable[[str], None] | None) -> Plan:
+def _clean_model(model: str, settings: Settings, retention: Retention, step: Callable[[str], None] | None) -> Plan:
     """Delete, with a line for each step, and return what was deleted; without `step` only plan it."""
     import models
     from evergreen.maintenance import clean

@@ -99,11 +99,11 @@ def score(
 
     def work() -> None:
         from deployments.cli import console
-        from evergreen.scoring.export import require
+        from evergreen.scoring.export import require_target
 
         prepare(name)
         if output is not None:
-            require(output, source)
+            require_target(output, source)
         options = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
         with console.show_steps(starting(f"scoring with {name}")) as listen:
             from flows.score import score as flow

@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/":
             self._send(HTTPStatus.OK, pages.index().encode())
         elif model and model[1] in pages.names():
-            self._send(HTTPStatus.OK, pages.page(model[1]).encode())
+            self._send(HTTPStatus.OK, pages.page(model[1]).encode(), rule=policy(plots=True))
         elif report and report[1] in pages.names() and (file := pages.report(report[1], report[2])):
             self._send(HTTPStatus.OK, file.read_bytes(), rule=_REPORT_POLICY)
         else:

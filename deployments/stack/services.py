@@ -6,8 +6,6 @@ and each service knows only its own.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -20,6 +18,7 @@ from evergreen.errors import EvergreenError
 from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.storage.atomic_write import write_text
+from evergreen.storage.locks import try_lock
 
 SERVER, MLFLOW, PAGES, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
@@ -165,8 +164,7 @@ def claim(settings: Settings, service: str) -> None:
     handle = os.open(settings.stack / f"{service}.pid", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(20):
         # `holder` takes the lock for an instant.
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(handle):
             break
         time.sleep(0.05)
     else:
@@ -186,9 +184,7 @@ def holder(settings: Settings, service: str) -> int | None:
     """The process id of a running service; None if it does not run. A stored id without its lock means nothing."""
     try:
         with (settings.stack / f"{service}.pid").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file.fileno(), shared=True):
                 return int(file.read() or 0) or None
     except OSError:
         pass

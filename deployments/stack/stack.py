@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from deployments.stack import prefect_home
 from deployments.stack.health import answers, is_online, is_ours, mark_crashed
 from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
@@ -29,6 +27,7 @@ from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
+from evergreen.storage.locks import hold_file
 
 _HEALTHY_SECONDS = 120
 _POLL_SECONDS = 0.1
@@ -80,7 +79,7 @@ def up(settings: Settings, say: Say) -> Stack:
     began = time.monotonic()
     folder = settings.stack
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with FileLock(folder / "up.lock"):
+    with hold_file(folder / "up.lock"):
         supervisor = Supervisor(settings)
         ports, running = read_ports(settings), is_listening(settings)
         if running and supervisor.is_outdated():
@@ -212,7 +211,7 @@ def _read_cause(log: Path) -> str:
 @contextlib.contextmanager
 def _lock_port_choice() -> Iterator[None]:
     """Let one stack of a user at a time choose its ports, until it listens: two at once would choose the same ones."""
-    with FileLock(Path(tempfile.gettempdir()) / naming.ports_lock(getpass.getuser())):
+    with hold_file(Path(tempfile.gettempdir()) / naming.ports_lock(getpass.getuser())):
         yield
 
 

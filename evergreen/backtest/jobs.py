@@ -154,7 +154,7 @@ class JobContext:
 
     def count_rows(self, spec: ModelSpec, rows: Observations, window: Window) -> Counts:
         """As `count_rows` of a plan: policies with the same window ask at the same time."""
-        name = (window.known, spec.training)
+        name = (window.as_of, spec.training)
         if name not in self._counts:
             self._counts[name] = count_rows(spec, rows, window)
         return self._counts[name]

@@ -1,6 +1,7 @@
-"""One column of a batch in the contract's type; a value that cannot be is null, and its row refused with the reason.
+"""Coerce one column of a batch to the contract's type.
 
-What means the same in another type is taken (the text "1", the number 1.0 for a whole number); nothing is guessed.
+A value that means the same in another type is converted (the text "1", or the number 1.0 for a whole number). Nothing
+is guessed: a value that cannot be converted becomes null and its row is rejected with a reason.
 """
 
 from __future__ import annotations
@@ -11,49 +12,50 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.frames import numbers, texts
+from evergreen.data.frames import to_float64, to_text
 from evergreen.errors import ModelFileError
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OFFSET = r"[T ]\d\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
-"""A clock time that says how far from UTC it is."""
+UTC_OFFSET = r"[T ]\d\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
+"""Matches a time of day that carries an offset from UTC."""
 
 Mask = npt.NDArray[np.bool_]
 
 
-class Reasons:
-    """Why each row is refused. The first reason stands: it is nearest to the cause."""
+class RowErrors:
+    """Why each row is rejected. The first reason of a row stays: it is nearest to the cause."""
 
     def __init__(self, index: pd.Index) -> None:
         self.index = index
-        self.texts = [""]
+        self.reasons = [""]
         self.codes = np.zeros(len(index), dtype=np.int32)
 
-    def note(self, where: pd.Series | Mask, reason: str) -> None:
-        """Refuse the rows that are still good and where `where` is true."""
-        hit = np.asarray(where, dtype=bool) & self.good
-        if hit.any():
-            self.codes[hit] = len(self.texts)
-            self.texts.append(reason)
+    def reject(self, where: pd.Series | Mask, reason: str) -> None:
+        """Reject the rows that are accepted so far and where `where` is true."""
+        rows = np.asarray(where, dtype=bool) & self.accepted
+        if rows.any():
+            self.codes[rows] = len(self.reasons)
+            self.reasons.append(reason)
 
     @property
-    def good(self) -> Mask:
-        """Which rows are not refused."""
+    def accepted(self) -> Mask:
+        """Which rows are not rejected."""
         return np.asarray(self.codes == 0)
 
-    def of_bad(self) -> pd.Series:
-        """The reason of each refused row, by its index."""
+    def by_row(self) -> pd.Series:
+        """The reason of each rejected row, by its index."""
         import pandas as pd
 
-        bad = ~self.good
-        return pd.Series([self.texts[code] for code in self.codes[bad]], index=self.index[bad], dtype="object")
+        rejected = ~self.accepted
+        reasons = [self.reasons[code] for code in self.codes[rejected]]
+        return pd.Series(reasons, index=self.index[rejected], dtype="object")
 
 
 def kind_of(dtype: Any) -> str:
-    """What a column of the contract is kept as: time, flag, integer, number or text."""
+    """The kind in which a column of the contract is stored: time, flag, integer, number or text."""
     name = str(dtype).lower()
     if "datetime" in name or "timestamp" in name:
         return "time"
@@ -64,57 +66,66 @@ def kind_of(dtype: Any) -> str:
     return "number" if "float" in name or "double" in name else "text"
 
 
-def plain(raw: pd.Series, name: str, column: Any, spec: ModelSpec, reasons: Reasons) -> pd.Series:
-    """One column in the contract's type; what cannot be is null and noted."""
+def coerce_column(raw: pd.Series, name: str, column: Any, spec: ModelSpec, errors: RowErrors) -> pd.Series:
+    """Coerce a column to the type of the contract's `column`; what cannot be converted is null and rejected.
+
+    Raises:
+        ModelFileError: times carry no offset, and the model file does not say which zone they are in.
+    """
     kind = kind_of(column.dtype)
     if kind == "time":
-        return _instants(raw, name, spec, reasons)
+        return _coerce_times(raw, name, spec, errors)
     if kind == "text":
-        return texts(raw)
+        return to_text(raw)
     if kind == "flag":
-        return _flags(raw, name, reasons)
-    return _numbers(raw, name, kind, reasons)
+        return _coerce_flags(raw, name, errors)
+    return _coerce_numbers(raw, name, kind, errors)
 
 
-def _flags(raw: pd.Series, name: str, reasons: Reasons) -> pd.Series:
+def _coerce_flags(raw: pd.Series, name: str, errors: RowErrors) -> pd.Series:
     import pandas as pd
 
     if raw.dtype == bool:
         return raw
     words = {"true": True, "1": True, "false": False, "0": False}
-    known = texts(raw).str.lower().map(words).astype("boolean")
-    reasons.note(known.isna() & raw.notna(), f"{name}: neither true nor false")
-    return known if known.isna().any() else pd.Series(known.astype(bool))
+    flags = to_text(raw).str.lower().map(words).astype("boolean")
+    errors.reject(flags.isna() & raw.notna(), f"{name}: neither true nor false")
+    return flags if flags.isna().any() else pd.Series(flags.astype(bool))
 
 
-def _numbers(raw: pd.Series, name: str, kind: str, reasons: Reasons) -> pd.Series:
+def _coerce_numbers(raw: pd.Series, name: str, kind: str, errors: RowErrors) -> pd.Series:
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(raw.dtype) or pd.api.types.is_timedelta64_dtype(raw.dtype):
         raw = raw.astype("str")
-    value = pd.to_numeric(raw, errors="coerce")
-    reasons.note(value.isna() & raw.notna(), f"{name}: not a number")
-    if kind == "number" or not pd.api.types.is_integer_dtype(value.dtype):
-        value = numbers(value)
-        infinite = np.isinf(value.to_numpy())
-        reasons.note(infinite, f"{name}: infinite")
-        value = value.mask(infinite) if infinite.any() else value
-    if kind == "number":
-        return value
-    if pd.api.types.is_float_dtype(value.dtype):
-        reasons.note(value.notna() & (value != value.round()), f"{name}: not a whole number")
-        value = value.where(value == value.round())
-    large = (value.abs() >= 2.0**63) if value.dtype.kind == "f" else (value > 2**63 - 1)
-    if large.any():
-        reasons.note(large.fillna(False), f"{name}: too large")
-        value = value.mask(large.fillna(False))
-    return value.astype("Int64") if value.isna().any() else value.astype("int64")
+    numbers = pd.to_numeric(raw, errors="coerce")
+    errors.reject(numbers.isna() & raw.notna(), f"{name}: not a number")
+    if kind == "number" or not pd.api.types.is_integer_dtype(numbers.dtype):
+        numbers = to_float64(numbers)
+        infinite = np.isinf(numbers.to_numpy())
+        errors.reject(infinite, f"{name}: infinite")
+        numbers = numbers.mask(infinite) if infinite.any() else numbers
+    return numbers if kind == "number" else _coerce_integers(numbers, name, errors)
 
 
-def _instants(raw: pd.Series, name: str, spec: ModelSpec, reasons: Reasons) -> pd.Series:
-    """Times as UTC; a clock time that a zone skips is noted, one that it repeats is daylight time first.
+def _coerce_integers(numbers: pd.Series, name: str, errors: RowErrors) -> pd.Series:
+    import pandas as pd
 
-    Offsets that are given count; only times without one are in the zone of the model file.
+    if pd.api.types.is_float_dtype(numbers.dtype):
+        errors.reject(numbers.notna() & (numbers != numbers.round()), f"{name}: not a whole number")
+        numbers = numbers.where(numbers == numbers.round())
+    too_large = (numbers.abs() >= 2.0**63) if numbers.dtype.kind == "f" else (numbers > 2**63 - 1)
+    if too_large.any():
+        errors.reject(too_large.fillna(False), f"{name}: too large")
+        numbers = numbers.mask(too_large.fillna(False))
+    return numbers.astype("Int64") if numbers.isna().any() else numbers.astype("int64")
+
+
+def _coerce_times(raw: pd.Series, name: str, spec: ModelSpec, errors: RowErrors) -> pd.Series:
+    """Times as UTC.
+
+    An offset in the data counts. A time without one is in the model file's zone: a clock time that the zone skips is
+    rejected, and of one that the zone repeats the first is daylight time.
     """
     import pandas as pd
     import pyarrow as pa
@@ -122,37 +133,44 @@ def _instants(raw: pd.Series, name: str, spec: ModelSpec, reasons: Reasons) -> p
     if pd.api.types.is_datetime64_any_dtype(raw.dtype):
         if isinstance(raw.dtype, pd.ArrowDtype):
             raw = pa.array(raw).to_pandas().set_axis(raw.index)
-        without = raw.dt.tz is None
-        naive = raw.notna() & without
-        # pd.to_datetime would first look at ten thousand of them one by one.
-        time: pd.Series = raw.dt.tz_localize("UTC") if without else raw.dt.tz_convert("UTC")
+        has_no_zone = raw.dt.tz is None
+        naive = raw.notna() & has_no_zone
+        # Not pd.to_datetime, which would first look at ten thousand of them one by one.
+        time: pd.Series = raw.dt.tz_localize("UTC") if has_no_zone else raw.dt.tz_convert("UTC")
     else:
-        time, naive = _parsed(raw)
-        reasons.note(time.isna() & raw.notna(), f"{name}: not a time")
+        time, naive = _parse_times(raw)
+        errors.reject(time.isna() & raw.notna(), f"{name}: not a time")
     naive &= time.notna()
     time = time.dt.as_unit("us")
     if naive.any():
-        if spec.timezone is None:
-            raise ModelFileError(
-                f"models/{spec.name}.py: timezone: the times in column {name!r} carry no offset.",
-                "Say which zone they are in, such as timezone='UTC' or timezone='Europe/Paris'.",
-            )
-        if spec.timezone != "UTC":
-            clock = time[naive].dt.tz_localize(None)
-            first = (~clock.duplicated(keep="first")).to_numpy()
-            zoned = clock.dt.tz_localize(ZoneInfo(spec.timezone), ambiguous=first, nonexistent="NaT")
-            time = time.mask(naive, zoned.dt.tz_convert("UTC").reindex(time.index))
-            reasons.note(naive & time.isna(), f"{name}: {spec.timezone} skips this clock time")
+        time = _apply_zone(time, naive, name, spec, errors)
     return time.dt.floor("ms") if name == spec.time else time
 
 
-def _parsed(raw: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Texts as times in UTC, and which of them carry no offset; what is no time is NaT."""
+def _apply_zone(time: pd.Series, naive: pd.Series, name: str, spec: ModelSpec, errors: RowErrors) -> pd.Series:
+    """Move the naive times, which were read as UTC, to the model file's zone."""
+    if spec.timezone is None:
+        raise ModelFileError(
+            f"models/{spec.name}.py: timezone: the times in column {name!r} carry no offset.",
+            "Say which zone they are in, such as timezone='UTC' or timezone='Europe/Paris'.",
+        )
+    if spec.timezone == "UTC":
+        return time
+    clock = time[naive].dt.tz_localize(None)
+    is_first = (~clock.duplicated(keep="first")).to_numpy()
+    zoned = clock.dt.tz_localize(ZoneInfo(spec.timezone), ambiguous=is_first, nonexistent="NaT")
+    time = time.mask(naive, zoned.dt.tz_convert("UTC").reindex(time.index))
+    errors.reject(naive & time.isna(), f"{name}: {spec.timezone} skips this clock time")
+    return time
+
+
+def _parse_times(raw: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Parse texts as times in UTC; returns them, NaT for what is no time, and which of them carry no offset."""
     import pandas as pd
     import pyarrow as pa
 
     words = raw.astype("str")
-    # Arrow reads texts of one form many times faster, and says so where they are not.
+    # Arrow reads texts of one form many times faster than pandas, and raises if they are not of one form.
     for zone in ("UTC", None):
         try:
             instants = pa.array(words, pa.string()).cast(pa.timestamp("us", zone)).to_numpy(zero_copy_only=False)
@@ -160,4 +178,4 @@ def _parsed(raw: pd.Series) -> tuple[pd.Series, pd.Series]:
             continue
         return pd.Series(instants, index=raw.index).dt.tz_localize("UTC"), words.notna() & (zone is None)
     time = pd.to_datetime(words, errors="coerce", format="ISO8601", utc=True)
-    return time, ~words.str.contains(OFFSET, regex=True, na=True)
+    return time, ~words.str.contains(UTC_OFFSET, regex=True, na=True)

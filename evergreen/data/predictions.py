@@ -1,4 +1,4 @@
-"""What a model says about some rows."""
+"""The predictions of a model for some rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from evergreen.spec.metric import Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model says about n rows.
+    """The predictions of a model for n rows.
 
     Attributes:
         values: predicted values or labels, shape (n,).
-        probability: of each class, shape (n, k); None where the model gives none.
-        classes: what the k columns stand for.
+        probability: of each class, shape (n, k); None if the model gives none.
+        classes: the classes of the k columns.
     """
 
     values: Array

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CARRIED = ("rows_mark", "labels_mark", "revision")
-"""What a commit says that holds until another one says otherwise."""
+CARRIED_KEYS = {"rows_position": "rows_mark", "labels_position": "labels_mark", "revision": "revision"}
+"""Fields of a snapshot that each commit carries forward until one changes them, and the metadata key of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class Snapshot:
         rows: how many there are.
         start: the earliest time (ISO 8601, UTC); None without rows or without a time column.
         end: the latest time.
-        next_row: the number that the next row to land gets; rows before it were landed by this version.
+        next_row: the number that the next row to land gets; rows with smaller numbers landed by this version.
         digest: of the content, 32 hex digits; equal content has an equal digest whatever source it came from.
-        rows_mark: how far the source of rows was read, where it goes on from a mark (see `ingest/read_position.py`).
-        labels_mark: the same of the source of labels.
-        revision: of the source, that the newest rows came from, where it keeps revisions.
+        rows_position: how far the source of rows was read, if it is resumable (see `ingest/read_position.py`).
+        labels_position: the same for the source of labels.
+        revision: the source's revision that the newest rows came from, if it has revisions.
     """
 
     table: str
@@ -32,6 +32,6 @@ class Snapshot:
     end: str | None
     next_row: int
     digest: str
-    rows_mark: str = ""
-    labels_mark: str = ""
+    rows_position: str = ""
+    labels_position: str = ""
     revision: str = ""

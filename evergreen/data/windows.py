@@ -1,4 +1,4 @@
-"""Which rows a candidate learns from, and which rows judge it.
+"""Windows: which rows a candidate learns from, and which rows judge it.
 
 Everything is counted from the newest row of a snapshot, never from the clock, so that the same snapshot always gives
 the same split.
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as ds
 
-CLUSTERS = 20
+MIN_CLUSTERS = 20
+"""An interval from fewer clusters than this is worth nothing."""
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -35,9 +37,9 @@ class Window:
         snapshot: where its rows are.
         start: rows from this time on (ISO 8601, UTC); None for all, or for a model without time.
         after: rows later than this time; None for no bound.
-        from_row: rows landed with this number or a later one; 0 for all.
+        from_row: rows that landed with this number or a greater one; 0 for all.
         until: rows up to this time; None for no bound.
-        known: the logical time: a target that became known later counts as missing; None takes every one.
+        as_of: the logical time: a target that became known later counts as missing; None takes every target.
     """
 
     snapshot: Snapshot
@@ -45,26 +47,26 @@ class Window:
     after: str | None = None
     from_row: int = 0
     until: str | None = None
-    known: str | None = None
+    as_of: str | None = None
 
     def read(self, observations: Observations, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Its rows in time order; of `columns` where some are named."""
-        return observations.frame(self.snapshot.version, self.where(observations), columns, self._known())
+        """Read its rows in time order, by default with every column of the contract."""
+        return observations.frame(self.snapshot.version, self.where(observations), columns, self._as_of())
 
     def sample(
         self, observations: Observations, rows: int, *, seed: int, also: ds.Expression | None = None
     ) -> tuple[pd.DataFrame, int]:
-        """At most `rows` of its rows that meet `also`, drawn evenly over it, and how many there were."""
+        """Draw at most `rows` of its rows that meet `also`, evenly over the window; returns also the total."""
         where = self.where(observations)
         if also is not None:
             where = also if where is None else where & also
-        return observations.sample(self.snapshot.version, where, rows, seed=seed, known=self._known())
+        return observations.sample(self.snapshot.version, where, rows, seed=seed, as_of=self._as_of())
 
-    def _known(self) -> datetime | None:
-        return None if self.known is None else datetime.fromisoformat(self.known)
+    def _as_of(self) -> datetime | None:
+        return None if self.as_of is None else datetime.fromisoformat(self.as_of)
 
     def where(self, observations: Observations) -> ds.Expression | None:
-        """The filter that picks its rows; None for all."""
+        """The filter for its rows; None for all."""
         import pyarrow as pa
         import pyarrow.dataset as ds
 
@@ -80,42 +82,44 @@ class Window:
                 terms.append(ds.field(time) <= pa.scalar(datetime.fromisoformat(self.until), instant))
         if self.from_row:
             terms.append(ds.field("_row") >= self.from_row)
-        both = None
+        condition = None
         for term in terms:
-            both = term if both is None else both & term
-        return both
+            condition = term if condition is None else condition & term
+        return condition
 
 
 def training_window(spec: ModelSpec, snapshot: Snapshot, now: datetime | None = None) -> Window:
     """The rows that the model file lets a candidate see at `now` (aware): its training rows and its holdout."""
-    return Window(snapshot, start=_back(snapshot.end, spec.training.last), known=now.isoformat() if now else None)
+    start = _time_before(snapshot.end, spec.training.last)
+    return Window(snapshot, start=start, as_of=now.isoformat() if now else None)
 
 
 def current_window(
     spec: ModelSpec, snapshot: Snapshot, champion_end: str | None, champion_rows: int, now: datetime | None = None
 ) -> Window:
-    """What came after the champion's window, as far back as the drift policy looks.
+    """The rows after the champion's window, as far back as the drift policy looks.
 
     `champion_end` is the latest time that the champion learned from, `champion_rows` the `next_row` of its snapshot.
     """
-    known = now.isoformat() if now else None
+    as_of = now.isoformat() if now else None
     if spec.time is None:
-        return Window(snapshot, from_row=champion_rows, known=known)
-    return Window(snapshot, start=_back(snapshot.end, spec.drift.last), after=champion_end, known=known)
+        return Window(snapshot, from_row=champion_rows, as_of=as_of)
+    return Window(snapshot, start=_time_before(snapshot.end, spec.drift.last), after=champion_end, as_of=as_of)
 
 
 def judged_window(
     spec: ModelSpec, snapshot: Snapshot, champion_end: str | None, champion_rows: int, now: datetime
 ) -> Window:
-    """What came after the champion's window up to `now` (aware), as far back as the performance policy looks.
+    """The rows after the champion's window up to `now` (aware), as far back as the performance policy looks.
 
-    What a table says of the future, a forecast or a wrong clock, has not happened yet.
+    Rows of the future, from a forecast or a wrong clock, have not happened yet.
     """
-    known = now.isoformat()
+    as_of = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=champion_rows, known=known)
+        return Window(snapshot, from_row=champion_rows, as_of=as_of)
     end = min(datetime.fromisoformat(snapshot.end), now).isoformat() if snapshot.end else None
-    return Window(snapshot, start=_back(end, spec.performance.last), after=champion_end, until=end, known=known)
+    start = _time_before(end, spec.performance.last)
+    return Window(snapshot, start=start, after=champion_end, until=end, as_of=as_of)
 
 
 def holdout_mask(spec: ModelSpec, frame: pd.DataFrame) -> Mask:
@@ -128,40 +132,40 @@ def holdout_mask(spec: ModelSpec, frame: pd.DataFrame) -> Mask:
     if rule.strategy == "random":
         from sklearn.model_selection import train_test_split
 
-        held = min(math.ceil(rows * rule.share), rows - 1)
-        mask[train_test_split(np.arange(rows), test_size=held, random_state=rule.seed)[1]] = True
+        holdout_rows = min(math.ceil(rows * rule.share), rows - 1)
+        mask[train_test_split(np.arange(rows), test_size=holdout_rows, random_state=rule.seed)[1]] = True
     elif rule.strategy == "latest":
         mask[rows - min(max(1, round(rows * rule.share)), rows - 1) :] = True
     else:
-        mask = blocks(frame[str(spec.time)], rule.block) % rule.every == 0
+        mask = block_numbers(frame[str(spec.time)], rule.block) % rule.every == 0
         if rule.recent is not None:
             time = frame[str(spec.time)]
             mask &= (time > time.max() - rule.recent).to_numpy()
     return mask
 
 
-def blocks(time: pd.Series, length: timedelta) -> npt.NDArray[np.int64]:
-    """The number of the block of time that each row lies in, counted from the epoch."""
+def block_numbers(time: pd.Series, length: timedelta) -> npt.NDArray[np.int64]:
+    """The number of the block of time that each row lies in, counted from the epoch, shape (n,)."""
     import pandas as pd
 
-    since = time - pd.Timestamp(0, tz="UTC")
-    return np.asarray(since // pd.Timedelta(length), dtype=np.int64)
+    since_epoch = time - pd.Timestamp(0, tz="UTC")
+    return np.asarray(since_epoch // pd.Timedelta(length), dtype=np.int64)
 
 
-def clusters(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """Which rows stand or fall together in a bootstrap: those of one day; None without time.
+def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """The cluster of each row in a bootstrap, shape (n,): the rows of one day are one cluster; None without time.
 
-    Rows of less than `CLUSTERS` days are cut finer, for an interval from a handful of clusters is worth nothing.
+    Rows of fewer than `MIN_CLUSTERS` days are cut finer.
     """
     if spec.time is None or frame.empty:
         return None
     time = frame[spec.time]
-    length = min(timedelta(days=1), (time.max() - time.min()).to_pytimedelta() / CLUSTERS)
-    return blocks(time, max(length, timedelta(microseconds=1)))
+    length = min(timedelta(days=1), (time.max() - time.min()).to_pytimedelta() / MIN_CLUSTERS)
+    return block_numbers(time, max(length, timedelta(microseconds=1)))
 
 
-def weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | None:
-    """The weight of each row by its age, 1 for the newest and a half after a half-life; None where all count alike."""
+def row_weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | None:
+    """The weight of each row by its age, shape (n,): 1 for the newest, 0.5 after a half-life; None if all are equal."""
     if spec.training.half_life is None or spec.time is None:
         return None
     time = frame[spec.time]
@@ -169,7 +173,7 @@ def weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | N
     return np.asarray(0.5 ** age.to_numpy(dtype="float64"), dtype=np.float64)
 
 
-def _back(end: str | None, length: timedelta | None) -> str | None:
+def _time_before(end: str | None, length: timedelta | None) -> str | None:
     if end is None or length is None:
         return None
     return (datetime.fromisoformat(end) - length).isoformat()

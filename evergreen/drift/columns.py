@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.data.frames import numbers, texts
+from evergreen.data.frames import to_float64, to_text
 from evergreen.drift import significance
 from evergreen.drift.binning import CATEGORIES, DECILES, categories, deciles, fair_categories
 from evergreen.ledger.drift_scores import ColumnDrift, ColumnKind
@@ -95,7 +95,7 @@ def _inspect(
 
 def _plain(column: pd.Series, kind: ColumnKind) -> pd.Series:
     """A column as float64 or text under a plain index; infinite values count as missing."""
-    plain = numbers(column) if kind == "numeric" else texts(column)
+    plain = to_float64(column) if kind == "numeric" else to_text(column)
     plain = plain.mask(np.isinf(plain)) if kind == "numeric" else plain
     return plain.reset_index(drop=True)
 

@@ -17,10 +17,10 @@ def slices(columns: Mapping[str, Array], least: int) -> Iterator[tuple[str, Arra
     """Name and row mask of every slice of at least `least` rows; of a column, of its most frequent values."""
     import pandas as pd
 
-    from evergreen.data.frames import texts
+    from evergreen.data.frames import to_text
 
     for column, values in columns.items():
-        plain = texts(pd.Series(values)).astype("object").fillna("missing").to_numpy()
+        plain = to_text(pd.Series(values)).astype("object").fillna("missing").to_numpy()
         names, sizes = np.unique(plain.astype(str), return_counts=True)
         frequent = np.argsort(-sizes, kind="stable")[:SLICES]
         for name in sorted(names[frequent]):

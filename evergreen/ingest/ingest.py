@@ -1,6 +1,6 @@
-"""Landing what a source has: each batch once, checked against the contract, what is refused kept with its reason.
+"""Land what a source has: each batch once, checked against the contract; what is rejected goes to quarantine.
 
-Rows come first, then the labels that waited for them, then new labels, where the model has a source of labels.
+Rows come first. Then come the labels that waited for them, and then new labels, if the model has a source of labels.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.contract import Checked, check, contract_digest, labels_digest, schema_of
-from evergreen.data.label_rules import KNOWN, check_labels, rows_schema
+from evergreen.data.contract import CheckedBatch, check_batch, contract_digest, labels_digest, schema_of
+from evergreen.data.label_rules import LABELLED_AT, check_labels, rows_schema
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest.landing import BatchReport, Landing
-from evergreen.ingest.pending_labels import Inbox
-from evergreen.ingest.quarantine import keep_batch, keep_labels, keep_rows, quarantine_table
+from evergreen.ingest.pending_labels import PendingLabels
+from evergreen.ingest.quarantine import quarantine_batch, quarantine_labels, quarantine_rows, quarantine_table
 from evergreen.ingest.read_position import Reader
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source, Waiting
@@ -28,6 +28,7 @@ from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     from pandera.pandas import DataFrameSchema
 
@@ -37,7 +38,11 @@ def ingest(
 ) -> Landing:
     """Land every new batch of the model's source, then of its labels.
 
-    `now` is aware; `step` is told the origin of each batch before it is checked.
+    Args:
+        spec: the model.
+        settings: where its tables and landing folders are.
+        now: when the batches land (aware).
+        step: called with the origin of each batch before it is checked.
 
     Raises:
         DataError: simulated and real rows would mix.
@@ -45,15 +50,15 @@ def ingest(
     """
     run = _Run(spec, settings, now, step)
     waiting: list[Waiting] = []
-    batches = _rows(run, waiting)
+    batches = _ingest_rows(run, waiting)
     if spec.labels is None:
         return Landing(batches, tuple(waiting))
-    inbox = Inbox(settings.lake_uri, run.observations, run.quarantine, labels_digest(spec, spec.labels))
-    labels = _labels(run, spec.labels, inbox, waiting)
-    early = inbox.waiting()
-    if early:
-        waiting.append(Waiting("labels", f"{early} wait for a row with their key"))
-    return Landing(batches, tuple(waiting), labels, early)
+    pending = PendingLabels(settings.lake_uri, run.observations, run.quarantine, labels_digest(spec, spec.labels))
+    labels = _ingest_labels(run, spec.labels, pending, waiting)
+    pending_count = pending.count()
+    if pending_count:
+        waiting.append(Waiting("labels", f"{pending_count} wait for a row with their key"))
+    return Landing(batches, tuple(waiting), labels, pending_count)
 
 
 class _Run:
@@ -65,28 +70,33 @@ class _Run:
         self.quarantine = quarantine_table(settings.lake_uri, spec.name)
         self.schema = schema_of(spec)
 
-    def refuse(self, item: Batch, problem: str, contract: str) -> BatchReport:
-        keep_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
+    def reject(self, item: Batch, problem: str, contract: str) -> BatchReport:
+        """Put a whole batch into quarantine."""
+        quarantine_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
         return BatchReport(item.id, item.name, problem=problem)
 
-    def reader(
-        self, source: Source, mark: str, contract: str, commit: Callable[[str], str] = lambda batch: batch
+    def open_reader(
+        self, source: Source, field: str, contract: str, commit_id: Callable[[str], str] = lambda batch: batch
     ) -> Reader:
-        """What reads a source on from `mark`, a fact of the observations; `commit` is the id that a batch lands as."""
-        landed, refused = self.observations.table.commits(), self.quarantine.commits()
+        """A reader of a source from its stored position.
+
+        `field` is the snapshot's field with that position, and `commit_id` gives the id of the commit that a batch
+        lands in.
+        """
+        has_commit, was_rejected = self.observations.table.commit_lookup(), self.quarantine.commit_lookup()
         return Reader(
             source,
-            lambda: str(getattr(self.observations.snapshot(), mark)),
+            lambda: str(getattr(self.observations.snapshot(), field)),
             contract,
-            lambda batch: landed(commit(batch)),
-            lambda batch: refused(f"{batch}:{contract}:whole"),
+            lambda batch: has_commit(commit_id(batch)),
+            lambda batch: was_rejected(f"{batch}:{contract}:whole"),
         )
 
 
-def _rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
+def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
     spec, contract = run.spec, contract_digest(run.spec)
     _require_keys(spec, spec.source)
-    reader = run.reader(spec.source, "rows_mark", contract)
+    reader = run.open_reader(spec.source, "rows_position", contract)
     schema = rows_schema(spec, run.schema)
     reports: list[BatchReport] = []
     for item in reader.read(run.settings.landing):
@@ -96,41 +106,49 @@ def _rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
         run.step(item.name)
         if not reports:
             _refuse_mixture(run.observations, item)
-        checked = _late(spec, run.observations, _checked(item, spec, schema, run.now))
+        checked = _reject_late_rows(spec, run.observations, _check_item(item, spec, schema, run.now))
         if checked.problem:
-            reader.passed(item)
-            reports.append(run.refuse(item, checked.problem, contract))
+            reader.skip(item)
+            reports.append(run.reject(item, checked.problem, contract))
         else:
-            reports.append(_land(run, item, checked, contract, reader.landing(item)))
-    if reader.loose:
-        run.observations.note({"rows_mark": reader.text})
+            reports.append(_land_rows(run, item, checked, contract, reader.advance(item)))
+    if reader.uncommitted:
+        run.observations.store_carried({"rows_position": reader.position})
     return tuple(reports)
 
 
-def _land(run: _Run, item: Batch, checked: Checked, contract: str, mark: str) -> BatchReport:
-    # Quarantine first: a crash between the two commits leaves a batch that the next run lands, none that is lost.
-    keep_rows(run.quarantine, item, checked, contract, run.now)
-    beaten = 0
+def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, position: str) -> BatchReport:
+    # Quarantine first: after a crash between the two commits the next run lands the batch, and nothing is lost.
+    quarantine_rows(run.quarantine, item, checked, contract, run.now)
+    superseded = 0
 
-    def losing(by: npt.NDArray[np.int64], rows: pa.Table) -> None:
-        nonlocal beaten
-        beaten = len(by)
-        lost = rows.select([*run.spec.keys, run.spec.target, KNOWN]).to_pandas()
-        place = np.asarray(checked.rows.index, dtype=np.int64)[by] + 1
-        lost = lost.assign(_batch=item.id, _origin=item.origin, _row=place)
-        reasons = [f"{run.spec.target}: the row came again with a target of its own"] * beaten
-        keep_labels(run.quarantine, lost, reasons, f"{item.id}:{contract}:beaten", contract, run.now)
+    def quarantine_overridden(positions: npt.NDArray[np.int64], rows: pa.Table) -> None:
+        nonlocal superseded
+        superseded = len(positions)
+        labels: pd.DataFrame = rows.select([*run.spec.keys, run.spec.target, LABELLED_AT]).to_pandas()
+        places = np.asarray(checked.rows.index, dtype=np.int64)[positions] + 1
+        labels = labels.assign(_batch=item.id, _origin=item.origin, _row=places)
+        reasons = [f"{run.spec.target}: the row came again with a target of its own"] * superseded
+        quarantine_labels(run.quarantine, labels, reasons, f"{item.id}:{contract}:beaten", contract, run.now)
 
-    told = {"rows_mark": mark, "revision": item.name if item.revision else ""}
-    counts = run.observations.land(checked.rows, item.id, item.origin, now=run.now, losing=losing, told=told)
+    counts = run.observations.land(
+        checked.rows,
+        item.id,
+        item.origin,
+        now=run.now,
+        on_overridden=quarantine_overridden,
+        carried={"rows_position": position, "revision": item.name if item.revision else ""},
+    )
     repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
-    return BatchReport(item.id, item.name, counts.added, counts.replaced, repeated, rejected, beaten=beaten)
+    return BatchReport(item.id, item.name, counts.added, counts.replaced, repeated, rejected, superseded=superseded)
 
 
-def _labels(run: _Run, labels: Labels, inbox: Inbox, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
-    settled = inbox.settle(now=run.now)
-    reports = [BatchReport.of_labels("", "labels that waited", settled)] if settled else []
-    reader = run.reader(labels.source, "labels_mark", inbox.contract, inbox.commit)
+def _ingest_labels(
+    run: _Run, labels: Labels, pending: PendingLabels, waiting: list[Waiting]
+) -> tuple[BatchReport, ...]:
+    counts = pending.apply_pending(now=run.now)
+    reports = [BatchReport.of_labels("", "labels that waited", counts)] if counts else []
+    reader = run.open_reader(labels.source, "labels_position", pending.contract, pending.commit_id)
     for item in reader.read(run.settings.landing):
         if isinstance(item, Waiting):
             waiting.append(item)
@@ -138,14 +156,14 @@ def _labels(run: _Run, labels: Labels, inbox: Inbox, waiting: list[Waiting]) -> 
         run.step(item.name)
         checked = None if item.frame is None else check_labels(item.frame, run.spec, labels, run.schema, now=run.now)
         if checked is None or checked.problem:
-            reader.passed(item)
-            reports.append(run.refuse(item, checked.problem if checked else item.problem, inbox.contract))
+            reader.skip(item)
+            reports.append(run.reject(item, checked.problem if checked else item.problem, pending.contract))
             continue
-        keep_rows(run.quarantine, item, checked, inbox.contract, run.now)
-        joined = inbox.land(item, checked, now=run.now, told={"labels_mark": reader.landing(item)})
-        reports.append(BatchReport.of_labels(item.id, item.name, joined, checked))
-    if reader.loose:
-        run.observations.note({"labels_mark": reader.text})
+        quarantine_rows(run.quarantine, item, checked, pending.contract, run.now)
+        counts = pending.land(item, checked, now=run.now, carried={"labels_position": reader.advance(item)})
+        reports.append(BatchReport.of_labels(item.id, item.name, counts, checked))
+    if reader.uncommitted:
+        run.observations.store_carried({"labels_position": reader.position})
     return tuple(reports)
 
 
@@ -154,20 +172,20 @@ def _require_keys(spec: ModelSpec, source: Source) -> None:
         raise ModelFileError(
             f"models/{spec.name}.py: keys: {type(source).__name__} may give a row again, and without keys it would be "
             "there twice.",
-            "Name the columns that tell a row, such as keys=('id',).",
+            "Name the columns that identify a row, such as keys=('id',).",
         )
 
 
-def _checked(item: Batch, spec: ModelSpec, schema: DataFrameSchema, now: datetime) -> Checked:
+def _check_item(item: Batch, spec: ModelSpec, schema: DataFrameSchema, now: datetime) -> CheckedBatch:
     import pandas as pd
 
     if item.frame is None:
-        return Checked(pd.DataFrame(), pd.Series(dtype="object"), item.problem)
-    return check(item.frame, spec, schema, now=now)
+        return CheckedBatch(pd.DataFrame(), pd.Series(dtype="object"), item.problem)
+    return check_batch(item.frame, spec, schema, now=now)
 
 
-def _late(spec: ModelSpec, observations: Observations, checked: Checked) -> Checked:
-    """Refuse rows that are older than the newest known one by more than the model file allows."""
+def _reject_late_rows(spec: ModelSpec, observations: Observations, checked: CheckedBatch) -> CheckedBatch:
+    """Reject rows that are older than the newest known row by more than the model file allows."""
     if spec.lateness is None or spec.time is None or checked.problem or checked.rows.empty:
         return checked
     newest = observations.snapshot().end
@@ -184,11 +202,11 @@ def _late(spec: ModelSpec, observations: Observations, checked: Checked) -> Chec
 
 
 def _refuse_mixture(observations: Observations, item: Batch) -> None:
-    # They never mix, so that one of them says what all are.
-    held = observations.an_origin()
-    if held is not None and item.origin.startswith(SIMULATED) != held.startswith(SIMULATED):
+    # Simulated and real rows never mix, so that the origin of one row is enough.
+    origin = observations.any_origin()
+    if origin is not None and item.origin.startswith(SIMULATED) != origin.startswith(SIMULATED):
         raise DataError(
-            f"The observations hold {'simulated' if held.startswith(SIMULATED) else 'real'} rows, and {item.origin} is "
-            "of the other kind: they would mix.",
+            f"The observations hold {'simulated' if origin.startswith(SIMULATED) else 'real'} rows, and {item.origin} "
+            "is of the other kind: they would mix.",
             "Move the state folder away, or set EVERGREEN_HOME to an empty one, to start on your own data.",
         )

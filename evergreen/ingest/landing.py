@@ -1,20 +1,20 @@
-"""What became of the batches of one ingest."""
+"""The result of one ingest: what became of each batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evergreen.data.contract import Checked
-from evergreen.ingest.pending_labels import Joined
+from evergreen.data.contract import CheckedBatch
+from evergreen.ingest.pending_labels import LabelCounts
 from evergreen.sources.base import Waiting
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of one batch of rows or labels: counts, and why it was refused if it was (`problem`).
+    """What became of one batch of rows or labels: counts, and why it was rejected whole, if it was (`problem`).
 
-    `repeated` ones were there already, or twice in the batch; `waiting` are labels whose row is not there yet. Every
-    row that `prepare` let through is in one count, but for `beaten`: labels that were there and gave way.
+    `repeated` ones were there already, or occur twice in the batch. `waiting` are labels whose row has not landed yet.
+    Every row that `prepare` let through is in one count. `superseded` counts earlier labels that were replaced.
     """
 
     batch: str
@@ -25,52 +25,54 @@ class BatchReport:
     rejected: int = 0
     problem: str = ""
     waiting: int = 0
-    beaten: int = 0
+    superseded: int = 0
 
     @classmethod
-    def of_labels(cls, batch: str, origin: str, joined: Joined, checked: Checked | None = None) -> BatchReport:
-        """What became of labels; `checked` is the batch that they are left of."""
+    def of_labels(
+        cls, batch: str, origin: str, counts: LabelCounts, checked: CheckedBatch | None = None
+    ) -> BatchReport:
+        """The report of a batch of labels; `checked` is the batch that the counted labels are accepted from."""
         repeated, rejected = (checked.repeated, len(checked.rejected)) if checked else (0, 0)
         return cls(
             batch,
             origin,
-            joined.added,
-            joined.replaced,
-            joined.repeated + repeated,
-            joined.rejected + rejected,
-            waiting=joined.waiting,
-            beaten=joined.beaten,
+            counts.added,
+            counts.replaced,
+            counts.repeated + repeated,
+            counts.rejected + rejected,
+            waiting=counts.waiting,
+            superseded=counts.superseded,
         )
 
     @property
     def reason(self) -> str:
-        """What of it is in quarantine, in words; empty for nothing."""
+        """What of the batch is in quarantine, in words; empty for nothing."""
         if self.problem:
             return self.problem
-        rows = f"{self.rejected} rows were refused" if self.rejected else ""
-        labels = f"{self.beaten} older labels gave way" if self.beaten else ""
+        rows = f"{self.rejected} rows were rejected" if self.rejected else ""
+        labels = f"{self.superseded} older labels were replaced" if self.superseded else ""
         return ", ".join(filter(None, (rows, labels)))
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """What an ingest did. A source with nothing new gives an empty one.
+    """What an ingest did; a source with nothing new gives an empty one.
 
     Attributes:
         batches: of rows.
-        waiting: what is there but was left alone, and what is missing for it.
-        labels: batches of labels, and first those that had waited for rows that landed now.
-        early: how many labels wait for a row with their key, those of earlier runs included.
+        waiting: what was left alone, and why.
+        labels: batches of labels; first, labels that had waited for rows that landed now.
+        pending_labels: how many labels wait for a row with their key, those of earlier runs included.
     """
 
     batches: tuple[BatchReport, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     labels: tuple[BatchReport, ...] = ()
-    early: int = 0
+    pending_labels: int = 0
 
     @property
     def added(self) -> int:
-        """Rows that were not there before, or came with another content."""
+        """Rows that were not there before, or came with other content."""
         return sum(report.added + report.replaced for report in self.batches)
 
     @property
@@ -79,6 +81,6 @@ class Landing:
         return sum(report.added + report.replaced for report in self.labels)
 
     @property
-    def refused(self) -> tuple[BatchReport, ...]:
-        """Batches of which something is in quarantine, or that put an older label there."""
+    def quarantined(self) -> tuple[BatchReport, ...]:
+        """Batches that put rows, labels or themselves into quarantine."""
         return tuple(report for report in (*self.batches, *self.labels) if report.reason)

@@ -1,7 +1,8 @@
-"""How far a source was read: a mark that is committed together with the rows of the batch that it stands behind.
+"""How far a resumable source was read: a position that is committed together with the rows of the batch before it.
 
-So the mark is true of the rows that are there, whatever was killed, and also after the table was put back to what it
-was. A batch that is refused as a whole is passed by too; when the contract changes, reading begins again before it.
+The position is therefore true of the rows that are there, whatever was killed, and also after the table was restored to
+an earlier version. A batch that is rejected as a whole is passed as well. When the contract changes, reading starts
+again before that batch.
 """
 
 from __future__ import annotations
@@ -15,97 +16,105 @@ from evergreen.sources.base import Batch, Resumable, Source, Waiting
 
 
 @dataclass(frozen=True, slots=True)
-class Bookmark:
-    """Where the reading of one source is.
+class ReadPosition:
+    """How far one source was read.
 
     Attributes:
-        source: what is read; another source is read from its beginning.
-        mark: behind the last batch; empty at the beginning.
-        again: before the first batch that was refused; None where none was.
-        contract: what it was held to; under another one reading begins at `again`.
+        source: identity of the source; another source is read from its beginning.
+        offset: the source's own offset after the last batch; empty at the beginning.
+        retry_from: the offset before the first batch that was rejected; None if none was.
+        contract: digest of the contract that rejected it; under another contract reading starts at `retry_from`.
     """
 
     source: str = ""
-    mark: str = ""
-    again: str | None = None
+    offset: str = ""
+    retry_from: str | None = None
     contract: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Bookmark:
-        """The bookmark behind a text that is kept with the rows; an empty one is none."""
+    def parse(cls, text: str) -> ReadPosition:
+        """Read a position from the text that is stored with the rows; an empty text is the beginning."""
         return cls(*json.loads(text)) if text else cls()
 
     @property
     def text(self) -> str:
-        """As it is kept."""
-        return json.dumps([self.source, self.mark, self.again, self.contract])
+        """The position as it is stored."""
+        return json.dumps([self.source, self.offset, self.retry_from, self.contract])
 
-    def opened(self, source: str, contract: str) -> Bookmark:
-        """Where reading begins, for this source and under this contract."""
+    def resume(self, source: str, contract: str) -> ReadPosition:
+        """The position from which this source is read under this contract."""
         if self.source != source:
-            return Bookmark(source)
-        if self.again is not None and self.contract != contract:
-            return Bookmark(source, self.again)
+            return ReadPosition(source)
+        if self.retry_from is not None and self.contract != contract:
+            return ReadPosition(source, self.retry_from)
         return self
 
-    def behind(self, mark: str, refused: str = "") -> Bookmark:
-        """The bookmark behind a batch; `refused` is the contract that the batch as a whole did not meet."""
-        if refused and self.again is None:
-            return Bookmark(self.source, mark, self.mark, refused)
-        return replace(self, mark=mark)
+    def after(self, offset: str, rejected_by: str = "") -> ReadPosition:
+        """The position after a batch; `rejected_by` is the digest of the contract that rejected the batch whole."""
+        if rejected_by and self.retry_from is None:
+            return ReadPosition(self.source, offset, self.offset, rejected_by)
+        return replace(self, offset=offset)
 
 
 class Reader:
-    """One reading of a source, its bookmark with it where the source goes on from marks.
+    """One reading of a source, with its position if the source is resumable.
 
     Attributes:
         source: what is read.
-        loose: a batch was refused, and no commit of the rows has said yet that it was passed by.
+        uncommitted: a batch was rejected, and no commit of the rows has stored yet that it was passed.
     """
 
     def __init__(
         self,
         source: Source,
-        kept: Callable[[], str],
+        stored_position: Callable[[], str],
         contract: str,
         landed: Callable[[str], bool],
-        refused: Callable[[str], bool],
+        rejected: Callable[[str], bool],
     ) -> None:
-        """`kept` gives the bookmark's text; the others tell of a batch's id whether it landed, or was refused whole."""
-        self.source, self.loose = source, False
-        self._contract, self._landed, self._refused = contract, landed, refused
-        self._bookmark: Bookmark | None = None
+        """Prepare to read a source.
+
+        Args:
+            source: what is read.
+            stored_position: reads the stored position's text.
+            contract: digest of what batches are checked against.
+            landed: whether the batch with an id landed.
+            rejected: whether the batch with an id was rejected whole.
+        """
+        self.source, self.uncommitted = source, False
+        self._contract, self._landed, self._rejected = contract, landed, rejected
+        self._position: ReadPosition | None = None
         if isinstance(source, Resumable) and source.resumes:
-            self._bookmark = Bookmark.parse(kept()).opened(source.identity(), contract)
-            self.source = source.since(self._bookmark.mark)
+            self._position = ReadPosition.parse(stored_position()).resume(source.identity(), contract)
+            self.source = source.since(self._position.offset)
 
     @property
-    def text(self) -> str:
-        """The bookmark behind everything that was passed; empty where there is none."""
-        return self._bookmark.text if self._bookmark is not None else ""
+    def position(self) -> str:
+        """The text of the position after everything that was passed; empty if the source is not resumable."""
+        return self._position.text if self._position is not None else ""
 
     def read(self, root: Path) -> Iterator[Batch | Waiting]:
-        """What is new: of a source that goes on from a mark everything behind it, but for what was refused already."""
-        if self._bookmark is None:
-            yield from self.source.read(root, lambda batch: not self._landed(batch) and not self._refused(batch))
+        """Read what is new. A resumable source gives everything after its offset, except what was rejected already."""
+        if self._position is None:
+            yield from self.source.read(root, lambda batch: not self._landed(batch) and not self._rejected(batch))
             return
         for item in self.source.read(root, lambda _batch: True):
-            if isinstance(item, Batch) and self._refused(item.id):
-                self.passed(item)
+            if isinstance(item, Batch) and self._rejected(item.id):
+                self.skip(item)
             else:
                 yield item
 
-    def passed(self, item: Batch) -> None:
-        """Note that a batch was refused as a whole."""
+    def skip(self, item: Batch) -> None:
+        """Pass a batch that was rejected as a whole."""
         self._move(item, self._contract)
-        self.loose = self._bookmark is not None
+        self.uncommitted = self._position is not None
 
-    def landing(self, item: Batch) -> str:
-        """The bookmark to commit with a batch that lands; empty where there is none."""
+    def advance(self, item: Batch) -> str:
+        """Pass a batch that lands; returns the position to commit with it, empty if the source is not resumable."""
         self._move(item)
-        self.loose = False
-        return self.text
+        self.uncommitted = False
+        return self.position
 
-    def _move(self, item: Batch, refused: str = "") -> None:
-        if self._bookmark is not None:
-            self._bookmark = self._bookmark.behind(item.mark, refused)
+    def _move(self, item: Batch, rejected_by: str = "") -> None:
+        if self._position is not None:
+            self._position = self._position.after(item.offset, rejected_by)

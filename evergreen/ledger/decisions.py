@@ -56,8 +56,8 @@ class Decisions(Ledger):
 
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
-        self.table = Table(naming.table(lake, model, "decisions"), _decision_schema(), join=_JOIN)
-        self.scores = Table(naming.table(lake, model, "drift"), drift_schema(), join=_JOIN)
+        self.table = Table(naming.table(lake, model, "decisions"), _decision_schema(), compact_every=_JOIN)
+        self.scores = Table(naming.table(lake, model, "drift"), drift_schema(), compact_every=_JOIN)
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""
@@ -107,7 +107,7 @@ class Decisions(Ledger):
         """A decision by its id."""
         import pyarrow.dataset as ds
 
-        if not self.table.has(f"{kind}:{decision}"):
+        if not self.table.has_commit(f"{kind}:{decision}"):
             return None
         found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
         return _decision(found.to_dict("records")[0]) if len(found) else None

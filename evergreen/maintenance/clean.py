@@ -1,7 +1,7 @@
-"""Bounding the disk: what a plan says is deleted, under the model's locks.
+"""Bound the disk: delete what a plan lists, under the model's locks.
 
-A version keeps its number, its tags, its card and what was decided about it for ever; what goes is its files. Every
-step may be made twice, so that a run that was killed is finished by the next one.
+A version keeps its number, its tags, its card and the decisions about it for ever; only its files are deleted. Every
+step may be done twice, so that the next run completes one that was killed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from pathlib import Path
 
 from evergreen.errors import EvergreenError
 from evergreen.maintenance import delta_files
-from evergreen.maintenance.retention import OBSERVATIONS, Kind, Plan, Policy, hours, observations_of, plan, table_of
+from evergreen.maintenance.retention import (
+    OBSERVATIONS,
+    Kind,
+    Plan,
+    Retention,
+    observations_of,
+    plan,
+    retention_hours,
+    table_of,
+)
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
 
@@ -29,46 +38,48 @@ def clean(
     settings: Settings,
     registry: Registry,
     spec: ModelSpec,
-    policy: Policy,
+    retention: Retention,
     *,
     now: datetime,
-    step: Callable[[str], None] = lambda _what: None,
+    step: Callable[[str], None] = lambda _text: None,
 ) -> Plan:
-    """Plan under the model's locks, so that no run loses what it works on, and carry it out; returns what went.
+    """Plan under the model's locks, so that no run loses what it works on, and carry out the plan; returns the plan.
 
     Raises:
         BusyError: the model is being trained or scored; nothing was done.
     """
+    locks = open_locks(settings)
     with ExitStack() as stack:
-        for what, wait in (("retrain", 0.0), ("score", 0.0), ("promotion", _WAIT_SECONDS)):
-            stack.enter_context(held(settings, spec.name, what, wait=wait, now=now))
-        made = plan(settings, registry, spec, policy, now=now)
-        carry_out(settings, registry, made, step=step)
-        return made
+        for purpose, wait in (("retrain", 0.0), ("score", 0.0), ("promotion", _WAIT_SECONDS)):
+            stack.enter_context(locks.hold(spec.name, purpose, wait=wait, now=now))
+        cleaning = plan(settings, registry, spec, retention, now=now)
+        carry_out(settings, registry, cleaning, step=step)
+        return cleaning
 
 
 def carry_out(
-    settings: Settings, registry: Registry, made: Plan, *, step: Callable[[str], None] = lambda _what: None
+    settings: Settings, registry: Registry, cleaning: Plan, *, step: Callable[[str], None] = lambda _text: None
 ) -> None:
-    """Delete what a plan says, under the model's locks; `step` is told each thing that is gone."""
-    for item in made.going:
+    """Delete what a plan lists, under the model's locks; `step` is called with each thing that is gone."""
+    for item in cleaning.going:
         if item.kind == "version":
-            # First, so that a version whose files are half gone is never taken for a damaged one.
-            registry.tag(registry.get(made.model, item.number or 0), CLEANED, made.now.isoformat())
+            # Tagged first, so that a version whose files are half deleted is never taken for a damaged one.
+            registry.tag(registry.get(cleaning.model, item.number or 0), CLEANED, cleaning.now.isoformat())
         for place in item.places:
             _delete(registry, item.kind, place)
         if item.kind == "table":
-            keep = made.versions if item.name == OBSERVATIONS else ()
-            delta_files.vacuum(table_of(settings, made.model, item.name), hours(made.policy), keep)
+            keep = cleaning.versions if item.name == OBSERVATIONS else ()
+            table = table_of(settings, cleaning.model, item.name)
+            delta_files.vacuum(table, retention_hours(cleaning.retention), keep)
         step(f"{item.kind}: {item.name}, {item.bytes / 1e6:.2f} MB: {item.why}")
-    observations = observations_of(settings, made.model)
-    if made.small:
+    observations = observations_of(settings, cleaning.model)
+    if cleaning.small:
         delta_files.compact(observations)
-        step(f"join: {made.small} small files of the observations")
+        step(f"compact: {cleaning.small} small files of the observations are merged")
     if observations.exists():
-        forgotten = delta_files.forget(observations, made.policy.days, made.versions, now=made.now)
-        if forgotten:
-            step(f"log: {forgotten} commits of the observations that no kept version needs are forgotten")
+        commits = delta_files.forget(observations, cleaning.retention.days, cleaning.versions, now=cleaning.now)
+        if commits:
+            step(f"log: {commits} commits of the observations that no kept version needs are forgotten")
 
 
 def _delete(registry: Registry, kind: Kind, place: str) -> None:
@@ -82,5 +93,5 @@ def _delete(registry: Registry, kind: Kind, place: str) -> None:
             Path(place).unlink(missing_ok=True)
     except OSError as error:
         raise EvergreenError(
-            f"{place} cannot be deleted: {error.strerror or error}.", "Mend its owner or mode, then run it again."
+            f"{place} cannot be deleted: {error.strerror or error}.", "Fix its owner or mode, then run it again."
         ) from None

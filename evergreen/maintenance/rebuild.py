@@ -1,9 +1,9 @@
-"""A past version made again from its tags, and whether it predicts what the stored one predicts, to the bit.
+"""Rebuild a past version from its tags, and check whether it predicts what the stored one predicts, to the bit.
 
-The observations are read as they were at the version's Delta version, and their content is held to the digest that was
-tagged before anything is trained on it. Then the same search, seed and rows give a pipeline, and both predict the rows
-that judged the version and those of its reference. The stored files themselves are not compared: skops writes the time
-and memory addresses into them, so that even one pipeline stored twice gives two files.
+The observations are read as they were at the version's Delta version, and their content is checked against the tagged
+digest before anything is trained on it. The same search, seed and rows then give a pipeline, and both pipelines predict
+the version's holdout and its reference. The stored files themselves are not compared: skops writes the time and memory
+addresses into them, so that even one pipeline stored twice gives two files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import holdout_mask, training_window, weights
+from evergreen.data.windows import holdout_mask, row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
 from evergreen.registry import maintenance
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 NEEDED = ("data_version", "data_digest", "spec_hash", "seed", "sha256", "files_sha256")
-"""Tags without which nothing can be made again."""
+"""Tags without which a version cannot be rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is not now what it was when the version was made, both as text."""
+    """Something that is different now from when the version was made; both values as text."""
 
     name: str
     then: str
@@ -55,17 +55,19 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came of making a version again.
+    """The result of rebuilding a version.
 
     Attributes:
-        equal: every prediction of the rebuilt pipeline has the bytes of the stored one's.
-        damage: why it could not be made again although nothing was asked wrongly: a file that is gone or altered, rows
-            that are not those of the digest. Empty otherwise.
-        differences: what is not as it was; there may be some although the predictions are equal.
-        rows: how many rows both predicted: the version's holdout and its reference.
-        stored: digest of the stored pipeline's predictions, 32 hex digits; empty where it predicted nothing.
-        rebuilt: the same of the rebuilt pipeline.
-        made_of: the tags that it was made from, by name.
+        model: name of the model.
+        version: its number.
+        equal: every prediction of the rebuilt pipeline is equal to the stored one's, byte by byte.
+        damage: why the version could not be rebuilt although it should be possible: a file that is missing or altered,
+            or rows that do not match the digest. Empty otherwise.
+        differences: what is different now; there may be some although the predictions are equal.
+        rows: how many rows both pipelines predicted: the version's holdout and its reference.
+        stored: digest of the stored pipeline's predictions, 32 hex digits; empty if it predicted nothing.
+        rebuilt: the same for the rebuilt pipeline.
+        made_of: the tags that the version was made from, by name.
     """
 
     model: str
@@ -79,7 +81,7 @@ class Rebuilt:
     made_of: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """As the command line prints it."""
+        """The result as the command line prints it."""
         return asdict(self)
 
 
@@ -90,17 +92,17 @@ def rebuild(
     registry: Registry,
     number: int,
     *,
-    step: Callable[[str], None] = lambda _what: None,
+    step: Callable[[str], None] = lambda _text: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Rebuilt:
-    """Make a version again and compare what it predicts.
+    """Rebuild a version and compare its predictions with those of the stored one.
 
-    `step` is told each step when it is done, `progress` how many fits of the search are done.
+    `step` is called with each step that is done, `progress` with the number of fits that are done and their total.
 
     Raises:
         RegistryError: there is no such version.
-        RefusedError: it was not made by Evergreen, was cleaned, or the model file is another one now.
-        DataError: the table does not go back to the version's rows any more.
+        RefusedError: the version was not made by Evergreen, was cleaned, or the model file has changed since.
+        DataError: the table no longer has the version's rows.
         ModelFileError: the pipeline cannot be built or fitted.
     """
     version = registry.get(spec.name, number)
@@ -109,45 +111,46 @@ def rebuild(
     _require_files(version, registry)
     spec = spec.model_copy(update={"seed": version.tags.seed})
     observations = Observations(settings.lake_uri, spec)
-    differences = _surroundings(version)
+    differences = _environment_differences(version)
     try:
-        snapshot = _snapshot(observations, version)
+        snapshot = _read_snapshot(observations, version)
         pipeline, files = registry.load(version, spec), registry.files(version)
         step(f"stored: {version.label} is what was registered")
         _require_content(observations, snapshot.version, version)
         step(f"data: the {snapshot.rows} rows of table version {snapshot.version} are those that were tagged")
     except (ArtifactError, _DamagedError) as error:
-        return _told(version, damage=str(error), differences=differences)
-    train, held = _rows(spec, observations, snapshot, version)
+        return _result(version, damage=str(error), differences=differences)
+    train, holdout = _split_rows(spec, observations, snapshot, version)
     params = json.loads(version.tags.params) if version.tags.params else None
-    fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
+    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     step(f"fit: trained again on {len(train)} rows")
-    rows = [held, _reference(files)]
-    stored, again = _predictions(pipeline, spec, rows), _predictions(fitted.pipeline, spec, rows)
-    count, then, now = sum(map(len, rows)), digest(stored), digest(again)
-    step(f"compare: {count} predictions")
-    differences += _training(files, observations, train, fitted) + _predicted(stored, again)
-    return _told(version, equal=then == now, differences=differences, rows=count, stored=then, rebuilt=now)
+    frames = [holdout, _read_reference(files)]
+    stored, rebuilt = _predict_frames(pipeline, spec, frames), _predict_frames(fitted.pipeline, spec, frames)
+    rows, then, now = sum(map(len, frames)), digest(stored), digest(rebuilt)
+    step(f"compare: {rows} predictions")
+    differences += _training_differences(files, observations, train, fitted)
+    differences += _prediction_differences(stored, rebuilt)
+    return _result(version, equal=then == now, differences=differences, rows=rows, stored=then, rebuilt=now)
 
 
 def digest(predictions: Sequence[Predictions]) -> str:
-    """Of every bit that was predicted, labels and probabilities, in order; 32 hex digits."""
-    total = hashlib.sha256()
-    for found in predictions:
-        for part in (found.values, found.probability):
-            if part is None:
+    """The digest of every bit that was predicted, labels and probabilities, in order; 32 hex digits."""
+    sha256 = hashlib.sha256()
+    for prediction in predictions:
+        for array in (prediction.values, prediction.probability):
+            if array is None:
                 continue
             # Labels of text are objects, whose bytes are addresses.
-            plain = "\n".join(map(str, part.tolist())).encode() if part.dtype == object else part.tobytes()
-            total.update(f"{part.dtype}{part.shape}".encode() + plain)
-    return total.hexdigest()[:32]
+            content = "\n".join(map(str, array.tolist())).encode() if array.dtype == object else array.tobytes()
+            sha256.update(f"{array.dtype}{array.shape}".encode() + content)
+    return sha256.hexdigest()[:32]
 
 
 class _DamagedError(EvergreenError):
-    """Data that is not what it was."""
+    """Data is not what it was."""
 
 
-def _told(
+def _result(
     version: Version,
     *,
     differences: tuple[Difference, ...],
@@ -163,10 +166,10 @@ def _told(
 
 
 def _require_tags(version: Version) -> None:
-    absent = [name for name in NEEDED if not version.tags.raw.get(name)]
-    if absent:
+    missing = [name for name in NEEDED if not version.tags.raw.get(name)]
+    if missing:
         raise RefusedError(
-            f"{version.label} has no tag evergreen.{absent[0]}: it does not say what it was made of.",
+            f"{version.label} has no tag evergreen.{missing[0]}, so that it is not known what it was made from.",
             "Only versions that evergreen retrain registered can be rebuilt.",
         )
 
@@ -176,10 +179,10 @@ def _require_same_spec(version: Version, spec_hash: str) -> None:
         return
     commit, dirty = version.tags.git_commit, version.tags.git_dirty
     file = f"models/{version.model}.py"
-    fix = "It was made outside of a git repository: put the file back as it was."
+    fix = "The version was made outside of a git repository: restore the file yourself."
     if commit:
         fix = f"Bring back the file of commit {commit[:12]}: git restore --source {commit[:12]} {file}"
-        fix += " (there were changes on top of that commit that it does not have)." if dirty else ""
+        fix += " (there were uncommitted changes on top of that commit, which it lacks)." if dirty else ""
     raise RefusedError(
         f"{file} is not what {version.label} was made from: its hash was {version.tags.spec_hash} and is "
         f"{spec_hash} now.",
@@ -196,62 +199,62 @@ def _require_files(version: Version, registry: Registry) -> None:
         )
 
 
-def _snapshot(observations: Observations, version: Version) -> Snapshot:
+def _read_snapshot(observations: Observations, version: Version) -> Snapshot:
     try:
         return observations.snapshot(version.tags.data_version)
     except DataError as error:
         revision = version.tags.data_revision
         raise DataError(
-            f"{version.label} cannot be rebuilt, its data is gone: {error.what}",
+            f"{version.label} cannot be rebuilt because its data is gone: {error.what}",
             f"Its rows are those of DVC revision {revision}." if revision else "Restore the table from a backup.",
         ) from None
     except EvergreenError as error:
         raise _DamagedError(error.what, error.fix) from None
 
 
-def _require_content(observations: Observations, at: int, version: Version) -> None:
-    """Refuse rows that are not those that the version was trained on, and name the files that are at fault."""
+def _require_content(observations: Observations, table_version: int, version: Version) -> None:
+    """Refuse rows that are not those that the version was trained on, and name the damaged files."""
     table = observations.table
-    where = f"The table {table.uri} is damaged at version {at}"
-    damage, measured = delta_files.damage(table, at), ""
+    where = f"The table {table.uri} is damaged at version {table_version}"
+    damage, measured = delta_files.damage(table, table_version), ""
     try:
-        measured = "" if damage else observations.measured(at)
+        measured = "" if damage else observations.measure(table_version)
     except EvergreenError as error:
-        damage = delta_files.damage(table, at, read=True) or (error.what,)
+        damage = delta_files.damage(table, table_version, read=True) or (error.what,)
     if damage:
         more = f", and {len(damage) - 3} more files" if len(damage) > 3 else ""
         raise _DamagedError(f"{where}: {'; '.join(damage[:3])}{more}.", "Restore it from a backup.")
     if measured != version.tags.data_digest:
         raise _DamagedError(
-            f"{where}: rows were altered, for their digest is {measured}, and {version.label} was trained on "
+            f"{where}: rows were altered. Their digest is {measured}, and {version.label} was trained on "
             f"{version.tags.data_digest}.",
             "Restore the table from a backup.",
         )
 
 
-def _rows(
+def _split_rows(
     spec: ModelSpec, observations: Observations, snapshot: Snapshot, version: Version
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The training rows and the holdout, chosen as they were then."""
-    known = version.tags.known
-    window = training_window(spec, snapshot, datetime.fromisoformat(known) if known else None)
+    as_of = version.tags.known
+    window = training_window(spec, snapshot, datetime.fromisoformat(as_of) if as_of else None)
     frame = labelled(spec, window.read(observations))
     mask = holdout_mask(spec, frame)
     return frame[~mask].reset_index(drop=True), frame[mask].reset_index(drop=True)
 
 
-def _reference(files: Path) -> pd.DataFrame:
+def _read_reference(files: Path) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_parquet(files / REFERENCE)
 
 
-def _predictions(pipeline: Pipeline, spec: ModelSpec, frames: Sequence[pd.DataFrame]) -> list[Predictions]:
+def _predict_frames(pipeline: Pipeline, spec: ModelSpec, frames: Sequence[pd.DataFrame]) -> list[Predictions]:
     return [predict(pipeline, spec, frame) for frame in frames if len(frame)]
 
 
-def _surroundings(version: Version) -> tuple[Difference, ...]:
-    """Packages, machine and commit that are not those of then."""
+def _environment_differences(version: Version) -> tuple[Difference, ...]:
+    """Packages, machine and commit that have changed since."""
     then = version.tags.packages
     now = packages()
     pairs = [(name, then[name], now.get(name, "none")) for name in then]
@@ -261,34 +264,36 @@ def _surroundings(version: Version) -> tuple[Difference, ...]:
     return tuple(Difference(*pair) for pair in pairs if pair[1] != pair[2])
 
 
-def _training(files: Path, observations: Observations, train: pd.DataFrame, fitted: Fitted) -> tuple[Difference, ...]:
-    """Training rows and the search's figures that are not those of then."""
+def _training_differences(
+    files: Path, observations: Observations, train: pd.DataFrame, fitted: Fitted
+) -> tuple[Difference, ...]:
+    """Training rows and scores of the search that have changed since."""
     import pandas as pd
 
-    found = []
-    ids, stored = observations.ids(train), pd.read_parquet(files / TRAINED)["id"].to_numpy(dtype=np.uint64)
-    if not np.array_equal(ids, stored):
-        others = len(np.setdiff1d(ids, stored))
-        found.append(Difference("training rows", f"{len(stored)} rows", f"{len(ids)} rows, {others} of them others"))
-    tried = json.loads((files / SEARCH).read_text())["tried"]
-    for name in {**tried, **fitted.tried}:
-        then, now = tried.get(name), fitted.tried.get(name)
-        if then != now and not (_nan(then) and _nan(now)):
-            found.append(Difference(f"search at {name}", str(then), str(now)))
-    return tuple(found)
+    differences = []
+    ids, stored_ids = observations.ids(train), pd.read_parquet(files / TRAINED)["id"].to_numpy(dtype=np.uint64)
+    if not np.array_equal(ids, stored_ids):
+        now = f"{len(ids)} rows, {len(np.setdiff1d(ids, stored_ids))} of them others"
+        differences.append(Difference("training rows", f"{len(stored_ids)} rows", now))
+    stored_scores = json.loads((files / SEARCH).read_text())["tried"]
+    for name in {**stored_scores, **fitted.tried}:
+        stored, rebuilt = stored_scores.get(name), fitted.tried.get(name)
+        if stored != rebuilt and not (_is_nan(stored) and _is_nan(rebuilt)):
+            differences.append(Difference(f"search at {name}", str(stored), str(rebuilt)))
+    return tuple(differences)
 
 
-def _nan(value: float | None) -> bool:
+def _is_nan(value: float | None) -> bool:
     return value is not None and np.isnan(value)
 
 
-def _predicted(stored: Sequence[Predictions], again: Sequence[Predictions]) -> tuple[Difference, ...]:
+def _prediction_differences(stored: Sequence[Predictions], rebuilt: Sequence[Predictions]) -> tuple[Difference, ...]:
     """How many predictions differ, and by how much."""
-    if digest(stored) == digest(again):
+    if digest(stored) == digest(rebuilt):
         return ()
-    then, now = (np.concatenate([found.values for found in each]) for each in (stored, again))
+    then, now = (np.concatenate([frame.values for frame in frames]) for frames in (stored, rebuilt))
     differ = int((then != now).sum())
     if not differ:
-        return (Difference("probabilities", f"{len(then)} rows", "the same labels by other probabilities"),)
+        return (Difference("probabilities", f"{len(then)} rows", "the same labels with other probabilities"),)
     largest = f", by at most {np.nanmax(np.abs(then - now)):.3g}" if then.dtype.kind == "f" == now.dtype.kind else ""
     return (Difference("predictions", f"{len(then)} rows", f"{differ} of them differ{largest}"),)

@@ -21,7 +21,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.model_files.column_types import shown
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
-from evergreen.sources.file_formats import known_by, rows_of
+from evergreen.sources.file_formats import identify_file, read_rows
 from evergreen.storage.credentials import holds_secret
 
 if TYPE_CHECKING:
@@ -130,12 +130,12 @@ def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
             raise DataError(
                 f"{where}: a landing folder takes files named like data.csv or data.csv.gz.", "Rename the file."
             )
-        _, problem = known_by(csv)
+        _, problem = identify_file(csv)
         if problem:
             raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
         with ExitStack() as opened:
             head = _cut(csv, rows, Path(opened.enter_context(tempfile.TemporaryDirectory())))
-            frame, problem = rows_of(head or csv)
+            frame, problem = read_rows(head or csv)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
         raise DataError(f"{where} cannot be read: {reason}.", "Give a CSV file that you may read.") from None

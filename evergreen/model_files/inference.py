@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from evergreen.data.frames import SYSTEM
+from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.errors import DataError
 from evergreen.model_files.column_types import (
     REFUSED,
@@ -40,7 +40,7 @@ NEARLY = 0.95
 """A correlation with the target from which on a column may be the target under another name."""
 
 COMMA = r"[+-]?\d+,\d+"
-RESERVED = (*SYSTEM, "prediction", "_prediction")
+RESERVED = (*SYSTEM_COLUMNS, "prediction", "_prediction")
 """Names that the tables and reports give to columns of their own."""
 
 ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed"))

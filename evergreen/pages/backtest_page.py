@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from evergreen.backtest.report import Backtest, Row
+from evergreen.backtest.request import ORACLE
 from evergreen.pages.environment import fill
-from evergreen.pages.figure_parts import Figure, axis_of, layout_of, line_of, plain, plain_axis, short, stamp, timed
+from evergreen.pages.figure_parts import (
+    CROSS,
+    DASHED,
+    DOTTED,
+    EXPLORED,
+    STAR,
+    WHEN,
+    Spec,
+    drawn,
+    hover,
+    looks,
+    number,
+    plot_of,
+    short,
+    stamp,
+    times,
+    values,
+    word,
+)
 
 DRAWN = 8
 """Policies whose error is drawn over time, the best ones and what they are held against; more lines tell nothing."""
@@ -18,23 +37,26 @@ STEPS = 200
 """Lines of the table beside a plot, at most: the newest."""
 FEW = 8
 """Retrainings below which the axis counts one by one."""
-OTHER = "policy", "circle", 9, "@c0"
-BEST = "recommended", "star", 14, "@c1"
+KINDS = {
+    "policy": {"shape": "circle", "size": 64, "fill": "var(--c0)", "stroke": "var(--c0)"},
+    "recommended": {"shape": STAR, "size": 120, "fill": "var(--c1)", "stroke": "var(--c1)"},
+}
 SYMBOLS = {"promoted": "triangle-up"}
 """The mark of a retraining by what came of it; any other has a cross."""
 
 
 def page(found: Backtest, at: datetime) -> str:
     """The page; `at` (aware) is when the backtest was made."""
-    drawn = _drawn(found)
+    policies = _drawn(found)
     return fill(
         "backtest.html.j2",
         found=found,
         at=at,
         turn=found.steps[found.chosen],
-        drawn=drawn,
-        steps=_steps(found, drawn),
-        figures={"pareto": pareto(found), "errors": over_time(found)},
+        drawn=True,
+        policies=policies,
+        steps=_steps(found, policies),
+        plots={"pareto": pareto(found), "errors": over_time(found)},
         summaries={"pareto": _told(found), "errors": _shown_words(found)},
     )
 
@@ -50,111 +72,96 @@ def frontier(found: Backtest) -> tuple[Row, ...]:
     return tuple(kept)
 
 
-def pareto(found: Backtest) -> Figure:
+def pareto(found: Backtest) -> Spec:
     """What a policy costs in retrainings against its error on the reported steps."""
-    edge, best = frontier(found), [row for row in found.rows if row.variant.label == found.recommended]
-    line = {"shape": "hv", "dash": "dot", "width": 1.5, "color": "@muted"}
-    steps: Figure = {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "line": line}
-    steps |= {"x": [row.retrains for row in edge], "y": [short(row.error) for row in edge]}
-    numbers = {row.variant.label: str(number) for number, row in enumerate(found.rows, start=1)}
-    others = [row for row in found.rows if row not in best]
-    data = [
-        steps | {"name": "no other is better in both"},
-        *(_points(rows, numbers, *look) for rows, look in ((others, OTHER), (best, BEST)) if rows),
+    policies = [_policy(row, place, row.variant.label == found.recommended) for place, row in enumerate(found.rows, 1)]
+    edge = [{"retrains": row.retrains, "error": short(row.error)} for row in frontier(found)]
+    # Where there are few, every retraining has its tick.
+    most = max(row.retrains for row in found.rows)
+    ticks = {"tickCount": max(most, 1)} if most < FEW else {}
+    across = {
+        "x": number("retrains", "retrainings", scale={"padding": 20, "nice": False}, axis=ticks),
+        "y": values("error", found.metric, padding=20),
+    }
+    spans = {"x": across["x"], "y": number("low", found.metric), "y2": {"field": "high"}}
+    kinds = {kind: look for kind, look in KINDS.items() if any(row["kind"] == kind for row in policies)}
+    facts = {
+        "tooltip": [word("policy"), number("error", found.metric), number("retrains", "retrainings"), word("cost")]
+    }
+    # Names would cover each other: each policy has its number in the table.
+    text = across | {"text": word("number")}
+    layers = [
+        drawn("policies", "rule", spans, only="isValid(datum.low)", color="var(--interval)"),
+        drawn(
+            "edge", "line", across, name="frontier", interpolate="step-after", strokeDash=DOTTED, color="var(--muted)"
+        ),
+        drawn("policies", "point", {**across, **looks("kind", kinds), **facts}, name="policies"),
+        drawn("policies", "text", text, align="left", dx=8, dy=-8, color="var(--text)"),
     ]
-    layout = layout_of(420)
-    layout["margin"] |= {"l": 60, "b": 56}
-    across = plain_axis(title={"text": "retrainings", "font": {"size": 12, "color": "@muted"}})
-    if max(row.retrains for row in found.rows) < FEW:
-        across["dtick"] = 1
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "bgcolor": "@none"}
-    return {
-        "data": data,
-        "layout": layout | {"xaxis": across, "yaxis": axis_of([0, 1], plain(found.metric)), "legend": legend},
-    }
+    return plot_of([{"height": 330, "layer": layers}], {"policies": policies, "edge": edge}, "frontier", up=True)
 
 
-def _points(rows: Sequence[Row], numbers: Mapping[str, str], name: str, symbol: str, size: int, colour: str) -> Figure:
-    """Policies with the intervals of their error; names would cover each other, so each has its number in the table."""
-    ends = [row.interval or (row.error, row.error) for row in rows]
-    bars = {
-        "type": "data",
-        "symmetric": False,
-        "array": [short(high - row.error) for row, (_, high) in zip(rows, ends, strict=True)],
-        "arrayminus": [short(row.error - low) for row, (low, _) in zip(rows, ends, strict=True)],
-        "color": "@interval",
-        "thickness": 1.5,
-        "width": 3,
-    }
-    labels = [plain(row.variant.label) for row in rows]
-    costs = [f", cost {row.cost:.4g}" if row.cost is not None else "" for row in rows]
-    told = [f"{label}: {row.error:.4g}{cost}" for label, row, cost in zip(labels, rows, costs, strict=True)]
-    return {
-        "type": "scatter",
-        "mode": "markers+text",
-        "name": name,
-        "text": [numbers[row.variant.label] for row in rows],
-        "textposition": "top right",
-        "x": [row.retrains for row in rows],
-        "y": [short(row.error) for row in rows],
-        "hovertext": told,
-        "hoverinfo": "text",
-        "marker": {"size": size, "symbol": symbol, "color": colour},
-        "error_y": bars,
-    }
+def _policy(row: Row, place: int, recommended: bool) -> dict[str, Any]:
+    low, high = row.interval or (None, None)
+    figures = {"error": short(row.error), "low": short(low), "high": short(high), "cost": short(row.cost)}
+    kind = "recommended" if recommended else "policy"
+    return {"policy": row.variant.label, "number": str(place), "kind": kind, "retrains": row.retrains, **figures}
 
 
-def over_time(found: Backtest) -> Figure:
+def over_time(found: Backtest) -> Spec:
     """The error of every policy in each step, with a mark for each retraining."""
-    data: list[Figure] = []
-    for place, row in enumerate(_drawn(found)):
-        shown = {"visible": _shown(row, found), "legendgroup": row.variant.label}
-        values = [short(float(value)) for value in row.series.by_step()]
-        data.append(line_of(found.steps, values, f"@c{place}") | shown | {"name": plain(row.variant.label)})
-        marks = list(_marks(row, found, values))
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "showlegend": False,
-                "x": [mark["at"] for mark in marks],
-                "y": [mark["error"] for mark in marks],
-                "hovertext": [mark["told"] for mark in marks],
-                "hoverinfo": "text",
-                "marker": {"size": 9, "symbol": [mark["symbol"] for mark in marks], "color": f"@c{place}"},
-                **shown,
-            }
-        )
-    best = line_of(found.steps, [short(float(value)) for value in found.oracle.by_step()], "@muted")
-    best["line"] |= {"dash": "dot"}
-    data.append(best | {"name": "oracle", "visible": "legendonly"})
-    turn = stamp(found.steps[found.chosen])
-    line = {"dash": "dash", "width": 1.5, "color": "@muted"}
-    shape = {"type": "line", "x0": turn, "x1": turn, "y0": 0, "y1": 1, "yref": "paper", "line": line}
-    layout = timed(460, yaxis=axis_of([0, 1], plain(found.metric)))
-    layout["margin"] |= {"l": 60}
-    return {"data": data, "layout": layout | {"shapes": [shape]}}
+    policies = _drawn(found)
+    series = {row.variant.label: row.series for row in policies} | {ORACLE: found.oracle}
+    colours = [*(f"var(--c{place})" for place in range(len(policies))), "var(--muted)"]
+    shown = [row.variant.label for row in policies if _is_shown(row, found)]
+    legend = {"title": None, "values": {"expr": f"{EXPLORED} ? policies : shown"}}
+    colour = word("policy", scale={"domain": list(series), "range": colours}, legend=legend)
+    across = {"x": times(), "y": values("error", found.metric), "color": colour}
+    facts = {"tooltip": [word(name) for name in ("policy", "outcome", "reason")]}
+    shape = {"shape": word("symbol", scale=None), "fill": colour}
+    chosen = {"param": "chosen"}
+    dotted = {"condition": {"test": f"datum.policy == '{ORACLE}'", "value": DOTTED}, "value": [1, 0]}
+    layers = [
+        drawn("turn", "rule", {"x": times()}, color="var(--muted)", strokeDash=DASHED, strokeWidth=1.5),
+        drawn("errors", "line", across | {"strokeDash": dotted}, only=chosen, name="policies"),
+        hover("errors", across, WHEN, word("policy"), number("error", found.metric), only=chosen),
+        drawn("retrainings", "point", across | shape | facts, only=chosen, name="retrainings", size=70),
+    ]
+    data = {
+        "errors": [
+            {"at": stamp(step), "policy": name, "error": short(float(error))}
+            for name, one in series.items()
+            for step, error in zip(found.steps, one.by_step(), strict=True)
+        ],
+        "retrainings": [mark for row in policies for mark in _marks(row, found)],
+        "turn": [{"at": stamp(found.steps[found.chosen])}],
+    }
+    plot = plot_of([{"height": 380, "layer": layers}], data, "policies")
+    select = {"type": "point", "fields": ["policy"], "toggle": "true"}
+    value = [{"policy": name} for name in shown]
+    legend_select = {"name": "chosen", "select": select, "bind": "legend", "value": value, "views": ["policies"]}
+    plot["params"] += [legend_select, {"name": "policies", "value": list(series)}, {"name": "shown", "value": shown}]
+    return plot
 
 
 def _drawn(found: Backtest) -> list[Row]:
     worse = found.oracle.worse
-    first = [row for row in found.rows if row.variant.label in (found.recommended, "never", "every 30 days")]
+    first = [row for row in found.rows if _is_shown(row, found)]
     rest = sorted((row for row in found.rows if row not in first), key=lambda row: worse * row.error)
     return [*first, *rest][:DRAWN]
 
 
-def _shown(row: Row, found: Backtest) -> bool | str:
-    return True if row.variant.label in (found.recommended, "never", "every 30 days") else "legendonly"
+def _is_shown(row: Row, found: Backtest) -> bool:
+    return row.variant.label in (found.recommended, "never", "every 30 days")
 
 
-def _marks(row: Row, found: Backtest, errors: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    places = {step: number for number, step in enumerate(found.steps)}
+def _marks(row: Row, found: Backtest) -> Iterator[dict[str, Any]]:
+    errors = dict(zip(found.steps, row.series.by_step(), strict=True))
     for one in row.trained:
-        number = places.get(one.at)
-        if number is not None and errors[number] is not None:
-            told = plain(f"{row.variant.label}: {one.outcome}, for {one.reason}")
-            symbol = SYMBOLS.get(one.outcome, "x")
-            yield {"at": stamp(one.at), "error": errors[number], "told": told, "symbol": symbol}
+        error = short(float(errors.get(one.at, np.nan)))
+        if error is not None:
+            told = {"policy": row.variant.label, "outcome": one.outcome, "reason": one.reason}
+            yield told | {"at": stamp(one.at), "error": error, "symbol": SYMBOLS.get(one.outcome, CROSS)}
 
 
 def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[tuple[float | None, str]]]]:
@@ -171,12 +178,12 @@ def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[t
 
 def _told(found: Backtest) -> str:
     names = ", ".join(row.variant.label for row in frontier(found))
-    told = "Error and retrainings on the reported steps; a number is the policy's in the table."
-    return f"{told} None is better in both than: {names}."
+    told = "Error and retrainings on the reported steps; a number is the policy's in the table, a bar is its interval."
+    return f"{told} The dotted line joins those that no other beats in both; none is better in both than: {names}."
 
 
 def _shown_words(found: Backtest) -> str:
-    names = ", ".join(row.variant.label for row in _drawn(found) if _shown(row, found) is True)
+    names = ", ".join(row.variant.label for row in _drawn(found) if _is_shown(row, found))
     return (
         f"The metric in each step of {names or 'the policies'}. A mark is a retraining, "
         "a triangle where it was promoted. The dashed line is where the choice ends and the report begins."

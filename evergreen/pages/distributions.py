@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.frames import numbers, texts
+from evergreen.data.frames import to_float64, to_text
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.drift.check import drift_question
@@ -102,11 +102,11 @@ def spread(name: str, kind: str, reference: pd.Series, current: pd.Series) -> Di
     """One column's distribution on both sides; `kind` is `numeric` or `categorical`."""
     if kind == "numeric":
         try:
-            sides = [numbers(side) for side in (reference, current)]
+            sides = [to_float64(side) for side in (reference, current)]
         except (TypeError, ValueError):
-            return _of_texts(name, texts(reference), texts(current))
+            return _of_texts(name, to_text(reference), to_text(current))
         return _of_numbers(name, *(side.mask(np.isinf(side)) for side in sides))
-    return _of_texts(name, texts(reference), texts(current))
+    return _of_texts(name, to_text(reference), to_text(current))
 
 
 def _of_numbers(name: str, old: pd.Series, new: pd.Series) -> Distribution:

@@ -16,6 +16,7 @@ from typing import Any
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.ledger.timeline import Entry, ledger
+from evergreen.pages.environment import fill
 from evergreen.registry.client import Registry
 from evergreen.registry.version import DESCRIBED, Version
 from evergreen.reports.card import card
@@ -123,25 +124,7 @@ def dossier(
 
 def page(found: Dossier) -> str:
     """The dossier as one HTML file."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("evergreen.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("dossier.html.j2")
-    return template.render(found=found, card=Markup(card_html(found.card)), fewest=FEWEST)  # noqa: S704
-
-
-def card_html(text: str) -> str:
-    """A card as HTML; a stored one may have been changed: no tag of its own, no picture to fetch, no link that runs."""
-    from markdown_it import MarkdownIt
-
-    return str(MarkdownIt("commonmark", {"html": False}).enable("table").disable("image").render(text))
+    return fill("dossier.html.j2", found=found, fewest=FEWEST)
 
 
 def dossier_file(settings: Settings, model: str, number: int) -> Path:

@@ -1,8 +1,8 @@
 """What every page is made with: the templates, the style, the script, and the policy that a browser holds it to.
 
-Every text is escaped by Jinja; figures are JSON in which no `<` is left. A page says itself (Content-Security-Policy)
-that only two scripts may run, known by their hashes, and that nothing may be fetched. One of the two is plotly.js: it
-is carried packed, so that a browser neither reads nor runs it before somebody wants to explore a plot.
+Every text is escaped by Jinja; plots are JSON in which no `<` is left. A page says itself (Content-Security-Policy)
+that only two scripts may run, known by their hashes, and that nothing may be fetched. One of the two is Vega: it is
+carried packed, so that a browser neither reads nor runs it before somebody wants to explore a plot.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.actor import describe_actor
-from evergreen.markdown import number
-from evergreen.pages.svg import picture
+from evergreen.pages.drawing import pictures, vega
+from evergreen.templating import environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -36,15 +34,16 @@ _SIGNS = {"good": "✓", "bad": "✕", "open": "?", "plain": "•"}
 _SPARK = 96, 24
 
 
-def fill(template: str, **facts: Any) -> str:
-    """A page by the name of its template."""
-    return _environment().get_template(template).render(policy=policy(), **facts)
+def fill(template: str, *, drawn: bool = False, **facts: Any) -> str:
+    """A page by the name of its template; `drawn` says whether there are plots on it."""
+    return _environment().get_template(template).render(policy=policy(plots=drawn), drawn=drawn, **facts)
 
 
 @cache
-def policy() -> str:
-    """What a browser may do with a page: run its two scripts, show what is within it, and nothing else."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_plotly(), _script())]
+def policy(*, plots: bool = False) -> str:
+    """What a browser may do with a page: run its script and, for `plots`, Vega; show what is within it; no more."""
+    scripts = (vega(), _script()) if plots else (_script(),)
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     allowed = " ".join(f"'sha256-{one}'" for one in hashes)
     rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     return f"default-src 'none'; script-src {allowed}; {rest}"
@@ -75,31 +74,23 @@ def spark(trend: Sequence[float | None]) -> Mapping[str, Any]:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment(TEMPLATES)
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    made.filters |= {"when": when, "iso": datetime.isoformat, "number": number, "tone": tone, "spark": spark}
+    made.filters |= {"when": when, "iso": datetime.isoformat, "tone": tone, "spark": spark}
     made.filters |= {
         "percent": _percent,
         "sign": lambda word: _SIGNS[tone(word)],
         "href": _href,
         "many": many,
-        "still": picture,
+        "pictures": pictures,
         "signed": _signed,
     }
     # The project's own files, not data: they are put in as they are.
     made.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     made.globals["script"] = Markup(_script())  # noqa: S704
-    made.globals["plotly"] = _packed
-    made.filters |= {"prose": _prose, "actor": describe_actor}
+    made.globals["vega"] = _packed
     return made
 
 
@@ -109,32 +100,9 @@ def _script() -> str:
 
 
 @cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
-
-    return str(get_plotlyjs())
-
-
-@cache
 def _packed() -> str:
-    """plotly.js as text that a browser passes over; the page's script unpacks it."""
-    return base64.b64encode(gzip.compress(_plotly().encode(), mtime=0)).decode()
-
-
-def _prose(markdown: str) -> Markup:
-    """Markdown as HTML, its headings below the page's own; HTML in it is shown as text, a link that could run is none.
-
-    `rich` brings the parser.
-    """
-    from markdown_it import MarkdownIt
-    from markupsafe import Markup
-
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    tokens = parser.parse(markdown)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1:]) + 3, 6)}"
-    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704
+    """Vega as text that a browser passes over; the page's script unpacks it."""
+    return base64.b64encode(gzip.compress(vega().encode(), mtime=0)).decode()
 
 
 def _href(link: str) -> str:

@@ -72,7 +72,7 @@ def _number(registry: Registry, model: str, alias: str) -> int | None:
 def _scores(settings: Settings, model: str) -> pd.DataFrame:
     """The score of every column of every report, and `times`, its multiple of the threshold; oldest first."""
     table = Decisions(settings.lake_uri, model).scores
-    frame = table.read() if table.exists() else table.frame_of([], table.schema.names)
+    frame = table.read() if table.exists() else table.to_frame([], table.schema.names)
     frame = frame.sort_values("at", kind="stable", ignore_index=True)
     return frame.assign(times=(frame["score"] / frame["threshold"]).where(frame["threshold"] > 0))
 

@@ -1,224 +1,193 @@
-"""The plots of a model's page, as the figures that plotly.js draws.
-
-Plain dictionaries: what Plotly's Python classes would add is a check of every word, which a test does. Marks differ in
-shape as well as in colour.
-"""
+"""The plots of a model's page. Marks differ in shape as well as in colour."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evergreen.pages.distributions import Distribution
 from evergreen.pages.figure_parts import (
-    Figure,
-    axis_of,
-    layout_of,
-    line_of,
-    note,
-    plain,
-    plain_axis,
+    ABOVE,
+    CROSS,
+    DASHED,
+    DOTTED,
+    SHORT,
+    WHEN,
+    Row,
+    Spec,
+    drawn,
+    hover,
+    line_across,
+    looks,
+    number,
+    plot_of,
     short,
     stamp,
-    threshold_line,
-    timed,
+    times,
+    values,
+    word,
 )
 from evergreen.pages.page_data import DriftPoint, Mark, MetricPoint
 
-SHAPES = {"PASS": ("circle", 5), "FAIL": ("x", 8), "INCONCLUSIVE": ("circle-open", 7)}
-LANES = {"retrained": "diamond-open", "rolled back": "triangle-down", "promoted": "triangle-up"}
+VERDICTS = {
+    "PASS": {"shape": "circle", "size": 14, "fill": "var(--pass)", "stroke": "var(--pass)"},
+    "FAIL": {"shape": CROSS, "size": 90, "fill": "none", "stroke": "var(--fail)"},
+    "INCONCLUSIVE": {"shape": "circle", "size": 40, "fill": "none", "stroke": "var(--inconclusive)"},
+}
+LANES = {
+    "promoted": {"shape": "triangle-up", "fill": "var(--promoted)", "stroke": "var(--promoted)"},
+    "rolled back": {"shape": "triangle-down", "fill": "var(--rolled-back)", "stroke": "var(--rolled-back)"},
+    "retrained": {"shape": "diamond", "fill": "none", "stroke": "var(--retrained)"},
+}
+SIDES = {
+    "reference": {"fill": "var(--reference)", "stroke": "var(--reference)"},
+    "current": {"fill": "url(#hatch)", "stroke": "var(--current)"},
+}
 GUIDES = 60
 """Promotions and rollbacks that are drawn through the plot as well, at most: more of them would cover it."""
 FEW = 60
 """Points with an interval of their own; more are drawn as a band."""
 CROWD = 200
 """Points that are all marked; of more, only those that did not pass, which is also what takes the time to draw."""
-BESIDE = 4, 24
+UPRIGHT = 4, 24
 """Letters of a label below an upright bar, and of all of them, at most; bars with longer ones lie."""
-LABEL = 14
-"""Letters of a label; the table beside it has the rest."""
 
 
-def drift_figure(reports: Sequence[DriftPoint], marks: Sequence[Mark], threshold: float) -> Figure:
+def drift_plot(reports: Sequence[DriftPoint], marks: Sequence[Mark], threshold: float) -> Spec:
     """What happened, the share of the columns that drifted, and the worst column, over time."""
-    # A logarithmic axis has no nought.
-    times = [report for report in reports if report.times]
-    worst = [
-        {
-            **line_of([report.at for report in times], [short(report.times) for report in times], "@accent"),
-            "yaxis": "y3",
-            "customdata": [plain(report.worst) for report in times],
-            "hovertemplate": "%{x}<br>%{customdata}: %{y} times its threshold<extra></extra>",
-            "showlegend": False,
-        }
+    rows = [
+        _report(report) | {"share": short(report.share), "times": short(report.times), "worst": report.worst}
+        for report in reports
     ]
-    shown = _verdicts(reports, [short(report.share) for report in reports], "%{y:.0%} drifted")
-    layout = timed(
-        470,
-        yaxis=axis_of([0.4, 0.78], "columns drifted", range=[-0.04, 1.04], tickformat=".0%", dtick=0.25),
-        yaxis3=axis_of([0, 0.3], "worst ÷ threshold", type="log", dtick=1, rangemode="tozero"),
-        yaxis2=_lane_axis([0.83, 1]),
-    )
-    layout["shapes"] = [threshold_line("y", threshold), threshold_line("y3", 1)]
-    layout["annotations"] = [
-        note("y", threshold, f"fails from {threshold:.0%}"),
-        # On a logarithmic axis a note stands at the power of ten.
-        note("y3", 0, "a column drifts above 1"),
-    ]
-    return {"data": [*_guides(marks, 1.04), *shown, *worst, *_lanes(marks)], "layout": layout}
+    quarters = {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]}
+    across = {"x": times(labelled=False), "y": values("share", "columns drifted", axis=quarters, domain=[0, 1])}
+    bound = line_across(threshold, f"fails from {threshold:.0%}")
+    verdicts = _verdicts(rows, across, number("share", "columns drifted", format=".0%"))
+    shares = {"height": 154, "layer": [*_guides(marks), *verdicts, bound]}
+    powers = {"values": [step * 10.0**power for power in range(-3, 4) for step in (1, 2, 5)]}
+    across = {"x": times(), "y": values("times", "worst ÷ threshold", axis=powers, type="log")}
+    # A logarithmic axis has no zero.
+    line = drawn("reports", "line", across, only="datum.times > 0", name="worst", color="var(--accent)")
+    facts = hover("reports", across, WHEN, word("worst", "column"), number("times", "÷ threshold"))
+    worst = {"height": 124, "layer": [line, line_across(1, "a column drifts above 1"), facts]}
+    return _below_lanes(marks, {"reports": rows}, {"verdicts": shares, "worst": worst})
 
 
-def metric_figure(measures: Sequence[MetricPoint], marks: Sequence[Mark], metric: str) -> Figure:
+def metric_plot(measures: Sequence[MetricPoint], marks: Sequence[Mark], metric: str) -> Spec:
     """What happened, and the metric of every report with its interval, beside what it was at promotion."""
-    known = [point for point in measures if point.value is not None]
-    at = [point.at for point in known]
-    before = line_of(at, [short(point.before) for point in known], "@muted")
-    before["line"] |= {"dash": "dash", "shape": "hv"}
-    shown = _verdicts(known, [short(point.value) for point in known], plain(metric) + " %{y}")
-    layout = timed(400, yaxis=axis_of([0, 0.72], plain(metric)), yaxis2=_lane_axis([0.79, 1]))
-    data = [*_interval(known), before | {"name": "at promotion"}, *shown, *_lanes(marks)]
-    return {"data": data, "layout": layout}
+    rows = [_measure(point) for point in measures if point.value is not None]
+    before = {"x": times(), "y": number("before", metric)}
+    line = drawn("reports", "line", before, color="var(--muted)", strokeDash=DASHED, interpolate="step-after")
+    words = drawn("newest", "text", before, text="at promotion", color="var(--muted)", **ABOVE)
+    verdicts = _verdicts(rows, {"x": times(), "y": values("value", metric)}, number("value", metric))
+    panel = {"height": 240, "layer": [_intervals("reports", rows, metric), line, words, *verdicts]}
+    newest = [row for row in rows if row["before"] is not None][-1:]
+    return _below_lanes(marks, {"reports": rows, "newest": newest}, {"verdicts": panel})
 
 
-def windows_figure(windows: Sequence[MetricPoint], metric: str) -> Figure:
+def windows_plot(windows: Sequence[MetricPoint], metric: str) -> Spec:
     """The metric of each window that has its labels, with its interval."""
-    at, values = [point.at for point in windows], [short(point.value) for point in windows]
-    line = line_of(at, values, "@accent") | {"mode": "lines+markers", "name": plain(metric)}
-    line |= {"marker": {"color": "@accent", "size": 6}, "hovertemplate": "from %{x}<br>%{y}<extra></extra>"}
-    layout = timed(300, yaxis=axis_of([0, 1], plain(metric)))
-    found = [point for point in windows if point.before is not None]
-    if found:
-        layout["shapes"] = [threshold_line("y", float(found[-1].before or 0.0))]
-        layout["annotations"] = [note("y", float(found[-1].before or 0.0), "at promotion")]
-    return {"data": [*_interval(windows), line], "layout": layout | {"showlegend": False}}
+    rows = [_measure(point) for point in windows]
+    across = {"x": times(), "y": values("value", metric)}
+    point = {"color": "var(--accent)", "size": 36}
+    line = drawn("windows", "line", across, name="values", color="var(--accent)", point=point)
+    before = [row["before"] for row in rows if row["before"] is not None]
+    bounds = [line_across(value, "at promotion") for value in before[-1:]]
+    facts = hover("windows", across, WHEN, number("value", metric), number("low", "from"), number("high", "to"))
+    panel = {"height": 236, "layer": [_intervals("windows", rows, metric), line, *bounds, facts]}
+    return plot_of([panel], {"windows": rows}, "values")
 
 
-def distribution_figure(found: Distribution) -> Figure:
+def distribution_plot(found: Distribution) -> Spec:
     """One column: the reference as a filled shape or plain bars, the current rows as a line or hatched bars."""
-    sides = zip(("reference", "current"), (found.reference, found.current), strict=True)
-    layout = layout_of(200) | {"showlegend": False, "bargap": 0.25, "bargroupgap": 0.05}
-    layout["margin"] = {"l": 38, "r": 8, "t": 8, "b": 30}
-    shares, values = plain_axis(tickformat=".0%", nticks=4, tickangle=0, fixedrange=True), plain_axis(showgrid=False)
-    if found.edges:
-        data = [_steps(name, found.edges, side) for name, side in sides]
-        return {"data": data, "layout": layout | {"xaxis": values | {"nticks": 6}, "yaxis": shares}}
-    names = [_label(name) for name in found.names]
-    lying = max(map(len, names), default=0) > BESIDE[0] or sum(map(len, names)) > BESIDE[1]
-    values |= {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "fixedrange": True}
-    data = [_bars(name, names, side, lying) for name, side in sides]
-    if not lying:
-        return {"data": data, "layout": layout | {"xaxis": values, "yaxis": shares}}
-    layout |= {"height": 60 + 26 * len(names), "yaxis": values | {"autorange": "reversed", "automargin": True}}
-    return {"data": data, "layout": layout | {"xaxis": shares | {"nticks": 3}}}
+    return _steps(found) if found.edges else _bars(found)
 
 
-def _steps(name: str, edges: Sequence[float], shares: Sequence[float]) -> Figure:
-    """One side of a number, as steps over its bins."""
-    line = {"shape": "hv", "color": f"@{name}", "width": 2}
-    trace = {"type": "scatter", "mode": "lines", "x": list(edges), "y": [*shares, *shares[-1:]], "line": line}
-    filled = {"fill": "tozeroy", "fillcolor": "@reference-fill"} if name == "reference" else {}
-    return trace | filled | {"name": name, "hovertemplate": "%{x}: %{y:.1%}<extra>" + name + "</extra>"}
-
-
-def _bars(name: str, names: Sequence[str], shares: Sequence[float], lying: bool) -> Figure:
-    """One side of a column of few values, a bar each."""
-    places, share = list(range(len(names))), "x" if lying else "y"
-    trace = (
-        {"type": "bar", "x": list(shares), "y": places} if lying else {"type": "bar", "x": places, "y": list(shares)}
+def _steps(found: Distribution) -> Spec:
+    """Both sides of a number, as steps over its bins."""
+    data = {
+        side: [
+            {"value": edge, "share": share} for edge, share in zip(found.edges, (*shares, *shares[-1:]), strict=True)
+        ]
+        for side, shares in zip(SIDES, (found.reference, found.current), strict=True)
+    }
+    axis = {"title": None, "grid": False, "labelExpr": SHORT, "tickCount": 5}
+    edges = number("value", scale={"zero": False, "nice": False}, axis=axis)
+    across = {"x": edges, "y": _SHARE}
+    step = {"interpolate": "step-after"}
+    filled = drawn(
+        "reference", "area", across, color="var(--reference-fill)", line={"color": "var(--reference)"}, **step
     )
-    marker: Figure = {"color": f"@{name}"}
-    if name == "current":
-        marker["pattern"] = {"shape": "/", "size": 5, "solidity": 0.35}
-    hover = "%{customdata}: %{" + share + ":.1%}<extra>" + name + "</extra>"
-    told = {"name": name, "customdata": list(names), "hovertemplate": hover, "marker": marker}
-    return trace | told | {"orientation": "h" if lying else "v"}
+    line = drawn("current", "line", across, color="var(--current)", strokeWidth=2, **step)
+    facts = [hover(side, across, number("value", found.name), number("share", side, format=".1%")) for side in SIDES]
+    return plot_of([{"height": 162, "layer": [filled, line, *facts]}], data)
 
 
-def _label(name: str) -> str:
-    return plain(name if len(name) <= LABEL else f"{name[: LABEL - 1]}…")
+def _bars(found: Distribution) -> Spec:
+    """Both sides of a column of few values, a bar each; they lie where the names are long."""
+    rows = [
+        {"value": name, "side": side, "share": share}
+        for side, shares in zip(SIDES, (found.reference, found.current), strict=True)
+        for name, share in zip(found.names, shares, strict=True)
+    ]
+    lengths = [len(name) for name in found.names] or [0]
+    lying = max(lengths) > UPRIGHT[0] or sum(lengths) > UPRIGHT[1]
+    axis = {"title": None, "grid": False, "ticks": False, "labelAngle": 0, "labelLimit": 100, "labelOverlap": False}
+    # A browser's letters may be wider than those that the room was measured with.
+    axis |= {"minExtent": 8 + 8 * min(max(lengths), 13)} if lying else {}
+    names = word("value", sort=list(found.names), axis=axis, scale={"paddingInner": 0.25})
+    height = 26 * len(found.names) if lying else 162
+    along, up = ("y", "x") if lying else ("x", "y")
+    sides = looks("side", SIDES, legend=None) | {f"{along}Offset": word("side", sort=list(SIDES))}
+    facts = [word("value", found.name), word("side"), number("share", format=".1%")]
+    bars = drawn("shares", "bar", {along: names, up: _SHARE, **sides, "tooltip": facts}, name="bars", strokeWidth=1)
+    return plot_of([bars | {"height": height}], {"shares": rows})
 
 
-def _lanes(marks: Sequence[Mark]) -> list[Figure]:
-    """A row of marks for each thing that happens."""
-    traces = []
-    for what, symbol in LANES.items():
-        found = [mark for mark in marks if mark.what == what]
-        told = [f"version {mark.version}: {mark.outcome}" if mark.version else mark.outcome for mark in found]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [stamp(mark.at) for mark in found],
-                "y": [what] * len(found),
-                "yaxis": "y2",
-                "name": what,
-                "marker": {"symbol": symbol, "size": 9, "color": f"@{what.replace(' ', '-')}"},
-                "customdata": [plain(text) for text in told],
-                "hovertemplate": "%{x}<br>" + what + ", %{customdata}<extra></extra>",
-                "showlegend": False,
-            }
-        )
-    return traces
+_SHARE = number("share", axis={"title": None, "format": ".0%", "tickCount": 3}, scale={"nice": False})
 
 
-def _guides(marks: Sequence[Mark], top: float) -> list[Figure]:
+def _report(point: DriftPoint | MetricPoint) -> dict[str, Any]:
+    return {"at": stamp(point.at), "verdict": point.verdict, "champion": point.champion}
+
+
+def _measure(point: MetricPoint) -> dict[str, Any]:
+    return _report(point) | {name: short(getattr(point, name)) for name in ("value", "low", "high", "before")}
+
+
+def _below_lanes(marks: Sequence[Mark], data: Mapping[str, Sequence[Row]], panels: Mapping[str, Spec]) -> Spec:
+    """Panels over one time, by the name of a layer in each, below a row of marks for each thing that happened."""
+    names = ("what", "version", "outcome")
+    rows = [{"at": stamp(mark.at)} | {name: getattr(mark, name) for name in names} for mark in marks]
+    what = word("what", scale={"domain": list(LANES)}, axis={"title": None, "grid": True, "minExtent": 78})
+    facts = {"tooltip": [WHEN, *map(word, names)]}
+    encoding = {"x": times(labelled=False), "y": what} | looks("what", LANES, legend=None) | facts
+    lanes = drawn("marks", "point", encoding, name="lanes", size=70) | {"height": 54}
+    return plot_of([lanes, *panels.values()], {"marks": rows, **data}, "lanes", *panels)
+
+
+def _guides(marks: Sequence[Mark]) -> list[Spec]:
     """Thin lines where the champion changed."""
-    moves = [mark for mark in marks if mark.what != "retrained"]
-    if not moves or len(moves) > GUIDES:
-        return []
-    x = [each for mark in moves for each in (stamp(mark.at), stamp(mark.at), None)]
-    line = {"color": "@guide", "width": 1, "dash": "dot"}
-    shown = {"type": "scatter", "mode": "lines", "x": x, "y": [-0.04, top, None] * len(moves), "line": line}
-    return [shown | {"hoverinfo": "skip", "showlegend": False}]
+    moves = sum(mark.what != "retrained" for mark in marks)
+    x, only = {"x": times(labelled=False)}, "datum.what != 'retrained'"
+    guides = drawn("marks", "rule", x, only=only, color="var(--guide)", strokeDash=DOTTED)
+    return [guides] if 0 < moves <= GUIDES else []
 
 
-def _interval(points: Sequence[MetricPoint]) -> list[Figure]:
+def _intervals(data: str, rows: Sequence[Row], metric: str) -> Spec:
     """The intervals: one bar each of few, a band of many."""
-    known = [point for point in points if point.low is not None and point.high is not None]
-    x = [stamp(point.at) for point in known]
-    if len(known) <= FEW:
-        middle = [short(point.value) for point in known]
-        up = [short((point.high or 0.0) - (point.value or 0.0)) for point in known]
-        down = [short((point.value or 0.0) - (point.low or 0.0)) for point in known]
-        bars = {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "@interval", "width": 4}
-        trace = {"type": "scatter", "mode": "markers", "x": x, "y": middle, "error_y": bars | {"thickness": 2}}
-        return [trace | {"marker": {"opacity": 0}, "hoverinfo": "skip", "name": "interval", "showlegend": False}]
-    edge = {"type": "scatter", "mode": "lines", "x": x, "line": {"width": 0, "color": "@band"}, "hoverinfo": "skip"}
-    lower = edge | {"y": [short(point.low) for point in known], "showlegend": False}
-    upper = edge | {"y": [short(point.high) for point in known], "fill": "tonexty", "fillcolor": "@band"}
-    return [lower, upper | {"name": "interval"}]
+    spans = {"x": times(), "y": number("low", metric), "y2": {"field": "high"}}
+    known = "isValid(datum.low) && isValid(datum.high)"
+    if sum(row["low"] is not None for row in rows) <= FEW:
+        return drawn(data, "rule", spans, only=known, color="var(--interval)", strokeWidth=2)
+    return drawn(data, "area", spans, only=known, color="var(--band)")
 
 
-def _verdicts(points: Sequence[DriftPoint | MetricPoint], values: Sequence[float | None], hover: str) -> list[Figure]:
+def _verdicts(rows: Sequence[Row], across: Mapping[str, Spec], fact: Spec) -> list[Spec]:
     """The line through all points, and a mark for each verdict."""
-    crowd = len(points) > CROWD
-    told = "%{x}<br>" + hover + ", champion %{customdata}<extra>name</extra>"
-    line = line_of([point.at for point in points], values, "@line") | {"hoverinfo": "skip", "showlegend": False}
-    if crowd:
-        facts: Figure = {"customdata": [point.champion for point in points], "hovertemplate": told.replace("name", "")}
-        line = line | facts | {"name": "no mark: PASS", "showlegend": True}
-        del line["hoverinfo"]
-    traces = [line]
-    for verdict, (symbol, size) in SHAPES.items():
-        places = [place for place, point in enumerate(points) if point.verdict == verdict]
-        if places and not (crowd and verdict == "PASS"):
-            marker = {"symbol": symbol, "size": size * (0.75 if crowd else 1), "color": f"@{verdict.lower()}"}
-            found = [points[place] for place in places]
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "x": [stamp(point.at) for point in found],
-                    "y": [values[place] for place in places],
-                    "name": verdict,
-                    "marker": marker,
-                    "customdata": [point.champion for point in found],
-                    "hovertemplate": told.replace("name", verdict),
-                }
-            )
-    return traces
-
-
-def _lane_axis(domain: Sequence[float]) -> Figure:
-    lanes = list(LANES)
-    fixed = {"type": "category", "categoryarray": lanes, "range": [-0.6, len(lanes) - 0.4]}
-    return plain_axis(domain=list(domain), fixedrange=True, **fixed)
+    unmarked = "PASS" if len(rows) > CROWD else ""
+    there = {row["verdict"] for row in rows} - {unmarked}
+    marks = looks("verdict", {name: look for name, look in VERDICTS.items() if name in there})
+    marked = drawn("reports", "point", {**across, **marks}, only=f"datum.verdict != '{unmarked}'", name="verdicts")
+    line = drawn("reports", "line", across, color="var(--line)")
+    return [line, marked, hover("reports", across, WHEN, word("verdict"), fact, word("champion"))]

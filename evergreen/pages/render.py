@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
 from evergreen.naming import page_file
 from evergreen.pages.environment import fill, many, when
+from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
-from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.plots import CROWD, FEW, distribution_plot, drift_plot, metric_plot, windows_plot
 from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 200
@@ -40,21 +40,21 @@ class Line:
 
 def render(page: Page, places: Places) -> str:
     """The page of one model."""
-    figures: dict[str, Any] = dict.fromkeys(("drift", "performance", "windows"))
+    plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows"))
     if page.reports:
-        figures["drift"] = drift_figure(page.reports, page.marks, page.threshold)
+        plots["drift"] = drift_plot(page.reports, page.marks, page.threshold)
     if any(point.value is not None for point in page.measures):
-        figures["performance"] = metric_figure(page.measures, page.marks, page.metric)
+        plots["performance"] = metric_plot(page.measures, page.marks, page.metric)
     if len(page.windows) > 1:
-        figures["windows"] = windows_figure(page.windows, page.metric)
-    columns = [(found, distribution_figure(found)) for found in page.distributions]
+        plots["windows"] = windows_plot(page.windows, page.metric)
+    columns = [(found, distribution_plot(found)) for found in page.distributions]
     return fill(
         "page.html.j2",
         page=page,
         places=places,
-        figures=figures,
+        plots=plots,
         columns=columns,
-        drawn=bool(columns or any(figures.values())),
+        drawn=bool(columns or any(plots.values())),
         shown=SMALL,
         points=POINTS,
         entries=page.entries[-ENTRIES:][::-1],
@@ -112,9 +112,12 @@ def metric_summary(measures: Sequence[MetricPoint], metric: str) -> str:
     before = f"; {number(last.before)} at promotion" if last.before is not None else ""
     newest = f"The newest: {last.verdict}, {metric} {number(last.value)}{within} on {last.rows:,} rows{before}."
     counts = _counts([point.verdict for point in known])
-    return f"{many(len(known), 'performance report')}: {counts}. {newest}"
+    interval = f"{'A bar' if len(known) <= FEW else 'The band'} is the interval."
+    return f"{many(len(known), 'performance report')}: {counts}. {newest} {interval}"
 
 
 def _counts(verdicts: Sequence[str]) -> str:
-    told = {verdict: verdicts.count(verdict) for verdict in ("PASS", "FAIL", "INCONCLUSIVE")}
-    return ", ".join(f"{count:,} {verdict}" for verdict, count in told.items() if count)
+    """How many of each verdict; of many reports those that passed have no mark in the plot."""
+    unmarked = " (no mark)" if len(verdicts) > CROWD else ""
+    words = {"PASS": f"PASS{unmarked}", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE"}
+    return ", ".join(f"{verdicts.count(name):,} {word}" for name, word in words.items() if name in verdicts)

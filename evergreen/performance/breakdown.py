@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import clusters
+from evergreen.data.windows import cluster_ids
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.measure import measure
@@ -78,7 +78,7 @@ def also_figures(spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predicti
     for metric in spec.performance.also:
         level = spec.performance.level / (bounded if metric.bound is not None else 1)
         try:
-            estimate = bootstrap(metric, y, given, groups=clusters(spec, frame), level=level, seed=spec.seed)
+            estimate = bootstrap(metric, y, given, groups=cluster_ids(spec, frame), level=level, seed=spec.seed)
         except EvergreenError as error:
             problem = error.what[:200]
             found.append(AlsoFigure(metric.name, _held(metric, None, None), None, None, metric.bound, problem))
@@ -95,7 +95,7 @@ def residuals(spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predictions
         return None
     left = np.asarray(y, dtype=np.float64) - np.asarray(given.values, dtype=np.float64)
     bias = Metric(name="bias", function=_bias, greater_is_better=False)
-    found = bootstrap(bias, y, given, groups=clusters(spec, frame), level=spec.performance.level, seed=spec.seed)
+    found = bootstrap(bias, y, given, groups=cluster_ids(spec, frame), level=spec.performance.level, seed=spec.seed)
     value, interval = figures(found)
     if value is None:
         return None
@@ -141,7 +141,7 @@ def _figure(
     try:
         if not interval:
             return figures(Estimate(measure(spec.metric, y, given), none, none))
-        groups = clusters(spec, frame)
+        groups = cluster_ids(spec, frame)
         found = bootstrap(spec.metric, y, given, groups=groups, level=spec.performance.level, seed=spec.seed)
     except EvergreenError:
         return None, None

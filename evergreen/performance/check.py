@@ -17,7 +17,7 @@ from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import clusters
+from evergreen.data.windows import cluster_ids
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import number
@@ -94,7 +94,7 @@ def _measured(
     frame, y = rows.frame, target_of(spec, rows.frame)
     given, logged = champion_predictions(spec, log, versions, champion, rows)
     level, seed = spec.performance.level, spec.seed
-    found = bootstrap(spec.metric, y, given, groups=clusters(spec, frame), level=level, seed=seed)
+    found = bootstrap(spec.metric, y, given, groups=cluster_ids(spec, frame), level=level, seed=seed)
     report = judge(spec, found, at_promotion=before, rows=len(frame))
     also = also_figures(spec, frame, y, given)
     judgement = champion.tags.judgement

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.data.observations import Observations
-from evergreen.data.windows import Window, blocks
+from evergreen.data.windows import Window, block_numbers
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def label_windows(observations: Observations, window: Window) -> tuple[LabelWind
     """The windows that `window` covers, oldest first, as they are at its logical time; the rows stream past."""
     spec = observations.spec
     names = list(dict.fromkeys([*([spec.time] if spec.time else []), spec.target, "_labelled_at"]))
-    known = None if window.known is None else datetime.fromisoformat(window.known)
+    known = None if window.as_of is None else datetime.fromisoformat(window.as_of)
     counts: dict[int, tuple[int, int]] = {}
     for batch in observations.table.scan(names, window.where(observations), window.snapshot.version):
         frame = batch.to_pandas()
@@ -75,7 +75,7 @@ def window_numbers(observations: Observations, frame: pd.DataFrame) -> np.ndarra
     spec = observations.spec
     if spec.time is None:
         return np.zeros(len(frame), dtype=np.int64)
-    return blocks(frame[spec.time], spec.performance.window)
+    return block_numbers(frame[spec.time], spec.performance.window)
 
 
 def in_mature(observations: Observations, frame: pd.DataFrame, windows: Sequence[LabelWindow]) -> pd.DataFrame:

@@ -169,7 +169,7 @@ def _drawn(observations: Observations, window: Window, windows: tuple[LabelWindo
     kept = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
     numbers = [one.number for one in windows if one.mature]
     for batch in observations.table.scan(names, where, window.snapshot.version) if numbers else ():
-        counts = np.isin(window_numbers(observations, _times(spec, batch)), numbers) & _known(batch, window.known)
+        counts = np.isin(window_numbers(observations, _times(spec, batch)), numbers) & _known(batch, window.as_of)
         kept = pa.concat_tables([kept, pa.Table.from_batches([batch.filter(pa.array(counts))]).cast(kept.schema)])
         if kept.num_rows > 2 * ROWS:
             kept = _least(observations, kept)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window, blocks, clusters
+from evergreen.data.windows import Window, block_numbers, cluster_ids
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
@@ -265,10 +265,10 @@ def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], no
     """What came after everything that the versions learned from, up to `now`."""
     known = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), known=known)
+        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), as_of=known)
     ends = [datetime.fromisoformat(end) for version in versions if (end := learned_until(version))]
     until = min(datetime.fromisoformat(snapshot.end), now) if snapshot.end else now
-    return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), known=known)
+    return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), as_of=known)
 
 
 def _sample(
@@ -322,8 +322,8 @@ def grouped(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | Non
     """
     if spec.time is None:
         return None
-    days = blocks(frame[spec.time], timedelta(days=1))
-    return days if len(np.unique(days)) >= MIN_GROUPS else clusters(spec, frame)
+    days = block_numbers(frame[spec.time], timedelta(days=1))
+    return days if len(np.unique(days)) >= MIN_GROUPS else cluster_ids(spec, frame)
 
 
 def _former(spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, former: Version) -> Predictions:

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from filelock import FileLock
-
 from evergreen import naming
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.naming import experiment, registered_model
@@ -38,6 +36,7 @@ from evergreen.registry.version import (
 )
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.locks import open_locks
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +44,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from sklearn.pipeline import Pipeline
+
+_OPENING_SECONDS = 600.0
+"""How long a process waits for others that open the registry."""
 
 
 class Registry(ModelRegistry):
@@ -57,7 +59,9 @@ class Registry(ModelRegistry):
     def client(self) -> MlflowClient:
         """A client of a database that is there, of the right version and writable."""
         uri = self.settings.tracking
-        with clear(uri), _once(self.settings.locks / "mlflow.lock"):
+        locks, now = open_locks(self.settings), datetime.now(UTC)
+        # MLflow's schema is made by one process at a time: two at once leave a database that never opens again.
+        with clear(uri), locks.hold("registry", "opening", wait=_OPENING_SECONDS, now=now):
             probe(uri)
             client: MlflowClient = quiet_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_registered_models(max_results=1)
@@ -399,14 +403,6 @@ def _quiet() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow\.")
-        yield
-
-
-@contextlib.contextmanager
-def _once(path: Path) -> Iterator[None]:
-    """MLflow's schema is made by one process at a time: two at once leave a database that never opens again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
         yield
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from evergreen.errors import EvergreenError, RegistryError
 from evergreen.sources import sql_errors
-from evergreen.sources.sql_errors import REGISTRY, opened, parse_url
+from evergreen.sources.sql_errors import REGISTRY, open_engine, parse_url
 from evergreen.storage.credentials import without_secrets
 
 _WAIT_SECONDS = 10
@@ -36,7 +36,7 @@ def explained(uri: str, error: Exception) -> EvergreenError:
     """An error of MLflow, of the database or of the disk as one line."""
     line = (str(error).splitlines() or [""])[0][:300]
     said = without_secrets(line, uri).rstrip(". ") or type(error).__name__
-    return sql_errors.explained(error, _place(uri), REGISTRY, f"failed: {said}")
+    return sql_errors.explain_database_error(error, _place(uri), REGISTRY, f"failed: {said}")
 
 
 def probe(uri: str) -> None:
@@ -84,5 +84,5 @@ def _probe_server(uri: str) -> None:
 
 def _probe_database(uri: str) -> None:
     url = parse_url(uri, REGISTRY, _EXAMPLE)
-    with opened(url, _place(uri), REGISTRY, seconds=_WAIT_SECONDS) as engine, engine.connect():
+    with open_engine(url, _place(uri), REGISTRY, seconds=_WAIT_SECONDS) as engine, engine.connect():
         pass

@@ -6,26 +6,30 @@ names of columns, and categories that enough rows share. Text from data and from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evergreen import naming
 from evergreen.actor import PERSON, describe_actor, rejection_reason
-from evergreen.evaluation.judgement import Judgement
-from evergreen.markdown import MARK, number, table
+from evergreen.markdown import MARK
 from evergreen.reports.card_facts import (
     Facts,
     common,
     learned_from,
     names_slices,
-    plain,
     said,
     sentence,
     spans,
     told_checks,
     without_slices,
 )
+from evergreen.templating import environment
 from evergreen.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 LETTERS = 5_000
 """As long as MLflow's database takes a description."""
@@ -34,26 +38,32 @@ _TOP = 10
 
 def card(facts: Facts) -> str:
     """The whole card."""
-    version = facts.version
-    purpose = said(facts.purpose, 2_000) or "The model file does not say what it is for (description)."
-    parts = [
-        f"# {version.label}\n\n{purpose}",
-        _what(facts),
-        _section("Who approved it, and why", approval(facts)),
-        _metrics(facts),
-        _gates(facts),
-        _limits(facts),
-        _importance(facts),
-        _data(facts),
-        _training(facts),
-        _production(facts),
-        _section(
-            "How to rebuild it",
-            f"`evergreen rebuild {version.model} {version.number}` trains it again from the data version, the code, "
-            "the parameters and the seed above, and says whether it predicts the same.",
-        ),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    spec = facts.spec
+    start, end = learned_from(facts)
+    least = "least" if spec.metric.kind.greater_is_better else "most"
+    return _template().render(
+        facts=facts,
+        approval=approval(facts),
+        bound="" if spec.metric.bound is None else f"; at {least} {spec.metric.bound:g}",
+        named=names_slices(spec),
+        against={check.name: check.reason for check in facts.judgement.checks} if facts.judgement else {},
+        checks=told_checks(facts),
+        mark=MARK,
+        limits=list(limits(facts)),
+        top=_TOP,
+        source=source_name(spec.source),
+        reason=without_slices(spec, facts.asked.reason) if facts.asked else "",
+        window=" to ".join(_when(datetime.fromisoformat(at)) for at in (start, end)) if start else None,
+        dirty=", with changes that were not committed" if facts.version.tags.git_dirty else "",
+        spans=list(spans(facts)),
+    )
+
+
+@cache
+def _template() -> Template:
+    templates = environment(Path(__file__).parent / "templates")
+    templates.filters |= {"said": said, "when": _when}
+    return templates.get_template("card.md.j2")
 
 
 def brief(text: str) -> str:
@@ -89,77 +99,6 @@ def approval(facts: Facts) -> str:
     if not lines and version.status == "PASSED":
         lines.append("Nobody yet: it passed its gates and was not promoted.")
     return " ".join(lines) or f"Nobody: its gates say {said(version.status)}."
-
-
-def _section(title: str, body: str) -> str:
-    return f"## {title}\n\n{body}" if body else ""
-
-
-def _listed(rows: Sequence[tuple[str, object]]) -> str:
-    """Two columns: what it is called and what it is; a row without a value is left out."""
-    return table(("what", "value"), [(plain(name), plain(number(value))) for name, value in rows if number(value)])
-
-
-def _what(facts: Facts) -> str:
-    spec, version = facts.spec, facts.version
-    metric = spec.metric
-    bound = (
-        "" if metric.bound is None else f"; at {'least' if metric.kind.greater_is_better else 'most'} {metric.bound:g}"
-    )
-    rows: list[tuple[str, object]] = [
-        ("status", f"{version.status}{''.join(f', {alias}' for alias in facts.aliases)}"),
-        ("task", f"{spec.task} of {spec.target}"),
-        ("judged by", f"{metric.name}, {'more' if metric.kind.greater_is_better else 'less'} is better{bound}"),
-        ("numbers it sees", ", ".join(spec.features.numeric)),
-        ("categories it sees", ", ".join(spec.features.categorical)),
-        *facts.stated.items(),
-    ]
-    return _section("What it is", _listed(rows))
-
-
-def _metrics(facts: Facts) -> str:
-    found, name = facts.judgement, said(facts.spec.metric.name)
-    if found is None:
-        return _section("How good it is", "Its gates were not applied: nothing was measured.")
-    spread = f" (95 %: {number(found.spread[0])} to {number(found.spread[1])})" if found.spread else ""
-    value = f"{number(found.value) or 'not measured'}{spread}"
-    lines = [f"- on {found.rows} holdout rows, none of them trained on: {name} {value}"]
-    lines += [
-        f"- in training, on {number(facts.trained.metrics.get('train_rows')) or 'its'} rows: {name} {number(value)}"
-        for key, value in facts.trained.metrics.items()
-        if key == naming.train_metric(facts.spec.metric.name)
-    ]
-    lines += [
-        f"- {check.name}: {said(check.reason)}" for check in found.checks if check.name in ("baseline", "champion")
-    ]
-    if found.champion_value is None:
-        lines.append("- champion: there was none to compare with")
-    return _section("How good it is", "\n".join(lines) + _slices(facts, found))
-
-
-def _slices(facts: Facts, found: Judgement) -> str:
-    if not found.slices or not names_slices(facts.spec):
-        return ""
-    against = {check.name.removeprefix("slice "): check for check in found.checks if check.name.startswith("slice ")}
-    rows = [
-        (plain(name), value, plain(against[name].reason) if name in against else "there was none")
-        for name, value in found.slices.items()
-    ]
-    return f"\n\n{table(('slice', said(facts.spec.metric.name), 'against the champion'), rows)}"
-
-
-def _gates(facts: Facts) -> str:
-    if facts.judgement is None:
-        return ""
-    rows = [
-        (plain(check.name), MARK[check.status], check.value, check.bound, plain(check.reason))
-        for check in told_checks(facts)
-    ]
-    return _section("Gates", table(("gate", "status", "value", "bound", "reason"), rows))
-
-
-def _limits(facts: Facts) -> str:
-    return _section("Limits", "\n".join(f"- {line}" for line in limits(facts)))
 
 
 def limits(facts: Facts) -> Iterator[str]:
@@ -205,31 +144,6 @@ def _slice_limits(facts: Facts) -> Iterator[str]:
         yield f"values of {said(column)} with fewer than {least} holdout rows were not judged on their own{among}"
 
 
-def _importance(facts: Facts) -> str:
-    found = sorted((facts.importance or {}).items(), key=lambda item: (-item[1], item[0]))[:_TOP]
-    if not found:
-        return ""
-    note = "How much the metric worsens when a column's values are shuffled among rows that it was not trained on."
-    heading = "column", f"loss of {said(facts.spec.metric.name)}"
-    rows = table(heading, [(plain(name), value) for name, value in found])
-    return _section("What it leans on", f"{note}\n\n{rows}")
-
-
-def _data(facts: Facts) -> str:
-    tags = facts.version.tags
-    start, end = learned_from(facts)
-    rows: list[tuple[str, object]] = [
-        ("source", source_name(facts.spec.source)),
-        ("window (UTC)", " to ".join(_when(datetime.fromisoformat(at)) for at in (start, end)) if start else None),
-        ("rows known then", tags.data_rows),
-        ("rows trained on", facts.trained.metrics.get("train_rows")),
-        ("rows that judged", facts.judgement.rows if facts.judgement else None),
-        ("Delta version", tags.data_version),
-        ("digest", tags.data_digest),
-    ]
-    return _section("Data", _listed(rows))
-
-
 def source_name(source: object) -> str:
     """The kind of a source, and what it falls back on; never its address, which may hold a password."""
     within = [source_name(part) for part in _parts(source)]
@@ -239,42 +153,6 @@ def source_name(source: object) -> str:
 def _parts(source: object) -> list[object]:
     fields = getattr(type(source), "__dataclass_fields__", {})
     return [part for part in (getattr(source, name) for name in fields) if hasattr(type(part), "fingerprint")]
-
-
-def _training(facts: Facts) -> str:
-    tags, asked = facts.version.tags, facts.asked
-    packages = tags.packages
-    dirty = ", with changes that were not committed" if tags.git_dirty else ""
-    rows: list[tuple[str, object]] = [
-        ("trained for", tags.reason),
-        ("when (UTC)", _when(asked.at) if asked else None),
-        ("came of it", f"{asked.outcome}: {without_slices(facts.spec, asked.reason)}" if asked else None),
-        ("parameters", ", ".join(f"{key}={value}" for key, value in facts.trained.params.items())),
-        ("seed", tags.seed),
-        ("model file", tags.spec_hash),
-        ("commit", f"{tags.git_commit}{dirty}" if tags.git_commit else None),
-        ("sha256", tags.sha256),
-        ("decision", tags.decision_id),
-        ("flow run", tags.flow_run),
-        ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
-    ]
-    return _section("How it was trained", _listed(rows))
-
-
-def _production(facts: Facts) -> str:
-    rows = [
-        (
-            _when(begun.at),
-            "still" if ended is None else _when(ended.at),
-            plain(f"{begun.action} by {describe_actor(begun.by)}: {begun.reason}"),
-            ""
-            if ended is None
-            else plain(f"{ended.action} of version {ended.after} by {describe_actor(ended.by)}: {ended.reason}"),
-        )
-        for begun, ended in spans(facts)
-    ]
-    body = table(("from (UTC)", "until", "how it came", "how it went"), rows) if rows else "It was never in production."
-    return _section("In production", body)
 
 
 def _when(at: datetime) -> str:

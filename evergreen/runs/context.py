@@ -17,7 +17,7 @@ from evergreen.runs.recorder import DecisionRecorder
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
-from evergreen.storage.locks import held
+from evergreen.storage.locks import Locks, open_locks
 
 LOCK_WAIT = 30.0
 """Seconds that a move of the champion waits for another one to end."""
@@ -63,7 +63,12 @@ class RunContext:
 
     def promotion_lock(self, now: datetime) -> AbstractContextManager[None]:
         """The lock under which the champion is moved, not held yet."""
-        return held(self.settings, self.spec.name, "promotion", wait=LOCK_WAIT, now=now)
+        return self.locks.hold(self.spec.name, "promotion", wait=LOCK_WAIT, now=now)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """The locks that guard the model's state."""
+        return open_locks(self.settings)
 
     @cached_property
     def observations(self) -> Observations:
@@ -99,6 +104,3 @@ class RunContext:
     def recorder(self) -> DecisionRecorder:
         """Keeps this run's decisions."""
         return DecisionRecorder(self.spec, self.ledger, self.now, self.flow_run)
-
-
-Workspace = RunContext

@@ -81,7 +81,7 @@ class Runs:
         """
         import pandas as pd
 
-        kept = json.loads(self.table.facts(self.table.open()).get("newest", "[]"))
+        kept = json.loads(self.table.commit_metadata(self.table.open()).get("newest", "[]"))
         others = [told for told in kept if told["flow_run"] != run.flow_run]
         told = [asdict(run) | {"at": run.at.isoformat()}, *others][:NEWEST]
         row = asdict(run) | {"at": pd.Timestamp(run.at), "rows_per_second": run.rows_per_second}
@@ -96,7 +96,7 @@ class Runs:
         if not self.table.exists():
             return ()
         # Each run is a file of its own: by their statistics, only the newest ones are opened.
-        ends = sorted(most for _, most in self.table.edges(self.table.open(), "at") or ())
+        ends = sorted(most for _, most in self.table.file_ranges(self.table.open(), "at") or ())
         recent = ds.field("at") >= pa.scalar(ends[-count], self.table.schema.field("at").type) if ends[count:] else None
         found = self.table.read(where=recent)
         found = found.sort_values("at", kind="stable", ascending=False).head(count)

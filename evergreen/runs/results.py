@@ -68,13 +68,13 @@ class Ingested:
     def of(cls, landing: Landing, *, cached: bool) -> Ingested:
         """What is told of a landing; a cached one landed nothing this time."""
         if cached:
-            return cls(True, 0, labels_waiting=landing.early)
+            return cls(True, 0, labels_waiting=landing.pending_labels)
         refused = tuple(
-            {"origin": one.origin, "rows": one.rejected + one.beaten or None, "reason": one.problem or one.reason}
-            for one in landing.refused
+            {"origin": one.origin, "rows": one.rejected + one.superseded or None, "reason": one.problem or one.reason}
+            for one in landing.quarantined
         )
         waiting = tuple({"origin": item.origin, "reason": item.reason} for item in landing.waiting)
-        return cls(False, landing.added, refused, waiting, landing.labelled, landing.early)
+        return cls(False, landing.added, refused, waiting, landing.labelled, landing.pending_labels)
 
 
 @dataclass(frozen=True, slots=True)

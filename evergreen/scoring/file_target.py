@@ -1,13 +1,12 @@
-"""Predictions as a file: written beside its place and put there in one step, so that a reader sees the old or the new.
+"""Predictions as a file, written beside its place and renamed in one step: a reader sees the old file or the new one.
 
-What a killed run left beside it is written over by the next.
+The next run overwrites what a killed run left beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.naming import part_file
 from evergreen.storage.atomic_write import staged_file
+from evergreen.storage.locks import try_lock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
-    """A CSV or Parquet file; one that is there is replaced, whatever batch it held."""
+    """A CSV or Parquet file; an existing file is replaced, whatever batch it holds."""
 
     path: Path
 
@@ -37,25 +37,25 @@ class FileTarget:
         return str(self.path)
 
     def check(self) -> None:
-        """Whether it is a file of a known kind in a folder that can be written."""
+        """Check that it is a file of a known kind in a folder that can be written."""
         if self._ending is None:
             raise EvergreenError(f"{self.path} is none of {', '.join(ENDINGS)}.", "Give the output another name.")
         if self.path.is_dir():
             raise EvergreenError(f"{self.path} is a folder.", f"Name a file in it: {self.path / 'predictions.csv'}")
         folder = self.path.resolve().parent
         if not folder.is_dir():
-            raise EvergreenError(f"There is no folder {folder}.", "Make it, or name another one.")
+            raise EvergreenError(f"There is no folder {folder}.", "Create it, or name another one.")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise EvergreenError(f"{folder} cannot be written.", "Check the folder's owner and mode.")
 
     def write(self, _batch: str, schema: pa.Schema, rows: Iterator[pa.Table]) -> None:
-        """Put the rows into the file, in their order."""
+        """Write the rows to the file, in their order."""
         self.check()
         # A file holds one batch.
         schema = schema.remove(schema.get_field_index("batch"))
         with (
-            _one_line(self.path),
-            _alone(self.path.resolve()) as part,
+            _explain_errors(self.path),
+            _claim_part(self.path.resolve()) as part,
             staged_file(self.path, part),
             self._writer(part, schema) as writer,
         ):
@@ -77,37 +77,41 @@ class FileTarget:
             elif self._ending == ".csv":
                 yield stack.enter_context(csv.CSVWriter(str(file), schema))
             else:
-                packed = stack.enter_context(pa.CompressedOutputStream(str(file), "gzip"))
-                yield stack.enter_context(csv.CSVWriter(packed, schema))
+                compressed = stack.enter_context(pa.CompressedOutputStream(str(file), "gzip"))
+                yield stack.enter_context(csv.CSVWriter(compressed, schema))
 
 
 @contextlib.contextmanager
-def _alone(target: Path) -> Iterator[Path]:
-    """Hold the lock of the file beside `target`: one that a killed run left is taken over, one in use is not."""
-    fresh = target.with_name(part_file(target.name))
+def _claim_part(target: Path) -> Iterator[Path]:
+    """Hold the lock of the file beside `target`; the lock of a killed run is free, that of a running one is not.
+
+    Raises:
+        BusyError: another run is writing the file.
+    """
+    part = target.with_name(part_file(target.name))
     while True:
-        file = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The run that held it may have put it into its place in the meantime: then it is not ours to write.
-            if _is(file, fresh):
-                yield fresh
+            if not try_lock(descriptor):
+                raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.")
+            # The run that held the lock may have renamed the file in the meantime: then it is not ours to write.
+            if _is_at(descriptor, part):
+                yield part
                 return
-        except BlockingIOError:
-            raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.") from None
         finally:
-            os.close(file)
+            os.close(descriptor)
 
 
-def _is(file: int, path: Path) -> bool:
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file still has this path."""
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
 @contextlib.contextmanager
-def _one_line(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

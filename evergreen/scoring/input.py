@@ -1,7 +1,7 @@
-"""What is to be scored, as a stream of bounded chunks, each a small file that a task reads by itself.
+"""The input of a scoring, as a stream of bounded chunks, each in a small file that a task reads by itself.
 
-A file and a table are known by their content, so that one that comes again is found. A CSV file is read through before
-its first row is scored: its columns' types, and whether it is whole, are only known at its end.
+A file or a table is identified by its content, so that one that comes again is recognised. A CSV file is read to its
+end before its first row is scored: only then its columns' types are known, and whether it is complete.
 """
 
 from __future__ import annotations
@@ -17,16 +17,24 @@ from evergreen.data.contract import contract_digest
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.scoring.staging import PIECE, staged, write_arrow
+from evergreen.scoring.staging import PIECE_ROWS, stage_csv, write_arrow
 from evergreen.settings import Settings
-from evergreen.sources.file_formats import NO_ROWS, ends_of, format_of, hashed, known_by, problem_of, refuse_repeated
+from evergreen.sources.file_formats import (
+    NO_ROWS,
+    describe_error,
+    format_of,
+    hash_parts,
+    identify_file,
+    inspect_ends,
+    refuse_duplicate_columns,
+)
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEND = "Mend it and score it again; it was left where it is."
+FIX_INPUT = "Fix it and score it again; it was left where it is."
 
 
 class InputError(DataError):
@@ -34,24 +42,24 @@ class InputError(DataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What is to be scored.
+class ScoringInput:
+    """What a run scores.
 
     Attributes:
         kind: a file, a Delta table, or the observations that have no prediction yet.
         batch: its id in the log.
         name: as a person would name it.
-        place: path or URL.
+        location: path or URL.
         version: of the table; 0 for a file.
-        start: first position that is to be scored.
-        end: position after the last; None where it is only known at the end.
-        problem: why it cannot be read; empty otherwise.
+        start: position of the first row to score.
+        end: position after the last row; None if it is only known at the end.
+        problem: why the input cannot be read; empty otherwise.
     """
 
     kind: Literal["file", "table", "observations"]
     batch: str
     name: str
-    place: str
+    location: str
     version: int = 0
     start: int = 0
     end: int | None = None
@@ -66,8 +74,8 @@ class Chunk:
         number: counts from 0 within the batch.
         path: an Arrow file.
         first: position of the first row in the input.
-        end: position after the last.
-        landed: rows of the observations, which are in the contract's columns and bear their position as `_row`.
+        end: position after the last row.
+        landed: the rows are observations, which have the contract's columns and their position as `_row`.
     """
 
     number: int
@@ -77,54 +85,59 @@ class Chunk:
     landed: bool = False
 
 
-def resolve(spec: ModelSpec, settings: Settings, source: str | None, version: int, now: datetime) -> Input:
-    """Find what is to be scored by model version `version`, and where a killed run stopped.
+def resolve(spec: ModelSpec, settings: Settings, source: str | None, version: int, now: datetime) -> ScoringInput:
+    """Find the input of a scoring, and where a killed run stopped.
 
-    `source` is a file, a Delta table (a folder or a URL), or None for the observations without a prediction; `now`
-    (aware) is what a file's age is told by.
+    Args:
+        spec: the model.
+        settings: where its tables are.
+        source: a file, a Delta table (a folder or a URL), or None for the observations without a prediction.
+        version: of the model that scores.
+        now: a file's age is measured from this (aware).
 
     Raises:
         DataError: there is nothing of this name, or it is still being written.
     """
     log = PredictionLog(settings.lake_uri, spec)
     if source is None:
-        return _unscored(spec, settings, log)
-    known = contract_digest(spec), str(version)
+        return _resolve_observations(spec, settings, log)
+    conditions = contract_digest(spec), str(version)
     if "://" not in source and Path(source).expanduser().is_file():
-        return _file(Path(source).expanduser(), log, known, now)
-    return _table(source, log, known)
+        return _resolve_file(Path(source).expanduser(), log, conditions, now)
+    return _resolve_table(source, log, conditions)
 
 
-def _unscored(spec: ModelSpec, settings: Settings, log: PredictionLog) -> Input:
+def _resolve_observations(spec: ModelSpec, settings: Settings, log: PredictionLog) -> ScoringInput:
     observations = Observations(settings.lake_uri, spec)
     snapshot = observations.snapshot()
-    # Of this table only: rows of one that was started anew are numbered from 0 again.
-    prefix = f"observations-{hashed(observations.identity())[:8]}-"
+    # Of this table only: in a table that was started anew, rows are numbered from 0 again.
+    prefix = f"observations-{hash_parts(observations.identity())[:8]}-"
     last = log.latest(prefix) or Progress("", closed=True)
     batch = f"{prefix}{last.next_row:015}" if last.closed else last.batch
-    return Input(
+    return ScoringInput(
         "observations", batch, "new observations", snapshot.table, snapshot.version, last.next_row, snapshot.next_row
     )
 
 
-def _file(file: Path, log: PredictionLog, known: tuple[str, ...], now: datetime) -> Input:
+def _resolve_file(file: Path, log: PredictionLog, conditions: tuple[str, ...], now: datetime) -> ScoringInput:
+    location = str(file.absolute())
     try:
-        held = file.stat()
-        if reason := ends_of(file, held.st_size, abs(now.timestamp() - held.st_mtime)).reason:
-            if not held.st_size:
-                return Input("file", hashed("empty", *known), file.name, str(file.absolute()), problem=reason)
+        status = file.stat()
+        if reason := inspect_ends(file, status.st_size, abs(now.timestamp() - status.st_mtime)).reason:
+            if not status.st_size:
+                return ScoringInput("file", hash_parts("empty", *conditions), file.name, location, problem=reason)
             raise DataError(f"{file} is not complete: {reason}.", "Wait until it is written, then run it again.")
-        content, problem = known_by(file)
+        content, problem = identify_file(file)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.", "Check its owner and mode.") from None
-    batch = hashed(content, *known)
+    batch = hash_parts(content, *conditions)
     start = log.progress(batch).next_row
-    end = None if problem else _counted(file)
-    return Input("file", batch, file.name, str(file.absolute()), start=start, end=end, problem=problem)
+    end = None if problem else _parquet_row_count(file)
+    return ScoringInput("file", batch, file.name, location, start=start, end=end, problem=problem)
 
 
-def _counted(file: Path) -> int | None:
-    """How many rows a file says it has."""
+def _parquet_row_count(file: Path) -> int | None:
+    """How many rows a Parquet file has, by its footer; None for another file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -135,132 +148,135 @@ def _counted(file: Path) -> int | None:
     return None
 
 
-def _table(source: str, log: PredictionLog, known: tuple[str, ...]) -> Input:
+def _resolve_table(source: str, log: PredictionLog, conditions: tuple[str, ...]) -> ScoringInput:
     import pyarrow as pa
 
-    place = source if "://" in source else str(Path(source).expanduser().absolute())
-    table = Table(place, pa.schema([]))
-    name = place.rstrip("/").rpartition("/")[2]
+    uri = source if "://" in source else str(Path(source).expanduser().absolute())
+    table = Table(uri, pa.schema([]))
+    name = uri.rstrip("/").rpartition("/")[2]
     try:
-        found = table.exists()
+        exists = table.exists()
     except Exception as error:
         # An unknown scheme, a host that does not answer, no credentials; the message may show them.
-        raise DataError(f"{name}: its place cannot be looked at ({type(error).__name__}).", "Check the URL.") from None
-    if not found:
-        there = Path(place).exists()
         raise DataError(
-            f"{source} is {'a folder, and no Delta table' if there else 'not there'}.",
-            "Name a .csv, .csv.gz or .parquet file, or a Delta table.",
-        )
+            f"{name}: its location cannot be looked at ({type(error).__name__}).", "Check the URL."
+        ) from None
+    if not exists:
+        what = "a folder, and no Delta table" if Path(uri).exists() else "not there"
+        raise DataError(f"{source} is {what}.", "Name a .csv, .csv.gz or .parquet file, or a Delta table.")
     opened = table.open()
-    batch = hashed(str(opened.metadata().id), str(opened.version()), *known)
-    return Input("table", batch, name, place, opened.version(), log.progress(batch).next_row)
+    batch = hash_parts(str(opened.metadata().id), str(opened.version()), *conditions)
+    return ScoringInput("table", batch, name, uri, opened.version(), log.progress(batch).next_row)
 
 
-def require_readable(found: Input) -> None:
-    """Refuse an input of which it is known already that it cannot be read.
+def require_readable(scoring_input: ScoringInput) -> None:
+    """Refuse an input that is known to be unreadable.
 
     Raises:
-        InputError: why not.
+        InputError: the input has a problem.
     """
-    if found.problem:
-        raise InputError(f"{found.name}: {found.problem}.", MEND)
+    if scoring_input.problem:
+        raise InputError(f"{scoring_input.name}: {scoring_input.problem}.", FIX_INPUT)
 
 
-def chunks_of(
-    found: Input, spec: ModelSpec, settings: Settings, folder: Path, rows: int, first: int
+def write_chunks(
+    scoring_input: ScoringInput, spec: ModelSpec, settings: Settings, folder: Path, rows: int, first: int
 ) -> Iterator[Chunk]:
-    """Write the rows of an input from `found.start` on to files in `folder`, at most `rows` in each.
+    """Write the rows of an input, from its start on, to files in `folder`, at most `rows` rows in each.
 
-    They are numbered from `first`. A chunk is written when it is asked for.
+    The chunks are numbered from `first`. Each is written when the iterator gets to it.
 
     Raises:
         DataError: the input cannot be read to its end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if found.kind == "observations":
-        pieces = _landed(found, spec, settings, rows)
+    is_landed = scoring_input.kind == "observations"
+    if is_landed:
+        pieces = _read_observations(scoring_input, spec, settings, rows)
     else:
-        streams = _file_rows(found, folder) if found.kind == "file" else _table_rows(found)
-        pieces = _positioned(_without_first(streams, found.start), rows, found.start)
+        is_file = scoring_input.kind == "file"
+        tables = _read_file(scoring_input, folder) if is_file else _read_table(scoring_input)
+        pieces = _regroup(_skip_rows(tables, scoring_input.start), rows, scoring_input.start)
     for number, (table, start, end) in enumerate(pieces, first):
         path = folder / f"{number:06}.arrow"
         write_arrow(table, path)
-        yield Chunk(number, str(path), start, end, found.kind == "observations")
+        yield Chunk(number, str(path), start, end, is_landed)
 
 
-def _positioned(tables: Iterable[pa.Table], rows: int, start: int) -> Iterator[tuple[pa.Table, int, int]]:
-    """Tables of exactly `rows` rows, the last one perhaps shorter, with their positions."""
+def _regroup(tables: Iterable[pa.Table], rows: int, start: int) -> Iterator[tuple[pa.Table, int, int]]:
+    """Regroup rows into tables of exactly `rows` rows, the last one perhaps shorter, with their positions."""
     import pyarrow as pa
 
-    held: list[pa.Table] = []
+    parts: list[pa.Table] = []
     count = 0
     for table in tables:
         rest = table
         while rest.num_rows:
             part = rest.slice(0, rows - count)
             rest = rest.slice(part.num_rows)
-            held.append(part)
+            parts.append(part)
             count += part.num_rows
             if count == rows:
-                yield pa.concat_tables(held), start, start + count
-                start, held, count = start + count, [], 0
-    if held:
-        yield pa.concat_tables(held), start, start + count
+                yield pa.concat_tables(parts), start, start + count
+                start, parts, count = start + count, [], 0
+    if parts:
+        yield pa.concat_tables(parts), start, start + count
 
 
-def _without_first(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+def _skip_rows(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     for table in tables:
         yield table.slice(min(rows, table.num_rows))
         rows -= min(rows, table.num_rows)
 
 
-def _landed(found: Input, spec: ModelSpec, settings: Settings, rows: int) -> Iterator[tuple[pa.Table, int, int]]:
-    """The observations by their numbers; a chunk of which nothing is there any more is passed over."""
+def _read_observations(
+    scoring_input: ScoringInput, spec: ModelSpec, settings: Settings, rows: int
+) -> Iterator[tuple[pa.Table, int, int]]:
+    """Read the observations by their row numbers; a range of numbers without a row is skipped."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     observations = Observations(settings.lake_uri, spec)
     names = [*observations.content, "_row"]
-    end = found.end or 0
-    for start in range(found.start, end, rows):
+    end = scoring_input.end or 0
+    for start in range(scoring_input.start, end, rows):
         stop = min(start + rows, end)
         where = (ds.field("_row") >= start) & (ds.field("_row") < stop)
-        held = list(observations.table.scan(names, where, found.version))
-        if any(piece.num_rows for piece in held):
-            yield pa.Table.from_batches(held).sort_by("_row"), start, stop
+        pieces = list(observations.table.scan(names, where, scoring_input.version))
+        if any(piece.num_rows for piece in pieces):
+            yield pa.Table.from_batches(pieces).sort_by("_row"), start, stop
 
 
-def _table_rows(found: Input) -> Iterator[pa.Table]:
+def _read_table(scoring_input: ScoringInput) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    table = Table(found.place, pa.schema([]))
-    names = pa.schema(table.open(found.version).schema()).names
-    for piece in table.scan(names, version=found.version):
-        yield pa.Table.from_batches([piece])
+    table = Table(scoring_input.location, pa.schema([]))
+    names = pa.schema(table.open(scoring_input.version).schema()).names
+    for batch in table.scan(names, version=scoring_input.version):
+        yield pa.Table.from_batches([batch])
 
 
-def _file_rows(found: Input, folder: Path) -> Iterator[pa.Table]:
-    file = Path(found.place)
+def _read_file(scoring_input: ScoringInput, folder: Path) -> Iterator[pa.Table]:
+    file = Path(scoring_input.location)
     kind = format_of(file)
-    rows = _parquet_rows(file) if kind == "parquet" else staged(file, folder / "staged")
+    tables = _read_parquet(file) if kind == "parquet" else stage_csv(file, folder / "staged")
     empty = True
     try:
-        for table in rows:
+        for table in tables:
             empty = empty and not table.num_rows
             yield table
     except Exception as error:
-        raise InputError(f"{found.name}: {problem_of(error, kind)}.", MEND) from None
+        raise InputError(f"{scoring_input.name}: {describe_error(error, kind)}.", FIX_INPUT) from None
     if empty:
-        raise InputError(f"{found.name}: {NO_ROWS}.", MEND)
+        raise InputError(f"{scoring_input.name}: {NO_ROWS}.", FIX_INPUT)
 
 
-def _parquet_rows(file: Path) -> Iterator[pa.Table]:
+def _read_parquet(file: Path) -> Iterator[pa.Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # An open file, not a path: a folder named `year=2011` would otherwise add a column.
     with file.open("rb") as handle, pq.ParquetFile(handle) as parquet:
-        refuse_repeated(parquet.schema_arrow.names)
-        for batch in parquet.iter_batches(batch_size=PIECE):
+        refuse_duplicate_columns(parquet.schema_arrow.names)
+        for batch in parquet.iter_batches(batch_size=PIECE_ROWS):
             yield pa.Table.from_batches([batch])

@@ -1,6 +1,7 @@
 """Predictions as Redis keys: `prefix:id` holds a row's prediction as JSON.
 
-A key is set anew by every batch that has its row, so that a batch which was written half is mended by writing it again.
+Every batch that contains a row sets its key again. A batch that was half written is therefore completed by writing it
+again.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
     from redis import Redis
 
 PROBABILITY = "probability_"
-"""How the columns of probabilities begin; the class follows."""
+"""Names of the columns of probabilities begin with this; the class follows."""
+
 ROWS = 1_000
-"""So many keys are sent at a time."""
+"""Keys that are sent at a time."""
+
 _CONNECT_SECONDS = 10
 _ANSWER_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTarget:
-    """Keys of one Redis database, whose prefix is named behind the `#` of its URL."""
+    """Keys of one Redis database; their prefix follows the `#` of its URL."""
 
     url: str = field(repr=False)
 
@@ -41,25 +44,24 @@ class KeyTarget:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}#{parts.fragment}"
 
     def check(self) -> None:
-        """Whether the server answers."""
-        with self._connected() as client:
+        """Check that the server answers."""
+        with self._connect() as client:
             client.ping()
 
     def write(self, _batch: str, _schema: pa.Schema, rows: Iterator[pa.Table]) -> None:
         """Set one key a row."""
         prefix = urlsplit(self.url).fragment
-        with self._connected() as client:
+        with self._connect() as client:
             for chunk in rows:
-                for part in chunk.to_batches(max_chunksize=ROWS):
-                    told = {naming.redis_key(prefix, row["id"]): _value(row) for row in part.to_pylist()}
-                    client.mset(told)
+                for batch in chunk.to_batches(max_chunksize=ROWS):
+                    client.mset({naming.redis_key(prefix, row["id"]): _to_json(row) for row in batch.to_pylist()})
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Redis]:
-        """A client; what goes wrong is one line, without the URL."""
+    def _connect(self) -> Iterator[Redis]:
+        """A client; an error while it is open becomes one line, without the URL."""
         if not urlsplit(self.url).fragment:
             raise EvergreenError(
-                "The target's URL does not say how the keys begin.", "Such as redis://host:6379/0#bike_demand"
+                "The target's URL does not say how the keys begin.", "Add a prefix: redis://host:6379/0#bike_demand"
             )
         try:
             import redis
@@ -75,28 +77,30 @@ class KeyTarget:
             ) as client:
                 yield client
         except ValueError:
-            raise EvergreenError(f"{self.name} is not a Redis URL.", "Such as redis://host:6379/0#prefix") from None
+            raise EvergreenError(
+                f"{self.name} is not a Redis URL.", "Give one such as redis://host:6379/0#prefix"
+            ) from None
         except redis.exceptions.AuthenticationError:
             raise EvergreenError(f"{self.name} refuses this user and password.", "Check them in the URL.") from None
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
             raise EvergreenError(f"{self.name} cannot be reached.", "Start its server, or check the address.") from None
         except redis.exceptions.RedisError as error:
             raise EvergreenError(
-                f"{self.name} did not take the keys ({type(error).__name__}).", "Look into Redis' own log."
+                f"{self.name} did not accept the keys ({type(error).__name__}).", "Look into Redis' own log."
             ) from None
 
 
-def _value(row: Mapping[str, Any]) -> str:
-    """A row as JSON; what is not finite is null."""
-    known = {name.removeprefix(PROBABILITY): value for name, value in row.items() if name.startswith(PROBABILITY)}
-    told = {
-        "prediction": _finite(row["prediction"]),
-        "probability": {name: _finite(value) for name, value in known.items()} or None,
+def _to_json(row: Mapping[str, Any]) -> str:
+    """A row as JSON; a number that is not finite is null."""
+    by_class = {name.removeprefix(PROBABILITY): value for name, value in row.items() if name.startswith(PROBABILITY)}
+    fields = {
+        "prediction": _finite_or_none(row["prediction"]),
+        "probability": {name: _finite_or_none(value) for name, value in by_class.items()} or None,
         "version": row["version"],
         "scored_at": row["scored_at"].isoformat(),
     }
-    return json.dumps(told, allow_nan=False)
+    return json.dumps(fields, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

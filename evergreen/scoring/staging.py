@@ -1,4 +1,4 @@
-"""The files that rows pass through on their way to the pipeline: Arrow, written and read at the speed of memory."""
+"""Arrow files for the rows of an input on their way to the pipeline: written and read at the speed of memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.sources.file_formats import csv_pieces
+from evergreen.sources.file_formats import read_csv_pieces
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-PIECE = 50_000
+PIECE_ROWS = 50_000
 """Rows that are parsed at a time."""
 
 
@@ -25,27 +25,27 @@ def write_arrow(table: pa.Table, path: Path) -> None:
 
 
 def read_arrow(path: str) -> pa.Table:
-    """The rows of an Arrow file, in memory."""
+    """Read the rows of an Arrow file into memory."""
     import pyarrow as pa
 
     with pa.OSFile(path, "rb") as stream, pa.ipc.open_file(stream) as reader:
         return reader.read_all()
 
 
-def staged(file: Path, folder: Path) -> Iterator[pa.Table]:
-    """A CSV file by way of Arrow files whose columns agree in their types."""
+def stage_csv(file: Path, folder: Path) -> Iterator[pa.Table]:
+    """Read a CSV file in pieces whose columns agree in their types; Arrow files in `folder` hold the pieces."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths, kinds = _stage(csv_pieces(file, PIECE), folder)
-    if types := _types(kinds):
-        # Its pieces disagree: once more, in the types that suit them all, as if it had been parsed in one piece.
-        paths, _ = _stage(csv_pieces(file, PIECE, types), folder)
+    paths, kinds = _write_pieces(read_csv_pieces(file, PIECE_ROWS), folder)
+    if types := _common_types(kinds):
+        # The pieces disagree: parse again, in the types that suit them all, as if the file were parsed in one piece.
+        paths, _ = _write_pieces(read_csv_pieces(file, PIECE_ROWS, types), folder)
     for path in paths:
         yield read_arrow(str(path))
         path.unlink()
 
 
-def _stage(pieces: Iterator[pd.DataFrame], folder: Path) -> tuple[list[Path], dict[str, set[str]]]:
-    """Pieces as files, and the kinds of values that each column has in them."""
+def _write_pieces(pieces: Iterator[pd.DataFrame], folder: Path) -> tuple[list[Path], dict[str, set[str]]]:
+    """Write pieces to files; returns their paths, and the kinds of values that each column has in them."""
     import pyarrow as pa
 
     paths: list[Path] = []
@@ -53,9 +53,9 @@ def _stage(pieces: Iterator[pd.DataFrame], folder: Path) -> tuple[list[Path], di
     for number, piece in enumerate(pieces):
         for name in piece.columns:
             kinds.setdefault(str(name), set()).add(_kind(piece[name]))
-        wordy = {name: "str" for name in piece.columns if _kind(piece[name]) == "str"}
+        text_columns = {name: "str" for name in piece.columns if _kind(piece[name]) == "str"}
         paths.append(folder / f"{number:06}.arrow")
-        table = pa.Table.from_pandas(piece.astype(wordy), preserve_index=False)
+        table = pa.Table.from_pandas(piece.astype(text_columns), preserve_index=False)
         write_arrow(table.replace_schema_metadata(None), paths[-1])
     return paths, kinds
 
@@ -70,17 +70,17 @@ def _kind(column: pd.Series) -> str:
     return str(column.dtype) if pd.api.types.is_numeric_dtype(column.dtype) else "str"
 
 
-def _types(kinds: Mapping[str, set[str]]) -> dict[str, str]:
-    """Types for a second parse, as the parser would choose them for the whole column; empty where all pieces agree."""
-    if all(len(found) == 1 for found in kinds.values()):
+def _common_types(kinds: Mapping[str, set[str]]) -> dict[str, str]:
+    """Types for a second parse, as the parser would choose them for the whole column; empty if all pieces agree."""
+    if all(len(column_kinds) == 1 for column_kinds in kinds.values()):
         return {}
     types = {}
-    for name, found in kinds.items():
-        named = found - {"null"}
-        if named == {"boolean"}:
+    for name, column_kinds in kinds.items():
+        value_kinds = column_kinds - {"null"}
+        if value_kinds == {"boolean"}:
             types[name] = "boolean"
-        elif named <= {"int64", "uint64", "float64"}:
-            types[name] = named.pop() if len(found) == 1 else "float64"
+        elif value_kinds <= {"int64", "uint64", "float64"}:
+            types[name] = value_kinds.pop() if len(column_kinds) == 1 else "float64"
         else:
             types[name] = "str"
     return types

@@ -1,8 +1,8 @@
-"""Where rows come from. A source says cheaply whether anything changed, and reads only what is new.
+"""What a source of rows is. It says cheaply whether anything changed, and reads only what is new.
 
-A batch is known by the hash of its content: the same bytes under another name, or read again, change nothing. A file in
-a landing folder may be caught half-written, by a copy that is still running; such a file is left alone until it is
-complete, or so old that nobody can be writing it.
+A batch is identified by the hash of its content: the same bytes under another name, or read again, change nothing. A
+file in a landing folder may be half written, by a copy that is still running. Such a file is left alone until it is
+complete, or so old that nobody can still be writing it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import pandas as pd
 
-PASSED_OVER = (".tmp", ".part", ".crdownload")
+UNFINISHED_ENDINGS = (".tmp", ".part", ".crdownload")
+"""Files whose names end like this are ignored: a program is still writing them."""
+
+CHANGED = "it changed while it was read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +28,13 @@ class Batch:
     Attributes:
         id: hash of the content, 32 hex digits.
         origin: where it came from, as a person would name it: a file's name within the source.
-        frame: the rows as they arrived; None where they could not be read.
+        frame: the rows as they arrived; None if they could not be read.
         problem: why they could not be read; empty otherwise.
-        path: the file behind it, kept whole in quarantine if the batch is refused; None for other sources, and for a
+        path: the file behind it, kept whole in quarantine if the batch is rejected; None for other sources, and for a
             file that may not be opened.
-        mark: where a source that goes on from a mark is to go on behind this batch; empty for other sources.
-        revision: of what the batch was read, where the source keeps revisions: kept with the rows.
+        offset: where a resumable source continues after this batch; empty for other sources.
+        revision: the revision of the source that the batch was read from; it is kept with the rows. Empty for a source
+            without revisions.
     """
 
     id: str
@@ -38,12 +42,12 @@ class Batch:
     frame: pd.DataFrame | None
     problem: str = ""
     path: Path | None = None
-    mark: str = ""
+    offset: str = ""
     revision: str = ""
 
     @property
     def name(self) -> str:
-        """Its origin, at the revision that it was read of where there are revisions."""
+        """The origin, with the revision if there is one."""
         return f"{self.origin}@{self.revision}" if self.revision else self.origin
 
 
@@ -57,33 +61,30 @@ class Waiting:
 
 @runtime_checkable
 class Source(Protocol):
-    """What a source has to answer. `root` is the folder that relative paths count from."""
+    """Where rows or labels come from. `root` is the folder that relative paths start from."""
 
     def fingerprint(self, root: Path) -> str:
         """A short text that changes whenever there may be something new. Cheap: no data is read."""
         ...
 
     def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
-        """Yield, oldest first and one at a time, every batch whose id `new` says is new."""
+        """Yield every batch whose id `new` says is new: oldest first, one at a time."""
         ...
 
 
 @runtime_checkable
 class Resumable(Source, Protocol):
-    """A source that goes on where it stopped. What it gave before may come again, so its model needs keys."""
+    """A source that continues where it stopped. It may give rows again that it gave before, so its model needs keys."""
 
     @property
     def resumes(self) -> bool:
-        """Whether it does, as it was made."""
+        """Whether the source continues where it stopped, as it is configured."""
         ...
 
     def identity(self) -> str:
-        """What is read, as a short text without a password; with another one, reading begins anew."""
+        """What is read, as a short text without a password. If it changes, reading starts from the beginning."""
         ...
 
-    def since(self, mark: str) -> Source:
-        """The same source from behind the batch that bore `mark`; from its beginning for an empty one."""
+    def since(self, offset: str) -> Source:
+        """The same source, to be read from after the batch with this offset; from its beginning for an empty one."""
         ...
-
-
-CHANGED = "it changed while it was read"

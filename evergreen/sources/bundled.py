@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from evergreen.errors import ModelFileError
 from evergreen.sources.base import Batch, Waiting
-from evergreen.sources.file_formats import hashed
+from evergreen.sources.file_formats import hash_parts
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 Dataset = Literal["iris", "breast_cancer", "diabetes", "wine", "digits"]
 
@@ -23,8 +22,8 @@ Dataset = Literal["iris", "breast_cancer", "diabetes", "wine", "digits"]
 class Bundled:
     """One of the data sets that come with scikit-learn, as a single batch in its own order.
 
-    Names of columns are in snake case. The target of `iris` is `species`, as text; elsewhere it is `target`: the name
-    of the class as text, for `diabetes` a float.
+    Column names are in snake case. The target of `iris` is `species`, as text. The target of the others is `target`:
+    the name of the class as text, for `diabetes` a float.
     """
 
     name: Dataset
@@ -36,19 +35,19 @@ class Bundled:
             raise ModelFileError(f"source: {self.name!r} is not bundled with scikit-learn.", f"Choose one of {names}.")
 
     def fingerprint(self, root: Path) -> str:
-        """The name and scikit-learn's version, which is not imported for it."""
+        """The data set's name and scikit-learn's version; scikit-learn is not imported."""
         from importlib.metadata import version
 
         return f"{self.name} of scikit-learn {version('scikit-learn')}"
 
     def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
         """Yield the data set, if its content is new."""
-        frame = self._frame()
-        batch = hashed(self.name, frame.to_csv(index=False).encode())
+        frame = self._load()
+        batch = hash_parts(self.name, frame.to_csv(index=False).encode())
         if new(batch):
             yield Batch(batch, f"scikit-learn's {self.name}", frame)
 
-    def _frame(self) -> pd.DataFrame:
+    def _load(self) -> pd.DataFrame:
         from sklearn import datasets
 
         data = getattr(datasets, f"load_{self.name}")(as_frame=True)

@@ -1,8 +1,8 @@
 """Files below a folder or a URL, through fsspec: `s3://bucket/folder`, `gs://`, `abfs://`, or a path.
 
-What a file is known by comes with the listing (an object store's ETag), so that what landed is not fetched again. An
-object is there whole or not at all; only a file of a local folder may be caught half-written. Credentials and the
-endpoint are those of the environment, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.
+A file is identified by what the listing says (an object store's ETag), so that a file that landed is not fetched again.
+An object is there as a whole or not at all; only a file of a local folder may be half written. Credentials and the
+endpoint come from the environment, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.
 """
 
 from __future__ import annotations
@@ -16,132 +16,135 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.sources.base import PASSED_OVER, Batch, Waiting
-from evergreen.sources.file_formats import ends_of, hashed, known_by, rows_of
-from evergreen.storage.credentials import holds_secret, resolved
+from evergreen.sources.base import UNFINISHED_ENDINGS, Batch, Waiting
+from evergreen.sources.file_formats import hash_parts, inspect_ends, read_batch
+from evergreen.storage.credentials import holds_secret, resolve_env
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _PACKAGES = {"s3": '".[s3]"', "s3a": '".[s3]"', "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 _FORMS = "a folder's URL, such as s3://bucket/folder"
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5")
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created", "ino")
+_VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5")
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created", "ino")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as a listing has it.
+    """A file in a listing.
 
     Attributes:
-        path: as the file system has it.
-        name: below the folder that was listed.
+        path: in the file system.
+        name: relative to the folder that was listed.
         size: in bytes.
-        known: what it is known by; another content has another one.
+        identity: differs for every content.
     """
 
     path: str
     name: str
     size: int
-    known: str
+    identity: str
 
 
-class Place:
+class FileStore:
     """A folder by path or by URL, opened.
 
     Attributes:
         files: the file system.
-        path: the folder, as the file system has it.
-        name: as it may be shown.
+        path: the folder in the file system.
+        name: the folder, as it may be shown.
         local: it is on this machine.
     """
 
-    def __init__(self, where: str, root: Path) -> None:
-        """Open `where`; a relative path counts from `root`.
+    def __init__(self, location: str, root: Path) -> None:
+        """Open `location`; a relative path counts from `root`.
 
         Raises:
-            EvergreenError: there is nothing installed that could, or the variable that it names is not set.
+            EvergreenError: no installed package can open it, or the variable that it names is not set.
         """
         from fsspec.core import url_to_fs
 
-        text = resolved(where, "source", _FORMS)
+        text = resolve_env(location, "source", _FORMS)
         if "://" not in text:
             text = str((root / Path(text).expanduser()).absolute())
         scheme = text.partition("://")[0]
         self.name = f"{scheme}://{text.partition('://')[2].rpartition('@')[2]}" if "://" in text else text
         self.local = "://" not in text
         try:
-            found = url_to_fs(text, skip_instance_cache=True, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            absent = isinstance(error, ImportError)
-            what = "needs a package that is not installed" if absent else "is not a protocol that fsspec knows"
+            file_system, path = url_to_fs(text, skip_instance_cache=True, use_listings_cache=False)
+        except ImportError:
             package = _PACKAGES.get(scheme, "what fsspec asks for")
-            fix = f"Install it: pip install {package}" if absent else "Such as s3://bucket/folder."
-            raise EvergreenError(f"source: {scheme}:// {what}.", fix) from None
-        self.files: AbstractFileSystem = found[0]
-        self.path = str(found[1]).rstrip("/")
+            raise EvergreenError(
+                f"source: {scheme}:// needs a package that is not installed.", f"Install it: pip install {package}"
+            ) from None
+        except ValueError:
+            raise EvergreenError(
+                f"source: {scheme}:// is not a protocol that fsspec knows.", "Give a URL such as s3://bucket/folder."
+            ) from None
+        self.files: AbstractFileSystem = file_system
+        self.path = str(path).rstrip("/")
 
     def entries(self, *, below: bool) -> list[Entry]:
-        """Its files by name, with those of the folders `below` it; none where the folder is not there.
+        """The folder's files by name, with those of the folders `below` it; none if the folder does not exist.
 
-        Names that begin with `.` or `_`, or end as those of unfinished files do, are passed over, folders too.
+        Files and folders whose names begin with `.` or `_`, or end like those of unfinished files, are ignored.
 
         Raises:
-            DataError: it may not be listed, does not answer, or there is no such bucket.
+            DataError: the folder may not be listed, the store does not answer, or there is no such bucket.
         """
-        with self.speaking("listed"):
-            found = self.files.find(self.path, detail=True) if below else self._flat()
+        with self.explain_errors("listed"):
+            listing = self.files.find(self.path, detail=True) if below else self._list_folder()
         entries = [
-            Entry(path, path[len(self.path) + 1 :], int(info.get("size") or 0), _known(info))
-            for path, info in found.items()
+            Entry(path, path[len(self.path) + 1 :], int(info.get("size") or 0), _identity(info))
+            for path, info in listing.items()
             if info.get("type") == "file"
         ]
-        return sorted((one for one in entries if _wanted(one.name)), key=lambda one: one.name)
+        return sorted((entry for entry in entries if _is_wanted(entry.name)), key=lambda entry: entry.name)
 
     @contextlib.contextmanager
-    def speaking(self, what: str) -> Iterator[None]:
-        """Turns what goes wrong with the store into one line."""
+    def explain_errors(self, action: str) -> Iterator[None]:
+        """Turn what goes wrong with the store into one line; `action` is what cannot be done, such as "read"."""
         try:
             yield
         except EvergreenError:
             raise
         except FileNotFoundError:
-            raise DataError(f"source: {self.name} cannot be {what}: it is not there.", "Check the URL.") from None
+            raise DataError(f"source: {self.name} cannot be {action}: it is not there.", "Check the URL.") from None
         except PermissionError:
             raise DataError(
-                f"source: {self.name} cannot be {what} with these rights.",
+                f"source: {self.name} cannot be {action} with these rights.",
                 "Check the credentials in the environment, and what they may do.",
             ) from None
         except Exception as error:
-            # The store's own words may show a key.
+            # The store's own message may show a key.
             raise DataError(
-                f"source: {self.name} cannot be {what} ({type(error).__name__}).",
+                f"source: {self.name} cannot be {action} ({type(error).__name__}).",
                 "Check the URL, the endpoint and the credentials in the environment.",
             ) from None
 
-    def _flat(self) -> dict[str, Any]:
+    def _list_folder(self) -> dict[str, Any]:
         try:
-            listed = self.files.ls(self.path, detail=True)
+            infos = self.files.ls(self.path, detail=True)
         except FileNotFoundError:
-            # No such folder, or no such bucket? This tells.
+            # `find` is empty for a folder that does not exist, and raises for a bucket that does not.
             return dict(self.files.find(self.path, detail=True))
-        return {str(info["name"]): info for info in listed}
+        return {str(info["name"]): info for info in infos}
 
 
-def fingerprint(place: Place, entries: list[Entry]) -> str:
-    """Hash of every file's name and what it is known by."""
-    return hashed(place.name, *(f"{one.name}\n{one.known}" for one in entries))
+def listing_fingerprint(store: FileStore, entries: list[Entry]) -> str:
+    """Hash of every file's name and identity."""
+    return hash_parts(store.name, *(f"{entry.name}\n{entry.identity}" for entry in entries))
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFolder:
     """A landing folder by URL: CSV (`.csv`, `.csv.gz`) and Parquet files, each a batch, in the order of their names.
 
-    The rules are those of `Folder`: the same names are passed over, and so are folders in it.
+    The rules are those of `Folder`: the same names are ignored, and so are subfolders.
 
     Attributes:
         url: such as `s3://bucket/folder`, or `env:NAME`, the environment variable that holds it.
-        pattern: which names are looked at, as in a shell.
+        pattern: which names are read, as in a shell.
     """
 
     url: str
@@ -155,54 +158,53 @@ class ObjectFolder:
 
     def fingerprint(self, root: Path) -> str:
         """Hash of the listing."""
-        place = Place(self.url, root)
-        return fingerprint(place, self._entries(place))
+        store = FileStore(self.url, root)
+        return listing_fingerprint(store, self._entries(store))
 
     def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
         """Fetch and yield every file that is new, one at a time."""
-        place, seen = Place(self.url, root), set[str]()
-        for entry in self._entries(place):
-            batch = hashed("object", Path(entry.name).suffix, entry.known)
+        store, seen = FileStore(self.url, root), set[str]()
+        for entry in self._entries(store):
+            batch = hash_parts("object", Path(entry.name).suffix, entry.identity)
             if batch in seen or not new(batch):
                 continue
             seen.add(batch)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / Path(entry.name).name
-                with place.speaking("read"):
-                    place.files.get_file(entry.path, str(file))
-                _, problem = known_by(file)
-                frame, problem = (None, problem) if problem else rows_of(file)
-                yield Batch(batch, entry.name, frame, problem, file)
+                with store.explain_errors("read"):
+                    store.files.get_file(entry.path, str(file))
+                yield read_batch(file, batch, entry.name)
 
-    def _entries(self, place: Place) -> list[Entry]:
-        found = place.entries(below=False)
-        return [one for one in found if "/" not in one.name and fnmatchcase(one.name, self.pattern)]
+    def _entries(self, store: FileStore) -> list[Entry]:
+        entries = store.entries(below=False)
+        return [entry for entry in entries if "/" not in entry.name and fnmatchcase(entry.name, self.pattern)]
 
 
 def refuse_secret(url: str) -> None:
     """Refuse a URL with a password in a model file.
 
     Raises:
-        ModelFileError: it holds one.
+        ModelFileError: the URL holds a password.
     """
     if "://" in url and holds_secret(url):
         raise ModelFileError(
-            "source: the URL holds a password.", "Credentials belong into the environment, or the URL into env:NAME."
+            "source: the URL holds a password.",
+            "Put credentials into the environment, or put the URL into an environment variable and write env:NAME.",
         )
 
 
-def half_written(entry: Entry, now: Callable[[], float]) -> str:
-    """Why a file of a local folder is waited for; empty where it is not."""
+def wait_reason(entry: Entry, now: Callable[[], float]) -> str:
+    """Why to wait for a file of a local folder; empty to read it."""
     file = Path(entry.path)
-    held = file.stat()
-    return ends_of(file, held.st_size, abs(now() - held.st_mtime)).reason
+    status = file.stat()
+    return inspect_ends(file, status.st_size, abs(now() - status.st_mtime)).reason
 
 
-def _known(info: dict[str, Any]) -> str:
-    version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
-    return f"{info.get('size')} {version or [str(info.get(name)) for name in _TIMES]}"
+def _identity(info: dict[str, Any]) -> str:
+    version = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
+    return f"{info.get('size')} {version or [str(info.get(key)) for key in _TIME_KEYS]}"
 
 
-def _wanted(name: str) -> bool:
+def _is_wanted(name: str) -> bool:
     parts = name.split("/")
-    return not any(part.startswith((".", "_")) for part in parts) and not parts[-1].lower().endswith(PASSED_OVER)
+    return not any(part.startswith((".", "_")) for part in parts) and not parts[-1].lower().endswith(UNFINISHED_ENDINGS)

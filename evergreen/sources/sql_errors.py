@@ -109,14 +109,14 @@ def parse_url(text: str, use: Use, example: str) -> URL:
         raise use.error(what, f"Such as {example}") from None
 
 
-def shown(url: URL) -> str:
+def display_url(url: URL) -> str:
     """Driver, host and database of a URL: neither user nor password."""
     return url.create(url.drivername, host=url.host, port=url.port, database=url.database).render_as_string()
 
 
 @contextlib.contextmanager
-def opened(url: URL, place: str, use: Use, *, seconds: float) -> Iterator[Engine]:
-    """An engine, whose connections are given up after some seconds.
+def open_engine(url: URL, place: str, use: Use, *, seconds: float) -> Iterator[Engine]:
+    """Open an engine whose connections give up after some seconds.
 
     Args:
         url: with user and password.
@@ -138,12 +138,12 @@ def opened(url: URL, place: str, use: Use, *, seconds: float) -> Iterator[Engine
     try:
         yield engine
     except SQLAlchemyError as error:
-        raise explained(error, place, use) from None
+        raise explain_database_error(error, place, use) from None
     finally:
         engine.dispose()
 
 
-def explained(error: Exception, place: str, use: Use, otherwise: str = "") -> EvergreenError:
+def explain_database_error(error: Exception, place: str, use: Use, otherwise: str = "") -> EvergreenError:
     """An error of the database as one line, without what it quotes; `otherwise` is said of an error not known here."""
     cause = getattr(error, "orig", None) or error
     said = str(cause)

@@ -1,4 +1,4 @@
-"""How far a SQL query was read: the greatest watermark so far, and which rows near it were read already."""
+"""How far an SQL query was read: the greatest watermark so far, and which rows near it were read already."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any
 
 from evergreen.errors import DataError
 
-KEPT = 256
-"""The hashes of so many rows are kept with a mark; of more none is, and the model's keys tell which came again."""
+MAX_HASHES = 256
+"""An offset keeps the hashes of up to this many rows. If there are more it keeps none, and the model's keys tell which
+rows were read before."""
 
-_KINDS: dict[str, Any] = {
+_PARSERS: dict[str, Any] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "int": int,
@@ -27,82 +28,83 @@ _KINDS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a query that is ordered by its watermark.
+class Offset:
+    """A position in a query that is ordered by its watermark.
 
     Attributes:
-        at: the greatest watermark, in the type that the database's driver gives.
-        seen: hashes of the rows that are read again when reading goes on from here.
+        watermark: the greatest watermark so far, in the type that the database's driver gives.
+        seen: hashes of the rows that are read again when reading continues from here.
     """
 
-    at: Any
+    watermark: Any
     seen: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Mark:
-        """The mark behind a text."""
-        kind, at, seen = json.loads(text)
-        return cls(_KINDS[kind](at), tuple(seen))
+    def parse(cls, text: str) -> Offset:
+        """Read an offset from its text."""
+        kind, watermark, seen = json.loads(text)
+        return cls(_PARSERS[kind](watermark), tuple(seen))
 
     @property
     def text(self) -> str:
-        """As it is kept.
+        """The offset as it is stored.
 
         Raises:
-            DataError: the watermark is of a type that has no order, or no number.
+            DataError: the watermark is NaN, or of a type that has no order.
         """
-        kind = type(self.at).__name__
-        if kind not in _KINDS or self.at != self.at:
+        kind = type(self.watermark).__name__
+        if kind not in _PARSERS or self.watermark != self.watermark:
             raise DataError(
-                f"source: the watermark holds {'no number' if kind in _KINDS else f'a {kind}'}.",
+                f"source: the watermark holds {'no number' if kind in _PARSERS else f'a {kind}'}.",
                 "Take a column of times, of numbers or of texts that sort like times.",
             )
-        at = self.at.isoformat() if isinstance(self.at, date) else str(self.at)
-        return json.dumps([kind, at, list(self.seen)])
+        watermark = self.watermark.isoformat() if isinstance(self.watermark, date) else str(self.watermark)
+        return json.dumps([kind, watermark, list(self.seen)])
 
-    def less(self, overlap: timedelta | int | None) -> Any:
-        """The watermark from which on reading goes on.
+    def start(self, overlap: timedelta | int | None) -> Any:
+        """The watermark from which reading continues: `overlap` before the greatest so far.
 
         Raises:
-            DataError: the overlap is of another kind than the watermark.
+            DataError: the overlap does not suit the watermark's type.
         """
         if overlap is None:
-            return self.at
+            return self.watermark
         try:
-            return self.at - overlap
+            return self.watermark - overlap
         except TypeError:
             raise DataError(
-                f"source: the overlap is a {type(overlap).__name__}, and the watermark a {type(self.at).__name__}.",
+                f"source: the overlap is a {type(overlap).__name__}, and the watermark a "
+                f"{type(self.watermark).__name__}.",
                 "Give a timedelta for times and a whole number for numbers; texts have no overlap.",
             ) from None
 
 
-class Window:
-    """The rows that will be read again, as reading moves on.
+class RecentRows:
+    """The rows so far that will be read again from the current offset.
 
     Attributes:
-        overlap: as the source has it.
+        overlap: of the source.
     """
 
     def __init__(self, overlap: timedelta | int | None) -> None:
         self.overlap = overlap
-        # One more than are kept says that there are too many.
-        self._rows: deque[tuple[Any, str]] = deque(maxlen=KEPT + 1)
+        # One row more than an offset keeps shows that there are too many.
+        self._rows: deque[tuple[Any, str]] = deque(maxlen=MAX_HASHES + 1)
 
     def add(self, watermark: Any, row: str) -> None:
-        """Move on by a row, by its watermark and its hash; watermarks come in their order."""
+        """Add the next row, by its watermark and its hash; watermarks come in ascending order."""
         if self._rows and self._rows[-1][0] != watermark:
-            low = Mark(watermark).less(self.overlap)
-            # Texts, which have no overlap, are only ever the same or not: their order is the database's own.
-            while self._rows and (self.overlap is None or self._rows[0][0] < low):
+            start = Offset(watermark).start(self.overlap)
+            # Without an overlap, watermarks are only compared for equality: the order of texts is the database's own.
+            while self._rows and (self.overlap is None or self._rows[0][0] < start):
                 self._rows.popleft()
         self._rows.append((watermark, row))
 
     @property
-    def mark(self) -> Mark:
-        """The mark behind the rows so far, of which there is at least one."""
+    def offset(self) -> Offset:
+        """The offset after the rows so far, of which there is at least one."""
         seen = tuple(row for _, row in self._rows)
-        return Mark(self._rows[-1][0], seen if len(seen) <= KEPT else ())
+        return Offset(self._rows[-1][0], seen if len(seen) <= MAX_HASHES else ())
 
 
 def row_hash(row: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""URLs that may hold a password: it is read from the environment where they are used, and kept nowhere else."""
+"""URLs that may hold a password. It is read from the environment where the URL is used, and stored nowhere else."""
 
 from __future__ import annotations
 
@@ -11,35 +11,38 @@ _VARIABLE = "env:"
 _SECRETS = ("password", "passwd", "pwd", "secret", "token", "key")
 
 
-def resolved(text: str, what: str, forms: str) -> str:
-    """The text itself, or what the environment holds where it is `env:NAME` or `env:NAME#table`.
+def resolve_env(text: str, what: str, forms: str) -> str:
+    """Replace `env:NAME`, or the `env:NAME` of `env:NAME#table`, by the value of that environment variable.
 
     Args:
-        text: as it was given.
-        what: what names it, for the message.
+        text: a path or URL, or a reference to a variable.
+        what: what the text belongs to, such as "source", for the message.
         forms: what the variable may hold, for the message.
+
+    Returns:
+        The text with its reference replaced; a text without one as it is.
 
     Raises:
         EvergreenError: the variable is not set.
     """
     if not text.startswith(_VARIABLE):
         return text
-    variable, mark, rest = text.removeprefix(_VARIABLE).partition("#")
+    variable, separator, rest = text.removeprefix(_VARIABLE).partition("#")
     if not os.environ.get(variable):
         raise EvergreenError(
             f"The environment variable {variable!a}, which the {what} {text!a} names, is not set.",
             f"Set it where the run is, for deployments in the worker's environment, to {forms}.",
         )
-    return os.environ[variable] + mark + rest
+    return os.environ[variable] + separator + rest
 
 
 def holds_secret(url: str) -> bool:
-    """Whether a password, or what goes by such a name, is written out in a URL."""
+    """Whether a URL has a password in it, or a value of its query with a name such as `token`."""
     return bool(_secrets(url))
 
 
 def without_secrets(text: str, url: str) -> str:
-    """A text that may quote a URL, with the URL's passwords blotted out, as they are written and as they are meant."""
+    """Replace the passwords of `url` in a text that may quote it by `***`, both encoded and decoded."""
     for secret in _secrets(url):
         for word in (secret, unquote(secret)):
             text = text.replace(word, "***") if word else text
@@ -47,7 +50,7 @@ def without_secrets(text: str, url: str) -> str:
 
 
 def _secrets(url: str) -> list[str]:
-    """The password of a URL, and the values of its query that go by such a name."""
+    """The password of a URL, and the values of its query with a name such as `token`."""
     rest = url.partition("://")[2]
     _, colon, password = rest.rpartition("@")[0].partition(":")
     query = [pair.partition("=") for pair in rest.partition("?")[2].partition("#")[0].split("&")]

@@ -1,21 +1,20 @@
-"""Delta tables: the only module that knows Delta Lake.
+"""Delta tables: append, replace, scan and read, with commits that are made once.
 
-Every commit bears an id, kept by Delta itself as an application transaction, so that a commit that is made again after
-a crash is found and not repeated. Reading streams: nothing here loads a table that the caller did not ask to load.
+Every commit has an id, which Delta stores as an application transaction. After a crash, a commit that is made again is
+recognised by its id and skipped. Reads are streams: nothing here loads a table that the caller did not ask to load.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
 from evergreen.naming import COMMIT_PREFIX
+from evergreen.storage.delta_errors import explain_write_errors, read_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,15 +23,19 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 OpenTable: TypeAlias = "DeltaTable"
-"""A table at one of its versions, for those who hand it on and know no Delta."""
+"""A table opened at one of its versions, for callers that pass it on and do not know Delta."""
+
 CONFIGURATION = {"delta.checkpointInterval": "20"}
-"""A table is opened several times a batch, and what has to be read for that is all since the last checkpoint."""
-JOINED_BYTES = 256 * 1024
-"""A file of this size is not joined again: each time all of it would be written anew."""
-LASTING = {"delta.enableExpiredLogCleanup": "false"}
-"""By default Delta forgets the log of every version that is older than 30 days, as it writes."""
-UPKEEP = frozenset({"VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "OPTIMIZE"})
-"""Commits that change no row, and say nothing of them."""
+"""A table is opened several times a batch, and each time Delta reads every commit since the last checkpoint."""
+
+SMALL_FILE_BYTES = 256 * 1024
+"""Files below this size are compacted. A larger file is left alone, because compaction would rewrite all of it."""
+
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}
+"""Without this property Delta deletes the log of versions that are older than 30 days whenever it writes."""
+
+MAINTENANCE = frozenset({"VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "OPTIMIZE"})
+"""Delta operations that change no row and carry no metadata of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +44,25 @@ class Table:
 
     Attributes:
         uri: a folder's path or an object store's URL.
-        schema: Arrow schema that it is made with.
-        distinct: columns whose values hardly repeat: trying a dictionary for them takes half the time of a write.
-        lasting: every version stays readable until `forget` lets go of it; otherwise for 30 days.
-        join: after so many commits their small files are joined, so that reading them all stays quick; 0 for never.
+        schema: the Arrow schema that the table is created with.
+        keep_versions: every version stays readable until maintenance forgets it; otherwise for 30 days.
+        compact_every: small files are compacted after this many commits, so that reading stays fast; 0 for never.
+        high_cardinality: columns whose values rarely repeat. They are written without a dictionary, which halves the
+            time of a write.
     """
 
     uri: str
     schema: pa.Schema = field(compare=False)
-    lasting: bool = field(default=False, compare=False)
-    join: int = field(default=0, compare=False)
-    distinct: tuple[str, ...] = field(default=(), compare=False)
+    keep_versions: bool = field(default=False, compare=False)
+    compact_every: int = field(default=0, compare=False)
+    high_cardinality: tuple[str, ...] = field(default=(), compare=False)
 
     def open(self, version: int | None = None) -> DeltaTable:
-        """The table, made empty if it is not there.
+        """Open the table at a version, by default the newest; create it empty if it does not exist.
 
         Raises:
-            DataError: it does not have this version, or no more.
-            EvergreenError: it cannot be read.
+            DataError: the table has no such version, or no longer.
+            EvergreenError: the table cannot be read.
         """
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -70,10 +74,10 @@ class Table:
                 raise DataError(f"The table {self.uri} cannot be read at version {version}: there is none.") from None
             if isinstance(error, TableNotFoundError):
                 return self._create()
-            raise self._unreadable(error) from None
+            raise read_error(self.uri, error) from None
 
     def exists(self) -> bool:
-        """Whether anything was written yet."""
+        """Whether the table was created already."""
         from deltalake import DeltaTable
 
         return DeltaTable.is_deltatable(self.uri)
@@ -82,13 +86,18 @@ class Table:
         self,
         rows: pd.DataFrame | pa.Table,
         commit: str,
-        facts: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
         *,
-        on: int | None = None,
+        expected_version: int | None = None,
     ) -> None:
-        """Add rows in one commit; nothing happens if `commit` was made before.
+        """Add rows in one commit; do nothing if a commit with this id exists.
 
-        `on` is the version that the facts were worked out from; a table that has moved on since is left alone.
+        Args:
+            rows: in the table's columns.
+            commit: the commit's id.
+            metadata: stored with the commit.
+            expected_version: the version that `metadata` was computed from. A table that has a newer one is not
+                changed.
 
         Raises:
             BusyError: another run wrote in the meantime.
@@ -96,85 +105,85 @@ class Table:
         """
         from deltalake import write_deltalake
 
-        with writing(self.uri):
-            if table := self._without(commit, on):
+        with explain_write_errors(self.uri):
+            if table := self._open_for_commit(commit, expected_version):
                 write_deltalake(
                     table,
-                    self.arrow(rows),
+                    self.to_arrow(rows),
                     mode="append",
-                    commit_properties=_properties(commit, facts or {}),
-                    writer_properties=self._writer(),
+                    commit_properties=_commit_properties(commit, metadata or {}),
+                    writer_properties=self._writer_properties(),
                 )
-                self._join(table)
+                self._compact_small_files(table)
 
     def replace(
         self,
         rows: pd.DataFrame | pa.Table,
         commit: str,
-        facts: Mapping[str, str],
+        metadata: Mapping[str, str],
         *,
         where: str,
-        on: int | None = None,
+        expected_version: int | None = None,
     ) -> None:
-        """Put `rows` in the place of every row that meets the SQL condition `where`, in one commit; else as `append`.
+        """Replace every row that meets the SQL condition `where` by `rows`, in one commit; otherwise as `append`.
 
-        The condition has to hold for `rows` too, or Delta refuses them. Only files with rows to replace are rewritten,
-        each by itself; Delta's own merge would join them to one that grows with every batch.
+        Delta refuses `rows` that do not meet the condition themselves. Only files with rows to replace are rewritten,
+        each by itself. Delta's own merge would write them into one file, which would grow with every batch.
         """
         from deltalake import write_deltalake
 
-        with writing(self.uri):
-            if table := self._without(commit, on):
+        with explain_write_errors(self.uri):
+            if table := self._open_for_commit(commit, expected_version):
                 write_deltalake(
                     table,
-                    self.arrow(rows),
+                    self.to_arrow(rows),
                     mode="overwrite",
                     predicate=where,
-                    commit_properties=_properties(commit, facts),
+                    commit_properties=_commit_properties(commit, metadata),
                 )
 
-    def has(self, commit: str) -> bool:
-        """Whether a commit of this id was made."""
-        return self.exists() and _has(self.open(), commit)
+    def has_commit(self, commit: str) -> bool:
+        """Whether a commit with this id exists."""
+        return self.exists() and _has_commit(self.open(), commit)
 
-    def commits(self) -> Callable[[str], bool]:
-        """What tells whether a commit of an id had been made by now; the table is opened once for all questions."""
-        return partial(_has, self.open()) if self.exists() else lambda _: False
+    def commit_lookup(self) -> Callable[[str], bool]:
+        """A function that says whether a commit with an id exists now; it opens the table once for all questions."""
+        return partial(_has_commit, self.open()) if self.exists() else lambda _: False
 
-    def facts(self, table: DeltaTable) -> dict[str, str]:
-        """What the newest commit of an opened version that is no upkeep said of itself.
+    def commit_metadata(self, table: DeltaTable) -> dict[str, str]:
+        """The metadata of the newest commit of an opened version, maintenance aside.
 
-        Empty after a change by another program.
+        Empty if another program made that commit.
         """
         limit = 1
         while True:
             commits = self._commits(table, limit)
-            told = [commit for commit in commits if commit.get("operation") not in UPKEEP]
-            if told or len(commits) < limit:
-                return _facts(told[0]) if told else {}
+            data_commits = [commit for commit in commits if commit.get("operation") not in MAINTENANCE]
+            if data_commits or len(commits) < limit:
+                return _own_metadata(data_commits[0]) if data_commits else {}
             limit *= 4
 
-    def earlier_facts(self, table: DeltaTable) -> Iterator[dict[str, str]]:
-        """What every commit up to an opened version said of itself, the newest first."""
-        return (_facts(commit) for commit in self._commits(table, None))
+    def all_commit_metadata(self, table: DeltaTable) -> Iterator[dict[str, str]]:
+        """The metadata of every commit up to an opened version, newest first."""
+        return (_own_metadata(commit) for commit in self._commits(table, None))
 
     def _commits(self, table: DeltaTable, limit: int | None) -> list[dict[str, Any]]:
-        """Commits up to an opened version, the newest first.
+        """The newest `limit` commits up to an opened version, newest first; all of them for None.
 
-        Delta's own history tells of the newest commits of all, whatever version was opened.
+        Delta's own history always begins at the table's newest commit, whatever version was opened.
         """
         while True:
             newest = self.open()
             later = newest.version() - table.version()
-            found: list[dict[str, Any]] = newest.history(None if limit is None else later + limit)
-            # A commit that was made in between would shift them.
+            commits: list[dict[str, Any]] = newest.history(None if limit is None else later + limit)
+            # A commit that another run made in between would shift the list.
             if self.open().version() == newest.version():
-                return found[later:]
+                return commits[later:]
 
-    def edges(self, table: DeltaTable, column: str) -> list[tuple[Any, Any]] | None:
-        """Least and greatest value of a column in each file, by its statistics; None where a file has none.
+    def file_ranges(self, table: DeltaTable, column: str) -> list[tuple[Any, Any]] | None:
+        """The minimum and maximum of a column in each file, from Delta's statistics; None if a file has none.
 
-        No data is read. Texts may be cut and times are whole milliseconds, both rounded down.
+        No data is read. Texts may be cut and times are whole milliseconds; both are rounded down.
         """
         import pyarrow as pa
 
@@ -182,163 +191,128 @@ class Table:
         names = (f"min.{column}", f"max.{column}")
         if files.num_rows and not set(names) <= set(files.column_names):
             return None
-        pairs = list(zip(*(files[name].to_pylist() for name in names), strict=True)) if files.num_rows else []
-        return None if any(None in pair for pair in pairs) else pairs
+        ranges = list(zip(*(files[name].to_pylist() for name in names), strict=True)) if files.num_rows else []
+        return None if any(None in pair for pair in ranges) else ranges
 
     def scan(
         self, columns: Sequence[str], where: ds.Expression | None = None, version: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Stream record batches; memory stays flat whatever the table's size. A column of later versions is null."""
+        """Stream record batches; memory stays flat whatever the table's size.
+
+        A column that was added after `version` is null.
+        """
         import pyarrow as pa
         from deltalake.exceptions import DeltaError
 
         try:
             dataset = self.open(version).to_pyarrow_dataset()
-            there = [name for name in columns if name in dataset.schema.names]
-            for batch in dataset.to_batches(columns=there, filter=where, batch_readahead=2, fragment_readahead=1):
-                if len(there) == len(columns):
+            stored = [name for name in columns if name in dataset.schema.names]
+            for batch in dataset.to_batches(columns=stored, filter=where, batch_readahead=2, fragment_readahead=1):
+                if len(stored) == len(columns):
                     yield batch
                     continue
                 arrays = [
-                    batch.column(name) if name in there else pa.nulls(batch.num_rows, self.schema.field(name).type)
+                    batch.column(name) if name in stored else pa.nulls(batch.num_rows, self.schema.field(name).type)
                     for name in columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise self._unreadable(error) from None
+            raise read_error(self.uri, error) from None
 
     def read(
         self, columns: Sequence[str] | None = None, where: ds.Expression | None = None, version: int | None = None
     ) -> pd.DataFrame:
-        """The asked columns and rows as a frame."""
+        """Read columns, by default all of them, of the rows that meet `where` into a frame."""
         names = list(columns) if columns is not None else list(self.schema.names)
-        return self.frame_of(list(self.scan(names, where, version)), names)
+        return self.to_frame(list(self.scan(names, where, version)), names)
 
-    def frame_of(self, batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pd.DataFrame:
-        """Scanned batches as one frame, of the same types whether there are rows or not."""
+    def to_frame(self, batches: Sequence[pa.RecordBatch], names: Sequence[str]) -> pd.DataFrame:
+        """Convert scanned batches to one frame, with the same dtypes whether there are rows or not."""
         import pyarrow as pa
 
-        wanted = pa.schema([self.schema.field(name) for name in names])
-        table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else wanted)
+        empty = pa.schema([self.schema.field(name) for name in names])
+        table = pa.Table.from_batches(batches, schema=batches[0].schema if batches else empty)
         frame: pd.DataFrame = table.to_pandas()
         return frame
 
-    def arrow(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
-        """Rows as Arrow, in the table's own types; NaN becomes null."""
+    def to_arrow(self, rows: pd.DataFrame | pa.Table) -> pa.Table:
+        """Convert rows to Arrow in the table's own types; NaN becomes null."""
         import pyarrow as pa
 
         if isinstance(rows, pa.Table):
             return rows.select(self.schema.names)
         return pa.Table.from_pandas(rows[self.schema.names], schema=self.schema, preserve_index=False)
 
-    def _without(self, commit: str, on: int | None) -> DeltaTable | None:
-        """The table, fit to be written; None if the commit was made already."""
+    def _open_for_commit(self, commit: str, expected_version: int | None) -> DeltaTable | None:
+        """The table, with every column of the schema; None if the commit exists."""
         table = self.open()
-        if _has(table, commit):
+        if _has_commit(table, commit):
             return None
-        if on is not None and table.version() != on:
+        if expected_version is not None and table.version() != expected_version:
             raise BusyError(f"Another run wrote {self.uri} at the same time.", "Run it again.")
-        self._fit(table)
+        self._update_schema(table)
         return table
 
-    def _writer(self) -> WriterProperties:
+    def _writer_properties(self) -> WriterProperties:
         from deltalake import ColumnProperties, WriterProperties
 
-        plain = dict.fromkeys(self.distinct, ColumnProperties(dictionary_enabled=False))
+        plain = dict.fromkeys(self.high_cardinality, ColumnProperties(dictionary_enabled=False))
         return WriterProperties(compression="LZ4_RAW", column_properties=plain) if plain else WriterProperties()
 
-    def _join(self, table: DeltaTable) -> None:
-        """Join small files; the rows are there by now, so that a fault here is left to the next time."""
+    def _compact_small_files(self, table: DeltaTable) -> None:
+        """Compact small files if it is time. The rows are committed, so a failure is left to the next time."""
         from deltalake.exceptions import DeltaError
 
-        if self.join and table.version() % self.join == 0:
+        if self.compact_every and table.version() % self.compact_every == 0:
             with suppress(DeltaError, OSError):
-                table.optimize.compact(target_size=JOINED_BYTES)
+                table.optimize.compact(target_size=SMALL_FILE_BYTES)
 
-    def _fit(self, table: DeltaTable) -> None:
-        """Add the columns that the table does not have yet; rows that were there before hold nulls in them."""
+    def _update_schema(self, table: DeltaTable) -> None:
+        """Add the columns that the table does not have yet; earlier rows hold nulls in them."""
         import pyarrow as pa
         from deltalake import Field, Schema
 
-        held = pa.schema(table.schema())
-        for field_ in self.schema:
-            kind = held.field(field_.name).type if field_.name in held.names else field_.type
-            if kind != field_.type:
+        stored = pa.schema(table.schema())
+        for column in self.schema:
+            stored_type = stored.field(column.name).type if column.name in stored.names else column.type
+            if stored_type != column.type:
                 raise EvergreenError(
-                    f"The table {self.uri} holds {field_.name!r} as {kind}, and it is now to be {field_.type}.",
+                    f"The table {self.uri} holds {column.name!r} as {stored_type}, and it is now to be {column.type}.",
                     "Give the column its former type or another name, or move the table's folder away to start anew.",
                 )
-        fresh = [field_ for field_ in self.schema if field_.name not in held.names]
-        if fresh:
-            added: list[Field] = list(Schema.from_arrow(pa.schema(fresh)).fields)
-            table.alter.add_columns(added)
-        if self.lasting and LASTING.items() - table.metadata().configuration.items():
-            table.alter.set_table_properties(LASTING)
+        missing = [column for column in self.schema if column.name not in stored.names]
+        if missing:
+            fields: list[Field] = list(Schema.from_arrow(pa.schema(missing)).fields)
+            table.alter.add_columns(fields)
+        if self.keep_versions and KEEP_LOG.items() - table.metadata().configuration.items():
+            table.alter.set_table_properties(KEEP_LOG)
 
     def _create(self) -> DeltaTable:
         from deltalake import DeltaTable
 
-        with writing(self.uri):
-            configuration = CONFIGURATION | (LASTING if self.lasting else {})
+        with explain_write_errors(self.uri):
+            configuration = CONFIGURATION | (KEEP_LOG if self.keep_versions else {})
             return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=configuration)
 
-    def _unreadable(self, error: Exception) -> EvergreenError:
-        return EvergreenError(
-            f"The table {self.uri} cannot be read: {first_line(error)}.",
-            "Restore its files from a backup, or move the folder away to start anew.",
-        )
 
-
-def quoted(text: str) -> str:
-    """A text as SQL has it."""
+def sql_literal(text: str) -> str:
+    """A text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _facts(commit: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key.removeprefix(COMMIT_PREFIX): str(value) for key, value in commit.items() if key.startswith(COMMIT_PREFIX)
-    }
+def _own_metadata(commit: Mapping[str, Any]) -> dict[str, str]:
+    prefix = COMMIT_PREFIX
+    return {key.removeprefix(prefix): str(value) for key, value in commit.items() if key.startswith(prefix)}
 
 
-def _has(table: DeltaTable, commit: str) -> bool:
+def _has_commit(table: DeltaTable, commit: str) -> bool:
     return table.transaction_version(commit) is not None
 
 
-def _properties(commit: str, facts: Mapping[str, str]) -> CommitProperties:
+def _commit_properties(commit: str, metadata: Mapping[str, str]) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
-        custom_metadata={COMMIT_PREFIX + key: value for key, value in facts.items()}
-        | {COMMIT_PREFIX + "commit": commit},
+        custom_metadata={COMMIT_PREFIX + key: value for key, value in {**metadata, "commit": commit}.items()},
         app_transactions=[Transaction(app_id=commit, version=1)],
     )
-
-
-class writing:  # noqa: N801 - reads as a statement
-    """Turns a failed write into one line; Delta's own message may show data rows, so it is never passed on."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: Any, error: BaseException | None, _trace: Any) -> None:
-        from deltalake.exceptions import DeltaError
-
-        if not isinstance(error, OSError | DeltaError):
-            return
-        full = "No space left" in str(error) or getattr(error, "errno", None) in (27, 28)
-        place = Path(self.uri)
-        if full or "File too large" in str(error):
-            raise EvergreenError(f"The disk is full: {self.uri} was left as it was.", "Free space, then run it again.")
-        if place.exists() and not os.access(place, os.W_OK):
-            raise EvergreenError(f"{self.uri} cannot be written.", "Check the folder's owner and mode.")
-        raise EvergreenError(
-            f"Writing {self.uri} failed ({type(error).__name__}); it was left as it was.", "Run it again."
-        )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

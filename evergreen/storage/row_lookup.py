@@ -1,7 +1,7 @@
-"""Finding the rows of a table by their keys.
+"""Find the rows of a table by their keys.
 
-Only what lies between the least and the greatest of each key is looked at: rows that continue a table cost no more when
-it is long than when it is short.
+Only files whose statistics overlap the range of the wanted keys are read. A batch that continues a long table therefore
+costs no more than one that continues a short table.
 """
 
 from __future__ import annotations
@@ -18,94 +18,95 @@ from evergreen.storage.row_digest import Hashes, row_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
     from evergreen.storage.delta_table import OpenTable
 
-FEW = 500
-"""Scattered row numbers up to this many are named one by one."""
+MAX_LISTED = 500
+"""Up to this many scattered row numbers are listed one by one in a condition."""
 
-SPAN = 200_000
-"""Row numbers that one commit rewrites at most, where they are scattered."""
+MAX_SPAN = 200_000
+"""One commit rewrites scattered row numbers of at most this range."""
 
 
-def sharing(table: Table, opened: OpenTable, keys: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, Hashes]:
-    """Rows of an opened version that share their key with a row of `keys`, and the identity of each.
+def find_by_key(table: Table, opened: OpenTable, keys: pa.Table, columns: Sequence[str]) -> tuple[pa.Table, Hashes]:
+    """Find the rows of an opened version whose key is among `keys`.
 
-    `columns` are read of them; the columns of `keys`, which are the key, have to be among them.
+    Args:
+        table: the table.
+        opened: the table at the version to look in.
+        keys: the wanted keys; its columns are the key.
+        columns: the columns to read; the columns of the key have to be among them.
+
+    Returns:
+        The rows (m), and the hash of each row's key, shape (m,).
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.dataset as ds
 
     empty = pa.schema([table.schema.field(name) for name in columns]).empty_table()
-    nothing = np.empty(0, dtype=np.uint64)
+    no_hashes = np.empty(0, dtype=np.uint64)
     if not keys.num_rows:
-        return empty, nothing
-    edges = {name: pc.min_max(keys.column(name)).as_py() for name in keys.column_names}
-    ranges = {name: (edge["min"], edge["max"]) for name, edge in edges.items()}
-    if not may_hold(table, opened, ranges):
-        return empty, nothing
-    where = None
-    for name, (low, high) in ranges.items():
-        kind = table.schema.field(name).type
-        if pa.types.is_boolean(kind):
-            continue
-        term = (ds.field(name) >= pa.scalar(low, kind)) & (ds.field(name) <= pa.scalar(high, kind))
-        where = term if where is None else where & term
+        return empty, no_hashes
+    limits = {name: pc.min_max(keys.column(name)).as_py() for name in keys.column_names}
+    ranges = {name: (limit["min"], limit["max"]) for name, limit in limits.items()}
+    if not may_contain(table, opened, ranges):
+        return empty, no_hashes
     wanted = row_hashes(keys, keys.column_names)
-    pieces, ids = [empty], [nothing]
-    for piece in table.scan(columns, where, opened.version()):
-        found = row_hashes(piece, keys.column_names)
-        hits = np.isin(found, wanted)
+    pieces, hashes = [empty], [no_hashes]
+    for batch in table.scan(columns, _within(table, ranges), opened.version()):
+        batch_hashes = row_hashes(batch, keys.column_names)
+        hits = np.isin(batch_hashes, wanted)
         if hits.any():
-            pieces.append(pa.Table.from_batches([piece.filter(pa.array(hits))]).cast(empty.schema))
-            ids.append(found[hits])
-    return pa.concat_tables(pieces), np.concatenate(ids)
+            pieces.append(pa.Table.from_batches([batch.filter(pa.array(hits))]).cast(empty.schema))
+            hashes.append(batch_hashes[hits])
+    return pa.concat_tables(pieces), np.concatenate(hashes)
 
 
-def places(wanted: Hashes, held: Hashes) -> npt.NDArray[np.int64]:
-    """Where each wanted identity is in `held`, in which none is twice; -1 where it is not."""
-    if not len(held):
+def positions_of(wanted: Hashes, stored: Hashes) -> npt.NDArray[np.int64]:
+    """The position of each wanted hash in `stored`, which has no duplicates; -1 where it is not there."""
+    if not len(stored):
         return np.full(len(wanted), -1, dtype=np.int64)
-    order = np.argsort(held, kind="stable")
-    at = np.minimum(np.searchsorted(held[order], wanted), len(held) - 1)
-    return np.where(held[order][at] == wanted, order[at], -1).astype(np.int64)
+    order = np.argsort(stored, kind="stable")
+    nearest = np.minimum(np.searchsorted(stored[order], wanted), len(stored) - 1)
+    return np.where(stored[order][nearest] == wanted, order[nearest], -1).astype(np.int64)
 
 
-def may_hold(table: Table, opened: OpenTable, ranges: Mapping[str, tuple[Any, Any]]) -> bool:
-    """Whether by its statistics any file has a value of every column within its range; no data is read."""
+def may_contain(table: Table, opened: OpenTable, ranges: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether any file may have a row with every column within its range, by the statistics; no data is read."""
     candidates: npt.NDArray[np.bool_] | None = None
     for column, (low, high) in ranges.items():
-        edges = table.edges(opened, column)
-        if edges is None:
+        file_ranges = table.file_ranges(opened, column)
+        if file_ranges is None:
             continue
-        # The greatest of a file is rounded down: a time by less than a millisecond, a text to a prefix.
-        within = np.array([least <= high and _ceiling(most) >= low for least, most in edges], dtype=bool)
+        # The maximum of a file is rounded down: a time by less than a millisecond, a text to a prefix.
+        within = np.array([least <= high and _upper_bound(most) >= low for least, most in file_ranges], dtype=bool)
         candidates = within if candidates is None else candidates & within
     return candidates is None or bool(candidates.any())
 
 
-def spans(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """The places of these row numbers in pieces that are rewritten in one commit each; one piece keeps their order.
+def rewrite_groups(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Split row numbers into groups that are rewritten in one commit each; returns positions in `rows`.
 
-    A piece of many scattered numbers spans no more than `SPAN`, so that what lies between them fits into memory.
+    A single group keeps the order of `rows`. Of many scattered numbers each group spans at most `MAX_SPAN`, so that the
+    rows between them fit into memory.
     """
-    if len(rows) <= FEW or int(rows.max()) - int(rows.min()) + 1 <= max(len(rows), SPAN):
+    if len(rows) <= MAX_LISTED or int(rows.max()) - int(rows.min()) + 1 <= max(len(rows), MAX_SPAN):
         return [np.arange(len(rows), dtype=np.int64)]
     order = np.argsort(rows, kind="stable")
-    ordered, pieces, start = rows[order], [], 0
+    ordered, groups, start = rows[order], [], 0
     while start < len(ordered):
-        end = int(np.searchsorted(ordered, ordered[start] + SPAN))
-        pieces.append(order[start:end])
+        end = int(np.searchsorted(ordered, ordered[start] + MAX_SPAN))
+        groups.append(order[start:end])
         start = end
-    return pieces
+    return groups
 
 
-def numbered(table: Table, version: int, rows: npt.NDArray[np.int64]) -> tuple[str, pa.Table]:
-    """SQL for the rows with these numbers, of which there is one at least, and the others that it holds for.
+def row_condition(table: Table, version: int, rows: npt.NDArray[np.int64]) -> tuple[str, pa.Table]:
+    """An SQL condition for the rows with these numbers, at least one, and the other rows that also meet it.
 
-    The outer bounds tell Delta which files to leave alone. A list of numbers is parsed by recursion, which takes
-    seconds for ten thousand and the process for a hundred thousand: many scattered numbers are one range.
+    The outer bounds tell Delta which files it need not touch. A list of numbers is parsed by recursion: ten thousand
+    take seconds, and a hundred thousand end the process. Many scattered numbers therefore become one range.
     """
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -114,16 +115,31 @@ def numbered(table: Table, version: int, rows: npt.NDArray[np.int64]) -> tuple[s
     between, others = f"(_row >= {low} AND _row <= {high}", [table.schema.empty_table()]
     if high - low + 1 == len(rows):
         return f"{between})", others[0]
-    if len(rows) <= FEW:
+    if len(rows) <= MAX_LISTED:
         return f"{between} AND _row IN ({', '.join(map(str, rows.tolist()))}))", others[0]
     within = (ds.field("_row") >= low) & (ds.field("_row") <= high)
-    for piece in table.scan(table.schema.names, within, version):
-        rest = piece.filter(pa.array(~np.isin(piece.column("_row").to_numpy(), rows)))
+    for batch in table.scan(table.schema.names, within, version):
+        rest = batch.filter(pa.array(~np.isin(batch.column("_row").to_numpy(), rows)))
         others.append(pa.Table.from_batches([rest]).cast(table.schema))
     return f"{between})", pa.concat_tables(others)
 
 
-def _ceiling(most: Any) -> Any:
+def _within(table: Table, ranges: Mapping[str, tuple[Any, Any]]) -> ds.Expression | None:
+    """The filter for rows with every column within its range, flags aside."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    condition = None
+    for name, (low, high) in ranges.items():
+        kind = table.schema.field(name).type
+        if pa.types.is_boolean(kind):
+            continue
+        term = (ds.field(name) >= pa.scalar(low, kind)) & (ds.field(name) <= pa.scalar(high, kind))
+        condition = term if condition is None else condition & term
+    return condition
+
+
+def _upper_bound(most: Any) -> Any:
     if isinstance(most, datetime):
         return most + timedelta(milliseconds=1)
     return most + "\U0010ffff" if isinstance(most, str) else most

@@ -18,7 +18,7 @@ import numpy as np
 
 from evergreen import naming
 from evergreen.data.observations import Observations
-from evergreen.data.windows import Window, holdout_mask, weights
+from evergreen.data.windows import Window, holdout_mask, row_weights
 from evergreen.registry.client import Registry
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Candidate, Version
@@ -102,7 +102,7 @@ def fit_candidate(
     frame = labelled(spec, window.read(observations))
     held = holdout_mask(spec, frame)
     train = frame[~held].reset_index(drop=True)
-    fitted = fit(spec, train, weights(spec, train), params=params, progress=progress)
+    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
     predicted = predict(fitted.pipeline, spec, probe)
     matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)

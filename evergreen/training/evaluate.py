@@ -13,7 +13,7 @@ import numpy as np
 
 from evergreen import naming
 from evergreen.data.observations import Observations
-from evergreen.data.windows import Window, clusters, holdout_mask
+from evergreen.data.windows import Window, cluster_ids, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.bootstrap import bootstrap
 from evergreen.evaluation.evidence import Evidence
@@ -59,7 +59,7 @@ def evaluate_candidate(
     y = target_of(spec, holdout)
     predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
     rival = predict(versions.load(champion, spec), spec, holdout) if champion and len(holdout) else None
-    groups = clusters(spec, holdout)
+    groups = cluster_ids(spec, holdout)
     evidence = Evidence(
         y=y,
         candidate=predictions,

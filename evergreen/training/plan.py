@@ -226,6 +226,6 @@ def lineage_of(
         flow_run=flow_run,
         event_id=plan.request.event_id or "",
         learned_end=plan.learned_end,
-        known=plan.window.known,
+        known=plan.window.as_of,
         code=code,
     )

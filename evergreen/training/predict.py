@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.frames import model_frame, numbers, texts
+from evergreen.data.frames import model_frame, to_float64, to_text
 from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
 
@@ -58,10 +58,10 @@ def target_of(spec: ModelSpec, frame: pd.DataFrame) -> Array:
 
     column = frame[spec.target]
     if spec.task == "regression":
-        return np.asarray(numbers(column))
+        return np.asarray(to_float64(column))
     if pd.api.types.is_integer_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column.to_numpy(dtype="int64")
-    return np.asarray(texts(column), dtype=object)
+    return np.asarray(to_text(column), dtype=object)
 
 
 def labelled(spec: ModelSpec, frame: pd.DataFrame) -> pd.DataFrame:

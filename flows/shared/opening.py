@@ -55,7 +55,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
     if cached:
         get_run_logger().info("ingest: nothing new, nothing read")
     else:
-        for report in landing.refused:
+        for report in landing.quarantined:
             told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
             announce(Event(DATA_REJECTED, model, told))
     return Ingested.of(landing, cached=cached)

@@ -201,7 +201,7 @@ def held(settings: Settings) -> Callable[[ModelSpec], pd.DataFrame]:
     def read(spec: ModelSpec) -> pd.DataFrame:
         observations = Observations(settings.lake_uri, spec)
         version = observations.snapshot().version
-        assert observations.measured(version) == observations.snapshot(version).digest
+        assert observations.measure(version) == observations.snapshot(version).digest
         return observations.frame(version).sort_values("id", ignore_index=True)
 
     return read

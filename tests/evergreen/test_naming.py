@@ -129,6 +129,10 @@ def _violations(root: Path) -> list[str]:
                 continue
             if _OURS.fullmatch(shape) or names_model or pieces & set(fixed):
                 found.append(f"{place}:{line}: {shape!r}")
+    for path in sorted(root.glob("evergreen/**/*.j2")):
+        for number, text in enumerate(path.read_text().splitlines(), start=1):
+            if pieces & set(re.findall(r'"([^"]*)"', text)):
+                found.append(f"{path.relative_to(root).as_posix()}:{number}: {text.strip()}")
     return found
 
 
@@ -163,3 +167,12 @@ def test_a_planted_name_is_found(tmp_path: Path, line: str) -> None:
     harmless = '"""evergreen-like text."""\nfix = f"Run: evergreen retrain {model}"\nhome = ".evergreen"\n'
     planted.write_text(f"{harmless}{line}\n")
     assert [text.partition(": ")[0] for text in _violations(tmp_path)] == ["tasks/planted.py:4"]
+
+
+def test_a_name_planted_in_a_template_is_found(tmp_path: Path) -> None:
+    """A template that puts a name together is refused like a module."""
+    templates = tmp_path / "evergreen" / "reports"
+    templates.mkdir(parents=True)
+    (tmp_path / "evergreen" / "naming.py").write_text((PROJECT / "evergreen" / "naming.py").read_text())
+    (templates / "card.md.j2").write_text('# A card\n{{ measured["train_" ~ metric] }}\n')
+    assert [text.partition(": ")[0] for text in _violations(tmp_path)] == ["evergreen/reports/card.md.j2:2"]

@@ -42,7 +42,7 @@ def _kind(kind: str) -> Match:
 # Name of a point: module, attribute within it, and which of its calls. Methods see `self` as their first argument.
 POINTS: dict[str, tuple[str, str, Match]] = {
     "ingest": ("evergreen.ingest.ingest", "ingest", _always),
-    "quarantine": ("evergreen.ingest.ingest", "keep_rows", _always),
+    "quarantine": ("evergreen.ingest.ingest", "quarantine_rows", _always),
     "land": ("evergreen.data.observations", "Observations.land", _always),
     "plan": ("tasks.plan", "plan_retraining", _always),
     "detect": ("tasks.detect", "check_drift", _always),

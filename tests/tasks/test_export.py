@@ -17,7 +17,7 @@ import tasks.export
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version, VersionTags
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -61,9 +61,9 @@ def test_a_batch_that_went_on_after_a_promotion(
         classes = ("high", "low", "mid") if version == 2 else ("high", "low")
         rows = pa.Table.from_pylist([row], schema=log.table.schema)
         log.append(rows, Progress("b", chunk + 1, scored=scored, classes=classes))
-    workspace = Workspace(spec, "spec", settings, Versions(settings), NOW)
+    context = RunContext(spec, "spec", settings, Versions(settings), NOW)
     target = tmp_path / "out.csv"
-    assert tasks.export.export.fn(workspace, "b", str(target)) == str(target)
+    assert tasks.export.export.fn(context, "b", str(target)) == str(target)
     found = pd.read_csv(target, index_col="version")
     assert found.loc[1, ["probability_high", "probability_low"]].tolist() == [0.9, 0.1]
     assert pd.isna(found.loc[1, "probability_mid"])

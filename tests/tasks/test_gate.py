@@ -16,7 +16,7 @@ from evergreen.drift.check import no_champion_report
 from evergreen.evaluation.judgement import Judgement
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
-from evergreen.runs.context import Workspace
+from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
 from evergreen.spec.gates import Gates
 from evergreen.training.plan import Plan
@@ -32,19 +32,19 @@ class Case:
 
     def __init__(self, settings: Settings, spec: Any, version: Version) -> None:
         self.spec, self.version = spec, version
-        self.workspace = Workspace(spec, "spec", settings, Registry(settings), NOW)
+        self.context = RunContext(spec, "spec", settings, Registry(settings), NOW)
         snapshot = Observations(settings.lake_uri, spec).snapshot()
         self.window = training_window(spec, snapshot)
         self.snapshot = snapshot
 
     def gate(self, *, judged: bool = False) -> Judgement:
         plan = Plan("first", Request(), self.snapshot, self.window, None, 80, 20, resume=self.version, judged=judged)
-        found: Judgement = tasks.gate.gate.fn(self.workspace, plan, self.now, no_champion_report(self.spec))
+        found: Judgement = tasks.gate.gate.fn(self.context, plan, self.now, no_champion_report(self.spec))
         return found
 
     @property
     def now(self) -> Version:
-        return self.workspace.registry.get("toy", 1)
+        return self.context.registry.get("toy", 1)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_a_fault_leaves_it_inconclusive(
 
 def test_what_is_required_may_be_set_in_mlflow(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tag of the registered model, or of the version, counts as one of the model file; a missing one is named."""
-    case.workspace.spec = case.spec.model_copy(update={"gates": Gates(tags=("owner", "ticket"), latency_ms=10_000)})
-    registry = case.workspace.registry
+    case.context.spec = case.spec.model_copy(update={"gates": Gates(tags=("owner", "ticket"), latency_ms=10_000)})
+    registry = case.context.registry
     registry.client.set_registered_model_tag("toy", "owner", "the team")
     first = {check.name: check for check in case.gate().checks}["tags"]
     assert (first.status, first.value) == (Verdict.FAIL, 1.0)
@@ -111,6 +111,6 @@ def test_half_a_judgement_does_not_stand(case: Case, monkeypatch: pytest.MonkeyP
     """The status is written last: where it disagrees, the run was killed before, and the gates are asked again."""
     monkeypatch.setattr(tasks.gate, "evaluate_candidate", lambda *_args, **_kwargs: PASSED)
     case.gate()
-    case.workspace.registry.conclude(case.now, Verdict.INCONCLUSIVE, "swept", {})
+    case.context.registry.conclude(case.now, Verdict.INCONCLUSIVE, "swept", {})
     assert case.gate(judged=True) == PASSED
     assert case.now.status == "PASSED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,21 +76,24 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_opens_offline_with_both_plots(opened: Callable[..., Any], place: Path) -> None:
     """Without a script: cost against error of each policy, the frontier, the course of three, their retrainings."""
     with opened(place.as_uri(), offline=True, java_script_enabled=False) as visit:
-        plot = visit.page.locator("#pareto")
-        assert plot.locator(".still [href='#mark-circle']").count() == 3
-        assert plot.locator(".still [href='#mark-star']").count() == 1
-        assert plot.locator(".still .told").all_text_contents() == ["1", "2", "4", "3"]
-        assert plot.locator(".still path[style*='--interval']").count() == 2
+        plot = visit.page.locator("#pareto .still:visible")
+        assert plot.count() == 1
+        assert plot.locator(".policies_marks path[fill='var(--c0)']").count() == 3
+        star = plot.locator(".policies_marks path[fill='var(--c1)']")
+        assert star.count() == 1
+        assert star.get_attribute("d") != plot.locator(".policies_marks path").first.get_attribute("d")
+        assert plot.locator(".mark-text.role-mark text").all_text_contents() == ["1", "2", "3", "4"]
+        assert plot.locator("line[stroke='var(--interval)']").count() == 3
         # From never by the recommended one to weekly: every 30 days has more of both than the recommended.
-        frontier = plot.locator(".still path[style*='dasharray']").get_attribute("d")
-        assert frontier.count("H") == 2
+        frontier = plot.locator(".frontier_marks path").get_attribute("d")
+        assert len({place.split(",")[1] for place in frontier.strip("M").split("L")}) == 3
         summary = visit.page.locator("#pareto-summary").inner_text()
         assert summary.endswith(f"better in both than: never, {SCRIPT}, weekly.")
-        course = visit.page.locator("#errors")
+        course = visit.page.locator("#errors .still:visible")
         # Ten of the recommended and fifteen every 30 days, every other one promoted.
-        assert course.locator(".still [href='#mark-triangle-up']").count() == 5 + 7
-        assert course.locator(".still [href='#mark-x']").count() == 5 + 8
-        assert course.locator(".still .shape").count() == 1
+        shapes = Counter(mark.get_attribute("d") for mark in course.locator(".retrainings_marks path").all())
+        assert sorted(shapes.values()) == [5 + 7, 5 + 8]
+        assert course.locator("line[stroke='var(--muted)'][stroke-dasharray]").count() == 1
         assert visit.page.locator("#policies tbody tr.taken td").first.inner_text() == "3"
         assert visit.page.locator("#steps tbody tr").count() == len(STEPS)
         assert visit.said == []
@@ -100,11 +104,11 @@ def test_names_and_reasons_stay_text(opened: Callable[..., Any], place: Path) ->
     """Shown as they are, in the words, the tables and both drawings of each plot; the policy lets nothing else run."""
     with opened(place.as_uri()) as visit:
         assert visit.page.locator("#recommended .big").inner_text() == SCRIPT
-        assert SCRIPT in visit.page.locator("#errors .legend").inner_text()
+        assert SCRIPT in visit.page.locator("#errors .still:visible .role-legend-label").all_text_contents()
         for plot in ("pareto", "errors"):
             live = visit.explore(plot)
-            assert live.locator(".still").is_hidden()
-        assert "<script>" in visit.page.locator("#errors .live .legend").text_content()
+            assert live.locator(".still:visible").count() == 0
+        assert SCRIPT in visit.page.locator("#errors .live .role-legend-label").all_text_contents()
         rule = visit.page.locator("meta[http-equiv]").get_attribute("content")
         assert rule.startswith("default-src 'none'; script-src 'sha256-")
         assert "unsafe-eval" not in rule and "script-src 'unsafe" not in rule
@@ -125,7 +129,7 @@ def test_it_is_used_by_keyboard_on_a_phone_in_the_dark(opened: Callable[..., Any
         visit.until("document.activeElement.scrollLeft > 0")
         visit.tab_to("[data-explore=pareto]")
         page.keyboard.press("Enter")
-        page.locator("#pareto .live .main-svg").first.wait_for()
+        page.locator("#pareto .live svg.marks").wait_for()
         visit.tab_to("[data-explore=errors]")
         visit.tab_to("summary")
         page.keyboard.press("Enter")
@@ -143,6 +147,6 @@ def test_nothing_recommended_and_prices(opened: Callable[..., Any], tmp_path: Pa
     place.write_text(page(found, NOW), encoding="utf-8")
     with opened(place.as_uri()) as visit:
         assert visit.page.locator("#recommended .big").inner_text() == "nothing"
-        assert visit.page.locator("#policies .taken, #pareto [href='#mark-star']").count() == 0
+        assert visit.page.locator("#policies .taken, #pareto [fill='var(--c1)']").count() == 0
         assert visit.page.locator("#policies thead").inner_text().split()[-1] == "cost"
         assert visit.said == []

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import models
 from deployments.cli.main import app
 from deployments.stack.page_server import PageCache, Server
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
@@ -67,7 +67,7 @@ def rows(count: int, start: int, shift: float = 0.0) -> pd.DataFrame:
 def land(spec: ModelSpec, settings: Settings, frame: pd.DataFrame, batch: str) -> Observations:
     """Land rows as a batch."""
     observations = Observations(settings.lake_uri, spec)
-    checked = check(frame, spec, schema_of(spec), now=LAST)
+    checked = check_batch(frame, spec, schema_of(spec), now=LAST)
     assert not checked.problem
     observations.land(checked.rows, batch, batch, now=LAST)
     return observations
@@ -173,7 +173,7 @@ def server(settings: Settings) -> Iterator[Server]:
 
 
 def test_a_thousand_windows_open_in_under_a_second(opened: Callable[..., Any], server: Server) -> None:
-    """When the page is loaded, text, tables and plots are shown, and nothing of Plotly was read.
+    """When the page is loaded, text, tables and plots are shown, and nothing of Vega was read.
 
     Its own work is bounded: the wall clock belongs to whatever else runs here, and is printed.
     """
@@ -188,12 +188,10 @@ def test_a_thousand_windows_open_in_under_a_second(opened: Callable[..., Any], s
             told = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
             work.append(told["TaskDuration"])
             wall.append(visit.page.evaluate(TIMES))
-            assert visit.page.evaluate("[typeof Plotly, document.scripts.plotly.type]") == [
-                "undefined",
-                "application/gzip",
-            ]
+            read = visit.page.evaluate("[typeof vegaEmbed, typeof vega, document.scripts['packed-vega'].type]")
+            assert read == ["undefined", "undefined", "application/gzip"]
             for plot in ("drift-plot", "performance-plot", "spread-1"):
-                line = visit.page.locator(f"#{plot} .still path").first.bounding_box()
+                line = visit.page.locator(f"#{plot} .still:visible .mark-line path").first.bounding_box()
                 assert line["width"] > 150
     ends = zip(("first paint", "load event", "all painted"), zip(*wall, strict=True), strict=True)
     print(*(f"{name} {min(each):.0f} ms," for name, each in ends), f"{min(work):.2f} s of work")
@@ -204,44 +202,49 @@ def test_a_thousand_windows_open_in_under_a_second(opened: Callable[..., Any], s
 def test_plots_show_threshold_and_marks_without_a_script(opened: Callable[..., Any], server: Server) -> None:
     """The threshold's line and its words, a mark for each retrain, promotion and rollback, with scripts turned off."""
     with opened(f"{server.url}/toy", java_script_enabled=False) as visit:
-        plot = visit.page.locator("#drift-plot")
-        assert plot.locator(".shape").count() == 2
-        words = plot.locator("svg.still").text_content()
+        plot = visit.page.locator("#drift-plot .still:visible")
+        assert plot.count() == 1
+        assert plot.locator("line[stroke='var(--threshold)']").count() == 2
+        words = plot.text_content()
         assert "fails from 30%" in words
         assert all(word in words for word in ("promoted", "rolled back", "retrained", "columns drifted", "2024"))
-        shapes = {"triangle-up": 2, "triangle-down": 1, "diamond-open": 40}
-        assert {name: plot.locator(f".still [href='#mark-{name}']").count() for name in shapes} == shapes
+        happened = {"promoted": 2, "rolled-back": 1, "retrained": 40}
+        marks = {name: plot.locator(f".lanes_marks path[stroke='var(--{name})']") for name in happened}
+        assert {name: found.count() for name, found in marks.items()} == happened
+        assert len({found.first.get_attribute("d") for found in marks.values()}) == 3
         assert "1,000 drift reports" in visit.page.locator("#drift-plot-summary").inner_text()
-        assert visit.page.locator("#performance-plot .still path[style*='--band']").count() == 1
-        assert "at promotion" in visit.page.locator("#performance-plot").inner_text()
+        assert visit.page.locator("#performance-plot .still:visible path[fill='var(--band)']").count() == 1
+        assert "at promotion" in visit.page.locator("#performance-plot .still:visible").text_content()
         assert visit.page.locator("[data-explore]:visible, [data-ranges]:visible").count() == 0
         assert visit.said == []
         assert visit.asked == [f"{server.url}/toy"]
 
 
-def test_a_plot_is_explored_with_plotly_and_left_again(opened: Callable[..., Any], server: Server) -> None:
+def test_a_plot_is_explored_with_vega_and_left_again(opened: Callable[..., Any], server: Server) -> None:
     """The same points, drawn in the place of the picture by a button; on paper the picture; no error, no request."""
     with opened(f"{server.url}/toy") as visit:
         plot = visit.explore("drift-plot")
-        assert plot.locator(".still").is_hidden()
-        assert plot.locator(".shapelayer path").count() == 2
-        data = visit.page.evaluate(
-            "Object.fromEntries(document.querySelector('#drift-plot .live').data.map(one => [one.name, one.x.length]))"
-        )
-        assert (data["promoted"], data["rolled back"], data["retrained"]) == (2, 1, 40)
-        assert data["no mark: PASS"] == WINDOWS
+        assert plot.locator(".still:visible").count() == 0
+        assert plot.locator(".live line[stroke='var(--threshold)']").count() == 2
+        happened = {"promoted": 2, "rolled-back": 1, "retrained": 40}
+        marks = {name: plot.locator(f".live .lanes_marks path[stroke='var(--{name})']") for name in happened}
+        assert {name: found.count() for name, found in marks.items()} == happened
+        # Every report answers to the pointer, also without a mark: by its share, and by its worst column.
+        assert plot.locator(".live path[opacity='0']").count() == 2 * WINDOWS
+        plot.locator(".live path[opacity='0']").nth(WINDOWS // 2).hover(force=True)
+        visit.page.locator("#vg-tooltip-element.visible", has_text="columns drifted").wait_for()
         visit.page.emulate_media(media="print")
-        assert plot.locator(".still").is_visible()
+        assert plot.locator(".still:visible").count() == 1
         assert plot.locator(".live").is_hidden()
         visit.page.emulate_media(media="screen")
         button = visit.page.locator("[data-explore=drift-plot]")
         assert button.get_attribute("aria-pressed") == "true"
         button.click()
-        assert plot.locator(".still").is_visible()
+        assert plot.locator(".still:visible").count() == 1
         assert plot.locator(".live").count() == 0
         # A press on a picture does the same.
         visit.page.locator("#performance-plot").click()
-        visit.page.locator("#performance-plot .live .main-svg").first.wait_for()
+        visit.page.locator("#performance-plot .live svg.marks").wait_for()
         assert visit.said == []
         assert visit.asked == [f"{server.url}/toy"]
 
@@ -250,13 +253,13 @@ def test_text_from_data_stays_text(opened: Callable[..., Any], server: Server) -
     """A category named like a script is shown, in the table and beside its bar, and never run; so are reasons."""
     with opened(f"{server.url}/toy") as visit:
         kind = visit.page.locator(".multiple", has=visit.page.locator("h4", has_text="kind"))
-        assert "<script>alert" in kind.locator(".still").text_content()
+        assert "<script>alert" in kind.locator(".still:visible").text_content()
         plot = visit.explore(kind.locator(".plot").get_attribute("id"))
-        assert "<script>alert" in plot.locator(".live").inner_text()
+        assert "<script>alert" in plot.locator(".live").text_content()
         kind.locator("summary").click()
         assert kind.locator("th", has_text=SCRIPT).count() == 1
         assert f"{SCRIPT} why 2" in visit.page.locator("#now").inner_text()
-        # The page's own script and Plotly.
+        # The page's own script and Vega.
         assert visit.page.locator("script:not([type])").count() == 2
         visit.page.locator(".card summary").click()
         assert "<b>bold</b>" in visit.page.locator(".card .prose").inner_text()
@@ -274,14 +277,17 @@ def test_everything_is_reached_by_keyboard(opened: Callable[..., Any], server: S
         visit.tab_to("button[data-days='90']")
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
-        page.locator("#performance-plot .live .main-svg").first.wait_for()
-        low, high = page.evaluate("document.querySelector('#drift-plot .live').layout.xaxis.range")
-        assert 89 < (pd.Timestamp(high) - pd.Timestamp(low)).days < 92
+        page.locator("#performance-plot .live svg.marks").wait_for()
+        page.locator("#drift-plot .live svg.marks").wait_for()
+        told = page.locator("#drift-plot .live .role-axis-label text[text-anchor='middle']").all_text_contents()
+        assert told
+        ticks = [pd.to_datetime(text, format="%d %b %Y" if text[0].isdigit() else "%b %Y", utc=True) for text in told]
+        assert LAST - timedelta(days=91) <= min(ticks) <= max(ticks) <= LAST + timedelta(days=1)
         visit.tab_to("[data-explore='drift-plot']")
         page.keyboard.press("Enter")
-        assert page.locator("#drift-plot .still").is_visible()
+        assert page.locator("#drift-plot .still:visible").count() == 1
         page.keyboard.press("Enter")
-        page.locator("#drift-plot .live .main-svg").first.wait_for()
+        page.locator("#drift-plot .live svg.marks").wait_for()
         visit.tab_to("[aria-labelledby='columns-caption']")
         page.keyboard.press("ArrowRight")
         visit.until("document.activeElement.scrollLeft > 0")
@@ -311,8 +317,8 @@ def test_dark_and_narrow(opened: Callable[..., Any], server: Server) -> None:
     """In the dark the page and its plots are dark, also after a change; on a phone nothing is wider than the screen."""
     with opened(f"{server.url}/toy", color_scheme="dark", viewport={"width": 390, "height": 844}) as visit:
         visit.explore("performance-plot")
-        still = "getComputedStyle(document.querySelector('#drift-plot .tick')).fill"
-        live = "getComputedStyle(document.querySelector('#performance-plot .ytick text')).fill"
+        still = "getComputedStyle(document.querySelector('#drift-plot .still .role-axis-label text')).fill"
+        live = "getComputedStyle(document.querySelector('#performance-plot .live .role-axis-label text')).fill"
         muted = "rgb(163, 174, 188)"
         assert visit.page.evaluate(f"[{still}, {live}]") == [muted, muted]
         assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 21, 28)"

@@ -16,7 +16,7 @@ from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.verdicts import Verdict
 
 MODEL = '''
@@ -112,7 +112,7 @@ def test_rebuild_and_clean(
     assert "Nothing was deleted; to delete it, add --yes" in looked.stdout
     assert "nothing to delete" in run("clean").stdout
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
-    with held(settings, "toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
+    with open_locks(settings).hold("toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
         busy = run("clean", "--yes")
         assert (busy.exit_code, "Skipped: Another retrain of toy" in busy.stderr) == (1, True)
         assert run("clean", "toy", "--yes").exit_code == 2

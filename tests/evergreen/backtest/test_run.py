@@ -24,7 +24,7 @@ from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
 from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
-from evergreen.data.windows import clusters, holdout_mask
+from evergreen.data.windows import cluster_ids, holdout_mask
 from evergreen.drift.compare import compare
 from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
@@ -146,7 +146,7 @@ class Plain:
         fresh = known[known["at"] > self.champion["end"]].reset_index(drop=True)
         given = predict(self.champion["pipeline"], self.spec, fresh)
         y, level = target_of(self.spec, fresh), self.spec.performance.level
-        found = bootstrap(self.spec.metric, y, given, groups=clusters(self.spec, fresh), level=level, seed=42)
+        found = bootstrap(self.spec.metric, y, given, groups=cluster_ids(self.spec, fresh), level=level, seed=42)
         told = judge(self.spec, found, at_promotion=self.champion["holdout"], rows=len(fresh))
         return told.verdict is Verdict.FAIL
 
@@ -163,7 +163,7 @@ class Plain:
         if self.champion is not None:
             theirs = predict(self.champion["pipeline"], self.spec, judging)
             nobody = baseline(self.spec, target_of(self.spec, train), len(judging))
-            groups = clusters(self.spec, judging)
+            groups = cluster_ids(self.spec, judging)
             for other in (theirs, nobody):
                 found = paired_bootstrap(self.spec.metric, y, mine, other, groups=groups, level=0.05, seed=42)
                 if not found.low > 0:

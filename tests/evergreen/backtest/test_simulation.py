@@ -128,7 +128,7 @@ def test_a_view_of_the_past_is_the_lake_as_it_was(settings: Settings, spec: Mode
     for name in ("rows", "start", "end", "next_row", "digest"):
         assert getattr(mine, name) == getattr(real, name)
     pd.testing.assert_frame_equal(past.frame(0), then.frame(real.version))
-    assert past.frame(0, known=START + 99 * DAY)["y"].notna().sum() == 4 * 24
+    assert past.frame(0, as_of=START + 99 * DAY)["y"].notna().sum() == 4 * 24
 
 
 def test_a_new_version_serves_once_its_training_is_over(bench: Make, rows: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.contract import Checked, arrow_schema, check, schema_of
+from evergreen.data.contract import CheckedBatch, arrow_schema, check_batch, schema_of
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
@@ -23,8 +23,8 @@ Make = Callable[..., ModelSpec]
 Rows = Callable[..., pd.DataFrame]
 
 
-def checked(spec: ModelSpec, frame: pd.DataFrame) -> Checked:
-    return check(frame, spec, schema_of(spec), now=NOW)
+def checked(spec: ModelSpec, frame: pd.DataFrame) -> CheckedBatch:
+    return check_batch(frame, spec, schema_of(spec), now=NOW)
 
 
 def of(kind: Any, **options: Any) -> Callable[[], Any]:
@@ -45,7 +45,7 @@ def of(kind: Any, **options: Any) -> Callable[[], Any]:
     return contract
 
 
-def reasons(result: Checked) -> dict[int, str]:
+def reasons(result: CheckedBatch) -> dict[int, str]:
     return dict(result.rejected.items())
 
 
@@ -193,7 +193,7 @@ def test_no_row_is_lost_in_the_contract(make_spec: Make, data: st.DataObject) ->
 # Times
 
 
-def instants(result: Checked) -> list[str]:
+def instants(result: CheckedBatch) -> list[str]:
     return [time.isoformat() for time in result.rows["at"]]
 
 
@@ -341,7 +341,7 @@ def test_prepare_cannot_change_what_came(make_spec: Make, make_rows: Rows) -> No
         ({"contract": lambda: None}, "contract: it returns a NoneType"),
         ({"slices": ("region",)}, "contract: it has no column 'region'"),
         ({"features": Features(numeric=("kind",))}, "contract: 'kind' is a numeric feature"),
-        ({"time": "x"}, "contract: 'x' is no time"),
+        ({"time": "x"}, "contract: the time column 'x' has another type"),
         ({"contract": lambda: pa.DataFrameSchema({"_row": pa.Column(int)}).add_columns(of(int)().columns)}, "'_row'"),
     ],
 )

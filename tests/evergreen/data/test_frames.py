@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.frames import model_frame, numbers, texts
+from evergreen.data.frames import model_frame, to_float64, to_text
 from evergreen.spec.data import Features
 
 THREE = [
@@ -30,15 +30,15 @@ THREE = [
 @pytest.mark.parametrize("column", THREE, ids=lambda column: str(column.dtype))
 def test_one_category_has_one_name(column: pd.Series) -> None:
     """The same category is the same text whatever type it came in."""
-    assert texts(column).tolist() == ["3", "4"]
-    assert texts(column).dtype == "str"
+    assert to_text(column).tolist() == ["3", "4"]
+    assert to_text(column).dtype == "str"
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
 def test_missing_categories_are_nan(missing: Any) -> None:
     """No kind of null becomes a category named 'nan' or 'None'."""
-    assert texts(pd.Series(["a", missing], dtype="object")).isna().tolist() == [False, True]
-    assert texts(pd.Series([3, None], dtype="Int64")).isna().tolist() == [False, True]
+    assert to_text(pd.Series(["a", missing], dtype="object")).isna().tolist() == [False, True]
+    assert to_text(pd.Series([3, None], dtype="Int64")).isna().tolist() == [False, True]
 
 
 @settings(max_examples=50)
@@ -47,8 +47,8 @@ def test_texts_never_change_twice(values: list[Any]) -> None:
     """Text of text is itself, rows keep their places, and the argument stays as it was."""
     column = pd.Series(values, dtype="object", index=range(5, 5 + len(values)))
     before = column.copy()
-    plain = texts(column)
-    pd.testing.assert_series_equal(texts(plain), plain)
+    plain = to_text(column)
+    pd.testing.assert_series_equal(to_text(plain), plain)
     pd.testing.assert_series_equal(column, before)
     assert plain.index.equals(column.index)
     assert plain.isna().equals(column.isna())
@@ -68,4 +68,4 @@ def test_the_pipelines_frame() -> None:
     assert plain.columns.tolist() == ["a", "b", "c"]
     assert plain.index.tolist() == [7, 9]
     assert plain.isna().sum().tolist() == [1, 1, 1]
-    assert numbers(frame["c"]).tolist()[0] == 1.0
+    assert to_float64(frame["c"]).tolist()[0] == 1.0

@@ -44,10 +44,10 @@ def land(observations: Observations, batch: str, frame: pd.DataFrame, origin: st
 def sound(observations: Observations) -> None:
     """The digest and row number that commits carried forward are those of a recount."""
     snapshot = observations.snapshot()
-    digest, next_row = observations._measured(snapshot.version)
+    digest, next_row = observations._commits.measure(snapshot.version)
     assert (digest.hex, digest.rows) == (snapshot.digest, snapshot.rows)
     assert next_row <= snapshot.next_row
-    assert observations.measured(snapshot.version) == snapshot.digest
+    assert observations.measure(snapshot.version) == snapshot.digest
 
 
 def test_an_empty_table(observations: Observations) -> None:
@@ -55,7 +55,7 @@ def test_an_empty_table(observations: Observations) -> None:
     snapshot = observations.snapshot()
     assert (snapshot.rows, snapshot.start, snapshot.end, snapshot.next_row) == (0, None, None, 0)
     assert snapshot.digest == "0" * 32
-    assert observations.an_origin() is None
+    assert observations.any_origin() is None
     assert observations.identity() == observations.identity()
 
 
@@ -96,7 +96,7 @@ def test_corrections_leave_other_files_alone(observations: Observations, make_ro
         if number:
             rows = pd.concat([rows, make_rows(10, start=10 * (number - 1)).head(1).assign(y=float(number))])
         land(observations, f"b{number}", rows)
-    files = observations.table.edges(observations.table.open(), "id")
+    files = observations.table.file_ranges(observations.table.open(), "id")
     assert files is not None and len(files) >= 4
     assert max(high - low for low, high in files) < 10
     sound(observations)
@@ -107,8 +107,8 @@ def test_scattered_corrections(
     observations: Observations, make_rows: Rows, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
     """Many corrections here and there cost a few ranges, and change the same rows as when each is named."""
-    monkeypatch.setattr(row_lookup, "FEW", limits[0])
-    monkeypatch.setattr(row_lookup, "SPAN", limits[1])
+    monkeypatch.setattr(row_lookup, "MAX_LISTED", limits[0])
+    monkeypatch.setattr(row_lookup, "MAX_SPAN", limits[1])
     for number in range(3):
         land(observations, f"b{number}", make_rows(10, start=10 * number))
     picked = [28, 3, 4, 9, 11, 15, 17, 22]
@@ -238,14 +238,14 @@ def test_a_tampered_table_is_found(observations: Observations, make_rows: Rows) 
     """Rows that are not those of the commit are found by reading them."""
     land(observations, "one", make_rows(10))
     version = observations.snapshot().version
-    assert observations.measured(version) == observations.snapshot(version).digest
+    assert observations.measure(version) == observations.snapshot(version).digest
     (file,) = Path(observations.table.uri).glob("*.parquet")
     frame, size = pd.read_parquet(file), file.stat().st_size
     frame.loc[3, "y"] += 1e-9
     frame.to_parquet(file)
     log = Path(observations.table.uri) / "_delta_log" / f"{version:020}.json"
     log.write_text(log.read_text().replace(f'"size":{size}', f'"size":{file.stat().st_size}'))
-    assert observations.measured(version) != observations.snapshot(version).digest
+    assert observations.measure(version) != observations.snapshot(version).digest
 
 
 def test_an_emptied_commit_is_found(observations: Observations, make_rows: Rows) -> None:
@@ -254,7 +254,7 @@ def test_an_emptied_commit_is_found(observations: Observations, make_rows: Rows)
     land(observations, "two", make_rows(10, start=10))
     log = Path(observations.table.uri) / "_delta_log" / "00000000000000000001.json"
     log.write_text("")
-    assert observations.measured(2) != observations.snapshot(2).digest
+    assert observations.measure(2) != observations.snapshot(2).digest
 
 
 def test_a_writer_without_statistics(observations: Observations, make_rows: Rows) -> None:
@@ -262,18 +262,18 @@ def test_a_writer_without_statistics(observations: Observations, make_rows: Rows
     land(observations, "one", make_rows(10))
     uri = observations.table.uri
     DeltaTable(uri).alter.set_table_properties({"delta.dataSkippingStatsColumns": "x"})
-    write_deltalake(DeltaTable(uri), observations.table.arrow(observations.table.read()), mode="overwrite")
-    assert observations.table.edges(observations.table.open(), "at") is None
+    write_deltalake(DeltaTable(uri), observations.table.to_arrow(observations.table.read()), mode="overwrite")
+    assert observations.table.file_ranges(observations.table.open(), "at") is None
     snapshot = observations.snapshot()
     assert (snapshot.start, snapshot.end) == ("2025-01-01T00:00:00+00:00", "2025-01-01T09:00:00+00:00")
-    assert observations.an_origin() == "one.csv"
+    assert observations.any_origin() == "one.csv"
     assert land(observations, "two", make_rows(10)) == (0, 0, 10)
 
 
 def test_two_writers_at_once(observations: Observations, make_rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that was worked out from a version that has passed is refused, so that a digest is never wrong."""
     land(observations, "one", make_rows(5))
-    real, other = module.sharing, Observations(observations.table.uri.rsplit("/", 2)[0], observations.spec)
+    real, other = module.find_by_key, Observations(observations.table.uri.rsplit("/", 2)[0], observations.spec)
     calls = iter(range(9))
 
     def meanwhile(*args: Any) -> Any:
@@ -283,7 +283,7 @@ def test_two_writers_at_once(observations: Observations, make_rows: Rows, monkey
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "sharing", meanwhile)
+        patch.setattr(module, "find_by_key", meanwhile)
         with pytest.raises(BusyError):
             land(observations, "three", make_rows(5, start=10))
     assert land(observations, "three", make_rows(5, start=10)) == (5, 0, 0)
@@ -305,7 +305,7 @@ def test_a_crash_between_two_commits(
         with pytest.raises(KeyboardInterrupt):
             land(observations, "two", second)
     sound(observations)
-    assert not observations.table.has("two")
+    assert not observations.table.has_commit("two")
     assert land(observations, "two", second) == (3, 0, 2)
     assert observations.snapshot().rows == 8
     sound(observations)
@@ -354,7 +354,7 @@ def test_a_wide_table_knows_its_range(tmp_path: Path, make_spec: Make, make_rows
     observations = Observations(str(tmp_path), make_spec(contract=wide))
     land(observations, "one", make_rows(5).assign(**{f"c{number}": 1.0 for number in range(40)}))
     for column in ("at", "id", "_origin", "_row"):
-        assert observations.table.edges(observations.table.open(), column) is not None
+        assert observations.table.file_ranges(observations.table.open(), column) is not None
     assert observations.snapshot().end == "2025-01-01T04:00:00+00:00"
 
 

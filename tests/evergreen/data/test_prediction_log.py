@@ -61,10 +61,14 @@ def test_a_batch_is_read_back_in_its_order(log: PredictionLog) -> None:
     """Chunks come one at a time in their order, each row in the order of the input, whatever lies between them."""
     _fill(log, "a", range(0, 3), range(4, 4), range(4, 6))
     _fill(log, "b", range(0, 2))
-    assert [chunk.column("row").to_pylist() for chunk in log.chunks("a")] == [[0, 1, 2], [4, 5]]
-    assert [chunk.schema for chunk in log.chunks("b")] == [log.table.schema]
-    assert (log.done("a"), log.done("b"), log.done("never")) == ((0, 1, 2), (0,), ())
-    assert list(log.chunks("never")) == []
+    assert [chunk.column("row").to_pylist() for chunk in log.read_chunks("a")] == [[0, 1, 2], [4, 5]]
+    assert [chunk.schema for chunk in log.read_chunks("b")] == [log.table.schema]
+    assert (log.committed_chunks("a"), log.committed_chunks("b"), log.committed_chunks("never")) == (
+        (0, 1, 2),
+        (0,),
+        (),
+    )
+    assert list(log.read_chunks("never")) == []
 
 
 def test_a_chunk_is_committed_once(log: PredictionLog) -> None:
@@ -73,7 +77,7 @@ def test_a_chunk_is_committed_once(log: PredictionLog) -> None:
     _fill(log, "a", range(0, 3))
     log.close(done)
     log.close(done)
-    assert sum(chunk.num_rows for chunk in log.chunks("a")) == 3
+    assert sum(chunk.num_rows for chunk in log.read_chunks("a")) == 3
     told = log.progress("a")
     assert (told.closed, told.rows_in, told.rows_scored, told.next_row, told.chunks) == (True, 3, 3, 3, 1)
 
@@ -94,7 +98,7 @@ def test_progress_is_counted_where_the_commits_are_forgotten(
     """Delta drops what old commits said of themselves: rows and transactions are still there."""
     _fill(log, "observations-0", range(0, 3), range(3, 5))
     forgotten: Iterator[dict[str, str]] = iter(())
-    monkeypatch.setattr(Table, "earlier_facts", lambda _self, _table: forgotten)
+    monkeypatch.setattr(Table, "all_commit_metadata", lambda _self, _table: forgotten)
     told = log.progress("observations-0")
     assert (told.chunks, told.next_row, told.rows_scored, told.closed) == (2, 5, 5, False)
     assert log.latest("observations-") == told

@@ -16,13 +16,13 @@ from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import (
     Window,
-    blocks,
-    clusters,
+    block_numbers,
+    cluster_ids,
     current_window,
     holdout_mask,
     judged_window,
+    row_weights,
     training_window,
-    weights,
 )
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
@@ -118,7 +118,7 @@ def test_the_judged_window_ends_now(tmp_path: Path, make_spec: Make, make_rows: 
         window = judged_window(spec, second, first.end, first.next_row, at)
         assert window.read(observations)["id"].tolist() == list(ids)
     timeless = judged_window(make_spec(time=None), second, first.end, first.next_row, now)
-    assert timeless == Window(second, from_row=30, known=now.isoformat())
+    assert timeless == Window(second, from_row=30, as_of=now.isoformat())
 
 
 def test_a_window_reads_its_own_version(tmp_path: Path, make_spec: Make, make_rows: Rows) -> None:
@@ -195,28 +195,28 @@ def test_a_champion_never_saw_the_next_holdout(hours: set[int], later: set[int],
 def test_blocks_count_from_the_epoch() -> None:
     """Block numbers are those of 1970, also before it."""
     times = pd.Series(pd.to_datetime(["1970-01-01T00:00Z", "1970-01-02T00:00Z", "1969-12-31T23:59Z"]))
-    assert blocks(times, timedelta(days=1)).tolist() == [0, 1, -1]
+    assert block_numbers(times, timedelta(days=1)).tolist() == [0, 1, -1]
 
 
 def test_rows_of_a_day_stand_together() -> None:
     """Clusters are days; where there are only a few, time is cut finer; one instant is one cluster; no time, none."""
     spec = spec_of(Holdout())
-    month, day = clusters(spec, frame_of(range(24 * 30))), clusters(spec, frame_of(range(24)))
+    month, day = cluster_ids(spec, frame_of(range(24 * 30))), cluster_ids(spec, frame_of(range(24)))
     assert month is not None and len(np.unique(month)) == 30
     assert day is not None and len(np.unique(day)) >= 20
-    same = clusters(spec, pd.concat([frame_of([5])] * 3))
+    same = cluster_ids(spec, pd.concat([frame_of([5])] * 3))
     assert same is not None and len(np.unique(same)) == 1
-    assert clusters(spec_of(Holdout(strategy="random"), time=None), frame_of(range(3))) is None
-    assert clusters(spec, frame_of([])) is None
+    assert cluster_ids(spec_of(Holdout(strategy="random"), time=None), frame_of(range(3))) is None
+    assert cluster_ids(spec, frame_of([])) is None
 
 
 def test_weights_halve_with_age(make_spec: Make) -> None:
     """The newest row weighs 1, one a half-life older a half; without a half-life all weigh alike."""
     frame = frame_of([0, 24, 48])
-    found = weights(make_spec(training=Training(half_life=timedelta(days=1))), frame)
+    found = row_weights(make_spec(training=Training(half_life=timedelta(days=1))), frame)
     assert found is not None
     assert found.tolist() == pytest.approx([0.25, 0.5, 1.0])
-    assert weights(make_spec(), frame) is None
+    assert row_weights(make_spec(), frame) is None
 
 
 def test_a_window_knows_what_was_known_then(tmp_path: Path, make_spec: Make, make_rows: Rows) -> None:
@@ -227,7 +227,7 @@ def test_a_window_knows_what_was_known_then(tmp_path: Path, make_spec: Make, mak
     types = {name: observations.table.schema.field(name).type for name in ("id", "y", "_labelled_at")}
     columns = {"id": range(10, 30), "y": [2.0] * 20, "_labelled_at": [at] * 10 + [at + timedelta(hours=1)] * 10}
     labels = pa.table({name: pa.array(list(values), types[name]) for name, values in columns.items()})
-    observations.label(observations.holding(labels.select(["id"])), labels, np.ones(20, dtype=bool), "labels")
+    observations.set_labels(observations.find(labels.select(["id"])), labels, np.ones(20, dtype=bool), "labels")
     snapshot = observations.snapshot()
     for now, known in ((NOW, 10), (at, 20), (at + timedelta(hours=2), 30), (None, 30)):
         windows = [training_window(spec, snapshot, now), current_window(spec, snapshot, None, 0, now)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
@@ -34,7 +34,7 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
     def run(spec: Any, champion: Any, rows: Any) -> DriftReport:
         observations = Observations(settings.lake_uri, spec)
         if rows is not None:
-            observations.land(check(rows, spec, schema_of(spec), now=NOW).rows, "later", "later", now=NOW)
+            observations.land(check_batch(rows, spec, schema_of(spec), now=NOW).rows, "later", "later", now=NOW)
         snapshot = observations.snapshot()
         return check_drift(
             Observations(settings.lake_uri, spec),
@@ -97,7 +97,7 @@ def test_the_question_has_one_id(spec: Any, make_rows: Make, make_version: Make,
     assert one != drift_question(other, champion, before)[0]
     patient = spec.model_copy(update={"drift": spec.drift.model_copy(update={"silence": timedelta(days=9)})})
     assert one == drift_question(patient, champion, before)[0]
-    observations.land(check(make_rows(5, start=300), spec, schema_of(spec), now=NOW).rows, "b", "b", now=NOW)
+    observations.land(check_batch(make_rows(5, start=300), spec, schema_of(spec), now=NOW).rows, "b", "b", now=NOW)
     assert one != drift_question(spec, champion, observations.snapshot())[0]
 
 
@@ -107,7 +107,7 @@ def test_the_question_is_about_rows_that_the_champion_never_saw(spec: Any) -> No
     tags = {"data_end": "2025-02-10T00:00:00+00:00", "learned_end": "2025-02-03T00:00:00+00:00", "next_row": "5"}
     champion = Version("toy", 1, "run", "model", VersionTags.read(tags), "")
     one, window = drift_question(spec, champion, snapshot, NOW)
-    assert (window.after, window.known) == (tags["learned_end"], NOW.isoformat())
+    assert (window.after, window.as_of) == (tags["learned_end"], NOW.isoformat())
     assert one == drift_question(spec, champion, snapshot, NOW + timedelta(days=3))[0]
     assert one == drift_question(spec, champion, snapshot)[0]
 
@@ -121,7 +121,9 @@ def test_a_label_that_has_not_come_is_no_drift(
     champion = make_version(spec, make_rows(400))
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(400, start=400).assign(y=lambda frame: frame["y"].where(frame["id"] < 560))
-    observations.land(check(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW)
+    observations.land(
+        check_batch(rows, spec, rows_schema(spec, schema_of(spec)), now=NOW).rows, "later", "later", now=NOW
+    )
     report = check_drift(
         Observations(settings.lake_uri, spec),
         Registry(settings),

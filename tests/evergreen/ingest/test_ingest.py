@@ -82,7 +82,7 @@ def test_batches_land_once(make_spec: Make, make_rows: Rows, settings: Settings)
     spec = make_spec(source=source)
     first = ingest(spec, settings, now=NOW, step=told.append)
     assert [(report.batch, report.added) for report in first.batches] == [("a", 5), ("b", 5)]
-    assert (first.added, first.refused, told) == (10, (), ["a.csv", "b.csv"])
+    assert (first.added, first.quarantined, told) == (10, (), ["a.csv", "b.csv"])
     assert [item.origin for item in first.waiting] == ["c.csv"]
     before = snapshot(spec, settings)
     second = ingest(spec, settings, now=NOW)
@@ -132,7 +132,7 @@ def test_a_batch_that_is_mostly_bad(
     """Too many bad rows refuse the whole batch, which is kept whole with the reason; others land all the same."""
     spec = make_spec(source=Batches(batch("a", make_rows(40).assign(**change)), batch("b", make_rows(5))))
     landing = ingest(spec, settings, now=NOW)
-    assert [report.origin for report in landing.refused] == ["a.csv"]
+    assert [report.origin for report in landing.quarantined] == ["a.csv"]
     assert landing.added == 5
     ((origin, row, why),) = quarantined(spec, settings)
     assert (origin, row) == ("a.csv", -1)
@@ -171,11 +171,11 @@ def test_a_refused_batch_is_looked_at_again_under_another_contract(
     """Under the same contract it is not read again; under one that changed in any way it is, and lands if it may."""
     source = Batches(batch("a", make_rows(40).assign(x=500.0)))
     spec = make_spec(source=source)
-    assert ingest(spec, settings, now=NOW).refused
+    assert ingest(spec, settings, now=NOW).quarantined
     assert ingest(spec, settings, now=NOW).batches == ()
     assert source.read_ids == ["a"]
     wider = make_spec(source=source, max_rejected=0.9)
-    assert ingest(wider, settings, now=NOW).refused
+    assert ingest(wider, settings, now=NOW).quarantined
 
     def contract() -> Any:
         return make_spec().contract().update_column("x", checks=pa.Check.ge(0))
@@ -261,7 +261,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
 
     clean, broken = Settings(home=tmp_path / "clean"), Settings(home=tmp_path / "broken")
     ingest(spec_of(), clean, now=NOW)
-    real, calls = Table._without, iter(range(1, 99))
+    real, calls = Table._open_for_commit, iter(range(1, 99))
 
     def cut(table: Table, *arguments: Any) -> Any:
         if next(calls) == at:
@@ -269,13 +269,13 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
         return real(table, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "_without", cut)
+        patch.setattr(Table, "_open_for_commit", cut)
         with pytest.raises(CrashError):
             ingest(spec_of(), broken, now=NOW)
     ingest(spec_of(), broken, now=NOW)
     assert state(spec_of(), broken) == state(spec_of(), clean)
     observations = Observations(broken.lake_uri, spec_of())
-    assert observations.measured(observations.snapshot().version) == observations.snapshot().digest
+    assert observations.measure(observations.snapshot().version) == observations.snapshot().digest
     assert ingest(spec_of(), broken, now=NOW).batches == ()
 
 
@@ -335,7 +335,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows, kept = done.stdout.splitlines()
     assert rows.startswith("The disk is full: ")
-    assert kept.startswith("c.csv is refused")
+    assert kept.startswith("c.csv is rejected")
     assert "File too large" in kept
 
 
@@ -401,7 +401,7 @@ def test_every_row_is_somewhere(make_spec: Make, batches: list[Any], most: float
                 assert len(mine) == report.rejected == len(set(mine))
         observations = Observations(settings.lake_uri, spec)
         now = observations.snapshot()
-        assert observations.measured(now.version) == now.digest
+        assert observations.measure(now.version) == now.digest
         assert now.rows == sum(report.added for report in landing.batches)
         assert ingest(spec, settings, now=NOW).batches == ()
         assert (snapshot(spec, settings), quarantined(spec, settings)) == (now, kept)

@@ -23,7 +23,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import judged_window
 from evergreen.ingest.ingest import ingest
 from evergreen.ingest.landing import Landing
-from evergreen.ingest.pending_labels import Inbox
+from evergreen.ingest.pending_labels import PendingLabels
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.performance.label_coverage import label_windows
 from evergreen.settings import Settings
@@ -83,15 +83,15 @@ class World:
     @property
     def digest(self) -> str:
         snapshot = self.observations.snapshot()
-        assert self.observations.measured(snapshot.version) == snapshot.digest
+        assert self.observations.measure(snapshot.version) == snapshot.digest
         return snapshot.digest
 
     @property
     def waiting(self) -> int:
         assert self.spec.labels is not None
         quarantine = quarantine_table(self.settings.lake_uri, self.spec.name)
-        inbox = Inbox(self.settings.lake_uri, self.observations, quarantine, labels_digest(self.spec, self.spec.labels))
-        return inbox.waiting()
+        contract = labels_digest(self.spec, self.spec.labels)
+        return PendingLabels(self.settings.lake_uri, self.observations, quarantine, contract).count()
 
     @property
     def quarantined(self) -> list[tuple[str, int, str]]:
@@ -136,7 +136,7 @@ def test_a_label_is_set_in_its_row(world: Callable[..., World], make_rows: Rows)
     assert before["y"].isna().all() and before["_labelled_at"].isna().all()
     landing = here.label("labels", told((1, 10.0, 30), (4, 40.0, 31)), NOW + timedelta(days=1))
     assert [(one.added, one.replaced, one.waiting) for one in landing.labels] == [(2, 0, 0)]
-    assert (landing.labelled, landing.added, landing.refused, landing.early) == (2, 0, (), 0)
+    assert (landing.labelled, landing.added, landing.quarantined, landing.pending_labels) == (2, 0, (), 0)
     after = here.held
     same = ["_row", "_batch", "_origin", "_landed_at", "x", "kind", "at"]
     pd.testing.assert_frame_equal(after[same], before[same])
@@ -239,8 +239,8 @@ def test_labels_of_rows_here_and_there(
     """Scattered over a long table they are set in several commits; killed in between, the rest is set by the next."""
     from evergreen.storage import row_lookup
 
-    monkeypatch.setattr(row_lookup, "FEW", 2)
-    monkeypatch.setattr(row_lookup, "SPAN", 6)
+    monkeypatch.setattr(row_lookup, "MAX_LISTED", 2)
+    monkeypatch.setattr(row_lookup, "MAX_SPAN", 6)
     here = world()
     here.land("rows", bare(make_rows(20)))
     real, calls = Table.replace, iter(range(9))
@@ -271,11 +271,11 @@ def test_a_label_ahead_of_its_row_waits(world: Callable[..., World], make_rows: 
     here = world()
     landing = here.label("early", told((1, 1.0, 1), (2, 2.0, 1), (7, 7.0, 1)))
     assert [(one.added, one.waiting) for one in landing.labels] == [(0, 3)]
-    assert landing.early == 3
+    assert landing.pending_labels == 3
     assert landing.waiting == (Waiting("labels", "3 wait for a row with their key"),)
     landing = here.land("rows", bare(make_rows(3)))
     assert [(one.origin, one.added) for one in landing.labels] == [("labels that waited", 2)]
-    assert (landing.labelled, landing.early, here.waiting) == (2, 1, 1)
+    assert (landing.labelled, landing.pending_labels, here.waiting) == (2, 1, 1)
     assert here.held["y"].dropna().to_dict() == {1: 1.0, 2: 2.0}
     assert here.land("more", bare(make_rows(5, start=3))).labelled == 1
     assert (here.waiting, here.quarantined) == (0, [])
@@ -356,7 +356,7 @@ def test_a_target_that_comes_with_its_row_stands(world: Callable[..., World], ma
     origin, why = reasons.get(first, ("labels.csv", "the row came with a target of its own"))
     assert here.quarantined == [(origin, 1, f"y: {why}")]
     assert [(payload["id"], payload["y"]) for payload in here.payloads] == [(0, 9.0)]
-    assert len(landing.refused) == 1
+    assert len(landing.quarantined) == 1
     assert here.waiting == 0
 
 
@@ -381,8 +381,8 @@ def test_across_batches_the_label_known_later_stands(world: Callable[..., World]
     here.land("rows", bare(make_rows(2)))
     here.label("a", told((0, 1.0, 10), (1, 1.0, 10)))
     (report,) = here.label("b", told((0, 2.0, 12), (1, 2.0, 8))).labels
-    assert (report.replaced, report.rejected, report.beaten) == (1, 1, 1)
-    assert report.reason == "1 rows were refused, 1 older labels gave way"
+    assert (report.replaced, report.rejected, report.superseded) == (1, 1, 1)
+    assert report.reason == "1 rows were rejected, 1 older labels were replaced"
     assert here.held["y"].tolist() == [2.0, 1.0]
     assert hours(here.held) == [12.0, 10.0]
     assert here.quarantined == [
@@ -579,7 +579,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
     end = finish(wanted)
     assert wanted.ingest().labels == ()
     assert len({reason for _, _, reason in end[2]}) == 6
-    real = Table._without
+    real = Table._open_for_commit
     for at in range(1, 30):
         calls, here = iter(range(1, 99)), begin(str(at))
 
@@ -589,7 +589,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
             return real(table, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Table, "_without", cut)
+            patch.setattr(Table, "_open_for_commit", cut)
             try:
                 here.ingest()
             except CrashError:

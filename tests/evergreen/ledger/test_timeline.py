@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.contract import Checked
+from evergreen.data.contract import CheckedBatch
 from evergreen.decision import Decision, decision_id, reconciled, suppressed
 from evergreen.drift.compare import ColumnDrift
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate
-from evergreen.ingest.quarantine import keep_batch, keep_rows, quarantine_table
+from evergreen.ingest.quarantine import quarantine_batch, quarantine_rows, quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.ledger.timeline import Entry, history, ledger
@@ -141,7 +141,7 @@ def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable
     detail = figures | {"rows": 9, "decision": "d", "retrains": 3, "rollback": True, "final": True, "champion": 1}
     for kind in reversed(kinds):
         keep(found(kind, f"a {kind}", 1, "PASS", **detail))
-    keep_rows(*_bad_rows(settings))
+    quarantine_rows(*_bad_rows(settings))
     entries = ledger(settings, "toy")
     assert [entry.kind for entry in entries] == ["quarantine", *kinds, "promote", "rollback", "promote"]
     assert [reign.version for reign in history(entries)] == [2, 1, 3]
@@ -317,14 +317,16 @@ def _bad_rows(settings: Settings) -> tuple[Any, ...]:
     frame = pd.DataFrame({"x": [1, 2, 3, 4], "card": ["4111", "4112", "4113", "4114"]})
     reasons = pd.Series(["x: too large", "x: too large", "x: missing"], index=[0, 1, 3])
     table = quarantine_table(settings.lake_uri, "toy")
-    return table, Batch("b1", "june.csv", frame), Checked(frame.iloc[[2]], reasons), "contract", hours(1)
+    return table, Batch("b1", "june.csv", frame), CheckedBatch(frame.iloc[[2]], reasons), "contract", hours(1)
 
 
 def test_refused_batches(settings: Settings, make_spec: Callable[..., Any], keep: Callable[..., None]) -> None:
     """Rows of a batch are one entry with a count a reason, a whole batch one with its reason; no row is told."""
-    keep_rows(*_bad_rows(settings))
+    quarantine_rows(*_bad_rows(settings))
     table, batch, *_ = _bad_rows(settings)
-    keep_batch(table, settings, make_spec(), replace(batch, id="b2", origin="july.csv"), "no column x", "c", hours(2))
+    quarantine_batch(
+        table, settings, make_spec(), replace(batch, id="b2", origin="july.csv"), "no column x", "c", hours(2)
+    )
     keep(found("data", "n1", 1, "LANDED", "1 row landed", rows=1))
     rows, landed, whole = ledger(settings, "toy")
     assert (rows.id, rows.outcome, rows.decided) == ("b1", "rows", "these rows are not used")

@@ -18,13 +18,13 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.maintenance import retention
 from evergreen.maintenance.clean import clean
 from evergreen.maintenance.rebuild import rebuild
-from evergreen.maintenance.retention import Kind, Plan, Policy, plan
+from evergreen.maintenance.retention import Kind, Plan, Retention, plan
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, PREVIOUS, Candidate, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.training.candidate import build_candidate
 from evergreen.verdicts import Verdict
 
@@ -84,7 +84,7 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
         _promoted(settings, number, _now(), number - 1 or None)
     registry.set_alias("toy", PREVIOUS, 4)
     observations = Observations(settings.lake_uri, spec)
-    digest, policy = observations.snapshot().digest, Policy(days=0, keep=4)
+    digest, policy = observations.snapshot().digest, Retention(days=0, keep=4)
     before = _everything(settings.root)
     looked = plan(settings, registry, spec, policy, now=_now())
     assert _everything(settings.root) == before
@@ -117,9 +117,9 @@ def test_three_promotions_ago_is_rebuilt_after_cleaning(
     with pytest.raises(ArtifactError, match="toy version 1 was cleaned at"):
         registry.load(registry.get("toy", 1), spec)
     opened = observations.table.open()
-    assert observations.table.facts(opened)["digest"] == observations.snapshot().digest == digest
+    assert observations.table.commit_metadata(opened)["digest"] == observations.snapshot().digest == digest
     observations.land(make_rows(10, start=200), "more", "more", now=_now())
-    assert observations.measured(observations.snapshot().version) == observations.snapshot().digest
+    assert observations.measure(observations.snapshot().version) == observations.snapshot().digest
     last = plan(settings, registry, spec, policy, now=_now())
     assert (last.going, last.bytes) == ((), 0)
     assert "version 1" not in [kept.name for kept in last.kept]
@@ -146,7 +146,7 @@ def test_why_a_version_stays(
     _promoted(settings, 4, now - timedelta(days=10), 3)
 
     def looked(**policy: int) -> tuple[list[str], dict[str, str]]:
-        found = plan(settings, registry, spec, Policy(**policy), now=now)
+        found = plan(settings, registry, spec, Retention(**policy), now=now)
         return _named(found, "version"), {kept.name[-1]: kept.why for kept in found.kept if kept.kind == "version"}
 
     gone, kept = looked(days=30, keep=1)
@@ -155,7 +155,7 @@ def test_why_a_version_stays(
         "2": "it is canary",
         "3": "it was in production, or replaced, within 30 days",
         "4": "it was in production, or replaced, within 30 days",
-        "5": "its gates have not answered yet",
+        "5": "its gates have not run yet",
         "7": "it is one of the newest 1",
     }
     assert looked(days=30, keep=10)[0] == []
@@ -181,12 +181,12 @@ def test_what_a_killed_run_stored_goes(
     experiment = registry.client.get_experiment_by_name("toy").experiment_id
     own = registry.client.create_run(experiment)
     registry.client.log_text(own.info.run_id, "mine", "notes.txt")
-    assert plan(settings, registry, spec, Policy(), now=_now()).going == ()
-    gone = clean(settings, registry, spec, Policy(), now=_now() + LATER)
+    assert plan(settings, registry, spec, Retention(), now=_now()).going == ()
+    gone = clean(settings, registry, spec, Retention(), now=_now() + LATER)
     assert [item.kind for item in gone.going] == ["leftover", "leftover"]
     assert registry.client.list_artifacts(own.info.run_id)
     assert registry.load(version, spec)
-    assert plan(settings, registry, spec, Policy(), now=_now() + LATER).going == ()
+    assert plan(settings, registry, spec, Retention(), now=_now() + LATER).going == ()
 
 
 def _report(settings: Settings, name: str, days: int) -> Path:
@@ -205,12 +205,12 @@ def test_reports_by_age_and_count(registry: Registry, settings: Settings, spec: 
     scratch = settings.root / "scratch" / "toy"
     scratch.mkdir(parents=True)
     (scratch / "piece.arrow").write_bytes(b"123")
-    found = plan(settings, registry, spec, Policy(keep=2), now=_now())
+    found = plan(settings, registry, spec, Retention(keep=2), now=_now())
     assert [(item.kind, item.name, item.bytes) for item in found.going] == [
         ("report", "b", 1000),
         ("scratch", str(scratch), 3),
     ]
-    clean(settings, registry, spec, Policy(keep=0), now=_now())
+    clean(settings, registry, spec, Retention(keep=0), now=_now())
     assert [folder.exists() for folder in (old, older, new, other, scratch)] == [False, False, True, True, False]
 
 
@@ -227,8 +227,8 @@ def test_refused_batches_go_only_when_asked(registry: Registry, settings: Settin
         record = {"batch": file.name, "origin": file.name, "row": -1, "reason": "bad", "payload": str(file)}
         record |= {"contract": "c", "at": pd.Timestamp(_now() - timedelta(days=days))}
         table.append(pd.DataFrame([record, record | {"row": 3, "payload": '{"a": 1}'}]), file.name)
-    assert plan(settings, registry, spec, Policy(days=0, keep=0), now=_now()).going == ()
-    gone = clean(settings, registry, spec, Policy(quarantine_days=30), now=_now())
+    assert plan(settings, registry, spec, Retention(days=0, keep=0), now=_now()).going == ()
+    gone = clean(settings, registry, spec, Retention(quarantine_days=30), now=_now())
     assert [(item.kind, item.name, item.bytes) for item in gone.going] == [("quarantine", "old.csv", 4)]
     assert [file.exists() for file in files] == [False, True]
     assert len(table.read()) == 4
@@ -238,10 +238,10 @@ def test_refused_batches_go_only_when_asked(registry: Registry, settings: Settin
 def test_a_running_retrain_loses_nothing(registry: Registry, settings: Settings, spec: ModelSpec, what: str) -> None:
     """While the model is trained or scored, cleaning refuses and does nothing; looking is allowed."""
     old = _report(settings, "a", 40)
-    with held(settings, "toy", what, wait=0, now=_now()):
+    with open_locks(settings).hold("toy", what, wait=0, now=_now()):
         with pytest.raises(BusyError, match=f"Another {what} of toy is running"):
-            clean(settings, registry, spec, Policy(keep=0), now=_now())
-        assert _named(plan(settings, registry, spec, Policy(keep=0), now=_now()), "report") == ["a"]
+            clean(settings, registry, spec, Retention(keep=0), now=_now())
+        assert _named(plan(settings, registry, spec, Retention(keep=0), now=_now()), "report") == ["a"]
     assert old.exists()
 
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_deleted_is_told(
     old = _report(settings, "a", 40)
     monkeypatch.setattr("shutil.rmtree", refuse)
     with pytest.raises(EvergreenError, match=f"{old} cannot be deleted: Permission denied"):
-        clean(settings, registry, spec, Policy(keep=0), now=_now())
+        clean(settings, registry, spec, Retention(keep=0), now=_now())
 
 
 @pytest.mark.usefixtures("soon")
@@ -275,11 +275,11 @@ def test_small_files_are_joined_and_earlier_versions_keep_theirs(
         observations.land(make_rows(20, start=20 * number), f"b{number}", "b", now=_now())
     make_version(spec, make_rows(20, start=60), "last")
     before = observations.snapshot()
-    policy = Policy(days=0, keep=1)
+    policy = Retention(days=0, keep=1)
     assert clean(settings, registry, spec, policy, now=_now()).small == 4
     after = observations.snapshot()
     assert len(observations.table.open().file_uris()) == 1
     assert (after.digest, after.rows, after.next_row) == (before.digest, before.rows, before.next_row)
-    assert observations.table.facts(observations.table.open())["digest"] == before.digest
+    assert observations.table.commit_metadata(observations.table.open())["digest"] == before.digest
     assert clean(settings, registry, spec, policy, now=_now()).going == ()
     assert rebuild(spec, "spec", settings, registry, 1).equal

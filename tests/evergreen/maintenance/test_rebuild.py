@@ -26,7 +26,7 @@ from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search, Training
-from evergreen.storage.delta_table import LASTING
+from evergreen.storage.delta_table import KEEP_LOG
 
 Make = Callable[..., Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,12 +90,12 @@ def test_labels_count_as_they_were_known_then(
     spec = make_spec()
     first = make_version(spec, make_rows(100))
     observations = Observations(settings.lake_uri, spec)
-    held = observations.holding(_keys(range(50)))
+    held = observations.find(_keys(range(50)))
     known = pd.Timestamp("2026-03-01", tz="UTC")
     labels = held.rows.select(["y", "_labelled_at"]).set_column(
         1, "_labelled_at", pa.array([known] * 50, pa.timestamp("us", "UTC"))
     )
-    observations.label(held, labels, np.arange(50) < 30, "late")
+    observations.set_labels(held, labels, np.arange(50) < 30, "late")
     now = known.to_pydatetime() - timedelta(days=1)
     snapshot = observations.snapshot()
     tags = dict(first.tags.raw) | {"decision_id": "at", "data_version": str(snapshot.version), "known": now.isoformat()}
@@ -159,7 +159,7 @@ def test_a_tampered_table_is_named(again: Make, settings: Settings, spec: ModelS
         (None, f"{file.name} is missing."),
         (content[:100], f"{file.name} has 100 bytes, and was written with {len(content)}."),
         (content[:4] + bytes(200) + content[204:], f"{file.name} cannot be read ("),
-        (_altered(file), "rows were altered, for their digest is "),
+        (_altered(file), "rows were altered. Their digest is "),
     ):
         file.unlink(missing_ok=True)
         if wrong is not None:
@@ -249,7 +249,7 @@ def test_a_version_that_the_table_forgot(
     registry.tag(version, "data_version", "1")
     with pytest.raises(DataError, match="cannot be read at version 1: there is none"):
         again(version)
-    assert LASTING.items() <= table.open().metadata().configuration.items()
+    assert KEEP_LOG.items() <= table.open().metadata().configuration.items()
 
 
 def test_digests_tell_every_bit() -> None:
@@ -272,7 +272,7 @@ def test_only_probabilities_differ() -> None:
     def one(probability: float) -> list[Predictions]:
         return [Predictions(np.array([1, 0]), np.array([[probability, 1 - probability]] * 2), (0, 1))]
 
-    assert module._predicted(one(0.1), one(0.1)) == ()
-    assert module._predicted(one(0.1), one(0.2)) == (
-        Difference("probabilities", "2 rows", "the same labels by other probabilities"),
+    assert module._prediction_differences(one(0.1), one(0.1)) == ()
+    assert module._prediction_differences(one(0.1), one(0.2)) == (
+        Difference("probabilities", "2 rows", "the same labels with other probabilities"),
     )

@@ -18,7 +18,7 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.ingest.ingest import ingest
 from evergreen.model_files.first_rows import Data, read_head
@@ -169,7 +169,7 @@ def rows_of(spec: ModelSpec, root: Path, *, rejected: int = 0) -> pd.DataFrame:
     (batch,) = list(spec.source.read(root, lambda _id: True))
     assert isinstance(batch, Batch)
     assert batch.frame is not None, batch.problem
-    checked = check(batch.frame, spec, schema_of(spec), now=NOW)
+    checked = check_batch(batch.frame, spec, schema_of(spec), now=NOW)
     assert not checked.problem
     assert len(checked.rejected) == rejected, checked.rejected.value_counts()
     return checked.rows
@@ -483,7 +483,7 @@ def landed(made: Scaffolded, settings: Settings) -> int:
     """How many rows the model's own source, contract and keys let in; none of them is refused."""
     spec = models.load(made.path.stem, made.path.parent).spec
     landing = ingest(spec, settings, now=NOW)
-    assert landing.refused == ()
+    assert landing.quarantined == ()
     return landing.added
 
 

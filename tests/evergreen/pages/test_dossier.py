@@ -33,6 +33,7 @@ from evergreen.settings import PROJECT, Settings
 from evergreen.spec.data import Features
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
+from evergreen.templating import prose
 from evergreen.training.evaluate import evaluate_candidate
 
 Make = Callable[..., Any]
@@ -177,9 +178,7 @@ def test_a_version_whose_files_are_gone_has_a_dossier(
 
 def test_a_stored_card_that_was_changed_stays_harmless() -> None:
     """Whoever may write to the artifact store gets neither a tag nor a request into a dossier."""
-    shown = dossier.card_html(
-        "# a\n\n<script>x</script> ![b](http://evil/c.png) [d](javascript:e)\n\n| f |\n|---|\n| g |\n"
-    )
+    shown = prose("# a\n\n<script>x</script> ![b](http://evil/c.png) [d](javascript:e)\n\n| f |\n|---|\n| g |\n")
     assert "<script" not in shown and "<img" not in shown and 'href="javascript' not in shown
     assert "<table>" in shown
 

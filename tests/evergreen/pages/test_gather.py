@@ -1,10 +1,10 @@
-"""What a page says, from made-up facts: escaping, empty states, figures that Plotly accepts, links, bounds."""
+"""What a page says, from made-up facts: escaping, empty states, plots in Vega-Lite's words, links, bounds."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from jsonschema import ValidationError
 
 from evergreen.decision import Decision
 from evergreen.drift.report import DriftReport
@@ -22,16 +23,15 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.ledger.timeline import Entry, Seen
 from evergreen.pages.distributions import CATEGORIES, OTHER, spread
+from evergreen.pages.drawing import pictures
 from evergreen.pages.environment import policy, spark, tone
-from evergreen.pages.figure_parts import plain
 from evergreen.pages.gather import gather
 from evergreen.pages.links import Places, page_file, page_url, shown_url
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
-from evergreen.pages.plots import distribution_figure, drift_figure, metric_figure, windows_figure
+from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
 from evergreen.pages.render import Line, render, render_index, write
-from evergreen.pages.svg import picture
 from evergreen.registry.client import Registry
-from evergreen.settings import Settings
+from evergreen.settings import PROJECT, Settings
 from evergreen.verdicts import Check, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_an_empty_page_names_what_is_missing_and_the_next_command() -> None:
     assert "There is no champion yet." in html
     assert "evergreen retrain toy" in html
     body = html.partition("<body>")[2].partition("<script>")[0]
-    assert "data-figure" not in body and "plotly" not in body
+    assert "data-plot" not in body and "vega" not in body
     assert len(html) < 40_000
     waiting = replace(EMPTY, champion=1, measures=(replace(measure(0, None, "INCONCLUSIVE"), reason="no labels yet"),))
     html = render(waiting, Places())
@@ -126,56 +126,46 @@ def test_a_page_is_whole_and_bounded(full: Page) -> None:
     html = render(replace(full, reports=reports, entries=entries), Places())
     assert "The newest 200 of 1,234 entries" in html
     assert "The newest 200 of 1,000 reports." in html
-    body = re.sub(r'<script( type="application/gzip" id="plotly")?>.*?</script>', "", html, flags=re.DOTALL)
+    body = re.sub(r'<script( type="application/gzip" id="packed-vega")?>.*?</script>', "", html, flags=re.DOTALL)
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=\"(?!data:)", body)
     assert len(body) < 900_000
-    assert policy().replace("'", "&#39;") in body
+    assert policy(plots=True).replace("'", "&#39;") in body
 
 
-def painted(value: Any, key: str = "") -> Any:
-    """A figure with its colours put in, as the page's script does."""
-    if isinstance(value, Mapping):
-        return {name: painted(each, name) for name, each in value.items()}
-    if isinstance(value, list):
-        return [painted(each, key) for each in value]
-    return "red" if isinstance(value, str) and value.startswith("@") and key.lower().endswith("color") else value
-
-
-def test_plotly_knows_every_word_of_the_figures(full: Page) -> None:
-    """Each figure passes Plotly's own check, few points or many, and every colour is a rule of both schemes."""
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+def test_vega_lite_knows_every_word_of_the_plots(full: Page) -> None:
+    """Each plot passes Vega-Lite's own schema, few points or many, and every colour is a rule of both schemes."""
+    from altair import Chart
 
     many = [point(day, "FAIL" if day % 2 else "PASS") for day in range(300)]
-    figures = [
-        drift_figure(full.reports, full.marks, 0.3),
-        drift_figure(many, full.marks * 40, 0.3),
-        metric_figure(full.measures, full.marks, "mae"),
-        metric_figure([measure(day) for day in range(300)], (), "mae"),
-        windows_figure(full.windows, "mae"),
-        *(distribution_figure(found) for found in full.distributions),
-        distribution_figure(spread("few", "numeric", pd.Series([1, 2]), pd.Series([2, 3]))),
-        distribution_figure(spread("many", "numeric", pd.Series(range(99)), pd.Series(range(50)))),
+    plots = [
+        drift_plot(full.reports, full.marks, 0.3),
+        drift_plot(many, full.marks * 40, 0.3),
+        metric_plot(full.measures, full.marks, "mae"),
+        metric_plot([measure(day) for day in range(300)], (), "mae"),
+        windows_plot(full.windows, "mae"),
+        *(distribution_plot(found) for found in full.distributions),
+        distribution_plot(spread("few", "numeric", pd.Series([1, 2]), pd.Series([2, 3]))),
+        distribution_plot(spread("many", "numeric", pd.Series(range(99)), pd.Series(range(50)))),
     ]
-    for figure in figures:
-        Figure(painted(figure))
-    templates = Path(__file__).parents[3] / "evergreen" / "pages" / "templates"
+    for plot in plots:
+        Chart.from_dict(plot)
+    with pytest.raises(ValidationError, match="strokeDush"):
+        Chart.from_dict(plots[-1] | {"config": {"line": {"strokeDush": [1, 1]}}})
+    templates = PROJECT / "evergreen" / "pages" / "templates"
     light, dark = (templates / "page.css").read_text().split("prefers-color-scheme: dark")[:2]
-    stills = "".join(picture(figure) for figure in figures)
-    used = re.findall(r'"@([a-z-]+)"', json.dumps(figures)) + re.findall(r"var\(--([a-z-]+)\)", stills)
-    for colour in set(used) - {"none"}:
+    used = re.findall(r"var\(--([a-z-]+)\)", json.dumps(plots) + "".join(map(pictures, plots)))
+    for colour in set(used):
         assert f"--{colour}:" in light, colour
         assert f"--{colour}:" in dark, colour
-    shapes = set(re.findall(r'id="(mark-[a-z-]+)"', (templates / "parts.html.j2").read_text()))
-    assert set(re.findall(r'href="#(mark-[a-z-]+)"', stills)) <= shapes
 
 
 def test_the_threshold_is_a_line_with_words(full: Page) -> None:
     """The share from which a report fails is drawn and named; so is one for the worst column."""
-    figure = drift_figure(full.reports, full.marks, 0.3)
-    assert [shape["y0"] for shape in figure["layout"]["shapes"]] == [0.3, 1]
-    assert figure["layout"]["annotations"][0]["text"] == "fails from 30%"
-    lanes = {trace["name"]: trace["marker"]["symbol"] for trace in figure["data"] if trace.get("yaxis") == "y2"}
-    assert len(set(lanes.values())) == 3
+    plot = drift_plot(full.reports, full.marks, 0.3)
+    bounds = [layer["layer"] for panel in plot["vconcat"] for layer in panel.get("layer", ()) if "layer" in layer]
+    assert [line["encoding"]["y"]["datum"] for line, _ in bounds] == [0.3, 1]
+    assert [words["mark"]["text"] for _, words in bounds] == ["fails from 30%", "a column drifts above 1"]
+    assert len(set(plot["vconcat"][0]["encoding"]["shape"]["scale"]["range"])) == 3
 
 
 def test_a_distribution_is_shares_of_both_sides_over_the_same_bins() -> None:
@@ -199,11 +189,10 @@ def test_a_distribution_is_shares_of_both_sides_over_the_same_bins() -> None:
 
 
 def test_small_things() -> None:
-    """Words have a tone and not only a colour, a line breaks where a score is missing, Plotly shows text as text."""
+    """Words have a tone and not only a colour, a line breaks where a score is missing."""
     assert [tone(word) for word in ("PASS", "rejected", "PENDING", "LANDED")] == ["good", "bad", "open", "plain"]
     assert len(spark((0.5, None, 2.0, 9.0))["lines"]) == 2
     assert spark(())["lines"] == []
-    assert plain("<b>&") == "&lt;b&gt;&amp;"
 
 
 def test_addresses_are_shown_without_what_is_secret() -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.decision import Decision
@@ -160,18 +160,18 @@ class Watch:
 
     def land(self, batch: str, rows: Any) -> None:
         """Land rows."""
-        checked = check(rows, self.spec, schema_of(self.spec), now=LATER)
+        checked = check_batch(rows, self.spec, schema_of(self.spec), now=LATER)
         self.observations.land(checked.rows, batch, batch, now=LATER)
 
     def label(self, rows: Any, at: datetime) -> None:
         """Let the labels of rows that are there become known."""
         import pyarrow as pa
 
-        held = self.observations.holding(pa.table({"id": rows["id"]}))
+        held = self.observations.find(pa.table({"id": rows["id"]}))
         instant = self.observations.table.schema.field("_labelled_at").type
         known = pa.array([at] * len(rows), instant)
         labels = pa.table({"id": rows["id"], "y": rows["y"], "_labelled_at": known})
-        self.observations.label(held, labels, np.ones(len(rows), dtype=bool), f"labels:{rows['id'].min()}:{at}")
+        self.observations.set_labels(held, labels, np.ones(len(rows), dtype=bool), f"labels:{rows['id'].min()}:{at}")
 
     def elsewhere(self, place: Path) -> Watch:
         """The same champion and the rows it came from, in another lake."""

@@ -40,8 +40,8 @@ def labelled(tmp_path: Path, make_spec: Make, make_rows: Rows) -> Callable[..., 
         types = {name: observations.table.schema.field(name).type for name in ("id", "y", "_labelled_at")}
         columns = {"id": ids, "y": [float(number) for number in ids], "_labelled_at": known}
         labels = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-        held = observations.holding(labels.select(["id"]))
-        observations.label(held, labels, np.ones(len(ids), dtype=bool), "labels")
+        held = observations.find(labels.select(["id"]))
+        observations.set_labels(held, labels, np.ones(len(ids), dtype=bool), "labels")
         return observations, judged_window(spec, observations.snapshot(), None, 0, now)
 
     return make

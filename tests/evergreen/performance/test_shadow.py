@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
@@ -184,7 +184,7 @@ class Watch:
         """Land the next rows; `y=None` for rows without a label."""
         values = {key: law.pop(key) for key in ("y",) if key in law}
         frame = self.make_rows(rows, start=self.landed, **law).assign(**values)
-        checked = check(frame, self.spec, schema_of(self.spec), now=LATER)
+        checked = check_batch(frame, self.spec, schema_of(self.spec), now=LATER)
         batch = f"b{self.observations.snapshot().version}"
         self.observations.land(checked.rows, batch, batch, now=LATER)
         self.landed += rows

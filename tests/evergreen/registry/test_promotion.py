@@ -19,7 +19,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.promotion import promote, require_consistent, roll_back, settle
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -313,8 +313,8 @@ def test_settling_waits_for_a_move_that_is_under_way(model: Model) -> None:
     """An intent may belong to a living process: who settles takes the promotion's lock first."""
     model.registry.add()
     _begun(model, "promote", None, 1)
-    waiting = held(model.settings, "toy", "promotion", wait=0.1, now=NOW)
-    with held(model.settings, "toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
+    waiting = open_locks(model.settings).hold("toy", "promotion", wait=0.1, now=NOW)
+    with open_locks(model.settings).hold("toy", "promotion", wait=0, now=NOW), pytest.raises(BusyError):
         settle(model.registry, model.log, lock=waiting, now=NOW)
     assert model.aliases == {}
 
@@ -357,7 +357,7 @@ from evergreen.registry.promotion import promote
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
 from evergreen.settings import load_settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 import models
 settings = load_settings()
 spec = models.load("toy", settings.models).spec
@@ -367,7 +367,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 try:
     now = datetime.now(UTC)
-    lock = held(settings, "toy", "promotion", wait=30, now=now)
+    lock = open_locks(settings).hold("toy", "promotion", wait=30, now=now)
     log = Promotions(settings.lake_uri, "toy")
     move = promote(spec, registry, log, version, reason="race", by=sys.argv[1], now=now, lock=lock)
     print("moved" if move else "there already")

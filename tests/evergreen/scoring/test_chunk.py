@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check, schema_of, scoring_schema
+from evergreen.data.contract import check_batch, schema_of, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring import staging
-from evergreen.scoring.chunk import LoadedVersion, Stamp, require_columns, score_chunk
-from evergreen.scoring.commit import keep, refuse, require_rows, require_scored
-from evergreen.scoring.input import InputError, chunks_of, require_readable, resolve
+from evergreen.scoring.chunk import LoadedVersion, RunStamp, require_columns, score_chunk
+from evergreen.scoring.commit import commit_chunk, reject_input, require_rows, require_scored
+from evergreen.scoring.input import InputError, require_readable, resolve, write_chunks
 from evergreen.settings import Settings
 from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
@@ -59,12 +59,14 @@ class Scorer:
         if progress.closed:
             require_scored(found, progress)
             return progress
-        stamp = Stamp(found.batch, found.name, self.version, "run", NOW + timedelta(minutes=self.version))
+        stamp = RunStamp(found.batch, found.name, self.version, "run", NOW + timedelta(minutes=self.version))
         schema = scoring_schema(self.spec)
         try:
             require_readable(found)
             folder = self.settings.root / "scratch"
-            for number, chunk in enumerate(chunks_of(found, self.spec, self.settings, folder, rows, progress.chunks)):
+            for number, chunk in enumerate(
+                write_chunks(found, self.spec, self.settings, folder, rows, progress.chunks)
+            ):
                 if number == stop_after:
                     return progress
                 if not number:
@@ -72,11 +74,11 @@ class Scorer:
                 done = score_chunk(
                     chunk, LoadedVersion(self.spec, schema, self.pipeline), stamp, self.settings.lake_uri
                 )
-                progress = keep(self.log, self.settings, progress, done, self.version)
+                progress = commit_chunk(self.log, self.settings, progress, done, self.version)
             if found.kind != "observations":
                 require_rows(found, progress)
         except InputError as error:
-            refuse(found, error.what, self.spec, self.settings, NOW)
+            reject_input(found, error.what, self.spec, self.settings, NOW)
             raise
         progress = self.log.close(progress) if progress.chunks else progress
         if found.kind != "observations":
@@ -85,7 +87,7 @@ class Scorer:
 
     def said(self, batch: str) -> pd.DataFrame:
         """What the log holds of a batch, in order."""
-        return pd.concat([chunk.to_pandas() for chunk in self.log.chunks(batch)], ignore_index=True)
+        return pd.concat([chunk.to_pandas() for chunk in self.log.read_chunks(batch)], ignore_index=True)
 
     @property
     def quarantine(self) -> pd.DataFrame:
@@ -98,7 +100,7 @@ def scorer(make_spec: Spec, make_rows: Rows, settings: Settings) -> Callable[...
 
     def make(**changes: Any) -> Scorer:
         spec = make_spec(**changes)
-        rows = check(make_rows(60), make_spec(), schema_of(make_spec()), now=NOW).rows
+        rows = check_batch(make_rows(60), make_spec(), schema_of(make_spec()), now=NOW).rows
         pipeline = spec.pipeline(0).fit(rows[list(spec.features.all)], rows["y"])
         return Scorer(spec, settings, pipeline)
 
@@ -138,7 +140,7 @@ def test_every_row_has_one_prediction_in_order(scorer: Make, put: Put, make_rows
     assert said["id"].tolist() == [str(number) for number in rows["id"]]
     assert (said["at"].dt.tz_localize(None) == rows["at"]).all()
     np.testing.assert_allclose(said["prediction"], predict(toy.pipeline, toy.spec, rows).values, rtol=1e-12)
-    typed = check(rows, toy.spec, schema_of(toy.spec), now=NOW).rows
+    typed = check_batch(rows, toy.spec, schema_of(toy.spec), now=NOW).rows
     ids = Observations(toy.settings.lake_uri, toy.spec).ids(typed)
     assert (said["key"].to_numpy().view(np.uint64) == ids).all()
     assert set(said["version"]) == {1} and set(said["run_id"]) == {"run"}
@@ -306,7 +308,7 @@ def test_new_observations_are_scored_once(scorer: Make, make_rows: Rows, setting
     observations = Observations(settings.lake_uri, toy.spec)
 
     def land(name: str, rows: pd.DataFrame) -> None:
-        checked = check(rows, toy.spec, schema_of(toy.spec), now=NOW)
+        checked = check_batch(rows, toy.spec, schema_of(toy.spec), now=NOW)
         observations.land(checked.rows, name, name, now=NOW)
 
     land("a", make_rows(30))
@@ -328,7 +330,7 @@ def test_a_killed_run_over_observations_goes_on(scorer: Make, make_rows: Rows, s
     toy = scorer()
     observations = Observations(settings.lake_uri, toy.spec)
     for name, start in (("a", 0), ("b", 30)):
-        checked = check(make_rows(30, start=start), toy.spec, schema_of(toy.spec), now=NOW)
+        checked = check_batch(make_rows(30, start=start), toy.spec, schema_of(toy.spec), now=NOW)
         observations.land(checked.rows, name, name, now=NOW)
         toy(None, rows=10, stop_after=2)
     toy.version = 2
@@ -404,7 +406,7 @@ def test_types_are_those_of_the_whole_file(
     scorer: Make, put: Put, make_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A code that looks like a number at first is a text from its first row on, as if parsed in one piece."""
-    monkeypatch.setattr(staging, "PIECE", 5)
+    monkeypatch.setattr(staging, "PIECE_ROWS", 5)
     toy, rows = scorer(), make_rows(20)
     rows["kind"] = ["007"] * 12 + ["a"] * 8
     rows["x"] = [1] * 5 + [None] * 5 + [0.5] * 10
@@ -456,7 +458,7 @@ def test_chunks_change_nothing(
         os.utime(file, (1_700_000_000, 1_700_000_000))
         toy = Scorer(make_spec(), Settings(home=place), _Line())
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(staging, "PIECE", pieces)
+            patch.setattr(staging, "PIECE_ROWS", pieces)
             if stopped is not None:
                 toy(file, rows, stop_after=stopped)
             done = toy(file, rows)

@@ -25,7 +25,7 @@ import pytest
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.scoring import file_target, redis_target, sql_target
-from evergreen.scoring.export import export_batch, require
+from evergreen.scoring.export import export_batch, require_target
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 
@@ -41,7 +41,7 @@ Log = Callable[..., PredictionLog]
 def told_as(log: PredictionLog, chunks: Callable[[str], Iterator[pa.Table]]) -> PredictionLog:
     """A log whose chunks the test hands over."""
     other = copy.copy(log)
-    other.chunks = chunks  # type: ignore[method-assign]
+    other.read_chunks = chunks  # type: ignore[method-assign]
     return other
 
 
@@ -49,7 +49,7 @@ def broken(log: PredictionLog) -> PredictionLog:
     """A log that ends in a fault behind its first chunk."""
 
     def chunks(batch: str) -> Iterator[pa.Table]:
-        yield next(log.chunks(batch))
+        yield next(log.read_chunks(batch))
         raise EvergreenError("The table is gone.")
 
     return told_as(log, chunks)
@@ -223,7 +223,7 @@ def test_a_target_that_cannot_be_a_file_is_one_line(
     (tmp_path / "in.csv").write_text("x")
     (tmp_path / "link.csv").symlink_to("in.csv")
     with pytest.raises(EvergreenError, match=told) as error:
-        require(target, "in.csv")
+        require_target(target, "in.csv")
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -335,7 +335,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres: str, scored: Log, regre
     def rows(batch: str) -> Iterator[pa.Table]:
         with contextlib.closing(psycopg.connect("host=127.0.0.1 user=postgres", autocommit=True)) as other:
             other.execute(f"INSERT INTO {postgres}.scores (batch, row) VALUES ('b', 0)")  # noqa: S608
-        for chunk in log.chunks("a"):
+        for chunk in log.read_chunks("a"):
             yield chunk.set_column(0, "batch", pa.array([batch] * chunk.num_rows))
 
     with pytest.raises(BusyError, match="another run wrote the same batch"):
@@ -389,7 +389,7 @@ def test_a_store_that_cannot_be_written_is_one_line(
     """What is wrong and what to do, without the driver's own words."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EvergreenError, match=told) as error:
-        require(url)
+        require_target(url)
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -408,11 +408,11 @@ def test_a_password_is_refused_and_never_shown(
 ) -> None:
     """Written out it would be kept with the run; from a variable it is used, and no error, log or name shows it."""
     with pytest.raises(EvergreenError, match="holds a password") as error:
-        require(url)
+        require_target(url)
     assert SECRET not in str(error.value)
     monkeypatch.setenv("SCORES", url)
     log = scored(regression, "a")
-    for work in (lambda: require("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
+    for work in (lambda: require_target("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
         with pytest.raises(EvergreenError, match=r"cannot be reached|driver is installed") as error:
             work()
         assert SECRET not in str(error.value) + repr(error.value) + str(pickle.dumps(error.value))
@@ -467,7 +467,7 @@ def test_the_redis_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package, one line says how to have it."""
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(EvergreenError, match=r"pip install .*redis"):
-        require(f"{REDIS}#p")
+        require_target(f"{REDIS}#p")
 
 
 def test_no_database_is_imported_for_a_file() -> None:

@@ -74,7 +74,7 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
     place = tmp_path / "shop"
     write_deltalake(place, make_rows(1_000))
     size = sum(file.stat().st_size for file in place.glob("*.parquet"))
-    real, calls = Table._without, 0
+    real, calls = Table._open_for_commit, 0
 
     def cut(table: Table, *arguments: object) -> object:
         nonlocal calls
@@ -85,7 +85,7 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
 
     spec = make_spec(source=DeltaSource(str(place), piece=-(-size // 4)))
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "_without", cut)
+        patch.setattr(Table, "_open_for_commit", cut)
         with pytest.raises(KeyboardInterrupt):
             ingest(spec, settings, now=NOW)
     assert held(spec)["id"].tolist() == list(range(500))

@@ -97,7 +97,7 @@ def test_a_folder_is_read_file_by_file(
     (shop / "data/parts/c.csv").write_text("id,at\n")
     commit = made.commit("v3", "data/parts")
     landing = ingest(make_spec(source=DvcSource("data/parts", "v3", str(shop))), settings, now=NOW)
-    assert [(report.origin, report.problem) for report in landing.refused] == [
+    assert [(report.origin, report.problem) for report in landing.quarantined] == [
         (f"data/parts/c.csv@{commit}", "it has a header and no rows")
     ]
     kept = quarantine_table(settings.lake_uri, first.name).read()

@@ -21,11 +21,11 @@ from evergreen.errors import DataError, ModelFileError
 from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.bundled import Bundled, Dataset
 from evergreen.sources.fallback import Fallback
-from evergreen.sources.file_formats import LAST_LINE, SETTLE
+from evergreen.sources.file_formats import LAST_LINE_SECONDS, SETTLE_SECONDS
 from evergreen.sources.folder import Folder
 
 NOW = 1_800_000_000.0
-OLD = 2 * SETTLE
+OLD = 2 * SETTLE_SECONDS
 CSV = b"a,b,c\n1,2.5,x\n2,3.5,y\n"
 PACKED = gzip.compress(CSV, mtime=0)  # a packed file holds the time, and these bytes name tests in two processes
 
@@ -177,14 +177,14 @@ def test_only_names_of_the_pattern_are_looked_at(landing: Landing) -> None:
 def test_known_content_is_never_parsed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not new costs its hash only."""
     landing.put("a.csv", CSV)
-    monkeypatch.setattr("evergreen.sources.folder.rows_of", lambda _file: pytest.fail("parsed"))
+    monkeypatch.setattr("evergreen.sources.folder.read_rows", lambda _file: pytest.fail("parsed"))
     assert not landing.read(lambda _batch: False)
 
 
 def test_the_same_bytes_twice_are_one_batch(landing: Landing) -> None:
     """Two names, a copy made later, a link within the folder: one batch."""
     landing.put("a.csv", CSV)
-    landing.put("b.csv", CSV, age=SETTLE + 1)
+    landing.put("b.csv", CSV, age=SETTLE_SECONDS + 1)
     (landing.path / "c.csv").symlink_to("a.csv")
     assert [item.origin for item in landing.read()] == ["a.csv"]
 
@@ -218,18 +218,18 @@ def test_the_fingerprint_opens_no_settled_file(landing: Landing, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "content", "until"),
     [
-        ("empty.csv", b"", SETTLE),
-        ("empty.parquet", b"", SETTLE),
-        ("blank.csv", b"\n\n", SETTLE),
-        ("header.csv", b"a,b\n", SETTLE),
-        ("half-header.csv", b"a,b", SETTLE),
-        ("cut-row.csv", b"a,b,c\n1,2,3\n4,5", SETTLE),
-        ("cut-quoted-row.csv", b'a,b,c\n1,"x\ny",3\n"4",5', SETTLE),
-        ("cut-in-quotes.csv", b'a,b\n1,"x\n2,3\n', SETTLE),
-        ("cut.parquet", PARQUET[:-1], SETTLE),
-        ("begun.parquet", PARQUET[:2], SETTLE),
-        ("cut.csv.gz", PACKED[:-9], SETTLE),
-        ("no-line-end.csv", b"a,b\n1,2\n3,4", LAST_LINE),
+        ("empty.csv", b"", SETTLE_SECONDS),
+        ("empty.parquet", b"", SETTLE_SECONDS),
+        ("blank.csv", b"\n\n", SETTLE_SECONDS),
+        ("header.csv", b"a,b\n", SETTLE_SECONDS),
+        ("half-header.csv", b"a,b", SETTLE_SECONDS),
+        ("cut-row.csv", b"a,b,c\n1,2,3\n4,5", SETTLE_SECONDS),
+        ("cut-quoted-row.csv", b'a,b,c\n1,"x\ny",3\n"4",5', SETTLE_SECONDS),
+        ("cut-in-quotes.csv", b'a,b\n1,"x\n2,3\n', SETTLE_SECONDS),
+        ("cut.parquet", PARQUET[:-1], SETTLE_SECONDS),
+        ("begun.parquet", PARQUET[:2], SETTLE_SECONDS),
+        ("cut.csv.gz", PACKED[:-9], SETTLE_SECONDS),
+        ("no-line-end.csv", b"a,b\n1,2\n3,4", LAST_LINE_SECONDS),
     ],
 )
 def test_a_half_written_file_is_left_alone(landing: Landing, name: str, content: bytes, until: float) -> None:
@@ -241,7 +241,7 @@ def test_a_half_written_file_is_left_alone(landing: Landing, name: str, content:
     landing.now = NOW + until
     found = landing.one()
     assert isinstance(found, Batch)
-    assert (found.frame is None) == bool(found.problem) == (until == SETTLE)
+    assert (found.frame is None) == bool(found.problem) == (until == SETTLE_SECONDS)
     assert landing.fingerprint() != before
 
 
@@ -259,11 +259,11 @@ def test_a_whole_file_is_not_waited_for(landing: Landing) -> None:
     landing.put("b.parquet", PARQUET, age=0)
     before = landing.fingerprint()
     assert all(isinstance(item, Batch) for item in landing.read())
-    landing.now += 2 * SETTLE
+    landing.now += 2 * SETTLE_SECONDS
     assert landing.fingerprint() == before
 
 
-@pytest.mark.parametrize("step", ["known_by", "rows_of"])
+@pytest.mark.parametrize("step", ["identify_file", "read_rows"])
 def test_a_file_that_changes_while_it_is_read_is_left_alone(
     landing: Landing, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

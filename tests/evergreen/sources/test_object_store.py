@@ -64,7 +64,7 @@ def test_a_folder_lands_as_one_of_this_machine_does(
         type(one)(own.batch, *[getattr(one, name) for name in ("origin", "added", "replaced", "repeated", "rejected")])
         for one, own in zip(ingest(plain, settings, now=NOW).batches[:2], landing.batches[:2], strict=True)
     )
-    assert [(report.origin, report.problem) for report in landing.refused] == [
+    assert [(report.origin, report.problem) for report in landing.quarantined] == [
         ("bad.csv", "it has a header and no rows")
     ]
     remote = Settings(home=tmp_path / "remote")
@@ -96,7 +96,7 @@ def test_a_dataset_is_read_by_its_url(
     assert ingest(spec, settings, now=NOW) == Landing()
     store.put("set/kind=c/damaged.parquet", b"no Parquet at all")
     landing = ingest(spec, settings, now=NOW)
-    assert [one.problem for one in landing.refused] == ["it is damaged: it cannot be read as parquet"]
+    assert [one.problem for one in landing.quarantined] == ["it is damaged: it cannot be read as parquet"]
     assert ingest(spec, settings, now=NOW) == Landing()
 
 

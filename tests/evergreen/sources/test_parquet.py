@@ -80,7 +80,7 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
     make_rows(1_000).to_parquet(file, row_group_size=150)
     os.utime(file, (1, 1))
     piece = -(-file.stat().st_size // 4)
-    real, calls = Table._without, 0
+    real, calls = Table._open_for_commit, 0
 
     def cut(table: Table, *arguments: object) -> object:
         nonlocal calls
@@ -90,7 +90,7 @@ def test_a_large_file_comes_in_pieces_and_a_crash_goes_on_between_them(
         return real(table, *arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "_without", cut)
+        patch.setattr(Table, "_open_for_commit", cut)
         with pytest.raises(KeyboardInterrupt):
             ingest(make_spec(source=dataset(settings.landing / "shop", piece=piece)), settings, now=NOW)
     spec = make_spec(source=dataset(settings.landing / "shop", piece=piece))
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_whole_waits_and_a_damaged_one_is_refused(
     assert [(item.origin, item.reason) for item in landing.waiting] == [
         ("fresh.parquet", "it has no Parquet footer yet")
     ]
-    assert [(report.origin, report.problem) for report in landing.refused] == [
+    assert [(report.origin, report.problem) for report in landing.quarantined] == [
         ("old.parquet", "it is damaged: it cannot be read as parquet")
     ]
     assert ingest(spec, settings, now=NOW).batches == ()

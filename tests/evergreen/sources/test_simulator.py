@@ -16,7 +16,8 @@ from pandas.testing import assert_frame_equal
 
 from evergreen.errors import ModelFileError
 from evergreen.sources.base import Batch, Source
-from evergreen.sources.simulator import COLUMNS, SIMULATED, Scenario, Simulator, simulate
+from evergreen.sources.bike_rentals import Scenario
+from evergreen.sources.simulator import COLUMNS, SIMULATED, Simulator, simulate
 
 NEW_YEAR = date(2011, 1, 1)
 CHANGE = date(2011, 8, 1)

@@ -26,11 +26,11 @@ from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest.ingest import ingest
 from evergreen.ingest.landing import Landing
 from evergreen.ingest.quarantine import quarantine_table
-from evergreen.ingest.read_position import Bookmark
+from evergreen.ingest.read_position import ReadPosition
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.sources.sql import SqlSource
-from evergreen.sources.sql_watermark import KEPT, Mark, Window
+from evergreen.sources.sql_watermark import MAX_HASHES, Offset, RecentRows
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
@@ -105,7 +105,7 @@ def changed(rows: pd.DataFrame, first: int = 0, step: int = 1) -> pd.DataFrame:
 def rows_held(spec: ModelSpec, settings: Settings) -> pd.DataFrame:
     observations = Observations(settings.lake_uri, spec)
     snapshot = observations.snapshot()
-    assert observations.measured(snapshot.version) == snapshot.digest
+    assert observations.measure(snapshot.version) == snapshot.digest
     return observations.frame(snapshot.version).sort_values("id", ignore_index=True)
 
 
@@ -164,7 +164,7 @@ def test_more_rows_with_one_watermark_than_hashes_are_kept_of(
     make_spec: Make, make_rows: Rows, settings: Settings, sqlite: Database
 ) -> None:
     """They are read again with the next change, and the keys tell that they are no news."""
-    count = KEPT + 20
+    count = MAX_HASHES + 20
     sqlite.put(make_rows(count).assign(changed=7))
     spec = make_spec(source=sqlite.source(batch_rows=100))
     ingest(spec, settings, now=NOW)
@@ -207,10 +207,10 @@ def test_a_refused_batch_is_passed_by_until_the_contract_changes(
     assert ingest(strict, settings, now=NOW) == Landing()
     database.put(changed(make_rows(5, start=60), first=60))
     assert tell(ingest(strict, settings, now=NOW)) == [(5, 0, 0)]
-    assert ingest(other, settings, now=NOW).refused
+    assert ingest(other, settings, now=NOW).quarantined
     assert ingest(other, settings, now=NOW) == Landing()
     landing = ingest(make_spec(source=source, contract=wide), settings, now=NOW)
-    assert (landing.added, landing.refused) == (20, ())
+    assert (landing.added, landing.quarantined) == (20, ())
     assert rows_held(strict, settings)["id"].tolist() == list(range(65))
     assert ingest(make_spec(source=source, contract=wide), settings, now=NOW) == Landing()
 
@@ -221,9 +221,9 @@ def test_a_refused_batch_at_the_end_is_passed_by_too(
     """No row landed, and yet nothing is read twice."""
     sqlite.put(changed(make_rows(30)).assign(x=1e9))
     spec = make_spec(source=sqlite.source())
-    assert ingest(spec, settings, now=NOW).refused
+    assert ingest(spec, settings, now=NOW).quarantined
     snapshot = Observations(settings.lake_uri, spec).snapshot()
-    assert (snapshot.rows, Bookmark.parse(snapshot.rows_mark).again) == (0, "")
+    assert (snapshot.rows, ReadPosition.parse(snapshot.rows_position).retry_from) == (0, "")
     assert ingest(spec, settings, now=NOW) == Landing()
 
 
@@ -249,7 +249,7 @@ def test_a_crash_at_any_commit_loses_and_doubles_nothing(
         shutil.copytree(folders[0].root, settings.root)
     sqlite.put(frame.tail(30))
     sqlite.run("UPDATE {table} SET y = 5, changed = 18 WHERE id IN (1, 2)")
-    real, calls, at = Table._without, 0, 0
+    real, calls, at = Table._open_for_commit, 0, 0
 
     def cut(table: Table, *arguments: Any) -> Any:
         nonlocal calls
@@ -258,7 +258,7 @@ def test_a_crash_at_any_commit_loses_and_doubles_nothing(
             raise CrashError
         return real(table, *arguments)
 
-    monkeypatch.setattr(Table, "_without", cut)
+    monkeypatch.setattr(Table, "_open_for_commit", cut)
     ingest(spec(), folders[0], now=NOW)
     commits = calls
     assert commits == 7
@@ -335,7 +335,7 @@ def test_a_mark_is_true_of_the_rows_that_are_there(
 def test_another_query_is_read_from_its_beginning(
     make_spec: Make, make_rows: Rows, settings: Settings, sqlite: Database
 ) -> None:
-    """The mark is one query's: what another gives is read whole, and what is there already is no news."""
+    """The offset belongs to one query: what another gives is read whole, and what is there already is no news."""
     sqlite.put(changed(make_rows(40)))
     half = make_spec(source=sqlite.source(query="SELECT * FROM rows WHERE id % 2 = 0"))
     assert ingest(half, settings, now=NOW).added == 20
@@ -439,46 +439,46 @@ MARKS = [3, 2.5, Decimal("1.20"), "2025-01-01", datetime(2025, 1, 1, 2, 3, 4, 5)
 @pytest.mark.parametrize("at", [*MARKS, datetime(2025, 1, 1).date()], ids=str)
 def test_a_mark_is_the_same_when_it_is_read_back(at: Any) -> None:
     """Of every type that a driver may give."""
-    mark = Mark(at, ("ab", "cd"))
-    back = Mark.parse(mark.text)
-    assert (back, type(back.at)) == (mark, type(at))
+    offset = Offset(at, ("ab", "cd"))
+    back = Offset.parse(offset.text)
+    assert (back, type(back.watermark)) == (offset, type(at))
 
 
 def test_a_window_holds_the_rows_that_are_read_again() -> None:
     """Those with the newest watermark, or within the overlap; too many of them are not kept."""
-    ties, wide = Window(None), Window(2)
+    ties, wide = RecentRows(None), RecentRows(2)
 
-    def mark(window: Window, *rows: tuple[int, str]) -> Mark:
+    def offset(window: RecentRows, *rows: tuple[int, str]) -> Offset:
         for row in rows:
             window.add(*row)
-        return window.mark
+        return window.offset
 
-    assert mark(ties, (1, "a"), (2, "b"), (2, "c")) == Mark(2, ("b", "c"))
-    assert mark(ties, (2, "d"), (3, "e")) == Mark(3, ("e",))
-    assert mark(wide, (1, "a"), (3, "b"), (4, "c")) == Mark(4, ("b", "c"))
-    assert mark(wide, (5, "d")) == Mark(5, ("b", "c", "d"))
-    assert mark(ties, *[(4, "f")] * (KEPT + 1)) == Mark(4)
-    assert mark(ties, (5, "g")) == Mark(5, ("g",))
+    assert offset(ties, (1, "a"), (2, "b"), (2, "c")) == Offset(2, ("b", "c"))
+    assert offset(ties, (2, "d"), (3, "e")) == Offset(3, ("e",))
+    assert offset(wide, (1, "a"), (3, "b"), (4, "c")) == Offset(4, ("b", "c"))
+    assert offset(wide, (5, "d")) == Offset(5, ("b", "c", "d"))
+    assert offset(ties, *[(4, "f")] * (MAX_HASHES + 1)) == Offset(4)
+    assert offset(ties, (5, "g")) == Offset(5, ("g",))
 
 
 @pytest.mark.parametrize(
-    ("mark", "overlap", "said"),
+    ("offset", "overlap", "said"),
     [
-        (Mark("2025-01-01"), timedelta(days=1), "the overlap is a timedelta, and the watermark a str"),
-        (Mark(3), timedelta(days=1), "the overlap is a timedelta, and the watermark a int"),
+        (Offset("2025-01-01"), timedelta(days=1), "the overlap is a timedelta, and the watermark a str"),
+        (Offset(3), timedelta(days=1), "the overlap is a timedelta, and the watermark a int"),
     ],
 )
-def test_an_overlap_of_another_kind_is_refused(mark: Mark, overlap: timedelta, said: str) -> None:
+def test_an_overlap_of_another_kind_is_refused(offset: Offset, overlap: timedelta, said: str) -> None:
     """In one line that names both."""
     with pytest.raises(DataError, match=said):
-        mark.less(overlap)
+        offset.start(overlap)
 
 
 @pytest.mark.parametrize("at", [b"bytes", None, float("nan"), [1]])
 def test_a_watermark_without_an_order_is_refused(at: Any) -> None:
     """A type that cannot be gone on from, or no number."""
     with pytest.raises(DataError, match="the watermark holds"):
-        Mark(at).text  # noqa: B018 - asking for it is what fails
+        Offset(at).text  # noqa: B018 - asking for it is what fails
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -542,7 +542,7 @@ def test_a_wrong_user_and_password_is_one_line_without_either(
         ({"url": f"postgresql+psycopg://me:{SECRET}@host/name"}, "the URL holds a password"),
         ({"url": f"postgresql+psycopg://host/name?password={SECRET}"}, "the URL holds a password"),
         ({"query": " ; "}, "the query is empty"),
-        ({"watermark": None, "overlap": 3}, "no watermark that could overlap"),
+        ({"watermark": None, "overlap": 3}, "overlap needs a watermark, and there is none"),
         ({"batch_rows": 0}, "at least 1"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import URL, make_url, text
 
 from evergreen.errors import DataError, EvergreenError, RegistryError
-from evergreen.sources.sql_errors import REGISTRY, SOURCE, TARGET, Use, explained, opened, parse_url
+from evergreen.sources.sql_errors import REGISTRY, SOURCE, TARGET, Use, explain_database_error, open_engine, parse_url
 
 SECRET = "hunter2"
 USES = {"source": SOURCE, "target": TARGET, "registry": REGISTRY}
@@ -34,7 +34,7 @@ CASES = {
 @pytest.mark.parametrize("message", CASES)
 def test_one_table_says_what_is_meant(message: str, use: str) -> None:
     """For a source, a target and the registry alike: the database's name, the meaning, and what to do."""
-    error = explained(ValueError(f"{message}\n[parameters: {SECRET}]"), "sqlite:///x.db", USES[use])
+    error = explain_database_error(ValueError(f"{message}\n[parameters: {SECRET}]"), "sqlite:///x.db", USES[use])
     assert type(error) is {"source": DataError, "target": EvergreenError, "registry": RegistryError}[use]
     assert error.what.startswith("sqlite:///x.db ") and CASES[message] in error.what
     assert error.fix.endswith(".") or "pip install" in error.fix
@@ -52,19 +52,19 @@ def test_one_table_says_what_is_meant(message: str, use: str) -> None:
 def test_a_missing_right_is_told_by_what_it_is_needed_for(use: Use, what: str, fix: str) -> None:
     """Reading rows, writing predictions and keeping versions ask for different rights."""
     for message in ("permission denied for table trips", "attempt to write a readonly database"):
-        error = explained(ValueError(message), "here", use)
+        error = explain_database_error(ValueError(message), "here", use)
         assert (error.what, fix in error.fix) == (f"here {what}.", True)
 
 
 def test_where_the_url_is_set_is_told() -> None:
     """The fix names the place: the model file's source, the target, or the setting."""
-    fixes = [explained(ValueError("authentication failed"), "here", use).fix for use in USES.values()]
+    fixes = [explain_database_error(ValueError("authentication failed"), "here", use).fix for use in USES.values()]
     places = ("the source's URL", "the target's URL", "EVERGREEN_TRACKING_URI")
     assert fixes == [f"Check them in {place}." for place in places]
 
 
 def ask(url: URL, use: Use, word: str) -> None:
-    with opened(url, "here", use, seconds=1) as engine, engine.connect() as connection:
+    with open_engine(url, "here", use, seconds=1) as engine, engine.connect() as connection:
         connection.execute(text("SELECT :word FROM trips"), {"word": word})
 
 
@@ -75,7 +75,7 @@ def test_an_error_while_it_is_open_is_one_line_and_the_body_s_own_errors_pass(tm
         ask(url, SOURCE, "locked")
     with pytest.raises(EvergreenError, match=r"^here failed \(OperationalError\)"):
         ask(url, TARGET, "refused")
-    with pytest.raises(KeyError), opened(url, "here", SOURCE, seconds=1):
+    with pytest.raises(KeyError), open_engine(url, "here", SOURCE, seconds=1):
         raise KeyError
 
 

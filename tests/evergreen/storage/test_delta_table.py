@@ -18,7 +18,7 @@ import pytest
 from evergreen.errors import BusyError, DataError, EvergreenError
 from evergreen.maintenance import delta_files
 from evergreen.maintenance.delta_files import Unneeded
-from evergreen.storage.delta_table import LASTING, Table, quoted
+from evergreen.storage.delta_table import KEEP_LOG, Table, sql_literal
 
 PROJECT = Path(__file__).resolve().parents[3]
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])
@@ -40,8 +40,8 @@ def held(table: Table) -> list[int]:
 def test_a_table_that_is_not_there(table: Table) -> None:
     """Reading makes an empty table; asking whether there is one does not."""
     assert not table.exists()
-    assert not table.has("one")
-    assert not table.commits()("one")
+    assert not table.has_commit("one")
+    assert not table.commit_lookup()("one")
     assert not table.exists()
     assert table.read().empty
     assert table.read().columns.tolist() == ["n", "word"]
@@ -54,20 +54,20 @@ def test_a_commit_is_made_once(table: Table) -> None:
     table.append(rows(1, 2), "one")
     table.replace(rows(9), "one", {}, where="n >= 0")
     assert held(table) == [1, 2]
-    assert table.has("one")
-    assert table.commits()("one")
-    assert not table.has("two")
-    assert table.facts(table.open())["said"] == "this"
+    assert table.has_commit("one")
+    assert table.commit_lookup()("one")
+    assert not table.has_commit("two")
+    assert table.commit_metadata(table.open())["said"] == "this"
 
 
 def test_replacing_by_condition(table: Table) -> None:
     """Rows that meet the condition go, all others stay, and quotes in a text do no harm."""
-    word = "it's \"quoted\" -- ' OR 1=1"
+    word = "it's \"sql_literal\" -- ' OR 1=1"
     table.append(rows(1, 2, word=word), "one")
     table.append(rows(3), "two")
-    table.replace(rows(4, word=word), "three", {}, where=f"word = {quoted(word)}")
+    table.replace(rows(4, word=word), "three", {}, where=f"word = {sql_literal(word)}")
     assert held(table) == [3, 4]
-    table.replace(rows(word=word), "four", {}, where=f"word = {quoted(word)}")
+    table.replace(rows(word=word), "four", {}, where=f"word = {sql_literal(word)}")
     assert held(table) == [3]
 
 
@@ -86,7 +86,7 @@ def test_facts_of_another_version_are_not_written(table: Table) -> None:
     version = table.open().version()
     table.append(rows(2), "two")
     with pytest.raises(BusyError, match="Another run wrote"):
-        table.append(rows(3), "three", {}, on=version)
+        table.append(rows(3), "three", {}, expected_version=version)
     assert held(table) == [1, 2]
 
 
@@ -111,13 +111,13 @@ def test_a_column_of_another_type(table: Table) -> None:
 
 def test_statistics_bound_what_a_file_holds(table: Table) -> None:
     """Edges are known of each file without reading it, and None says that they are not."""
-    assert table.edges(table.open(), "n") == []
+    assert table.file_ranges(table.open(), "n") == []
     table.append(rows(3, 1), "one")
     table.append(rows(5), "two")
-    assert sorted(table.edges(table.open(), "n") or []) == [(1, 3), (5, 5)]
-    assert table.edges(table.open(), "nothing") is None
+    assert sorted(table.file_ranges(table.open(), "n") or []) == [(1, 3), (5, 5)]
+    assert table.file_ranges(table.open(), "nothing") is None
     table.append(pd.DataFrame({"n": [7], "word": [None]}), "three")
-    assert table.edges(table.open(), "word") is None
+    assert table.file_ranges(table.open(), "word") is None
 
 
 def _log(table: Table) -> Path:
@@ -223,7 +223,7 @@ def _filled(table: Table, commits: int) -> None:
 @pytest.mark.parametrize("lasting", [True, False])
 def test_a_lasting_table_reads_what_is_older_than_a_month(table: Table, lasting: bool) -> None:
     """By itself Delta deletes a log of 30 days at a checkpoint; a version that is gone is never the newest one."""
-    table = Table(table.uri, SCHEMA, lasting=lasting)
+    table = Table(table.uri, SCHEMA, keep_versions=lasting)
     _filled(table, 20)
     _aged(table, 40, 20)
     _filled(table, 25)
@@ -238,17 +238,17 @@ def test_a_lasting_table_reads_what_is_older_than_a_month(table: Table, lasting:
 def test_an_earlier_table_becomes_lasting(table: Table) -> None:
     """At the next write; what its last commit of rows said of itself still is what it says."""
     table.append(rows(1), "one", {"said": "one"})
-    lasting = Table(table.uri, SCHEMA, lasting=True)
+    lasting = Table(table.uri, SCHEMA, keep_versions=True)
     lasting.append(rows(2), "two", {"said": "two"})
-    assert LASTING.items() <= lasting.open().metadata().configuration.items()
+    assert KEEP_LOG.items() <= lasting.open().metadata().configuration.items()
     lasting.open().alter.set_table_properties({"delta.checkpointInterval": "30"})
-    assert lasting.facts(lasting.open())["said"] == "two"
+    assert lasting.commit_metadata(lasting.open())["said"] == "two"
     assert held(lasting) == [1, 2]
 
 
 def test_forgetting_the_log(table: Table) -> None:
     """What is older than asked and than every kept version goes up to a checkpoint; the others are read as before."""
-    table = Table(table.uri, SCHEMA, lasting=True)
+    table = Table(table.uri, SCHEMA, keep_versions=True)
     now = datetime.now(UTC)
     _filled(table, 60)
     assert delta_files.forget(table, 30, now=now) == 0
@@ -259,11 +259,11 @@ def test_forgetting_the_log(table: Table) -> None:
     assert delta_files.forget(table, 30, (50,), now=now) > 30
     for version in (45, 50, 60):
         assert len(table.read(version=version)) == version
-    assert table.facts(table.open())["said"] == "59"
-    assert table.facts(table.open(50))["said"] == "49"
+    assert table.commit_metadata(table.open())["said"] == "59"
+    assert table.commit_metadata(table.open(50))["said"] == "49"
     with pytest.raises(DataError, match="there is none"):
         table.open(3)
-    assert table.has("0")
+    assert table.has_commit("0")
 
 
 def test_a_vacuum_spares_what_kept_versions_need(table: Table) -> None:
@@ -282,4 +282,4 @@ def test_a_vacuum_spares_what_kept_versions_need(table: Table) -> None:
     assert held(table) == [0, 1, 2]
     assert delta_files.damage(table, version - 2, read=True) == ()
     assert [line.rpartition(" is ")[2] for line in delta_files.damage(table, version - 3)] == ["missing"]
-    assert table.facts(table.open())["said"] == "2"
+    assert table.commit_metadata(table.open())["said"] == "2"

@@ -12,15 +12,15 @@ import pytest
 
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOLD = """
 import sys
 from datetime import UTC, datetime
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from evergreen.settings import load_settings
-with held(load_settings(), "toy", "retrain", wait=0, now=datetime(2026, 1, 1, tzinfo=UTC)):
+with open_locks(load_settings()).hold("toy", "retrain", wait=0, now=datetime(2026, 1, 1, tzinfo=UTC)):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -40,13 +40,16 @@ def test_the_second_is_told_who_holds_it(settings: Settings, environment: dict[s
     with _holder(environment) as process:
         with (
             pytest.raises(BusyError, match=rf"process {process.pid}, since 2026-01-01 00:00:00 UTC"),
-            held(settings, "toy", "retrain", wait=0, now=NOW),
+            open_locks(settings).hold("toy", "retrain", wait=0, now=NOW),
         ):
             pass
-        with held(settings, "other", "retrain", wait=0, now=NOW), held(settings, "toy", "promotion", wait=0, now=NOW):
+        with (
+            open_locks(settings).hold("other", "retrain", wait=0, now=NOW),
+            open_locks(settings).hold("toy", "promotion", wait=0, now=NOW),
+        ):
             pass
         process.communicate("go on\n", timeout=20)
-    with held(settings, "toy", "retrain", wait=0, now=NOW):
+    with open_locks(settings).hold("toy", "retrain", wait=0, now=NOW):
         pass
 
 
@@ -55,26 +58,26 @@ def test_a_killed_holder_does_not_block(settings: Settings, environment: dict[st
     with _holder(environment) as process:
         process.send_signal(signal.SIGKILL)
         process.wait(20)
-        with held(settings, "toy", "retrain", wait=0, now=NOW):
+        with open_locks(settings).hold("toy", "retrain", wait=0, now=NOW):
             assert str(process.pid) not in (settings.root / "locks" / "toy.retrain.holder").read_text()
 
 
 def test_the_lock_is_free_after_an_error(settings: Settings) -> None:
     """Whatever is raised within, the lock is given back and no holder is named."""
-    with pytest.raises(ZeroDivisionError), held(settings, "toy", "retrain", wait=0, now=NOW):
+    with pytest.raises(ZeroDivisionError), open_locks(settings).hold("toy", "retrain", wait=0, now=NOW):
         raise ZeroDivisionError
-    with held(settings, "toy", "retrain", wait=0, now=NOW):
+    with open_locks(settings).hold("toy", "retrain", wait=0, now=NOW):
         pass
     assert not (settings.root / "locks" / "toy.retrain.holder").exists()
 
 
 def test_it_can_be_held_again(settings: Settings) -> None:
     """One context manager can be entered twice, one after the other; nothing is held before and in between."""
-    lock = held(settings, "toy", "promotion", wait=0, now=NOW)
+    lock = open_locks(settings).hold("toy", "promotion", wait=0, now=NOW)
     for _ in range(2):
-        with held(settings, "toy", "promotion", wait=0, now=NOW):
+        with open_locks(settings).hold("toy", "promotion", wait=0, now=NOW):
             pass
-        with lock, pytest.raises(BusyError), held(settings, "toy", "promotion", wait=0, now=NOW):
+        with lock, pytest.raises(BusyError), open_locks(settings).hold("toy", "promotion", wait=0, now=NOW):
             pass
 
 
@@ -83,9 +86,9 @@ def test_a_holder_that_cannot_be_named_still_holds(settings: Settings) -> None:
     name = settings.root / "locks" / "toy.retrain.holder"
     name.mkdir(parents=True)
     with (
-        held(settings, "toy", "retrain", wait=0, now=NOW),
+        open_locks(settings).hold("toy", "retrain", wait=0, now=NOW),
         pytest.raises(BusyError, match="another process"),
-        held(settings, "toy", "retrain", wait=0, now=NOW),
+        open_locks(settings).hold("toy", "retrain", wait=0, now=NOW),
     ):
         pass
 
@@ -95,7 +98,7 @@ def test_nowhere_to_keep_the_lock_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with (
         pytest.raises(EvergreenError, match="cannot be written") as caught,
-        held(Settings(home=tmp_path / "home"), "toy", "retrain", wait=0, now=NOW),
+        open_locks(Settings(home=tmp_path / "home")).hold("toy", "retrain", wait=0, now=NOW),
     ):
         pass
     assert caught.value.fix

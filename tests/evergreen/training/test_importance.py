@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check, schema_of
+from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.drift.check import check_drift
 from evergreen.drift.report import DriftReport
@@ -157,7 +157,7 @@ def test_a_champion_weighs_its_own_drift_report(
     assert metrics["importance_x"] == pytest.approx(stored["columns"]["x"])
 
     def watched(version: Any, name: str, new: pd.DataFrame) -> DriftReport:
-        observations.land(check(new, spec, schema_of(spec), now=NOW).rows, name, name, now=NOW)
+        observations.land(check_batch(new, spec, schema_of(spec), now=NOW).rows, name, name, now=NOW)
         return check_drift(
             Observations(settings.lake_uri, spec),
             registry,

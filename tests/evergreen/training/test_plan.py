@@ -175,7 +175,7 @@ def test_rows_whose_labels_have_not_come_teach_nothing(model: Model, make_spec: 
     columns = {"id": range(100, 140), "y": [1.0] * 40, "_labelled_at": [NOW] * 20 + [NOW + timedelta(hours=1)] * 20}
     types = {name: observations.table.schema.field(name).type for name in columns}
     labels = pa.table({name: pa.array(list(values), types[name]) for name, values in columns.items()})
-    observations.label(observations.holding(labels.select(["id"])), labels, np.ones(40, dtype=bool), "labels")
+    observations.set_labels(observations.find(labels.select(["id"])), labels, np.ones(40, dtype=bool), "labels")
     made = model.plan()
     assert (made.settled, made.train_rows + made.holdout_rows) == ("inconclusive", 20)
     model.now = NOW + timedelta(hours=1)

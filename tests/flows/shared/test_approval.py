@@ -33,7 +33,7 @@ from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER
 from evergreen.settings import Settings
-from evergreen.storage.locks import held
+from evergreen.storage.locks import open_locks
 from flows.promote import promote
 from flows.reconcile import reconcile
 from flows.retrain import retrain
@@ -181,7 +181,7 @@ def test_approved_in_the_ui(stage: Stage) -> None:
     assert "| champion | PASS |" in form["description"]
     limits = stage.client.read_global_concurrency_limits(limit=10, offset=0)
     assert [limit.active_slots for limit in limits if str(stage.deployment) in limit.name] == [0]
-    with held(stage.settings, MODEL, "retrain", wait=0, now=NOW):
+    with open_locks(stage.settings).hold(MODEL, "retrain", wait=0, now=NOW):
         assert stage.answer(run, "approve", " ").status == "REJECT"
         assert stage.answer(run, "perhaps", "why not").status == "REJECT"
         assert stage.answer(run, "approve", "why not", by="A" * 101).status == "REJECT"
