@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.actor import describe_actor
-from evergreen.naming import train_metric
 from evergreen.markdown import number
+from evergreen.naming import train_metric
 
 if TYPE_CHECKING:
     from jinja2 import Environment
