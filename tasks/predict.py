@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 import models
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import Progress
-from evergreen.naming import dashed
+from evergreen.naming import artifact
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
@@ -118,7 +118,7 @@ def progress_bar(model: str, scoring_input: ScoringInput) -> Callable[[Progress]
         # One call for each tenth, so that many small chunks are not slowed down by their own report. None before the
         # first chunk is done: by then the chunks that follow are on their way.
         if bar is None:
-            bar = create_progress_artifact(10.0 * tenths, dashed("scoring", model))
+            bar = create_progress_artifact(10.0 * tenths, artifact("scoring", model))
         elif tenths > shown_tenths:
             update_progress_artifact(bar, progress=10.0 * tenths)
         shown_tenths = tenths

@@ -23,6 +23,7 @@ from evergreen.settings import Settings
 _MOST = 4
 _WAIT_SECONDS = 10
 _ANY_PORT = "127.0.0.1:0"
+"""For the dashboard: two clusters on a machine would ask for the same port."""
 
 
 def workers(settings: Settings) -> int:
@@ -45,7 +46,7 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
     if settings.dask:
         _require_scheduler(settings.dask)
         return DaskTaskRunner(address=settings.dask)
-    # One thread a process: chunks take turns at Python's lock otherwise. A port of its own: two clusters on a machine would ask for the same one.
+    # One thread a process: chunks take turns at Python's lock otherwise.
     cluster = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": _ANY_PORT}
     return DaskTaskRunner(cluster_kwargs=cluster)
 
