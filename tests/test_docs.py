@@ -16,7 +16,7 @@ import yaml
 import models
 from deployments.cli.main import app
 from evergreen.decision import Decision
-from evergreen.events import GROUNDS, decision_event
+from evergreen.events import TRIGGER_EVENTS, decision_event
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from tests.details import detail_of
@@ -128,7 +128,7 @@ def test_every_model_is_deployed() -> None:
         }
         wait = int(spec.retraining.cooldown.total_seconds())
         assert told == {
-            (f"retrain-{dashed}-on-{ground}", GROUNDS[ground], f"evergreen.model.{name}", wait)
+            (f"retrain-{dashed}-on-{ground}", TRIGGER_EVENTS[ground], f"evergreen.model.{name}", wait)
             for ground in spec.retraining.triggers
         }
 
@@ -138,9 +138,9 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
     waited = {name for one in DEPLOYMENTS for trigger in one.get("triggers", []) for name in trigger["expect"]}
     sent = {
         decision_event("iris", Decision("id", kind, datetime.now(UTC), "FAIL", 1, 1, "", "", detail_of(kind))).name
-        for kind in GROUNDS
+        for kind in TRIGGER_EVENTS
     }
-    assert waited <= sent == set(GROUNDS.values())
+    assert waited <= sent == set(TRIGGER_EVENTS.values())
     assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
 
 

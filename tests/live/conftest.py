@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 
 from deployments.stack.services import Ports, write_ports
-from deployments.stack.services import folder as stack_folder
 from tests.live.clone import Stack
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -59,7 +58,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     manifest = project / "prefect.yaml"
     manifest.write_text(re.sub(r'cron: "[^"]+"', 'cron: "0 0 1 1 *"', manifest.read_text()))
     # Another stack that starts while a server of this one is killed would take the port that everybody likes.
-    stack_folder(bare.settings).mkdir(parents=True)
+    bare.settings.stack.mkdir(parents=True)
     write_ports(bare.settings, Ports(prefect=_free_port(), mlflow=_free_port()))
     told = bare.evergreen("up", "--detach")
     try:

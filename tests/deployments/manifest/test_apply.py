@@ -19,10 +19,9 @@ import yaml
 
 from deployments.manifest import sync, yaml_text
 from deployments.manifest.apply import Applied, apply
-from deployments.manifest.build_step import here
 from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
-from evergreen.events import GROUNDS, Event, decision_event
+from evergreen.events import TRIGGER_EVENTS, Event, decision_event
 from evergreen.settings import Settings
 from tests.details import detail_of
 
@@ -259,7 +258,9 @@ def test_an_event_starts_a_run_that_a_bare_worker_does(
     models, path = tmp_path / "models", tmp_path / "prefect.yaml"
     models.mkdir()
     text = (PROJECT / "models" / "iris.py").read_text()
-    (models / "iris.py").write_text(text.replace("ModelSpec(\n", f"ModelSpec(\n    retrain_on={tuple(GROUNDS)},\n", 1))
+    (models / "iris.py").write_text(
+        text.replace("ModelSpec(\n", f"ModelSpec(\n    retrain_on={tuple(TRIGGER_EVENTS)},\n", 1)
+    )
     shutil.copy(PROJECT / "prefect.yaml", path)
     sync.sync(Settings(home=settings.home, models=models), path)
     # As the triggers of an earlier version have it; the flow takes it still.
@@ -276,9 +277,9 @@ def test_an_event_starts_a_run_that_a_bare_worker_does(
         runs = [run for run in server.runs("retrain-iris") if not run.auto_scheduled]
         return {run.parameters["decision_id"]: run for run in runs}
 
-    for ground in GROUNDS:
+    for ground in TRIGGER_EVENTS:
         event = found_by_monitor(ground, f"rehearsal-{ground}")
-        assert event.name == GROUNDS[ground]
+        assert event.name == TRIGGER_EVENTS[ground]
         sent = emit(event)
         run = until(lambda decision=event.payload["decision_id"]: started().get(decision), f"{ground} starts a run")
         told = {"model": "iris", "reason": ground, "decision_id": f"rehearsal-{ground}", "event_id": sent}
@@ -287,9 +288,9 @@ def test_an_event_starts_a_run_that_a_bare_worker_does(
     assert apply(path).deployed == ()
     emit(found_by_monitor("drift", "rehearsal-too-soon"))
     # A canary has a cooldown of its own; its run shows that the server has come past the event before it.
-    emit(Event(GROUNDS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
+    emit(Event(TRIGGER_EVENTS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
     assert until(lambda: started().get("rehearsal-canary"), "the canary starts a run").parameters["share"] is None
-    assert set(started()) == {*(f"rehearsal-{ground}" for ground in GROUNDS), "rehearsal-canary"}
+    assert set(started()) == {*(f"rehearsal-{ground}" for ground in TRIGGER_EVENTS), "rehearsal-canary"}
     with worker(tmp_path / "elsewhere", environment) as log:
         ended = until(lambda: all(run.state.is_final() for run in started().values()) and started(), "the runs end", 90)
     states = [run.state.type.value for run in ended.values()]
@@ -331,17 +332,12 @@ def test_one_run_after_an_outage(
     assert states.count("CANCELLED") == len(states) - 1
 
 
-def test_the_build_step_knows_this_machine() -> None:
-    """Where this Python is and where this project is."""
-    assert here() == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("deployments: [\n", "cannot be read"),
         ("name: x\n", "has no deployments"),
-        ("deployments: [{entrypoint: x}]\n", "at place 1 has no name"),
+        ("deployments: [{entrypoint: x}]\n", "entry 1 has no name"),
         ("deployments: [{name: x}, {name: x}]\n", "x is there twice"),
     ],
 )
