@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,13 +11,16 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import settings as hypothesis
+from xdist.scheduler import LoadFileScheduling
 
 # Before Prefect or MLflow is imported by any test module: quiet, no telemetry, no state outside of the test's folder.
 os.environ["DO_NOT_TRACK"] = "1"
@@ -38,10 +42,30 @@ PROJECT = Path(__file__).resolve().parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class _Scheduling(LoadFileScheduling):
+    """A file stays in one process; all of `tests/live/` does, which has one stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return "tests/live" if scope.startswith("tests/live/") else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _Scheduling(config, log)
+
+
+LONGEST_FIRST = ("live", "faults", "proofs", "flows", "deployments", "benchmarks")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests begin first, so that no process is left alone with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Folders whose tests start servers come first, so that no process is left alone with a long file at the end."""
+    order = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
+
+    def place(item: pytest.Item) -> int:
+        return min((order[folder] for folder in item.path.parents if folder in order), default=len(order))
+
+    items.sort(key=place)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -163,6 +187,36 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder that all processes of the session share: once(name, make) -> what `make(folder)` made."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder, half = shared / name, shared / f"{name}.half"
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                half.mkdir()
+                make(half)
+                half.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def empty_database(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """MLflow's database as it is after its first opening, which takes two seconds; a test works on a copy."""
+
+    def make(folder: Path) -> None:
+        from evergreen.registry import Registry
+
+        Registry(Settings(home=folder)).client  # noqa: B018 - opening it makes it
+
+    return once("mlflow", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API's URL of a real Prefect server on a free port, with a home of its own; ended by its process id."""
     folder = tmp_path_factory.mktemp("prefect-server")
@@ -224,9 +278,14 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
 
 
 @pytest.fixture
-def in_process(home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_process(
+    home: Path, prefect_server: str, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Run flows in the test's own process against the session's server, results kept in the test's folder."""
     (home / "prefect").mkdir(parents=True)
+    shutil.copy(empty_database, home / "mlflow.db")
+    # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
+    monkeypatch.setattr("prefect.flow_engine._send_heartbeats", lambda *_, **__: nullcontext())
     monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
     from prefect.settings import (

@@ -9,6 +9,7 @@ without a flow it lets a stopped child go on. The answer on stdout is the child'
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -19,6 +20,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from mlflow.utils import requirements_utils
+from prefect import flow_engine
 
 Match = Callable[[tuple[Any, ...], dict[str, Any]], bool]
 
@@ -150,7 +154,7 @@ def _figures(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _run(order: dict[str, Any]) -> None:
-    """In the child: run a flow and leave what came of it in the order's file."""
+    """In the child: run a flow and leave what came of it in the order's file, and what it imported beside it."""
     if order["point"]:
         arm(order["point"], signal.Signals[order["signal"]])
     told: dict[str, Any]
@@ -163,6 +167,20 @@ def _run(order: dict[str, Any]) -> None:
     except BaseException as error:
         told = {"error": str(error), "type": type(error).__name__, "trace": traceback.format_exc()}
     Path(order["out"]).write_text(json.dumps(told, default=str))
+    _modules(order).write_text("\n".join(sys.modules))
+
+
+def _modules(order: dict[str, Any]) -> Path:
+    return Path(order["out"]).with_suffix(".modules")
+
+
+def _warm(modules: Path) -> None:
+    """In the parent: import what a child had to import, so that the next one has it already."""
+    for name in modules.read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    modules.unlink()
 
 
 def main() -> None:
@@ -174,6 +192,10 @@ def main() -> None:
         "sqlalchemy", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
     ):  # fmt: skip
         importlib.import_module(name)
+    # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
+    flow_engine._send_heartbeats = lambda *_, **__: contextlib.nullcontext()
+    # Logging a model looks up every installed package, once a process: half a second.
+    requirements_utils._init_packages_to_modules_map()
     print("ready", flush=True)
     child = 0
     for line in sys.stdin:
@@ -188,6 +210,8 @@ def main() -> None:
                 finally:
                     os._exit(0)
         print(os.waitpid(child, os.WUNTRACED)[1], flush=True)
+        if order["flow"] is not None and _modules(order).exists():
+            _warm(_modules(order))
 
 
 if __name__ == "__main__":
