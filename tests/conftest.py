@@ -30,6 +30,7 @@ os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN_TRACKING_URI", "EVERGREEN_LAKE"):
     os.environ.pop(name, None)
 
+import tests.unsynced  # noqa: F401 - SQLite does not wait for the disk
 from evergreen.settings import Settings
 from evergreen.sources import Batch, Waiting
 from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
@@ -232,12 +233,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             _until_healthy(url, server)
             yield url
         finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.kill()
+            server.wait()
 
 
 def _until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -3,8 +3,10 @@
 One process imports everything once and then forks for each order that it reads from stdin (a JSON object a line), so
 that a killed run costs a second rather than ten. The flows have no hooks for this: functions are wrapped before they
 are called. MLflow keeps a database open by its path, and only a new process sees a state folder that was put in the
-place of another, so that the state is read here, too. An order is {"flow", "arguments", "point", "signal", "out"};
-without a flow it lets a stopped child go on. The answer on stdout is the child's wait status.
+place of another, so that the state is read here, too. An order is {"flow", "arguments", "point", "signal", "out"}; with
+"kill_after" the child is killed so many seconds after its start, with "look" the state before and after the flow is
+told beside its result. An order without a flow lets a stopped child go on. The answer on stdout is the child's wait
+status.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +26,8 @@ from typing import Any
 
 from mlflow.utils import requirements_utils
 from prefect import flow_engine
+
+import tests.unsynced  # noqa: F401 - SQLite does not wait for the disk
 
 Match = Callable[[tuple[Any, ...], dict[str, Any]], bool]
 
@@ -159,11 +164,14 @@ def _run(order: dict[str, Any]) -> None:
         arm(order["point"], signal.Signals[order["signal"]])
     told: dict[str, Any]
     try:
+        before = state() if order.get("look") else None
         if order["flow"] == "state":
             told = state()
         else:
             module = importlib.import_module(f"flows.{order['flow']}")
             told = getattr(module, order["flow"])(**order["arguments"]).to_json()
+        if before is not None:
+            told = {"told": told, "before": before, "after": state()}
     except BaseException as error:
         told = {"error": str(error), "type": type(error).__name__, "trace": traceback.format_exc()}
     Path(order["out"]).write_text(json.dumps(told, default=str))
@@ -209,6 +217,9 @@ def main() -> None:
                     _run(order)
                 finally:
                     os._exit(0)
+            if "kill_after" in order:
+                time.sleep(order["kill_after"])
+                os.kill(child, signal.SIGKILL)
         print(os.waitpid(child, os.WUNTRACED)[1], flush=True)
         if order["flow"] is not None and _modules(order).exists():
             _warm(_modules(order))
