@@ -19,8 +19,6 @@ from evergreen.replay import Trained
 from evergreen.replay_pool import Spent
 from evergreen.spec import Metric, Training
 
-pytestmark = pytest.mark.slow
-
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = tuple(NOW + timedelta(weeks=number) for number in range(60))
 SCRIPT = "<script>alert(1)</script>"

@@ -35,8 +35,6 @@ from evergreen.settings import PROJECT, Settings
 from evergreen.spec import ModelSpec
 from evergreen.windows import training_window
 
-pytestmark = pytest.mark.slow
-
 SCRIPT = "<script>alert(1)</script>"
 TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
 MODEL = TOY.replace('(str, pa.Check.isin(["a", "b"]))', "(str)")

@@ -201,7 +201,6 @@ def postgres() -> Iterator[str]:
         command(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.mark.slow
 def test_postgresql_is_a_registry_like_any_other(
     postgres: str,
     make_spec: Callable[..., Any],

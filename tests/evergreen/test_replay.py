@@ -307,6 +307,7 @@ def killable(tmp_path: Path, make_rows: Make) -> Iterator[Callable[[str], subpro
         process.communicate()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_where_it_was(killable: Make, tmp_path: Path) -> None:
     """What a killed run had worked out is not worked out again, and the report is that of an undisturbed run."""
     import json

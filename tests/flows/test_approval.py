@@ -37,7 +37,6 @@ from flows.promote import promote
 from flows.reconcile import reconcile
 from flows.retrain import retrain
 
-pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "toy"

@@ -17,7 +17,6 @@ from evergreen.decisions import Decision, Decisions
 from evergreen.promotion_log import Move, Promotions
 from evergreen.settings import Settings
 
-pytestmark = pytest.mark.slow
 MODEL = "toy"
 SPEC = """
 from evergreen.sources import Bundled

@@ -28,7 +28,7 @@ from flows.promote import promote
 from flows.retrain import retrain
 from flows.rollback import rollback
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 FIELDS = """

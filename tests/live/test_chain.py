@@ -17,8 +17,6 @@ from tests.live.clone import Stack, until
 CHANGE = date(2011, 8, 29)
 MODEL = "bike_demand"
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def answered(stack: Stack) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import models
 from deployments.rehearsal import Rehearsal, rehearse
 from tests.live.clone import Stack, until
 
-pytestmark = pytest.mark.slow
 NAME, MODEL = "retrain-iris", "iris"
 
 
