@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -274,17 +274,9 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
     return run
 
 
-@pytest.fixture
-def in_process(
-    home: Path, prefect_server: str, empty_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Run flows in the test's own process against the session's server, results kept in the test's folder."""
-    (home / "prefect").mkdir(parents=True)
-    shutil.copy(empty_database, home / "mlflow.db")
-    # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
-    monkeypatch.setattr("prefect.flow_engine._send_heartbeats", lambda *_, **__: nullcontext())
-    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
-    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+@contextmanager
+def _flows_here(home: Path, server: str) -> Iterator[None]:
+    """Run flows in this process against a server, results kept in a state folder."""
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_HOME,
@@ -293,14 +285,35 @@ def in_process(
         temporary_settings,
     )
 
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
     changed = {
-        PREFECT_API_URL: prefect_server,
+        PREFECT_API_URL: server,
         PREFECT_HOME: home / "prefect",
         PREFECT_LOCAL_STORAGE_PATH: home / "prefect" / "storage",
         # Log lines are sent on a thread that outlives the server.
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
-    with temporary_settings(changed):
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(changed):
+        # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
+        patch.setattr("prefect.flow_engine._send_heartbeats", lambda *_, **__: nullcontext())
+        patch.setenv("EVERGREEN_HOME", str(home))
+        patch.setenv("PREFECT_HOME", str(home / "prefect"))
+        patch.setenv("PREFECT_API_URL", server)
+        yield
+
+
+@pytest.fixture(scope="session")
+def flows_here() -> Callable[[Path, str], AbstractContextManager[None]]:
+    """Run flows in the test's own process for a while: `with flows_here(home, server):`."""
+    return _flows_here
+
+
+@pytest.fixture
+def in_process(home: Path, prefect_server: str, empty_database: Path) -> Iterator[None]:
+    """Run flows in the test's own process against the session's server, results kept in the test's folder."""
+    home.mkdir(exist_ok=True)
+    shutil.copy(empty_database, home / "mlflow.db")
+    with _flows_here(home, prefect_server):
         yield
 
 

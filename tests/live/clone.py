@@ -17,6 +17,9 @@ import pytest
 
 from evergreen.settings import Settings
 
+# One for all: each would read the system's certificates anew. No connection outlives a request, as servers are killed.
+API = httpx.Client(timeout=120, limits=httpx.Limits(max_keepalive_connections=0))
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -48,11 +51,7 @@ class Stack:
 
     def ask(self, path: str, **body: Any) -> Any:
         """POST to the API where there is a body, GET otherwise."""
-        answer = (
-            httpx.post(f"{self.url}/{path}", json=body, timeout=120)
-            if body
-            else httpx.get(f"{self.url}/{path}", timeout=120)
-        )
+        answer = API.post(f"{self.url}/{path}", json=body) if body else API.get(f"{self.url}/{path}")
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
@@ -73,13 +74,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def champion(stack: Stack, make_rows: Callable[..., pd.DataFrame]) -> Callable[[str], int]:
+def champion(
+    stack: Stack,
+    make_rows: Callable[..., pd.DataFrame],
+    flows_here: Callable[..., AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], int]:
     """Give a toy model its first champion; returns the rows that it knows."""
 
     def make(model: str, rows: int = 240) -> int:
+        from flows.retrain import retrain
+
         stack.land(model, "history", make_rows(rows))
-        run = stack.start("retrain", f"retrain-{model.replace('_', '-')}", reason="first")
-        assert stack.ended(run)["state_type"] == "COMPLETED"
+        monkeypatch.setenv("EVERGREEN_MODELS", str(stack.project / "models"))
+        with flows_here(stack.home, stack.url):
+            assert retrain(model, reason="first").outcome == "promoted"
         return rows
 
     return make

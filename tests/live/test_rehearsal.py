@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import models
 from deployments.rehearsal import Rehearsal, rehearse
-from tests.live.clone import Stack, until
+from tests.live.clone import API, Stack, until
 
 NAME, MODEL = "retrain-iris", "iris"
 
@@ -176,8 +175,8 @@ def _changed(stack: Stack, **changes: Any) -> Iterator[None]:
 
 def _put(stack: Stack, automation: dict[str, Any]) -> None:
     body = {key: automation[key] for key in ("name", "description", "enabled", "trigger", "actions")}
-    httpx.put(f"{stack.url}/automations/{automation['id']}", json=body, timeout=120).raise_for_status()
+    API.put(f"{stack.url}/automations/{automation['id']}", json=body).raise_for_status()
 
 
 def _patch(stack: Stack, path: str, **body: Any) -> None:
-    httpx.patch(f"{stack.url}/{path}", json=body, timeout=120).raise_for_status()
+    API.patch(f"{stack.url}/{path}", json=body).raise_for_status()
