@@ -290,7 +290,7 @@ def killable(tmp_path: Path, make_rows: Make) -> Iterator[Callable[[str], subpro
     import models
 
     spec = models.load("toy", folder).spec
-    frame = make_rows(56 * 24)
+    frame = make_rows(42 * 24)
     lake = str(tmp_path / "lake")
     Observations(lake, spec).land(frame.assign(at=frame["at"].dt.tz_localize("UTC")), "b", "test", now=START)
     begun: list[subprocess.Popen[str]] = []
