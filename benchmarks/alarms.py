@@ -204,14 +204,17 @@ def planted(new: pd.DataFrame, shift: Shift, size: float, weights: Mapping[str, 
 
 def verdicts(old: pd.DataFrame, new: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, bool]:
     """Whether our report fails, by policy; the columns are compared once."""
-    from evergreen import importance
-    from evergreen.drift import compare, judge
-    from evergreen.spec import DriftPolicy
+    from evergreen.drift.compare import compare, report_verdict
+    from evergreen.spec.monitoring import DriftThresholds
+    from evergreen.training import importance
     from evergreen.verdicts import Verdict
 
     sizes, counted = (len(old), len(new)), importance.weights(weights, FEATURES, (PREDICTION,))
-    found = compare(old, new, DriftPolicy(), numeric=NUMERIC, categorical=CATEGORICAL, folder=None)
-    reports = {name: judge(found.columns, DriftPolicy(**policy), sizes, counted) for name, policy in POLICIES.items()}
+    found = compare(old, new, DriftThresholds(), numeric=NUMERIC, categorical=CATEGORICAL, folder=None)
+    reports = {
+        name: report_verdict(found.columns, DriftThresholds(**policy), sizes, counted)
+        for name, policy in POLICIES.items()
+    }
     return {name: report.verdict is Verdict.FAIL for name, report in reports.items()}
 
 

@@ -21,7 +21,7 @@ WIDE_CATEGORICAL = ("c0", "c1")
 
 def bikes(folder: Path, rows: int) -> None:
     """Simulated hours in the landing format: four fifths as `history.csv`, the last fifth as `news.csv`."""
-    from evergreen.simulator import simulate
+    from evergreen.sources.simulator import simulate
 
     frame = simulate(date(2011, 1, 1), rows // 23 + 1, seed=7).head(rows)
     known = rows * 4 // 5
@@ -52,7 +52,7 @@ def wide(folder: Path, rows: int) -> None:
 
 def years(file: Path, scenario: Any) -> None:
     """Two years without season or growth; from May of the second one on they follow the scenario."""
-    from evergreen.simulator import simulate
+    from evergreen.sources.simulator import simulate
 
     change = None if scenario == "none" else date(2012, 5, 3)
     frame = simulate(date(2011, 1, 1), 731, seed=7, scenario=scenario, change=change, growth=0.0, seasonal=0.0)
@@ -63,7 +63,7 @@ def hours(file: Path, rows: int) -> None:
     """A simulated year of `bike_demand`, over and over from the year 1700 on, as Parquet."""
     import pandas as pd
 
-    from evergreen.simulator import simulate
+    from evergreen.sources.simulator import simulate
 
     year = simulate(date(2011, 1, 1), 365, seed=7)
     order = np.arange(rows + rows // 1000 + 100)

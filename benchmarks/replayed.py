@@ -25,13 +25,13 @@ def main() -> None:
     given = parser.parse_args()
 
     import models
-    from evergreen.backtest import run
-    from evergreen.backtest_plan import Request, steps_of
-    from evergreen.ingest import ingest
-    from evergreen.observations import Observations
-    from evergreen.replay import Course
-    from evergreen.replay_pool import Pool, Source, processes
-    from evergreen.replay_store import Store
+    from evergreen.backtest.job_cache import JobCache
+    from evergreen.backtest.job_runner import JobRunner, JobSource, processes
+    from evergreen.backtest.request import Request, steps_of
+    from evergreen.backtest.run import run
+    from evergreen.backtest.simulation import SimulationPlan
+    from evergreen.data.observations import Observations
+    from evergreen.ingest.ingest import ingest
     from evergreen.settings import load_settings
 
     settings = load_settings()
@@ -44,15 +44,15 @@ def main() -> None:
         ingest(loaded.spec, settings, now=datetime.now(UTC))
     began = time.perf_counter()
     reader = partial(models.spec_of, MODEL, settings.models)
-    store = Store(settings.root / "backtest" / MODEL)
-    source = Source(reader, settings.lake_uri, store, loaded.hash, observations.snapshot().version)
-    bench = source.bench()
+    store = JobCache(settings.root / "backtest" / MODEL)
+    source = JobSource(reader, settings.lake_uri, store, loaded.hash, observations.snapshot().version)
+    bench = source.context()
     steps = steps_of(bench.history)
     turn = datetime(2012, 1, 5, tzinfo=UTC)
     with processes(given.workers) as executor:
-        pool = Pool(bench, source, executor, given.workers)
+        pool = JobRunner(bench, source, executor)
         asked = Request(report_from=turn if steps[4] < turn < steps[-4] else None)
-        found = run(bench, pool, Course(steps, loaded.hash), asked)
+        found = run(pool, SimulationPlan(steps, loaded.hash), asked)
     spent = {"fresh": pool.spent.fresh, "seconds": pool.spent.seconds, "fresh_seconds": pool.spent.fresh_seconds}
     print(json.dumps(found.to_json() | spent | {"wall": time.perf_counter() - began, "replayed": len(steps) - 1}))
 

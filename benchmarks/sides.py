@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def importing() -> dict[str, Any]:
     """What importing Evidently costs; pandas comes with it."""
-    from evergreen.drift_report import _quiet
+    from evergreen.drift.evidently_report import _quiet
 
     os.environ["DO_NOT_TRACK"] = "1"
     with _quiet():
@@ -43,13 +43,13 @@ def compare(folder: Path) -> dict[str, Any]:
     import pandas as pd
 
     from benchmarks.given import WIDE_CATEGORICAL, WIDE_NUMERIC
-    from evergreen.drift import compare
-    from evergreen.spec import DriftPolicy
+    from evergreen.drift.compare import compare
+    from evergreen.spec.monitoring import DriftThresholds
 
     columns = [*WIDE_NUMERIC, *WIDE_CATEGORICAL]
     old, new = (pd.read_parquet(folder / f"{side}.parquet", columns=columns) for side in ("reference", "current"))
     report = compare(
-        old, new, DriftPolicy(), numeric=WIDE_NUMERIC, categorical=WIDE_CATEGORICAL, folder=folder / "page"
+        old, new, DriftThresholds(), numeric=WIDE_NUMERIC, categorical=WIDE_CATEGORICAL, folder=folder / "page"
     )
     assert report.html is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": report.current_rows}
@@ -58,11 +58,11 @@ def compare(folder: Path) -> dict[str, Any]:
 def ingest(home: Path) -> dict[str, Any]:
     """Land what is new in the landing folder of `wide`."""
     import models
-    from evergreen.ingest import ingest
+    from evergreen.ingest.ingest import ingest
     from evergreen.settings import Settings
 
     landing = ingest(models.load("wide", MODELS).spec, Settings(home=home, models=MODELS), now=NOW)
-    assert not landing.refused, landing
+    assert not landing.quarantined, landing
     return {"added": landing.added}
 
 
@@ -79,16 +79,16 @@ def plain(csv: Path, table: Path) -> dict[str, Any]:
 def detect(home: Path) -> dict[str, Any]:
     """The drift report of the champion of `wide`, from the lake."""
     import models
-    from evergreen import monitoring
-    from evergreen.observations import Observations
-    from evergreen.registry import Registry
+    from evergreen.data.observations import Observations
+    from evergreen.drift import check
+    from evergreen.registry.client import Registry
     from evergreen.settings import Settings
 
     settings = Settings(home=home, models=MODELS)
     spec, registry = models.load("wide", MODELS).spec, Registry(settings)
     champion, snapshot = registry.champion("wide"), Observations(settings.lake_uri, spec).snapshot()
     assert champion is not None
-    report = monitoring.detect(spec, settings, registry, champion, snapshot, decision="benchmark")
+    report = check.detect(spec, settings, registry, champion, snapshot, decision="benchmark")
     assert report.html is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": snapshot.rows}
 
@@ -118,8 +118,8 @@ def predict(home: Path, file: Path, out: Path) -> dict[str, Any]:
     import pandas as pd
 
     import models
-    from evergreen.frames import model_frame
-    from evergreen.registry import Registry
+    from evergreen.data.frames import model_frame
+    from evergreen.registry.client import Registry
     from evergreen.settings import Settings
 
     settings = Settings(home=home)

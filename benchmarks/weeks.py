@@ -92,11 +92,11 @@ def walk(stream: Stream, until: datetime, *, schedule: int) -> Iterator[dict[str
 def judged(stream: Stream) -> pd.DataFrame:
     """What was predicted when it came, and what the first champion would have said, for every row that was scored."""
     import models
-    from evergreen.observations import Observations
-    from evergreen.predictions import PredictionLog
-    from evergreen.registry import Registry
+    from evergreen.data.observations import Observations
+    from evergreen.data.prediction_log import PredictionLog
+    from evergreen.registry.client import Registry
     from evergreen.settings import load_settings
-    from evergreen.training import predict
+    from evergreen.training.predict import predict
 
     settings = load_settings()
     spec = models.load(MODEL, settings.models).spec

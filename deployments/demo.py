@@ -16,15 +16,19 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployments import console, following, prefect_home, stack
-from deployments.following import Chain, deployed
-from deployments.stack import Stack
-from evergreen.decisions import Decision, Decisions
+from deployments.automations import run_follower
+from deployments.automations.run_follower import Chain, deployed
+from deployments.cli import console
+from deployments.stack import prefect_home, stack
+from deployments.stack.stack import Stack
+from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
-from evergreen.promotion_log import Promotions
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
 from evergreen.settings import PROJECT, Settings, load_settings
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
+from evergreen.storage.atomic_write import staged_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,10 +93,10 @@ class Demo:
         if seen.outcome != "FAIL":
             return
         console.err.print("  [dim]the event is out; the automation is to start the retrain[/]")
-        answer = following.follow_decision(MODEL, seen.id, told=_say, timeout=_RUN_SECONDS)
+        answer = run_follower.follow_decision(MODEL, seen.id, told=_say, timeout=_RUN_SECONDS)
         self._retrained(scene, self._last_retrain(answer))
         moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == seen.id]
-        self.chain = following.chain("drift", seen.id, answer, moves[-1].at if moves else None)
+        self.chain = run_follower.chain("drift", seen.id, answer, moves[-1].at if moves else None)
         console.err.print(chain_table(self.chain))
 
     def poisoned(self, scene: Scene) -> None:
@@ -133,16 +137,15 @@ class Demo:
         self.scenes.append(scene)
 
     def _land(self, name: str, rows: pd.DataFrame) -> None:
-        """Put a file where the model's source looks; under its last name only once it is whole."""
+        """Put a file where the model's source looks."""
         folder = self.settings.landing / MODEL
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{len(self.scenes) + 1}-{name}.csv"
-        half = target.with_suffix(".tmp")
-        rows.to_csv(half, index=False)
-        half.rename(target)
+        with staged_file(target) as part:
+            rows.to_csv(part, index=False)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
-        return following.run(deployed(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)
+        return run_follower.run(deployed(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)
 
     def _monitor(self) -> Decision:
         """Run the monitor's deployment; what it decided, from the ledger."""
@@ -158,7 +161,9 @@ class Demo:
     def _decided(self, kind: Any, run: FlowRun) -> Decision:
         found = Decisions(self.settings.lake_uri, MODEL).last(kind)
         if found is None or found.flow_run != str(run.id):
-            raise EvergreenError(f"The run {run.name} decided nothing.", f"See {following.ui()}/runs/flow-run/{run.id}")
+            raise EvergreenError(
+                f"The run {run.name} decided nothing.", f"See {run_follower.ui()}/runs/flow-run/{run.id}"
+            )
         return found
 
     def _monitored(self, scene: Scene, seen: Decision) -> None:
@@ -242,7 +247,7 @@ def main() -> int:
         try:
             # Nothing comes in between at a quarter past the hour.
             ours = [deployed(flow, MODEL) for flow in ("monitor", "retrain", "score")]
-            with following.no_schedule(*ours, "reconcile/reconcile"):
+            with run_follower.no_schedule(*ours, "reconcile/reconcile"):
                 demo.play()
         finally:
             if not keep:

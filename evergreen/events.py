@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evergreen.decisions import Decision
+    from evergreen.decision import Decision
 
 DRIFT_FAILED = "evergreen.drift.failed"
 DRIFT_SUSPECTED = "evergreen.drift.suspected"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from evergreen.drift import DriftReport
-from evergreen.verdicts import Check
-
 MARK = {"PASS": "PASS", "FAIL": "**FAIL**", "INCONCLUSIVE": "*INCONCLUSIVE*"}
 
 
@@ -15,29 +12,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(escape(number(cell)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
-
-
-def gate_table(checks: Sequence[Check]) -> str:
-    """Every check with its value, bound and reason."""
-    rows = [(check.name, MARK[check.status], check.value, check.bound, check.reason) for check in checks]
-    return table(("gate", "status", "value", "bound", "reason"), rows)
-
-
-def drift_table(report: DriftReport) -> str:
-    """Every column with its score against the threshold."""
-    rows = [
-        (
-            column.name,
-            MARK[column.verdict],
-            column.score,
-            column.threshold,
-            f"{column.weight:.1%}",
-            f"{column.missing_current:.1%}",
-            column.reason,
-        )
-        for column in report.columns
-    ]
-    return table(("column", "status", f"score ({_method(report)})", "threshold", "weight", "missing", "reason"), rows)
 
 
 def number(cell: object) -> str:
@@ -50,7 +24,3 @@ def number(cell: object) -> str:
 def escape(text: str) -> str:
     """Text that neither ends a cell nor becomes a tag."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
-
-
-def _method(report: DriftReport) -> str:
-    return report.columns[0].method if report.columns else "score"

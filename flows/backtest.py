@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from prefect import flow
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from evergreen.backtest_report import Backtest
-from flows.runner import executor, workers
-from flows.steps import landed, open_workspace
+from evergreen.backtest.report import Backtest
+from flows.shared.executors import executor
+from flows.shared.opening import ingest_new_data, open_run
 from tasks.replay import replay
 from tasks.report import report_backtest
 
@@ -45,8 +45,8 @@ def backtest(
         change: since when the law of the data is another one, where that is known.
         page: where the HTML page goes; by default below EVERGREEN_HOME.
     """
-    workspace = open_workspace(model)
-    landed(workspace)
+    context = open_run(model)
+    ingest_new_data(context)
     asked = {
         "policies": policies,
         "windows": windows,
@@ -57,7 +57,7 @@ def backtest(
         "change": change,
     }
     delay = None if label_delay_days is None else timedelta(days=label_delay_days)
-    with executor(workspace.settings) as pool:
-        found = replay(workspace, asked, delay, pool, workers(workspace.settings))
-    report_backtest(workspace, found, page)
+    with executor(context.settings) as pool:
+        found = replay(context, asked, delay, pool)
+    report_backtest(context, found, page)
     return found

@@ -11,14 +11,16 @@ from datetime import datetime
 
 from prefect import flow
 
-from evergreen.page_links import page_url
-from evergreen.results import MonitorResult
-from flows.steps import announced, champion_and_snapshot, landed, open_workspace, taken_back
-from tasks.compare import compare
+from evergreen.pages.links import page_url
+from evergreen.runs.results import MonitorResult
+from flows.shared.conclude import emit_decision
+from flows.shared.moves import roll_back_if_worse
+from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks.detect import detect
 from tasks.measure import measure
 from tasks.record import record_data, record_drift, record_performance, record_run, record_shadow
 from tasks.report import report_drift, report_performance, report_shadow
+from tasks.shadow import shadow
 
 
 @flow(flow_run_name="monitor-{model}", timeout_seconds=3600)
@@ -29,21 +31,21 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
         model: name of a file in `models/`.
         at: logical time of a look at the past, UTC where it has no offset: labels that became known later do not count.
     """
-    workspace = open_workspace(model, at)
-    ingested = landed(workspace)
-    champion, snapshot = champion_and_snapshot(workspace)
-    data = announced(workspace, record_data(workspace, champion, snapshot))
-    drift = detect(workspace, champion, snapshot)
-    decision = announced(workspace, record_drift(workspace, champion, snapshot, drift))
-    report_drift(model, drift, page_url(workspace.settings, model))
-    performance = measure(workspace, champion, snapshot)
-    announced(workspace, record_performance(workspace, champion, snapshot, performance))
+    context = open_run(model, at)
+    ingested = ingest_new_data(context)
+    champion, snapshot = champion_and_snapshot(context)
+    data = emit_decision(context, record_data(context, champion, snapshot))
+    drift = detect(context, champion, snapshot)
+    decision = emit_decision(context, record_drift(context, champion, snapshot, drift))
+    report_drift(model, drift, page_url(context.settings, model))
+    performance = measure(context, champion, snapshot)
+    emit_decision(context, record_performance(context, champion, snapshot, performance))
     report_performance(model, performance)
-    shadow = compare(workspace, champion, snapshot)
-    announced(workspace, record_shadow(workspace, champion, snapshot, shadow))
-    report_shadow(model, shadow)
-    move = taken_back(workspace, shadow)
+    comparison = shadow(context, champion, snapshot)
+    emit_decision(context, record_shadow(context, champion, snapshot, comparison))
+    report_shadow(model, comparison)
+    move = roll_back_if_worse(context, comparison)
     outcome = f"drift {drift.verdict}, performance {performance.verdict}"
-    record_run(workspace, "monitor", ingested.rows + drift.current_rows, outcome)
+    record_run(context, "monitor", ingested.rows + drift.current_rows, outcome)
     number = champion.number if champion else None
-    return MonitorResult.of(model, number, drift, decision, performance, shadow, move, data, ingested)
+    return MonitorResult.of(model, number, drift, decision, performance, comparison, move, data, ingested)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.approval import Answer
-from evergreen.persons import by_person
-from evergreen.promotion import require_reason
-from evergreen.results import MoveResult
-from flows.approval import rejected
-from flows.steps import moved, open_workspace
+from evergreen.actor import by_person
+from evergreen.registry.approval import ApprovalResponse
+from evergreen.registry.promotion import require_reason
+from evergreen.runs.results import MoveResult
+from flows.shared.approval import reject_challenger
+from flows.shared.moves import announce_move
+from flows.shared.opening import open_run
 from tasks.approve import resume_waiting
 from tasks.promote import promote_by_hand
 
@@ -28,10 +29,10 @@ def promote(model: str, reason: str, version: int | None = None, reject: bool = 
         reject: take it out of the running instead.
         by: name of whoever says so; may be left empty.
     """
-    workspace = open_workspace(model)
+    context = open_run(model)
     why, who = require_reason(reason), by_person(by)
     if reject:
-        return rejected(workspace, version, why, who)
-    result = moved(workspace, "promote", promote_by_hand(workspace, version, why, who), reason)
-    resume_waiting(workspace, result.champion, Answer(decision="approve", reason=why))
+        return reject_challenger(context, version, why, who)
+    result = announce_move(context, "promote", promote_by_hand(context, version, why, who), reason)
+    resume_waiting(context, result.champion, ApprovalResponse(decision="approve", reason=why))
     return result

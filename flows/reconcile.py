@@ -14,12 +14,12 @@ from pydantic import Field
 
 import models
 from evergreen.errors import EvergreenError
-from evergreen.reconciling import Step, escalation_event
+from evergreen.ledger.reconciliation import Step, escalation_event
 from evergreen.settings import load_settings
-from flows.approval import recover_answers
-from flows.steps import open_workspace
+from flows.shared.approval import recover_answers
+from flows.shared.opening import open_run
 from tasks.announce import announce
-from tasks.follow_up import Followed, follow_up
+from tasks.reconcile_model import Followed, reconcile_model
 from tasks.report import report_steps
 from tasks.sweep import sweep
 
@@ -34,7 +34,7 @@ def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Step]
     settings, now, grace = load_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
     swept: State[Any] = sweep(now, grace, return_state=True)
     found: list[State[Any]] = [
-        follow_up(settings, name, now, grace, return_state=True) for name in models.names(settings.models)
+        reconcile_model(settings, name, now, grace, return_state=True) for name in models.names(settings.models)
     ]
     followed: list[Followed] = [state.result() for state in found if state.is_completed()]
     for one in followed:
@@ -53,7 +53,7 @@ def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Step]
 def _recovered(model: str) -> str:
     """Carry out the answers of persons whose runs could not; returns what went wrong."""
     try:
-        recover_answers(open_workspace(model))
+        recover_answers(open_run(model))
     except EvergreenError as error:
         return str(error)
     return ""

@@ -13,17 +13,17 @@ from typing import Any
 from prefect import flow
 
 from evergreen.events import is_canary
-from evergreen.locks import held
-from evergreen.results import RetrainResult
-from evergreen.retraining import Request
-from flows.approval import approved, waiting
-from flows.steps import conclude, landed, open_workspace
+from evergreen.runs.results import RetrainResult
+from evergreen.training.request import Request
+from flows.shared.approval import await_approval, suspended_result
+from flows.shared.conclude import conclude
+from flows.shared.opening import ingest_new_data, open_run
 from tasks.detect import detect
 from tasks.fit import fit
 from tasks.gate import gate
+from tasks.plan import plan
 from tasks.promote import promote
 from tasks.register import register
-from tasks.split import split
 
 
 @flow(flow_run_name="retrain-{model}-{reason}", timeout_seconds=12 * 3600)
@@ -45,25 +45,26 @@ def retrain(
         decision_id: the stored decision that this run answers; one retrain for one decision.
         force: retrain although nothing is new.
         params: pipeline parameters to use instead of searching.
-        share: the share of drifted columns, where a failed drift report started this run.
+        share: read by nobody; triggers of an earlier version name it, and a run with a parameter that the flow lacks
+            fails.
         event_id: the event that started this run, where one did.
         at: logical time of a run about the past, UTC where it has no offset: labels that became known later do not
             count.
     """
-    workspace = open_workspace(model, at)
+    context = open_run(model, at)
     if is_canary(decision_id):
         return None
-    asked = waiting(workspace)
-    if asked is not None:
-        return approved(workspace, asked)
-    with held(workspace.settings, model, "retrain", wait=0, now=workspace.now):
-        ingested = landed(workspace)
-        plan = split(workspace, Request(reason, decision_id, force, params, share, event_id))
-        if plan.settled is not None:
-            return conclude(workspace, plan, ingested)
-        drift = detect(workspace, plan.champion, plan.snapshot)
-        version = plan.resume or register(workspace, fit(workspace, plan))
-        judgement = gate(workspace, plan, version, drift)
-        outcome = promote(workspace, version, judgement, reason)
-        result = conclude(workspace, plan, ingested, outcome, version, drift, judgement)
-    return approved(workspace, result)
+    suspended = suspended_result(context)
+    if suspended is not None:
+        return await_approval(context, suspended)
+    with context.locks.hold(model, "retrain", wait=0, now=context.now):
+        ingested = ingest_new_data(context)
+        todo = plan(context, Request(reason, decision_id, force, params, event_id))
+        if todo.settled is not None:
+            return conclude(context, todo, ingested)
+        drift = detect(context, todo.champion, todo.snapshot)
+        version = todo.resume or register(context, fit(context, todo))
+        judgement = gate(context, todo, version, drift)
+        outcome = promote(context, version, judgement, reason)
+        result = conclude(context, todo, ingested, outcome, version, drift, judgement)
+    return await_approval(context, result)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.persons import by_person
-from evergreen.promotion import require_reason
-from evergreen.results import MoveResult
-from flows.steps import moved, open_workspace
+from evergreen.actor import by_person
+from evergreen.registry.promotion import require_reason
+from evergreen.runs.results import MoveResult
+from flows.shared.moves import announce_move
+from flows.shared.opening import open_run
 from tasks.promote import roll_back
 
 
@@ -24,6 +25,6 @@ def rollback(model: str, reason: str, to: int | None = None, by: str = "") -> Mo
         to: the version; the previous champion where none is named.
         by: name of whoever says so; may be left empty.
     """
-    workspace = open_workspace(model)
-    move = roll_back(workspace, to, require_reason(reason), by_person(by))
-    return moved(workspace, "rollback", move, reason)
+    context = open_run(model)
+    move = roll_back(context, to, require_reason(reason), by_person(by))
+    return announce_move(context, "rollback", move, reason)

@@ -1,7 +1,7 @@
 """Predict with the champion: a file, a table, or the observations that have no prediction yet.
 
-The champion is looked up at each run. Chunks are predicted beside each other and committed in their order, so that a
-rerun after a crash goes on behind the last commit, and the same input scored twice is there once.
+The champion is looked up at each run. Chunks are predicted in parallel and committed in their order: a rerun after a
+crash continues after the last commit, and an input that is scored twice is there once.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from evergreen.locks import held
-from evergreen.outputs import require
-from evergreen.predictions import PredictionLog
-from evergreen.registry import Version
-from evergreen.results import ScoreResult
-from evergreen.scoring import CHUNK_ROWS, require_rows, require_scored
-from evergreen.scoring_input import Input, InputError
-from evergreen.workspace import Workspace
-from flows.chunks import in_chunks
-from flows.steps import champion_and_snapshot, landed, open_workspace
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
+from evergreen.runs.results import ScoreResult
+from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
+from evergreen.scoring.export import require_target
+from evergreen.scoring.input import InputError, ScoringInput
+from flows.shared.chunks import score_chunks
+from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks.export import export
-from tasks.predict import close, refuse, take
+from tasks.predict import close_batch, reject_input, resolve_input
 from tasks.record import record_run
 from tasks.report import report_score
 
@@ -48,53 +47,56 @@ def score(
         output: where the predictions go beside the log: a .csv or .parquet file, a SQL table's or Redis' URL, env:NAME.
         chunk_rows: rows at a time; memory grows with it, the predictions are the same.
     """
-    workspace = open_workspace(model)
+    context = open_run(model)
     if output is not None:
-        require(output, input)
-    with held(workspace.settings, model, "score", wait=WAIT, now=workspace.now):
+        require_target(output, input)
+    with context.locks.hold(model, "score", wait=WAIT, now=context.now):
         if input is None:
-            landed(workspace)
-        champion, _ = champion_and_snapshot(workspace)
+            ingest_new_data(context)
+        champion, _ = champion_and_snapshot(context)
         if champion is None:
-            return _without_champion(workspace)
-        found = take(workspace, champion, input)
-        result = _scored(workspace, champion, found, output, chunk_rows)
+            return _without_champion(context)
+        scoring_input = resolve_input(context, champion, input)
+        result = _score_input(context, champion, scoring_input, output, chunk_rows)
     report_score(result)
-    record_run(workspace, "score", result.rows_in - result.repeated, f"version {champion.number}")
+    record_run(context, "score", result.rows_in - result.repeated, f"version {champion.number}")
     return result
 
 
-def _without_champion(workspace: Workspace) -> ScoreResult:
-    get_run_logger().warning("score: %s has no champion yet: nothing was scored", workspace.spec.name)
-    return ScoreResult(workspace.spec.name, None, 0, 0, 0, None, workspace.flow_run)
+def _without_champion(context: RunContext) -> ScoreResult:
+    get_run_logger().warning("score: %s has no champion yet: nothing was scored", context.spec.name)
+    return ScoreResult(context.spec.name, None, 0, 0, 0, None, context.flow_run)
 
 
-def _scored(workspace: Workspace, champion: Version, found: Input, output: str | None, chunk_rows: int) -> ScoreResult:
-    """Score what is not scored yet, write it out, and say that it is complete: in this order a crash costs nothing."""
-    before = PredictionLog(workspace.settings.lake_uri, workspace.spec).progress(found.batch)
+def _score_input(
+    context: RunContext, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
+) -> ScoreResult:
+    """Score what is not scored yet, export it, and close the batch: in this order a crash costs nothing."""
+    log = PredictionLog(context.settings.lake_uri, context.spec)
+    before = log.progress(scoring_input.batch)
     began = time.monotonic()
     try:
-        after = before if before.closed else in_chunks(workspace, champion, found, before, chunk_rows)
+        after = before if before.closed else score_chunks(context, champion, scoring_input, before, chunk_rows)
         seconds = max(time.monotonic() - began, 1e-3)
-        if found.kind != "observations":
-            require_rows(found, after)
+        if scoring_input.kind != "observations":
+            require_rows(scoring_input, after)
     except InputError as error:
-        refuse(workspace, found, error.what)
+        reject_input(context, scoring_input, error.what)
         raise
-    name = export(workspace, found.batch, output) if output is not None and after.chunks else None
+    target = export(context, scoring_input.batch, output) if output is not None and after.chunks else None
     if after.chunks and not after.closed:
-        after = close(workspace, after)
-    if found.kind != "observations":
-        require_scored(found, after)
+        after = close_batch(context, after)
+    if scoring_input.kind != "observations":
+        require_scored(scoring_input, after)
     return ScoreResult(
-        model=workspace.spec.name,
+        model=context.spec.name,
         version=champion.number,
         rows_in=after.rows_in,
         rows_scored=after.rows_scored,
         rows_rejected=after.rows_rejected,
-        output=name,
-        run_id=workspace.flow_run,
-        batch=found.batch,
+        output=target,
+        run_id=context.flow_run,
+        batch=scoring_input.batch,
         repeated=before.rows_scored,
         rows_per_second=round((after.rows_in - before.rows_in) / seconds, 1),
         versions=after.scored,

@@ -12,6 +12,7 @@ import ast
 import gc
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -20,9 +21,22 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evergreen.errors import ModelFileError
-from evergreen.spec import NAME, ModelSpec
+from evergreen.spec.model import NAME, ModelSpec
 
 SHIPPED = Path(__file__).parent.absolute()
+MOVED = {
+    "evergreen.delta_source": "evergreen.sources",
+    "evergreen.dvc_source": "evergreen.sources",
+    "evergreen.object_store": "evergreen.sources",
+    "evergreen.parquet_source": "evergreen.sources",
+    "evergreen.simulator": "evergreen.sources",
+    "evergreen.sql_source": "evergreen.sources",
+    "evergreen.occasion": "evergreen.spec",
+    "evergreen.policies": "evergreen.spec",
+}
+"""Where model files of version 0.1.0 imported from, and where the same names are now."""
+RENAMED = {"Occasion": "PolicyContext", "Answer": "RetrainAnswer", "Policy": "RetrainPolicy"}
+"""Names that were others in version 0.1.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +153,24 @@ def _fault(path: Path, error: Exception) -> ModelFileError:
         return _field_error(path, error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {frames[-1].lineno}" if frames else ""
+    moved = error.name if isinstance(error, ModuleNotFoundError) else None
+    if moved in MOVED:
+        line = (frames[-1].line or moved) if frames else moved
+        for name, renamed in RENAMED.items():
+            line = re.sub(rf"\b{name}\b", renamed, line)
+        return ModelFileError(
+            f"{path.name}{where}: {moved} is part of {MOVED[moved]} now.",
+            f"Write in {path}: {line.replace(moved, MOVED[moved])}",
+        )
     return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Mend {path}.")
 
 
 def _field_error(path: Path, error: ValidationError) -> ModelFileError:
     first = error.errors()[0]
     # A nested part such as Metric(...) fails before the ModelSpec is made, so its field is known by its class.
-    part = {"ModelSpec": "", "DriftPolicy": "drift"}.get(error.title, error.title.lower())
+    part = {"ModelSpec": "", "DriftThresholds": "drift", "PerformanceThresholds": "performance"}.get(
+        error.title, error.title.lower()
+    )
     field = ".".join([part, *map(str, first["loc"])]).strip(".")
     message = {"extra_forbidden": "there is no such field", "missing": "the field is missing"}.get(
         first["type"], first["msg"].removeprefix("Value error, ")

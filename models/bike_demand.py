@@ -9,10 +9,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from evergreen.simulator import Simulator
-from evergreen.sources import Fallback, Folder
+from evergreen.sources import Fallback, Folder, Simulator
 from evergreen.spec import (
-    DriftPolicy,
+    DriftThresholds,
     Features,
     Gates,
     Holdout,
@@ -97,6 +96,6 @@ MODEL = ModelSpec(
     # On the UCI file half a year of history beats all of it by far: demand nearly doubles within two years.
     training=Training(last=timedelta(days=180), min_rows=336),
     # The calendar moves by itself; what is watched is the weather, and what the champion makes of it.
-    drift=DriftPolicy(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
+    drift=DriftThresholds(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )

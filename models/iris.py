@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evergreen.sources import Bundled
-from evergreen.spec import DriftPolicy, Features, Holdout, Metric, ModelSpec
+from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -43,6 +43,6 @@ MODEL = ModelSpec(
     pipeline=pipeline,
     metric=Metric(name="accuracy", bound=0.9),
     holdout=Holdout(strategy="random", share=0.2, seed=42),
-    drift=DriftPolicy(min_rows=30),
+    drift=DriftThresholds(min_rows=30),
     trusted=("sklearn.tree._tree.Tree",),
 )

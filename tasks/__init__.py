@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE, CachePolicy
 
 from evergreen.errors import EvergreenError
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def passing(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failure is worth another try: what a person has to mend does not mend itself."""
+    """Whether a failure is worth another try: what a person has to fix does not fix itself."""
     return not isinstance(state.result(raise_on_failure=False), EvergreenError)
+
+
+def retried(
+    name: str,
+    *,
+    timeout_seconds: float | None = None,
+    cache_policy: CachePolicy = NO_CACHE,
+    worth_retrying: Callable[[Any, Any, Any], bool] = passing,
+) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of a step that may be done again: two more attempts, after 2 and 10 seconds.
+
+    Args:
+        name: of its task runs; may name arguments of the step in braces.
+        timeout_seconds: of each attempt; without a limit where None.
+        cache_policy: when a stored result is taken instead; never by default.
+        worth_retrying: whether a failure gets another attempt, by task, task run and state.
+    """
+    return task(
+        cache_policy=cache_policy,
+        retries=2,
+        retry_delay_seconds=[2, 10],
+        retry_condition_fn=worth_retrying,
+        timeout_seconds=timeout_seconds,
+        task_run_name=name,
+    )

@@ -12,14 +12,13 @@ from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
 from prefect.flow_runs import resume_flow_run
 from prefect.logging import get_run_logger
 
-from evergreen import approval
-from evergreen.approval import Answer, Ruling
-from evergreen.decisions import Decisions
+from evergreen.actor import rejected_because
 from evergreen.errors import BusyError, RegistryError
-from evergreen.persons import rejected_because
-from evergreen.registry import CHALLENGER, Version
-from evergreen.workspace import Workspace
-from tasks import passing
+from evergreen.registry import approval
+from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse
+from evergreen.registry.version import CHALLENGER, Version
+from evergreen.runs.context import RunContext
+from tasks import passing, retried
 
 
 def _worth_another_try(task: object, run: object, state: object) -> bool:
@@ -27,42 +26,36 @@ def _worth_another_try(task: object, run: object, state: object) -> bool:
     return passing(task, run, state) or isinstance(state.result(raise_on_failure=False), BusyError)  # type: ignore[attr-defined]
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=_worth_another_try,
-    timeout_seconds=300,
-    task_run_name="approve",
-)
-def approve(workspace: Workspace, number: int, answer: Answer) -> Ruling:
+@retried("approve", timeout_seconds=300, worth_retrying=_worth_another_try)
+def approve(context: RunContext, number: int, response: ApprovalResponse) -> ApprovalOutcome:
     """Promote the version or take it out of the running, as was answered."""
-    spec, registry = workspace.spec, workspace.registry
+    spec, registry = context.spec, context.registry
     version = registry.get(spec.name, number)
-    ruling = approval.rule(spec, workspace.settings, registry, version, answer, now=datetime.now(UTC))
-    get_run_logger().info("approve: %s, %s", ruling.outcome, ruling.explanation)
-    return ruling
+    now = datetime.now(UTC)
+    stores, lock = (registry, context.promotions, context.ledger), context.promotion_lock(now)
+    result = approval.apply_response(spec, *stores, version, response, now=now, lock=lock)
+    get_run_logger().info("approve: %s, %s", result.outcome, result.explanation)
+    return result
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="reject")
-def reject_by_hand(workspace: Workspace, number: int | None, reason: str, by: str) -> Version:
+def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str) -> Version:
     """Take a version out of the running because a person says so; the challenger where none is named."""
-    spec, registry, now = workspace.spec, workspace.registry, datetime.now(UTC)
+    spec, registry, now = context.spec, context.registry, datetime.now(UTC)
     version = registry.by_alias(spec.name, CHALLENGER) if number is None else registry.get(spec.name, number)
     if version is None:
         raise RegistryError(f"{spec.name} has no challenger.", f"Name a version, or run: evergreen retrain {spec.name}")
-    approval.decline(spec, workspace.settings, registry, version, reason=reason, by=by, now=now)
-    ledger = Decisions(workspace.settings.lake_uri, spec.name)
-    approval.keep_word(ledger, version, "rejected", rejected_because(reason, by), by=by, now=now)
+    approval.decline(spec, registry, version, reason=reason, by=by, lock=context.promotion_lock(now))
+    approval.record_approval(context.ledger, version, "rejected", rejected_because(reason, by), by=by, now=now)
     return version
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="resume-the-waiting-run")
-def resume_waiting(workspace: Workspace, number: int, answer: Answer) -> None:
+def resume_waiting(context: RunContext, number: int, response: ApprovalResponse) -> None:
     """Let the run that waits for this answer go on and end; there may be none, or it may have ended."""
-    model = workspace.spec.name
-    decision = workspace.registry.get(model, number).tags.get("decision_id", "")
-    asked = Decisions(workspace.settings.lake_uri, model).find("retrain", decision)
+    model = context.spec.name
+    decision = context.registry.get(model, number).tags.decision_id
+    asked = context.ledger.find("retrain", decision)
     if asked is None or not asked.flow_run or asked.outcome != "awaiting-approval":
         return
     run = UUID(asked.flow_run)
@@ -71,7 +64,7 @@ def resume_waiting(workspace: Workspace, number: int, answer: Answer) -> None:
             state = client.read_flow_run(run).state
         if state is not None and state.is_paused():
             # A run that was suspended before the form asked for a name refuses one.
-            resume_flow_run(run, run_input=answer.model_dump(exclude_defaults=True))
+            resume_flow_run(run, run_input=response.model_dump(exclude_defaults=True))
             get_run_logger().info("approve: flow run %s goes on", run)
     except (ObjectNotFound, NotPausedError, FlowPauseTimeout):
         get_run_logger().info("approve: flow run %s waits no more", run)

@@ -6,23 +6,25 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import monitoring
-from evergreen.drift import DriftReport
-from evergreen.monitoring import drift_question, no_champion_report
-from evergreen.observations import Snapshot
-from evergreen.registry import Version
-from evergreen.workspace import Workspace
+from evergreen.data.snapshot import Snapshot
+from evergreen.drift.check import check_drift, no_champion_report
+from evergreen.drift.report import DriftReport
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")
-def detect(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> DriftReport:
+def detect(context: RunContext, champion: Version | None, snapshot: Snapshot) -> DriftReport:
     """The drift report of the champion; INCONCLUSIVE before there is one."""
     if champion is None:
-        return no_champion_report(workspace.spec)
-    spec, now = workspace.spec, workspace.now
-    decision, _ = drift_question(spec, champion, snapshot)
-    report = monitoring.detect(
-        spec, workspace.settings, workspace.registry, champion, snapshot, decision=decision, now=now
+        return no_champion_report(context.spec)
+    report = check_drift(
+        context.observations,
+        context.registry,
+        champion,
+        snapshot,
+        reports=context.reports,
+        now=context.now,
     )
     get_run_logger().info("detect: drift %s, %s", report.verdict, report.reason)
     return report

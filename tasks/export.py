@@ -1,44 +1,39 @@
-"""Write a scored batch to where somebody reads it. Writing it again leaves it there once."""
+"""Export a scored batch to where it is read. Exporting it again leaves it there once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import outputs
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.workspace import Workspace
-from tasks import passing
+from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.runs.context import RunContext
+from evergreen.scoring.export import export_batch
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=3 * 3600,
-    task_run_name="export",
-)
-def export(workspace: Workspace, batch: str, target: str) -> str:
+@retried("export", timeout_seconds=3 * 3600)
+def export(context: RunContext, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
-    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    name = outputs.export(log, batch, target, workspace.spec, _classes(workspace, log.progress(batch)))
+    log = PredictionLog(context.settings.lake_uri, context.spec)
+    name = export_batch(log, batch, target, context.spec, _classes(context, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name
 
 
-def _classes(workspace: Workspace, progress: Progress) -> Mapping[int, Sequence[Any]] | None:
-    """What the probabilities stand for, by version; None where the log says it itself.
+def _classes(context: RunContext, progress: Progress) -> Mapping[int, Sequence[Any]] | None:
+    """The classes of the probabilities, by version; None if the log has stored them.
 
-    The log knows one order of the classes for a batch, for as long as its commits are remembered; a batch that went on
-    after a promotion has another order for each version.
+    The log stores one order of the classes for a batch, for as long as Delta remembers its commits. A batch that
+    continued after a promotion has an order for each version.
     """
-    spec, registry = workspace.spec, workspace.registry
+    spec, registry = context.spec, context.registry
     if spec.task == "regression" or (progress.classes and len(progress.scored) == 1):
         return None
-    loaded = {number: registry.load(registry.get(spec.name, number), spec) for number in progress.scored}
-    return {number: one.classes_.tolist() for number, one in loaded.items() if hasattr(one, "predict_proba")}
+    pipelines = {number: registry.load(registry.get(spec.name, number), spec) for number in progress.scored}
+    return {
+        number: pipeline.classes_.tolist()
+        for number, pipeline in pipelines.items()
+        if hasattr(pipeline, "predict_proba")
+    }

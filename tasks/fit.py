@@ -7,16 +7,15 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.candidates import build
-from evergreen.lineage import lineage
 from evergreen.naming import dashed
-from evergreen.registry import Candidate
-from evergreen.retraining import Plan
-from evergreen.workspace import Workspace
+from evergreen.registry.version import Candidate
+from evergreen.runs.context import RunContext
+from evergreen.training.candidate import build_candidate
+from evergreen.training.plan import Plan, lineage_of
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")
-def fit(workspace: Workspace, plan: Plan) -> Candidate:
+def fit(context: RunContext, plan: Plan) -> Candidate:
     """A fitted, stored, not yet registered candidate."""
     logger = get_run_logger()
     shown: list[object] = []
@@ -27,31 +26,18 @@ def fit(workspace: Workspace, plan: Plan) -> Candidate:
         if done * 10 // total == (done - 1) * 10 // total:
             return
         if not shown:
-            shown.append(create_progress_artifact(0.0, dashed("search", workspace.spec.name)))
+            shown.append(create_progress_artifact(0.0, dashed("search", context.spec.name)))
         update_progress_artifact(shown[0], progress=100.0 * done / total)  # type: ignore[arg-type]
 
-    tags = lineage(
-        plan.snapshot,
-        decision=plan.decision_id,
-        reason=plan.request.reason,
-        spec_hash=workspace.spec_hash,
-        compared_with=plan.champion.number if plan.champion else None,
-        params=plan.request.params,
-        seed=workspace.spec.seed,
-        flow_run=workspace.flow_run,
-        event_id=plan.request.event_id or "",
-        learned_end=plan.learned_end,
-        known=plan.window.known,
-    )
-    candidate = build(
-        workspace.spec,
-        workspace.settings,
-        workspace.registry,
+    tags = lineage_of(plan, context.spec, context.spec_hash, flow_run=context.flow_run)
+    candidate = build_candidate(
+        context.observations,
+        context.registry,
         plan.window,
         decision=plan.decision_id,
         params=plan.request.params,
         tags=tags,
         progress=progress,
     )
-    logger.info("fit: %s on %d rows, stored in %.1f MB", workspace.spec.name, plan.train_rows, candidate.size_mb)
+    logger.info("fit: %s on %d rows, stored in %.1f MB", context.spec.name, plan.train_rows, candidate.size_mb)
     return candidate

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen import registry_notes
-from evergreen.drift import DriftReport
-from evergreen.evaluation import Judgement, evaluate
-from evergreen.lineage import against
-from evergreen.markdown import gate_table
-from evergreen.registry import Version, status_of
-from evergreen.retraining import Plan, not_again
+from evergreen.drift.report import DriftReport
+from evergreen.evaluation.judgement import Judgement
+from evergreen.registry import descriptions
+from evergreen.registry.version import Version, VersionTags, status_of
+from evergreen.reports.tables import gate_table
+from evergreen.runs.context import RunContext
+from evergreen.training.evaluate import evaluate_candidate, figures, record_judgement, reject_repeat
+from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
-from evergreen.workspace import Workspace
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")
-def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport) -> Judgement:
+def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) -> Judgement:
     """The judgement of a version, kept with it; a fault on the way leaves it INCONCLUSIVE, never PENDING.
 
     What a killed run has found and written down stands: it is not judged twice.
@@ -29,14 +28,14 @@ def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport)
     known = _known(version) if plan.judged else None
     if known is not None:
         return known
-    registry = workspace.registry
+    registry = context.registry
     try:
         # What is required may also have been set in MLflow, by a person, on the model or on the version.
-        tagged = replace(version, tags={**registry_notes.stated(registry, version), **version.tags})
-        judgement = evaluate(workspace.spec, workspace.settings, registry, tagged, plan.champion, plan.window)
+        tagged = replace(version, tags=VersionTags.read({**descriptions.stated(registry, version), **version.tags.raw}))
+        judgement = evaluate_candidate(context.observations, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
-            judgement = not_again(judgement, version, registry.versions(version.model))
-        _keep(workspace, plan, version, drift, judgement)
+            judgement = reject_repeat(judgement, version, registry.versions(version.model))
+        _record(context, plan, version, drift, judgement)
     except BaseException as error:
         registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})
         raise
@@ -49,28 +48,15 @@ def gate(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport)
 
 def _known(version: Version) -> Judgement | None:
     """What was written down with the version; its status came last, so that without it the rest may not be whole."""
-    text = version.tags.get("judgement")
-    judgement = Judgement.of_text(text) if text else None
+    judgement = version.tags.judgement
     return judgement if judgement is not None and status_of(judgement.verdict) == version.status else None
 
 
-def _keep(workspace: Workspace, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
+def _record(context: RunContext, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
     """Write the judgement down with the version: the figures, the page of the drift report, the gate table."""
-    registry = workspace.registry
-    named = workspace.spec.metric.name
+    registry, spec = context.registry, context.spec
     heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
-    figures = {f"holdout_{named}": judgement.value, f"champion_{named}": judgement.champion_value}
     files = {"drift": drift.html} if drift.html else {}
-    registry.enrich(version.run_id, {key: value for key, value in figures.items() if value is not None}, files)
-    registry.conclude(
-        version,
-        judgement.verdict,
-        f"{heading}\n\n{gate_table(judgement.checks)}",
-        {
-            "holdout_rows": str(judgement.rows),
-            "checks": json.dumps({check.name: str(check.status) for check in judgement.checks}),
-            "compared_with": against(plan.champion.number if plan.champion else None),
-            "judgement": judgement.to_text(),
-            **{key: repr(value) for key, value in figures.items() if value is not None},
-        },
-    )
+    registry.enrich(version.run_id, figures(spec, judgement), files)
+    description = f"{heading}\n\n{gate_table(judgement.checks)}"
+    record_judgement(registry, version, spec, judgement, champion=plan.champion, description=description)

@@ -7,57 +7,59 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
-import evergreen.bookmarks
-import evergreen.cells
-import evergreen.contract
-import evergreen.digests
-import evergreen.files
-import evergreen.frames
-import evergreen.inbox
-import evergreen.ingest
-import evergreen.keyed
-import evergreen.labels
-import evergreen.lake
-import evergreen.observations
-import evergreen.quarantine
-import evergreen.sources
+import evergreen.data.coercion
+import evergreen.data.contract
+import evergreen.data.frames
+import evergreen.data.label_rules
+import evergreen.data.observations
+import evergreen.data.row_commits
+import evergreen.ingest.ingest
+import evergreen.ingest.pending_labels
+import evergreen.ingest.quarantine
+import evergreen.ingest.read_position
+import evergreen.sources.base
+import evergreen.sources.file_formats
+import evergreen.storage.delta_table
+import evergreen.storage.row_digest
+import evergreen.storage.row_lookup
+from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
-from evergreen.ingest import Landing, contract_digest, labels_digest
-from evergreen.sources import Source
-from evergreen.workspace import Workspace
-from tasks import passing
+from evergreen.ingest.landing import Landing
+from evergreen.runs.context import RunContext
+from evergreen.sources.base import Source
+from tasks import retried
 
 _CODE = (
-    evergreen.bookmarks,
-    evergreen.cells,
-    evergreen.contract,
-    evergreen.digests,
-    evergreen.files,
-    evergreen.frames,
-    evergreen.inbox,
-    evergreen.ingest,
-    evergreen.keyed,
-    evergreen.labels,
-    evergreen.lake,
-    evergreen.observations,
-    evergreen.quarantine,
-    evergreen.sources,
+    evergreen.ingest.read_position,
+    evergreen.data.coercion,
+    evergreen.data.contract,
+    evergreen.storage.row_digest,
+    evergreen.sources.file_formats,
+    evergreen.data.frames,
+    evergreen.ingest.pending_labels,
+    evergreen.ingest.ingest,
+    evergreen.storage.row_lookup,
+    evergreen.data.label_rules,
+    evergreen.storage.delta_table,
+    evergreen.data.observations,
+    evergreen.data.row_commits,
+    evergreen.ingest.quarantine,
+    evergreen.sources.base,
 )
 
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
     """The cache key: stale when a source, the model file, the ingest's code or the table itself is another one."""
-    workspace: Workspace = parameters["workspace"]
-    spec, landing = workspace.spec, workspace.settings.landing
+    context: RunContext = parameters["context"]
+    spec, landing = context.spec, context.settings.landing
     parts = [
         _fingerprint(spec.source, landing),
         contract_digest(spec),
-        workspace.spec_hash,
-        workspace.observations.identity(),
+        context.spec_hash,
+        context.observations.identity(),
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
@@ -72,33 +74,27 @@ def _fingerprint(source: Source, landing: Path) -> str:
         return uuid.uuid4().hex
 
 
-@task(
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code),
-    persist_result=True,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=3600,
-    task_run_name="ingest",
-)
-def ingest(workspace: Workspace) -> Landing:
+@retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
+def ingest(context: RunContext) -> Landing:
     """Land every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
-    landing = evergreen.ingest.ingest(
-        workspace.spec,
-        workspace.settings,
-        now=workspace.now,
+    landing = evergreen.ingest.ingest.ingest(
+        context.spec,
+        context.settings,
+        now=context.now,
         step=lambda origin: logger.debug("reading %s", origin),
     )
     logger.info(
         "ingest: %d new rows from %d batches, %d with something in quarantine",
         landing.added,
         len(landing.batches),
-        len(landing.refused),
+        len(landing.quarantined),
     )
-    if workspace.spec.labels is not None:
-        logger.info("ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.early)
-    for report in landing.refused:
+    if context.spec.labels is not None:
+        logger.info(
+            "ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.pending_labels
+        )
+    for report in landing.quarantined:
         logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:
         logger.warning("left alone: %s: %s", item.origin, item.reason)

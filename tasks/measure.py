@@ -6,18 +6,26 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.observations import Snapshot
-from evergreen.performance import assess
-from evergreen.performance_report import PerformanceReport, no_champion
-from evergreen.registry import Version
-from evergreen.workspace import Workspace
+from evergreen.data.snapshot import Snapshot
+from evergreen.performance.check import check_performance
+from evergreen.performance.report import PerformanceReport, no_champion
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="measure")
-def measure(workspace: Workspace, champion: Version | None, snapshot: Snapshot) -> PerformanceReport:
+def measure(context: RunContext, champion: Version | None, snapshot: Snapshot) -> PerformanceReport:
     """The performance report of the champion; INCONCLUSIVE before there is one."""
     if champion is None:
-        return no_champion(workspace.spec)
-    report = assess(workspace.spec, workspace.settings, workspace.registry, champion, snapshot, now=workspace.now)
+        return no_champion(context.spec)
+    report = check_performance(
+        context.observations,
+        context.registry,
+        context.ledger,
+        context.predictions,
+        champion,
+        snapshot,
+        now=context.now,
+    )
     get_run_logger().info("measure: performance %s, %s", report.verdict, report.reason)
     return report

@@ -1,145 +1,129 @@
-"""Score an input: find it, predict its chunks beside each other, commit them in their order."""
+"""Score an input: find it, predict its chunks in parallel, commit them in their order."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 import models
-from evergreen import scoring
-from evergreen.contract import scoring_schema
+from evergreen.data.contract import scoring_schema
+from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.naming import dashed
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.registry import Registry, Version
-from evergreen.scoring_chunk import Scored, Stamp, score_chunk
-from evergreen.scoring_input import Chunk, Input, resolve
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
+from evergreen.scoring import commit
+from evergreen.scoring.chunk import LoadedVersion, RunStamp, ScoredChunk, score_chunk
+from evergreen.scoring.input import Chunk, ScoringInput, resolve
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
-from evergreen.workspace import Workspace
-from tasks import passing
+from tasks import retried
 
-if TYPE_CHECKING:
-    from pandera.pandas import DataFrameSchema
-    from sklearn.pipeline import Pipeline
-
-_RETRIED: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": passing}
-_opening = threading.Lock()
+_loading = threading.Lock()
 
 
-class Errand:
-    """What a task in another process needs to score a chunk; a plain class, as `Workspace`.
+class ScoringJob:
+    """What a task in another process needs to score a chunk; a plain class, as `RunContext`.
 
     Attributes:
-        settings: where things live.
+        settings: where things are.
         model: its name; the model file is read where the task runs.
         spec_hash: of the model file's code.
         sha256: of the champion's stored pipeline.
-        stamp: what every prediction bears.
+        stamp: what every prediction is stamped with.
     """
 
     __slots__ = ("model", "settings", "sha256", "spec_hash", "stamp")
 
-    def __init__(self, workspace: Workspace, found: Input, champion: Version) -> None:
-        self.settings = workspace.settings
-        self.model = workspace.spec.name
-        self.spec_hash = workspace.spec_hash
-        self.sha256 = champion.tags.get("sha256", "")
-        self.stamp = Stamp(found.batch, found.name, champion.number, workspace.flow_run, workspace.now)
+    def __init__(self, context: RunContext, scoring_input: ScoringInput, champion: Version) -> None:
+        self.settings = context.settings
+        self.model = context.spec.name
+        self.spec_hash = context.spec_hash
+        self.sha256 = champion.tags.sha256
+        self.stamp = RunStamp(
+            scoring_input.batch, scoring_input.name, champion.number, context.flow_run, context.now
+        )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Equipment:
-    """A version in memory, and what its rows are held to."""
-
-    spec: ModelSpec
-    schema: DataFrameSchema
-    pipeline: Pipeline
-
-
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=1800, task_run_name="take")
-def take(workspace: Workspace, champion: Version, source: str | None) -> Input:
-    """What is to be scored."""
-    found = resolve(workspace.spec, workspace.settings, source, champion.number, workspace.now)
-    known = "" if found.end is None else f", {found.end - found.start} rows to go"
-    get_run_logger().info("take: %s for version %d%s", found.name, champion.number, known)
-    return found
+@retried("resolve-input", timeout_seconds=1800)
+def resolve_input(context: RunContext, champion: Version, source: str | None) -> ScoringInput:
+    """Find what is to be scored."""
+    scoring_input = resolve(context.spec, context.settings, source, champion.number, context.now)
+    count = "" if scoring_input.end is None else f", {scoring_input.end - scoring_input.start} rows to go"
+    get_run_logger().info("input: %s for version %d%s", scoring_input.name, champion.number, count)
+    return scoring_input
 
 
 # No timeout of its own: Prefect cannot end a task in a thread, and would say so in a warning for every chunk.
-@task(cache_policy=NO_CACHE, **_RETRIED, task_run_name="predict-{chunk.number}")
-def predict(errand: Errand, chunk: Chunk) -> Scored:
+@retried("predict-{chunk.number}")
+def predict(job: ScoringJob, chunk: Chunk) -> ScoredChunk:
     """Check and predict one chunk; the version is loaded, and its hash checked, once a process."""
-    ready = _ready(errand)
-    return score_chunk(chunk, ready.spec, ready.schema, ready.pipeline, errand.stamp, errand.settings.lake_uri)
+    return score_chunk(chunk, _load(job), job.stamp, job.settings.lake_uri)
 
 
-def _ready(errand: Errand) -> _Equipment:
-    """What the errand needs, opened by one thread at a time.
+def _load(job: ScoringJob) -> LoadedVersion:
+    """The version of a job, loaded by one thread at a time.
 
-    Apart from the task: Dask sends a task with the names that it uses, and a lock cannot be sent.
+    A function of its own: Dask sends a task with the names that it uses, and a lock cannot be sent.
     """
-    with _opening:
-        return _equipped(errand.settings, errand.model, errand.stamp.version, errand.sha256, errand.spec_hash)
+    with _loading:
+        return _load_version(job.settings, job.model, job.stamp.version, job.sha256, job.spec_hash)
 
 
 @lru_cache(maxsize=2)
-def _equipped(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> _Equipment:
-    """Loaded anew whenever the model file or the stored pipeline is another one."""
+def _load_version(settings: Settings, model: str, version: int, _sha256: str, _spec_hash: str) -> LoadedVersion:
+    """Load a version; it is loaded again whenever the model file or the stored pipeline changed."""
     spec, registry = models.load(model, settings.models).spec, Registry(settings)
-    return _Equipment(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
+    return LoadedVersion(spec, scoring_schema(spec), registry.load(registry.get(model, version), spec))
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="keep-{scored.chunk.number}")
-def keep(workspace: Workspace, progress: Progress, scored: Scored, version: int) -> Progress:
-    """Commit what became of the next chunk."""
-    log = PredictionLog(workspace.settings.lake_uri, workspace.spec)
-    after = scoring.keep(log, workspace.settings, progress, scored, version)
+@retried("commit-{scored.chunk.number}", timeout_seconds=600)
+def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
+    """Commit the next scored chunk."""
+    log = PredictionLog(context.settings.lake_uri, context.spec)
+    after = commit.commit_chunk(log, context.settings, progress, scored, version)
     get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
     return after
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="refuse")
-def refuse(workspace: Workspace, found: Input, problem: str) -> None:
-    """Note that an input was refused as a whole."""
-    scoring.refuse(found, problem, workspace.spec, workspace.settings, workspace.now)
+@retried("reject-input", timeout_seconds=600)
+def reject_input(context: RunContext, scoring_input: ScoringInput, problem: str) -> None:
+    """Record that an input was rejected as a whole."""
+    commit.reject_input(scoring_input, problem, context.spec, context.settings, context.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 
-@task(cache_policy=NO_CACHE, **_RETRIED, timeout_seconds=600, task_run_name="close")
-def close(workspace: Workspace, progress: Progress) -> Progress:
-    """Say that a batch is complete."""
-    closed = PredictionLog(workspace.settings.lake_uri, workspace.spec).close(progress)
+@retried("close-batch", timeout_seconds=600)
+def close_batch(context: RunContext, progress: Progress) -> Progress:
+    """Record that a batch is complete."""
+    closed = PredictionLog(context.settings.lake_uri, context.spec).close(progress)
     get_run_logger().info(
         "score: %d of %d rows, %d in quarantine", closed.rows_scored, closed.rows_in, closed.rows_rejected
     )
     return closed
 
 
-def show_progress(model: str, found: Input) -> Callable[[Progress], None]:
-    """A progress bar among the run's artifacts, where it is known how many rows there are."""
-    total = 0 if found.end is None else found.end - found.start
+def progress_bar(model: str, scoring_input: ScoringInput) -> Callable[[Progress], None]:
+    """A function that shows progress as a bar among the run's artifacts, if the number of rows is known."""
+    total = 0 if scoring_input.end is None else scoring_input.end - scoring_input.start
     if not total:
         return lambda _progress: None
     bar: Any = None
-    told = 0
+    shown_tenths = 0
 
     def show(progress: Progress) -> None:
-        nonlocal bar, told
-        tenths = (progress.next_row - found.start) * 10 // total
-        # A call for each tenth, so that many small chunks are not slowed by their own report; and none before the first
-        # chunk is done, for those that come after it are on their way by then.
+        nonlocal bar, shown_tenths
+        tenths = (progress.next_row - scoring_input.start) * 10 // total
+        # One call for each tenth, so that many small chunks are not slowed down by their own report. None before the
+        # first chunk is done: by then the chunks that follow are on their way.
         if bar is None:
             bar = create_progress_artifact(10.0 * tenths, dashed("scoring", model))
-        elif tenths > told:
+        elif tenths > shown_tenths:
             update_progress_artifact(bar, progress=10.0 * tenths)
-        told = tenths
+        shown_tenths = tenths
 
     return show

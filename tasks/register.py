@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.registry import Candidate, Version
-from evergreen.workspace import Workspace
-from tasks import passing
+from evergreen.registry.version import Candidate, Version
+from evergreen.runs.context import RunContext
+from tasks import retried
 
 
-@task(
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=passing,
-    timeout_seconds=300,
-    task_run_name="register",
-)
-def register(workspace: Workspace, candidate: Candidate) -> Version:
+@retried("register", timeout_seconds=300)
+def register(context: RunContext, candidate: Candidate) -> Version:
     """The version of this decision: one that a timed-out attempt has made already is found, not made again."""
-    registry = workspace.registry
-    found = registry.find(workspace.spec.name, candidate.tags["decision_id"])
+    registry = context.registry
+    found = registry.find(context.spec.name, candidate.tags["decision_id"])
     made = found is not None and found.model_id == candidate.model_id
-    version = found if found is not None and made else registry.register(workspace.spec.name, candidate)
+    version = found if found is not None and made else registry.register(context.spec.name, candidate)
     get_run_logger().info("register: %s, %s", version.label, version.status)
     return version

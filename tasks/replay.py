@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,48 +12,44 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.backtest import run
-from evergreen.backtest_plan import Request, named, steps_of
-from evergreen.backtest_report import Backtest
-from evergreen.backtest_scores import Prices
-from evergreen.lineage import of_code
-from evergreen.replay import Course
-from evergreen.replay_pool import Pool, Source, Spent
-from evergreen.replay_store import Store
-from evergreen.workspace import Workspace
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.job_runner import JobRunner, JobSource, Spent
+from evergreen.backtest.report import Backtest
+from evergreen.backtest.request import Request, named, steps_of
+from evergreen.backtest.run import run
+from evergreen.backtest.scores import Prices
+from evergreen.backtest.simulation import SimulationPlan
+from evergreen.registry.lineage import of_code
+from evergreen.runs.context import RunContext
+from evergreen.timestamps import as_utc
 from models import spec_of
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=12 * 3600, task_run_name="replay")
-def replay(
-    workspace: Workspace, asked: Mapping[str, Any], delay: timedelta | None, pool: Executor | None, workers: int
-) -> Backtest:
+def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | None, pool: Executor | None) -> Backtest:
     """What every policy would have brought; `asked` are the fields of a `Request`, as they were typed."""
-    spec, settings, logger = workspace.spec, workspace.settings, get_run_logger()
+    spec, settings, logger = context.spec, context.settings, get_run_logger()
+    times: dict[str, Any] = {name: as_utc(value) for name, value in asked.items() if isinstance(value, datetime)}
     request = Request(
-        **{name: _aware(value) for name, value in asked.items()}
+        **dict(asked)
+        | times
         | {
             "policies": named(asked["policies"], spec),
             "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
         }
     )
-    store = Store(settings.root / "backtest" / spec.name)
-    version = workspace.observations.snapshot().version
+    cache = JobCache(settings.root / "backtest" / spec.name)
+    version = context.observations.snapshot().version
     reader = partial(spec_of, spec.name, settings.models)
-    source = Source(reader, settings.lake_uri, store, workspace.spec_hash, version, delay)
-    bench = source.bench()
-    steps = steps_of(bench.history, request.since)
-    course = Course(steps, workspace.spec_hash, request.schedule, request.train_time, of_code())
+    source = JobSource(reader, settings.lake_uri, cache, context.spec_hash, version, delay)
+    jobs = source.context()
+    steps = steps_of(jobs.history, request.since)
+    plan = SimulationPlan(steps, context.spec_hash, request.schedule, request.train_time, of_code())
 
     def progress(spent: Spent) -> None:
         logger.debug("replay: %s", spent)
 
     logger.info("replay: %d steps from %s to %s", len(steps) - 1, f"{steps[0]:%Y-%m-%d}", f"{steps[-1]:%Y-%m-%d}")
-    found = run(bench, Pool(bench, source, pool, workers, progress), course, request)
-    logger.info("replay: %s", found.spent)
-    return found
-
-
-def _aware(value: Any) -> Any:
-    """A time without an offset is UTC."""
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    result = run(JobRunner(jobs, source, pool, progress), plan, request)
+    logger.info("replay: %s", result.spent)
+    return result

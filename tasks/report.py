@@ -10,19 +10,20 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from evergreen.backtest_page import page as backtest_page
-from evergreen.backtest_page import write
-from evergreen.backtest_report import Backtest
-from evergreen.card_facts import said
-from evergreen.drift import DriftReport
-from evergreen.markdown import MARK, drift_table, escape, gate_table, table
+from evergreen.backtest.report import Backtest
+from evergreen.drift.report import DriftReport
+from evergreen.ledger.reconciliation import Step
+from evergreen.markdown import MARK, escape, table
 from evergreen.naming import dashed
-from evergreen.performance_note import performance_note
-from evergreen.performance_report import PerformanceReport
-from evergreen.reconciling import Step
-from evergreen.results import MoveResult, RetrainResult, ScoreResult
-from evergreen.shadow_report import ShadowReport
-from evergreen.workspace import Workspace
+from evergreen.pages.backtest_page import page as backtest_page
+from evergreen.performance.report import PerformanceReport
+from evergreen.performance.shadow_report import ShadowReport
+from evergreen.reports.card_facts import said
+from evergreen.reports.performance_note import performance_note
+from evergreen.reports.tables import drift_table, gate_table
+from evergreen.runs.context import RunContext
+from evergreen.runs.results import MoveResult, RetrainResult, ScoreResult
+from evergreen.storage.atomic_write import write_text
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
@@ -104,11 +105,13 @@ def report_move(result: MoveResult) -> None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
-def report_backtest(workspace: Workspace, found: Backtest, place: str | None = None) -> Path:
+def report_backtest(context: RunContext, found: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
-    default = workspace.settings.root / "backtest" / model / "backtest.html"
-    page = write(backtest_page(found, workspace.moment()), Path(place).expanduser().absolute() if place else default)
+    default = context.settings.root / "backtest" / model / "backtest.html"
+    page = Path(place).expanduser().absolute() if place else default
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, backtest_page(found, context.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]

@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
-from evergreen.reconciling import Step
+from evergreen.ledger.reconciliation import Step
 
 _STUCK = ["PENDING", "RUNNING", "CANCELLING"]
 _MISSED_BEATS = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -10,12 +11,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
@@ -31,9 +33,14 @@ for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN
     os.environ.pop(name, None)
 
 import tests.unsynced  # noqa: F401 - SQLite does not wait for the disk
+from evergreen.decision import Decision
+from evergreen.ledger.promotions import Move
 from evergreen.settings import Settings
-from evergreen.sources import Batch, Waiting
-from evergreen.spec import Features, Holdout, Metric, ModelSpec, Training
+from evergreen.sources.base import Batch, Waiting
+from evergreen.spec.data import Features
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.training import Holdout, Training
 
 # How long an example takes says how busy the machine is.
 hypothesis.register_profile("evergreen", deadline=None)
@@ -210,7 +217,7 @@ def empty_database(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """MLflow's database as it is after its first opening, which takes two seconds; a test works on a copy."""
 
     def make(folder: Path) -> None:
-        from evergreen.registry import Registry
+        from evergreen.registry.client import Registry
 
         Registry(Settings(home=folder)).client  # noqa: B018 - opening it makes it
 
@@ -262,7 +269,7 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
             "PREFECT_API_URL": prefect_server,
         }
         return subprocess.run(
-            [sys.executable, "-m", "deployments.cli", *words],
+            [sys.executable, "-m", "deployments.cli.main", *words],
             env=surroundings | environment,
             cwd=PROJECT,
             capture_output=True,
@@ -330,17 +337,17 @@ def uci() -> Path:
 @pytest.fixture
 def make_version(settings: Settings) -> Callable[..., Any]:
     """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
-    from evergreen.candidates import build
-    from evergreen.lineage import lineage
-    from evergreen.observations import Observations
-    from evergreen.registry import Registry
-    from evergreen.windows import training_window
+    from evergreen.data.observations import Observations
+    from evergreen.data.windows import training_window
+    from evergreen.registry.client import Registry
+    from evergreen.registry.lineage import lineage
+    from evergreen.training.candidate import build_candidate
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
-        from evergreen.contract import check, schema_of
+        from evergreen.data.contract import check_batch, schema_of
 
         registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
-        checked = check(rows, spec, schema_of(spec), now=NOW)
+        checked = check_batch(rows, spec, schema_of(spec), now=NOW)
         assert not checked.problem
         observations.land(checked.rows, batch, batch, now=NOW)
         snapshot = observations.snapshot()
@@ -355,7 +362,54 @@ def make_version(settings: Settings) -> Callable[..., Any]:
             flow_run="",
         )
         window = training_window(spec, snapshot)
-        candidate = build(spec, settings, registry, window, decision=batch, params=None, tags=tags)
+        candidate = build_candidate(
+            Observations(settings.lake_uri, spec), registry, window, decision=batch, params=None, tags=tags
+        )
         return registry.register(spec.name, candidate)
 
     return make
+
+
+@pytest.fixture
+def canonical() -> Callable[[Sequence[Decision], Sequence[Move]], str]:
+    """What was decided, as text that is the same live and simulated."""
+    return _canonical
+
+
+def _canonical(decisions: Sequence[Decision], moves: Sequence[Move]) -> str:
+    """What was decided, as text that is the same live and in a replay; one line for each decision and move.
+
+    Left out is what follows from storage, clocks and machines: table versions, run ids, paths, the latency and the size
+    of a model, how many predictions had been kept.
+    """
+    lines = [[one.at, one.kind, one.outcome, one.champion, one.digest, one.id, one.reason, _figures(one)]
+             for one in decisions]  # fmt: skip
+    lines += [[one.at, one.action, one.phase, one.before, f"version {one.after}", one.id, one.reason, one.by]
+              for one in moves]  # fmt: skip
+    told = [json.dumps([f"{line[0]:%Y-%m-%dT%H:%M:%S.%f}", *line[1:]], sort_keys=True) for line in lines]
+    return "\n".join(sorted(told)) + "\n"
+
+
+_MACHINE = ("latency", "size")
+_KEPT = ("share", "columns", "confirmed", "failed", "needed", "answered_by", "called", "because", "metric", "value",
+         "interval", "at_promotion", "bound", "own", "rows", "immature", "former_value", "gain", "windows", "final",
+         "version", "outcome", "reason", "explanation", "former", "promotion")  # fmt: skip
+
+
+def _figures(decision: Decision) -> dict[str, Any]:
+    kept = {name: _rounded(value) for name, value in decision.detail.items() if name in _KEPT}
+    checks = [one for one in decision.detail.get("checks", ()) if one["name"] not in _MACHINE]
+    if checks:
+        kept["checks"] = _rounded([{**one, "status": str(one["status"])} for one in checks])
+    return kept
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to nine figures: the last ones depend on how many rows went through a matrix product together."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if np.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value

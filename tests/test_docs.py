@@ -14,11 +14,11 @@ import typer.main
 import yaml
 
 import models
-from deployments.cli import app
-from evergreen.decisions import Decision
+from deployments.cli.main import app
+from evergreen.decision import Decision
 from evergreen.events import GROUNDS, decision_event
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -134,10 +134,10 @@ def test_every_model_is_deployed() -> None:
             (trigger["name"], *trigger["expect"], trigger["match"]["prefect.resource.id"], trigger["within"])
             for trigger in by_name[f"retrain-{dashed}"].get("triggers", [])
         }
-        wait = int(spec.cooldown.total_seconds())
+        wait = int(spec.retraining.cooldown.total_seconds())
         assert told == {
             (f"retrain-{dashed}-on-{ground}", GROUNDS[ground], f"evergreen.model.{name}", wait)
-            for ground in spec.retrain_on
+            for ground in spec.retraining.triggers
         }
 
 
@@ -151,9 +151,26 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
         for kind in GROUNDS
     }
     assert waited <= sent == set(GROUNDS.values())
-    assert "announce(decision_event(" in (PROJECT / "flows" / "steps.py").read_text()
+    assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
 
 
 def test_the_lock_holds_no_address() -> None:
     """The lock file has versions and hashes, and no place that they were fetched from."""
     assert "://" not in (PROJECT / "requirements.lock").read_text()
+
+
+def test_the_index_names_every_page() -> None:
+    """docs/README.md links each page once, and the glossary is short."""
+    index = (PROJECT / "docs" / "README.md").read_text()
+    pages = sorted(page.name for page in (PROJECT / "docs").glob("*.md") if page.name != "README.md")
+    assert [page for page in pages if index.count(f"({page})") != 1] == []
+    words = re.findall(r"^\| (?!word |---)(.+?) \|", (PROJECT / "docs" / "glossary.md").read_text(), flags=re.MULTILINE)
+    assert len(words) <= 30 and words == sorted(words)
+
+
+def test_the_architecture_page_names_every_folder() -> None:
+    """Each folder of evergreen/ and deployments/ is in docs/architecture.md."""
+    text = (PROJECT / "docs" / "architecture.md").read_text()
+    for root in ("evergreen", "deployments"):
+        folders = [place.parent.name for place in (PROJECT / root).glob("*/__init__.py")]
+        assert [name for name in folders if f"`{name}/`" not in text and f"`{name}`" not in text] == []

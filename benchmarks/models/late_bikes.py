@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from evergreen.sources import Folder
-from evergreen.spec import Labels, PerformancePolicy
+from evergreen.spec import Labels, PerformanceThresholds, Retraining
 from models.bike_demand import MODEL as SHIPPED
 
 MODEL = SHIPPED.model_copy(
@@ -13,7 +13,7 @@ MODEL = SHIPPED.model_copy(
         "name": "late_bikes",
         "source": Folder("late_bikes"),
         "labels": Labels(source=Folder("late_bikes_labels"), time="known_at"),
-        "performance": PerformancePolicy(tolerance=0.25, last=timedelta(weeks=2)),
-        "retrain_on": ("drift", "performance"),
+        "performance": PerformanceThresholds(tolerance=0.25, last=timedelta(weeks=2)),
+        "retraining": Retraining(triggers=("drift", "performance")),
     }
 )

@@ -61,9 +61,9 @@ class Visit:
             self.page.wait_for_timeout(20)
 
     def explore(self, plot: str) -> Any:
-        """Press the button of a plot and wait until Plotly has drawn it."""
+        """Press the button of a plot and wait until Vega has drawn it."""
         self.page.locator(f"[data-explore={plot}]").click()
-        self.page.locator(f"#{plot} .live .main-svg").first.wait_for()
+        self.page.locator(f"#{plot} .live svg.marks").first.wait_for()
         return self.page.locator(f"#{plot}")
 
     def tab_to(self, selector: str, most: int = 60) -> int:

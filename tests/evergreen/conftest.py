@@ -7,18 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from evergreen.observations import Observations
-from evergreen.registry import CHAMPION, STATUS, Registry, Version
+from evergreen.backtest.in_memory import InMemoryRegistry
+from evergreen.data.observations import Observations
+from evergreen.errors import ArtifactError
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION, STATUS, Version
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 
 @pytest.fixture
@@ -29,95 +32,78 @@ def registry(settings: Settings, empty_database: Path) -> Registry:
     return Registry(settings)
 
 
-@dataclass
-class InMemory:
-    """Versions and aliases of one model; every write goes through `wrote` first, which may raise in its place."""
+class Files:
+    """What is stored with versions: everything that was not damaged."""
 
-    settings: Settings
-    stored: dict[int, Version] = field(default_factory=dict)
-    aliases: dict[str, int] = field(default_factory=dict)
-    wrote: Callable[[str], None] = lambda _what: None
-    damaged: set[int] = field(default_factory=set)
-    made: int = 0
+    def __init__(self) -> None:
+        self.damaged: set[int] = set()
 
-    def add(self, model: str = "toy", status: str = "PASSED", **tags: str) -> Version:
-        """Store a version; judged against the present champion unless a tag says otherwise. No number comes twice."""
-        self.made += 1
-        number = self.made
-        present = self.aliases.get(CHAMPION)
+    def load(self, version: Version, spec: Any) -> Any:
+        if version.number in self.damaged:
+            raise ArtifactError(f"{version.label} is not what was registered.", "Restore it.")
+        return object()
+
+    def files(self, version: Version) -> Path:
+        raise ArtifactError(f"{version.label} has no files.", "Restore them.")
+
+
+class Watched(InMemoryRegistry):
+    """The registry in memory; every write goes through `wrote`, before and after, which may raise in its place."""
+
+    def __init__(self) -> None:
+        self.files = Files()
+        super().__init__(self.files)
+        self.wrote: Callable[[str], None] = lambda _what: None
+
+    @property
+    def damaged(self) -> set[int]:
+        return self.files.damaged
+
+    @damaged.setter
+    def damaged(self, numbers: set[int]) -> None:
+        self.files.damaged = numbers
+
+    def add(
+        self, model: str = "toy", model_id: str = "", tags: Any = None, status: str = "PASSED", **more: str
+    ) -> Version:
+        """Make a version; judged against the present champion unless a tag says otherwise."""
+        number, present = self._last + 1, self.aliases.get(CHAMPION)
         facts = {"compared_with": str(present or "none"), "decision_id": f"decision-{number}", STATUS: status}
-        self.stored[number] = Version(model, number, f"run-{number}", f"model-{number}", facts | tags, "")
-        return self.stored[number]
+        return super().add(model, model_id or f"model-{number}", {**facts, **(tags or {}), **more})
 
     def delete(self, number: int) -> None:
         """As MLflow does: the aliases of a deleted version vanish with it."""
         del self.stored[number]
         self.aliases = {alias: target for alias, target in self.aliases.items() if target != number}
 
-    def champion(self, model: str) -> Version | None:
-        return self.by_alias(model, CHAMPION)
-
-    def by_alias(self, model: str, alias: str) -> Version | None:
-        return self.stored.get(self.aliases.get(alias, 0))
-
-    def lookup(self, model: str, number: int) -> Version | None:
-        return self.stored.get(number)
-
-    def get(self, model: str, number: int) -> Version:
-        from evergreen.errors import RegistryError
-
-        if number not in self.stored:
-            raise RegistryError(f"{model} has no version {number}.", "Choose one.")
-        return self.stored[number]
-
-    def versions(self, model: str) -> tuple[Version, ...]:
-        return tuple(self.stored.values())
-
-    def find(self, model: str, decision_id: str) -> Version | None:
-        found = [version for version in self.stored.values() if version.tags["decision_id"] == decision_id]
-        return found[-1] if found else None
-
     def set_alias(self, model: str, alias: str, number: int) -> None:
-        self.get(model, number)
-        self._write(f"{alias}={number}", lambda: self.aliases.update({alias: number}))
+        self._watch(f"{alias}={number}", lambda: super(Watched, self).set_alias(model, alias, number))
 
     def drop_alias(self, model: str, alias: str) -> None:
-        self._write(f"drop {alias}", lambda: self.aliases.pop(alias, None))
+        self._watch(f"drop {alias}", lambda: super(Watched, self).drop_alias(model, alias))
 
     def tag(self, version: Version, key: str, value: str) -> None:
-        self._write(f"tag {key}", lambda: self._retag(version.number, {key: value}))
+        self._watch(f"tag {key}", lambda: super(Watched, self).tag(version, key, value))
 
     def untag(self, version: Version, key: str) -> None:
-        self._write(f"untag {key}", lambda: self._retag(version.number, {}, without=key))
+        self._watch(f"untag {key}", lambda: super(Watched, self).untag(version, key))
 
-    def load(self, version: Version, spec: Any) -> object:
-        from evergreen.errors import ArtifactError
-
-        if version.number in self.damaged:
-            raise ArtifactError(f"{version.label} is not what was registered.", "Restore it.")
-        return object()
-
-    def _retag(self, number: int, more: Mapping[str, str], without: str = "") -> None:
-        old = self.stored[number]
-        tags = {key: value for key, value in old.tags.items() if key != without} | more
-        self.stored[number] = replace(old, tags=tags)
-
-    def _write(self, what: str, change: Callable[[], object]) -> None:
+    def _watch(self, what: str, change: Callable[[], object]) -> None:
         self.wrote(f"{what}:before")
         change()
         self.wrote(f"{what}:after")
 
 
 @pytest.fixture
-def in_memory(settings: Settings) -> InMemory:
+def in_memory() -> Watched:
     """A registry in memory, for what is not about MLflow."""
-    return InMemory(settings)
+    return Watched()
 
 
 @pytest.fixture
-def make_in_memory() -> Callable[[Settings], InMemory]:
+def make_in_memory() -> Callable[[], Watched]:
     """Build registries in memory, for tests that need many."""
-    return InMemory
+    return Watched
 
 
 @pytest.fixture
@@ -207,7 +193,7 @@ def held(settings: Settings) -> Callable[[ModelSpec], pd.DataFrame]:
     def read(spec: ModelSpec) -> pd.DataFrame:
         observations = Observations(settings.lake_uri, spec)
         version = observations.snapshot().version
-        assert observations.verify(version)
+        assert observations.measure(version) == observations.snapshot(version).digest
         return observations.frame(version).sort_values("id", ignore_index=True)
 
     return read

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evergreen.decisions import Decision, Kind
+from evergreen.decision import Decision, Kind
 from evergreen.events import decision_event, drift_event
 
 DRIFT = {"share": 0.5, "columns": ["x"], "confirmed": True}

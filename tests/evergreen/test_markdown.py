@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from evergreen.markdown import escape, gate_table, number, table
+from evergreen.markdown import escape, number, table
+from evergreen.reports.tables import gate_table
 from evergreen.verdicts import Check, Verdict
 
 

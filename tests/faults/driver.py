@@ -50,33 +50,33 @@ def _kind(kind: str) -> Match:
 
 # Name of a point: module, attribute within it, and which of its calls. Methods see `self` as their first argument.
 POINTS: dict[str, tuple[str, str, Match]] = {
-    "ingest": ("evergreen.ingest", "ingest", _always),
-    "quarantine": ("evergreen.ingest", "keep_rows", _always),
-    "land": ("evergreen.observations", "Observations.land", _always),
-    "split": ("tasks.split", "plan", _always),
-    "detect": ("evergreen.monitoring", "detect", _always),
-    "fit": ("tasks.fit", "build", _always),
-    "store-files": ("evergreen.candidates", "_store", _always),
+    "ingest": ("evergreen.ingest.ingest", "ingest", _always),
+    "quarantine": ("evergreen.ingest.ingest", "quarantine_rows", _always),
+    "land": ("evergreen.data.observations", "Observations.land", _always),
+    "plan": ("tasks.plan", "plan_retraining", _always),
+    "detect": ("tasks.detect", "check_drift", _always),
+    "fit": ("tasks.fit", "build_candidate", _always),
+    "store-files": ("evergreen.training.candidate", "_store", _always),
     "log-model": ("mlflow.sklearn", "log_model", _always),
     "save-model": ("mlflow.sklearn", "save_model", _always),
     "log-files": ("mlflow", "MlflowClient.log_artifacts", _always),
     "log-dataset": ("mlflow", "MlflowClient.log_inputs", _always),
     "register-model": ("mlflow", "MlflowClient.create_registered_model", _always),
-    "register": ("evergreen.registry", "Registry.register", _always),
-    "gate": ("tasks.gate", "evaluate", _always),
-    "gate-figures": ("evergreen.registry", "Registry.enrich", _always),
+    "register": ("evergreen.registry.client", "Registry.register", _always),
+    "gate": ("tasks.gate", "evaluate_candidate", _always),
+    "gate-figures": ("evergreen.registry.client", "Registry.enrich", _always),
     "gate-status": ("mlflow", "MlflowClient.set_model_version_tag", _argument(3, "model_validation_status")),
-    "challenger": ("evergreen.registry", "Registry.set_alias", _argument(2, "challenger")),
-    "intent": ("evergreen.promotion", "Promotions.write", _phase("intent")),
-    "previous": ("evergreen.registry", "Registry.set_alias", _argument(2, "previous")),
-    "champion": ("evergreen.registry", "Registry.set_alias", _argument(2, "champion")),
-    "drop-challenger": ("evergreen.registry", "Registry.drop_alias", _argument(2, "challenger")),
-    "drop-previous": ("evergreen.registry", "Registry.drop_alias", _argument(2, "previous")),
-    "tag-rolled-back": ("evergreen.registry", "Registry.tag", _argument(2, "rolled_back")),
-    "done": ("evergreen.promotion", "Promotions.write", _phase("done")),
-    "record-scores": ("evergreen.decisions", "Decisions.record_scores", _always),
-    "record-drift": ("evergreen.decisions", "Decisions.record", _kind("drift")),
-    "record-retrain": ("evergreen.decisions", "Decisions.record", _kind("retrain")),
+    "challenger": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "challenger")),
+    "intent": ("evergreen.ledger.promotions", "Promotions.write", _phase("intent")),
+    "previous": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "previous")),
+    "champion": ("evergreen.registry.client", "Registry.set_alias", _argument(2, "champion")),
+    "drop-challenger": ("evergreen.registry.client", "Registry.drop_alias", _argument(2, "challenger")),
+    "drop-previous": ("evergreen.registry.client", "Registry.drop_alias", _argument(2, "previous")),
+    "tag-rolled-back": ("evergreen.registry.client", "Registry.tag", _argument(2, "rolled_back")),
+    "done": ("evergreen.ledger.promotions", "Promotions.write", _phase("done")),
+    "record-scores": ("evergreen.ledger.decisions", "Decisions.record_scores", _always),
+    "record-drift": ("evergreen.ledger.decisions", "Decisions.record", _kind("drift")),
+    "record-retrain": ("evergreen.ledger.decisions", "Decisions.record", _kind("retrain")),
     "announce": ("tasks.announce", "emit_event", _always),
     "report": ("tasks.report", "create_markdown_artifact", _always),
 }
@@ -114,11 +114,12 @@ def state() -> dict[str, Any]:
     import pandas as pd
 
     import models
-    from evergreen.decisions import Decisions
-    from evergreen.observations import Observations
-    from evergreen.promotion_log import Promotions
-    from evergreen.quarantine import quarantine_table
-    from evergreen.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+    from evergreen.data.observations import Observations
+    from evergreen.ingest.quarantine import quarantine_table
+    from evergreen.ledger.decisions import Decisions
+    from evergreen.ledger.promotions import Promotions
+    from evergreen.registry.client import Registry
+    from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
     from evergreen.settings import load_settings
 
     settings = load_settings()
@@ -137,9 +138,9 @@ def state() -> dict[str, Any]:
     return {
         "aliases": {alias: version.number if version else None for alias, version in aliases.items()},
         "versions": [
-            (found.number, found.status, found.tags["decision_id"], _figures(found.tags)) for found in versions
+            (found.number, found.status, found.tags.raw["decision_id"], _figures(found.tags.raw)) for found in versions
         ],
-        "rolled_back": [found.tags.get("rolled_back") for found in versions],
+        "rolled_back": [found.tags.raw.get("rolled_back") for found in versions],
         "moves": [(move.action, move.before, move.after, move.reason) for move in promotions.done()],
         "open": promotions.open() is not None,
         "retrain": [(one.id, one.outcome, one.champion, one.digest, one.reason) for one in decisions.all("retrain")],

@@ -23,10 +23,10 @@ def _kind(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
 
 driver.POINTS |= {
     "chunk": ("tasks.predict", "score_chunk", _chunk(1)),
-    "refuse": ("evergreen.lake", "Table.append", _second(":60-120:rows")),
-    "append": ("evergreen.lake", "Table.append", _second(":1")),
-    "export": ("tasks.export", "outputs.export", driver._always),
-    "close": ("evergreen.lake", "Table.append", _kind),
+    "refuse": ("evergreen.storage.delta_table", "Table.append", _second(":60-120:rows")),
+    "append": ("evergreen.storage.delta_table", "Table.append", _second(":1")),
+    "export": ("tasks.export", "export_batch", driver._always),
+    "close": ("evergreen.storage.delta_table", "Table.append", _kind),
 }
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.predictions import PredictionLog
-from evergreen.quarantine import quarantine_table
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -124,7 +124,7 @@ def test_a_file_is_scored_once(scorer: Scorer, make_spec: Callable[..., ModelSpe
     assert scorer.run("score", point, **asked)[0] == signal.SIGKILL, f"{point} was never reached"
     ended, told = scorer.run("score", **asked)
     assert (ended, told["rows_in"], told["rows_scored"], told["rows_rejected"]) == (0, 250, 247, 3)
-    said = pd.concat([chunk.to_pandas() for chunk in scorer.log(make_spec()).chunks(told["batch"])])
+    said = pd.concat([chunk.to_pandas() for chunk in scorer.log(make_spec()).read_chunks(told["batch"])])
     assert said["row"].tolist() == [row for row in range(250) if row not in BAD]
     assert scorer.kept(told["batch"]) == BAD
     assert len(pd.read_csv(output)) == 247
@@ -142,7 +142,7 @@ def test_new_observations_are_scored_once(scorer: Scorer, make_spec: Callable[..
     _land(scorer, f"{start}-more.csv", _rows(start + 500, bad=[]))
     ended, told = scorer.run("score", **asked)
     assert (ended, told["rows_scored"]) == (0, 500)
-    said = pd.concat([chunk.to_pandas() for chunk in scorer.log(make_spec()).chunks(told["batch"])])
+    said = pd.concat([chunk.to_pandas() for chunk in scorer.log(make_spec()).read_chunks(told["batch"])])
     wanted = [*range(start, start + 250), *range(start + 500, start + 750)]
     assert said["id"].astype(int).tolist() == wanted
     assert len(pd.read_csv(output)) == 500

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 
 if TYPE_CHECKING:
     import pandas as pd

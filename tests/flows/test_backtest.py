@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from evergreen.decisions import Decisions
-from evergreen.ledger import KINDS
-from evergreen.observations import Observations
-from evergreen.past import History
-from evergreen.promotion_log import Promotions
-from evergreen.replay import Course, Story, Walk, canonical
-from evergreen.replay_pool import Pool
-from evergreen.replay_store import Store
-from evergreen.replay_work import Bench
+from evergreen.backtest.history import History
+from evergreen.backtest.job_cache import JobCache
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import JobContext
+from evergreen.backtest.simulation import Simulation, SimulationPlan, SimulationResult
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.timeline import KINDS
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> 
             retrain(MODEL, reason=reason, decision_id=decision, at=now)
 
 
-def _replayed(settings: Settings) -> Story:
+def _replayed(settings: Settings) -> SimulationResult:
     import models
 
     loaded = models.load(MODEL, settings.models)
     history = History.of(Observations(settings.lake_uri, loaded.spec))
-    bench = Bench(loaded.spec, history, Store(settings.root / "backtest" / MODEL))
-    course = Course([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash)
-    return Pool(bench).run({"live": Walk(bench, course, loaded.spec.policy).run()})["live"]
+    bench = JobContext(loaded.spec, history, JobCache(settings.root / "backtest" / MODEL))
+    course = SimulationPlan([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash)
+    return Simulation(JobRunner(bench), course, loaded.spec.retraining.policy).run()
 
 
 @pytest.mark.slow
@@ -65,6 +65,7 @@ def test_live_and_replay_decide_the_same(
     monkeypatch: pytest.MonkeyPatch,
     late_bikes: Callable[..., pd.DataFrame],
     land_late: Callable[..., None],
+    canonical: Callable[..., str],
 ) -> None:
     """Byte for byte: every report, retraining, held-back retraining and move, with figures, reasons and ids."""
     monkeypatch.setenv("EVERGREEN_MODELS", str(Path(__file__).parent / "models"))

@@ -12,11 +12,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from deployments.console import show_monitor
-from evergreen.decisions import Decisions
+from deployments.cli.console import show_monitor
+from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
-from evergreen.registry import Registry
-from evergreen.runs import Runs
+from evergreen.registry.client import Registry
+from evergreen.runs.history import Runs
 from evergreen.settings import Settings
 from flows.monitor import monitor
 from flows.retrain import retrain
@@ -36,8 +36,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
 
     def write(fields: str) -> None:
         text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-        assert "    drift=DriftPolicy(min_rows=50),\n" in text
-        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftPolicy(min_rows=50),\n", fields))
+        assert "    drift=DriftThresholds(min_rows=50),\n" in text
+        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftThresholds(min_rows=50),\n", fields))
 
     return write
 
@@ -84,7 +84,9 @@ def test_a_new_law_fails_performance_and_not_drift(
 
     Each run's own figures are kept once and shown; a run does not fail for want of them.
     """
-    model("    drift=DriftPolicy(columns=('x', 'kind'), min_rows=50, share=0.5),\n    retrain_on=('performance',),\n")
+    model(
+        "    drift=DriftThresholds(columns=('x', 'kind'), min_rows=50, share=0.5),\n    retrain_on=('performance',),\n"
+    )
     land(300)
     assert monitor(MODEL).performance.reason == "there is no champion yet to measure"
     assert events == []
@@ -101,7 +103,7 @@ def test_a_new_law_fails_performance_and_not_drift(
     failed = ("evergreen.performance.failed", {"decision_id": stored.id} | told | {"rows": 200})
     assert [events[0][0], events[1]] == ["evergreen.drift.passed", failed]
     with monkeypatch.context() as patch:
-        patch.setattr("evergreen.runs.Runs.record", _broken)
+        patch.setattr("evergreen.runs.history.Runs.record", _broken)
         again = monitor(MODEL)
     assert (again.performance, len(ledger.all("performance")), events[3]) == (seen.performance, 1, failed)
     assert seen.to_json()["performance"]["interval"] is not None
@@ -136,7 +138,7 @@ def test_one_failed_report_of_three_is_a_suspicion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """2 of 3: the first failure is only suspected, however often it is looked at; the second one calls."""
-    model("    drift=DriftPolicy(min_rows=50, share=0.5, confirm=2, of=3),\n")
+    model("    drift=DriftThresholds(min_rows=50, share=0.5, confirm=2, of=3),\n")
     land(300)
     retrain(MODEL)
     events.clear()
@@ -151,7 +153,7 @@ def test_one_failed_report_of_three_is_a_suspicion(
     assert (second.verdict, second.confirmed, second.doubt) == ("FAIL", True, "")
     details = [entry.detail for entry in Decisions(settings.lake_uri, MODEL).all("drift")]
     assert [(one["confirmed"], one["failed"]) for one in details] == [(False, [1, 3]), (True, [2, 3])]
-    drift = [name for name, _ in events if name.startswith("evergreen.drift")]
+    drift = [name for name, _ in events if name.startswith("evergreen.drift.compare")]
     assert drift == ["evergreen.drift.suspected"] * 2 + ["evergreen.drift.failed"]
     answer = retrain(MODEL, reason="drift", decision_id=second.decision_id)
     assert answer.outcome in ("promoted", "rejected", "inconclusive")
@@ -161,7 +163,7 @@ def test_a_drift_report_within_a_retrain_calls_for_no_other_one(
     model: Callable[[str], None], land: Land, settings: Settings, events: list[tuple[str, dict[str, Any]]]
 ) -> None:
     """A scheduled retrain that finds drift and is not promoted has answered it: the monitor does not start it again."""
-    model("    drift=DriftPolicy(min_rows=50, share=0.5),\n    approval='manual',\n")
+    model("    drift=DriftThresholds(min_rows=50, share=0.5),\n    approval='manual',\n")
     land(300)
     retrain(MODEL)
     from flows.promote import promote
@@ -185,7 +187,7 @@ def test_new_data_calls_for_a_retrain_where_the_model_file_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Landed rows are stored and told once; a monitor killed between landing and storing is made good by the next."""
-    model("    drift=DriftPolicy(min_rows=50),\n    retrain_on=('data',),\n")
+    model("    drift=DriftThresholds(min_rows=50),\n    retrain_on=('data',),\n")
     land(300)
     first = monitor(MODEL)
     assert first.data is not None

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import pytest
 
-from evergreen.decisions import Decision, Decisions
-from evergreen.promotion_log import Move, Promotions
+from evergreen.decision import Decision
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 
 MODEL = "toy"
@@ -139,7 +140,7 @@ def test_a_decision_without_a_run_gets_exactly_one(ledger: Decisions, client: An
     assert reconcile() == []
     (run,) = runs(client, deployment)
     assert run.state.is_scheduled()
-    expected = {"model": MODEL, "reason": "drift", "decision_id": "d1", "share": 0.5, "event_id": None}
+    expected = {"model": MODEL, "reason": "drift", "decision_id": "d1", "event_id": None}
     assert run.parameters == expected
     assert run.parent_task_run_id is None
     assert "evergreen" in run.tags
@@ -162,13 +163,14 @@ def test_what_is_answered_or_young_starts_nothing(ledger: Decisions, client: Any
 
 def test_two_at_the_same_time_start_one(ledger: Decisions, settings: Settings, client: Any, deployment: UUID) -> None:
     """Both have looked before either has started anything: the server knows that it is one run."""
-    import models
-    from evergreen import reconciling
     from tasks.follow_up import _Runs
 
+    import models
+    from evergreen.ledger import reconciliation
+
     spec = models.load(MODEL, settings.models).spec
-    found = reconciling.look(
-        spec, reconciling.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
+    found = reconciliation.look(
+        spec, reconciliation.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
     )
     pair = [_Runs(client, MODEL), _Runs(client, MODEL)]
     for one in pair:
@@ -181,9 +183,10 @@ def test_a_crashed_run_is_started_again_then_told_of_once(
     ledger: Decisions, settings: Settings, client: Any, deployment: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a pause another run takes the decision on; a second crash is told to a person, once, and the pace falls."""
+    from tasks.follow_up import follow_up
+
     import tasks.announce
     from flows.reconcile import reconcile
-    from tasks.follow_up import follow_up
 
     told: list[Any] = []
     real = tasks.announce.emit_event

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from evergreen.decisions import Decisions
-from evergreen.registry import Registry
+from evergreen.ledger.decisions import Decisions
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
-from evergreen.simulator import simulate
+from evergreen.sources.simulator import simulate
 
 pytestmark = pytest.mark.usefixtures("in_process")
 MODEL = "bike_demand"
@@ -92,7 +92,7 @@ def test_drift_is_answered_by_one_retrain(
     assert (again.outcome, len(Registry(settings).versions(MODEL))) == ("unchanged", 2)
     assert "answered already" in again.explanation
     version = Registry(settings).get(MODEL, 2)
-    assert version.tags["decision_id"] == seen.decision_id
+    assert version.tags.raw["decision_id"] == seen.decision_id
     assert version.status == "PASSED"
     assert "| champion |" in version.description
 

@@ -14,12 +14,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.errors import BusyError, DataError
-from evergreen.locks import held
-from evergreen.predictions import PredictionLog
-from evergreen.quarantine import quarantine_table
+from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
-from evergreen.spec import ModelSpec
+from evergreen.spec.model import ModelSpec
+from evergreen.storage.locks import open_locks
 from flows.retrain import retrain
 from flows.score import score
 
@@ -74,7 +74,7 @@ def test_the_champion_of_the_moment_scores(
     assert told.rows_per_second > 0
     assert len(pd.read_csv(tmp_path / "out.csv")) == 199
     log = PredictionLog(settings.lake_uri, make_spec())
-    said = pd.concat([chunk.to_pandas() for chunk in log.chunks(told.batch)])
+    said = pd.concat([chunk.to_pandas() for chunk in log.read_chunks(told.batch)])
     assert (set(said["version"]), set(said["run_id"]), len(said)) == ({1}, {told.run_id}, 199)
     (reason,) = quarantine_table(settings.lake_uri, MODEL).read()["reason"]
     notes = _notes(told.run_id)
@@ -107,7 +107,7 @@ def test_what_cannot_be_scored_is_one_line(
     assert (note["row"], note["origin"]) == (-1, "bad.csv")
     monkeypatch.setattr("flows.score.WAIT", 0.0)
     with (
-        held(settings, MODEL, "score", wait=0, now=datetime.now(UTC)),
+        open_locks(settings).hold(MODEL, "score", wait=0, now=datetime.now(UTC)),
         pytest.raises(BusyError, match="Another score of toy is running"),
     ):
         score(MODEL)

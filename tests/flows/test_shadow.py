@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 import models
-from deployments.console import show_monitor
-from deployments.inspection import history, show_history
-from evergreen import promotion
-from evergreen.decisions import Decisions
+from deployments.cli.console import show_monitor
+from deployments.cli.status import history, show_history
 from evergreen.errors import ArtifactError, RefusedError
-from evergreen.promotion_log import Promotions
-from evergreen.registry import Registry
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.registry import promotion
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.verdicts import Verdict
 from flows.monitor import monitor
@@ -32,9 +33,9 @@ pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 FIELDS = """
-    drift=DriftPolicy(columns=('x',), min_rows=50, share=1.0),
+    drift=DriftThresholds(columns=('x',), min_rows=50, share=1.0),
     training=Training(last=timedelta(hours=199)),
-    performance=PerformancePolicy(window=timedelta(days=1)),
+    performance=PerformanceThresholds(window=timedelta(days=1)),
     retrain_on=('drift', 'performance'),
 """
 Events = list[tuple[str, dict[str, Any]]]
@@ -65,12 +66,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     folder.mkdir()
     monkeypatch.setenv("EVERGREEN_MODELS", str(folder))
     text = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-    text = text.replace("import DriftPolicy,", "import DriftPolicy, PerformancePolicy, Shadow, Training,")
+    text = text.replace("import DriftThresholds,", "import DriftThresholds, PerformanceThresholds, Shadow, Training,")
     text = text.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
 
     def write(shadow: str) -> None:
         fields = f"{FIELDS}    shadow={shadow},\n"
-        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftPolicy(min_rows=50),\n", fields))
+        (folder / f"{MODEL}.py").write_text(text.replace("    drift=DriftThresholds(min_rows=50),\n", fields))
 
     write("Shadow(min_rows=50)")
     return write
@@ -107,7 +108,16 @@ def planted(land: Land, make_rows: Callable[..., Any], make_version: Callable[..
     for start, slope in ((0, 3.0), (200, 4.0)):
         made = make_version(spec, make_rows(200, start=start, slope=slope), f"first-{start}", champion)
         champion = registry.conclude(made, Verdict.PASS, "planted", {})
-        promotion.promote(spec, settings, registry, champion, reason="planted", by="person", now=datetime.now(UTC))
+        promotion.promote(
+            spec,
+            registry,
+            Promotions(settings.lake_uri, spec.name),
+            champion,
+            reason="planted",
+            by="person",
+            now=datetime.now(UTC),
+            lock=nullcontext(),
+        )
     land.skip(400)
 
 
@@ -186,7 +196,7 @@ def test_what_a_killed_run_left_is_carried_out(
     """Killed between decision and rollback, or with the alias half moved: the next run ends it, and tells of it."""
     land(100, slope=3.0)
     with monkeypatch.context() as patch:
-        patch.setattr("flows.monitor.taken_back", _killed)
+        patch.setattr("flows.monitor.roll_back_if_worse", _killed)
         with pytest.raises(KeyboardInterrupt):
             monitor(MODEL)
     assert (len(Decisions(settings.lake_uri, MODEL).all("shadow")), named(events, "model.rolled-back")) == (1, [])
@@ -200,7 +210,7 @@ def test_what_a_killed_run_left_is_carried_out(
     assert champion.number == 2
     damaged.write_bytes(kept)
     with monkeypatch.context() as patch:
-        patch.setattr("evergreen.promotion._end", _killed)
+        patch.setattr("evergreen.registry.promotion._end", _killed)
         with pytest.raises(KeyboardInterrupt):
             monitor(MODEL)
     log = Promotions(settings.lake_uri, MODEL)

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 import models
-from evergreen.candidates import trained_ids
-from evergreen.decisions import Decisions
-from evergreen.observations import Observations
-from evergreen.registry import Registry
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.registry.client import Registry
 from evergreen.settings import Settings
-from evergreen.training import predict, target_of
+from evergreen.training.candidate import trained_ids
+from evergreen.training.predict import predict, target_of
 
 MODEL = "bike_demand"
 
@@ -68,7 +68,7 @@ def test_two_real_years_keep_the_champion_fresh(uci: Path, in_process: None, set
     champion = registry.champion(MODEL)
     assert champion is not None
     first = registry.get(MODEL, 1)
-    assert champion.tags["data_end"] > first.tags["data_end"]
+    assert champion.tags.raw["data_end"] > first.tags.raw["data_end"]
     rows = observations.frame(before.version)
     december = rows[rows["at"] >= datetime(2012, 12, 1, 5, tzinfo=UTC)]
     unseen = ~np.isin(observations.ids(december), trained_ids(registry, champion))

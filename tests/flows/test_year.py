@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from evergreen.predictions import PredictionLog
-from evergreen.promotion_log import Promotions
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.ledger.promotions import Promotions
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from deployments.parts import Ports, write_ports
-from deployments.parts import folder as stack_folder
+from deployments.stack.services import Ports, write_ports
+from deployments.stack.services import folder as stack_folder
 from tests.live.clone import Stack
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evergreen.registry import Registry
-from evergreen.simulator import simulate
+from evergreen.registry.client import Registry
+from evergreen.sources.simulator import simulate
 from tests.live.clone import Stack, until
 
 CHANGE = date(2011, 8, 29)
@@ -38,17 +38,15 @@ def answered(stack: Stack) -> dict[str, Any]:
 
 
 def test_the_event_starts_the_retrain_with_what_it_said(stack: Stack, answered: dict[str, Any]) -> None:
-    """The run completes; reason, share, decision and event are those of the stored decision and the sent event."""
+    """The run completes; reason, decision and event are those of the stored decision and the sent event."""
     assert answered["state_type"] == "COMPLETED", answered["state"]
     told = stack.evergreen("status", MODEL)["last_drift"]
     given = answered["parameters"]
     assert given["model"] == MODEL
     assert given["decision_id"] == told["decision_id"] or told["outcome"] != "FAIL"
-    assert isinstance(given["share"], float)
-    assert given["share"] >= 0.3
     event = _event(stack, given["event_id"])
     assert event["payload"]["decision_id"] == given["decision_id"]
-    assert event["payload"]["share"] == given["share"]
+    assert event["payload"]["share"] >= 0.3
 
 
 def test_the_whole_chain_is_linked(stack: Stack, answered: dict[str, Any]) -> None:
@@ -57,9 +55,9 @@ def test_the_whole_chain_is_linked(stack: Stack, answered: dict[str, Any]) -> No
     now = Registry(stack.settings).champion(MODEL)
     assert now is not None
     assert now.number == 2
-    assert now.tags["decision_id"] == given["decision_id"]
-    assert now.tags["event_id"] == given["event_id"]
-    assert now.tags["flow_run"] == answered["id"]
+    assert now.tags.raw["decision_id"] == given["decision_id"]
+    assert now.tags.raw["event_id"] == given["event_id"]
+    assert now.tags.raw["flow_run"] == answered["id"]
     last = stack.evergreen("history", MODEL)["moves"][-1]
     linked = {key: last[key] for key in ("champion", "before", "decision_id", "event_id", "flow_run", "reason")}
     assert linked == {

@@ -13,8 +13,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from evergreen.decisions import Decisions
-from evergreen.registry import Registry
+from evergreen.ledger.decisions import Decisions
+from evergreen.registry.client import Registry
 from tests.live.clone import Stack, until
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def _without(stack: Stack, part: str) -> Iterator[None]:
     """The stack with one of its parts stopped, until the end of the block."""
     from supervisor.xmlrpc import SupervisorTransport
 
-    from deployments.supervision import socket_path
+    from deployments.stack.supervisor import socket_path
 
     transport = SupervisorTransport(None, None, f"unix://{socket_path(stack.settings)}")
     asked: Any = ServerProxy("http://localhost", transport)
@@ -64,7 +64,7 @@ def test_a_server_that_is_killed_in_the_middle_of_a_retrain(
     assert ended["state_type"] == "COMPLETED", ended["state"]
     champion = Registry(stack.settings).champion("long_one")
     assert champion is not None
-    assert champion.tags["flow_run"] == run
+    assert champion.tags.raw["flow_run"] == run
 
 
 def test_an_event_that_nobody_heard(

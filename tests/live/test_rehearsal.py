@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import models
-from deployments.rehearsal import Rehearsal, rehearse
+from deployments.automations.rehearsal import Rehearsal, rehearse
 from tests.live.clone import API, Stack, until
 
 NAME, MODEL = "retrain-iris", "iris"

@@ -94,3 +94,35 @@ def test_a_file_that_failed_is_not_left_behind_for_its_neighbours(folder: Callab
     for name in ("iris", "derived"):
         with pytest.raises(ModelFileError, match="ZeroDivisionError"):
             models.load(name, broken)
+
+
+@pytest.mark.parametrize(
+    ("line", "now"),
+    [
+        ("from evergreen.sql_source import SqlSource", "from evergreen.sources import SqlSource"),
+        ("from evergreen.simulator import Simulator", "from evergreen.sources import Simulator"),
+        ("from evergreen.delta_source import DeltaSource", "from evergreen.sources import DeltaSource"),
+        ("from evergreen.dvc_source import DvcSource", "from evergreen.sources import DvcSource"),
+        ("from evergreen.object_store import ObjectFolder", "from evergreen.sources import ObjectFolder"),
+        ("from evergreen.parquet_source import ParquetDataset", "from evergreen.sources import ParquetDataset"),
+        ("from evergreen.policies import Every, any_of", "from evergreen.spec import Every, any_of"),
+        ("from evergreen.occasion import Occasion", "from evergreen.spec import PolicyContext"),
+    ],
+)
+def test_an_import_of_before_names_its_new_line(tmp_path: Path, line: str, now: str) -> None:
+    """A model file that imports from where a name was is told the line to write, and that line works."""
+    (tmp_path / "old.py").write_text(f'"""Old."""\n\n{line}\n\nMODEL = None\n')
+    with pytest.raises(
+        ModelFileError, match=r"old\.py, line 3: evergreen\.\w+ is part of evergreen\.\w+ now"
+    ) as caught:
+        models.load("old", tmp_path)
+    assert caught.value.fix == f"Write in {tmp_path / 'old.py'}: {now}"
+    exec(now, {})  # noqa: S102
+
+
+@pytest.mark.parametrize(
+    "line", ["from evergreen.spec import ModelSpec", "from evergreen.sources import Folder, Bundled"]
+)
+def test_an_import_through_a_door_still_works(line: str) -> None:
+    """What model files imported from `evergreen.spec` and `evergreen.sources` before is still there."""
+    exec(line, {})  # noqa: S102

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 
 import tasks.export
-from evergreen.predictions import PredictionLog, Progress
-from evergreen.registry import Registry, Version
+from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.registry.client import Registry
+from evergreen.registry.version import Version, VersionTags
+from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
-from evergreen.spec import Metric, ModelSpec
-from evergreen.workspace import Workspace
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,7 +38,7 @@ class Versions(Registry):
     """A registry of two versions, of which the second knows one class more."""
 
     def get(self, model: str, number: int) -> Version:
-        return Version(model, number, "", "", {}, "")
+        return Version(model, number, "", "", VersionTags.read({}), "")
 
     def load(self, version: Version, _spec: ModelSpec) -> Any:
         return Classifier("high", "low") if version.number == 1 else Classifier("high", "low", "mid")
@@ -59,9 +61,9 @@ def test_a_batch_that_went_on_after_a_promotion(
         classes = ("high", "low", "mid") if version == 2 else ("high", "low")
         rows = pa.Table.from_pylist([row], schema=log.table.schema)
         log.append(rows, Progress("b", chunk + 1, scored=scored, classes=classes))
-    workspace = Workspace(spec, "spec", settings, Versions(settings), NOW)
+    context = RunContext(spec, "spec", settings, Versions(settings), NOW)
     target = tmp_path / "out.csv"
-    assert tasks.export.export.fn(workspace, "b", str(target)) == str(target)
+    assert tasks.export.export.fn(context, "b", str(target)) == str(target)
     found = pd.read_csv(target, index_col="version")
     assert found.loc[1, ["probability_high", "probability_low"]].tolist() == [0.9, 0.1]
     assert pd.isna(found.loc[1, "probability_mid"])

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from evergreen.errors import DataError
-from evergreen.registry import Registry
+from evergreen.registry.client import Registry
+from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
-from evergreen.sources import Folder
-from evergreen.spec import Labels
-from evergreen.workspace import Workspace
+from evergreen.sources.folder import Folder
+from evergreen.spec.data import Labels
 from tasks import passing
 from tasks.ingest import source_contract_and_code
 
@@ -30,7 +30,7 @@ def key(make_spec: Make, settings: Settings) -> Callable[..., str]:
     def of(spec_hash: str = "one", **changes: Any) -> str:
         spec = make_spec(source=Folder("toy"), **changes)
         return source_contract_and_code(
-            None, {"workspace": Workspace(spec, spec_hash, settings, Registry(settings), NOW)}
+            None, {"context": RunContext(spec, spec_hash, settings, Registry(settings), NOW)}
         )
 
     return of
@@ -59,7 +59,7 @@ def test_the_key_changes_with_the_labels(make_spec: Make, settings: Settings) ->
 
     def key(**changes: Any) -> str:
         spec = make_spec(source=Folder("toy"), labels=Labels(source=Folder("labels"), **changes))
-        return source_contract_and_code(None, {"workspace": Workspace(spec, "one", settings, Registry(settings), NOW)})
+        return source_contract_and_code(None, {"context": RunContext(spec, "one", settings, Registry(settings), NOW)})
 
     folder = settings.landing / "labels"
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from evergreen.sources import Folder
-from evergreen.spec import Labels, PerformancePolicy, Search
+from evergreen.spec import Labels, PerformanceThresholds, Retraining, Search
 from models.bike_demand import MODEL as SHIPPED
 
 MODEL = SHIPPED.model_copy(
@@ -14,7 +14,7 @@ MODEL = SHIPPED.model_copy(
         "source": Folder("late_bikes"),
         "labels": Labels(source=Folder("late_bikes_labels"), time="known_at"),
         "search": Search(),
-        "performance": PerformancePolicy(last=timedelta(weeks=2)),
-        "retrain_on": ("drift", "performance"),
+        "performance": PerformanceThresholds(last=timedelta(weeks=2)),
+        "retraining": Retraining(triggers=("drift", "performance")),
     }
 )

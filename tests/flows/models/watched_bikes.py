@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from evergreen.policies import Budget, Every, OnDrift, OnPerformance, any_of
 from evergreen.sources import Folder
-from evergreen.spec import Labels, PerformancePolicy, Search
+from evergreen.spec import (
+    Budget,
+    Every,
+    Labels,
+    OnDrift,
+    OnPerformance,
+    PerformanceThresholds,
+    Retraining,
+    Search,
+    any_of,
+)
 from models.bike_demand import MODEL as SHIPPED
 
 
@@ -22,8 +31,7 @@ MODEL = SHIPPED.model_copy(
         "labels": Labels(source=Folder("watched_bikes_labels"), time="known_at"),
         "search": Search(),
         "pipeline": pipeline,
-        "performance": PerformancePolicy(last=timedelta(weeks=2), tolerance=0.25),
-        "retrain_on": ("drift", "performance"),
-        "policy": Budget(any_of(OnDrift(), OnPerformance(), Every(days=21)), at_most=2, days=21),
+        "performance": PerformanceThresholds(last=timedelta(weeks=2), tolerance=0.25),
+        "retraining": Retraining(policy=Budget(any_of(OnDrift(), OnPerformance(), Every(days=21)), at_most=2, days=21)),
     }
 )

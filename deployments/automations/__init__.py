@@ -1,0 +1,1 @@
+"""Alerts, channels, rehearsal, following runs."""

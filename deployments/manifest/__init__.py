@@ -1,0 +1,1 @@
+"""prefect.yaml: sync, apply, compare, build step, work pool."""

@@ -1,0 +1,5 @@
+"""The work pool that the deployments run in."""
+
+from __future__ import annotations
+
+POOL = "evergreen"

@@ -1,0 +1,1 @@
+"""Server, MLflow, pages and worker on this machine."""

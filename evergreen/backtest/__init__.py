@@ -1,0 +1,1 @@
+"""Simulate retraining policies on the history."""

@@ -1,0 +1,279 @@
+"""The figures of replayed policies beside each other, which one to take, and in words why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from evergreen.backtest.job_runner import Spent
+from evergreen.backtest.jobs import JobContext
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant
+from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
+from evergreen.backtest.simulation import SimulationPlan, SimulationResult, StepPredictions, Trained
+from evergreen.errors import DataError, EvergreenError
+
+SHORT = 26
+"""With fewer scored steps the choice is told with a warning: half of them choose, and half a year says little."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One policy in the report.
+
+    Attributes:
+        error: the metric on the reported steps; `chosen_error` on the steps that chose.
+        interval: 95 % of `error`, by blocks of time.
+        regret: by `never`, `always` and `oracle`, how much worse it is than that one.
+        retrains: trainings on the reported steps, of which `rejected` brought no new champion.
+        all_retrains: trainings on all scored steps.
+        train_seconds: processor seconds of these trainings.
+        false_triggers: retrainings for drift or performance before the change that is known; None where none is.
+        late: how long after that change the first one came; None where none did.
+        series: every scored step.
+        trained: every retraining.
+    """
+
+    variant: Variant
+    error: float
+    chosen_error: float
+    interval: tuple[float, float] | None
+    regret: Mapping[str, Difference]
+    retrains: int
+    rejected: int
+    all_retrains: int
+    train_seconds: float
+    cost: float | None
+    false_triggers: int | None
+    late: timedelta | None
+    series: Series
+    trained: tuple[Trained, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backtest:
+    """What a backtest found.
+
+    Attributes:
+        steps: the first instant of every scored step.
+        chosen: how many of them chose.
+        recommended: label of the policy to take; None where the history does not say.
+        warning: why little can be said; empty where enough can.
+        left_out: policies that could not be scored, and why.
+        spent: the work that it took.
+    """
+
+    model: str
+    metric: str
+    steps: tuple[datetime, ...]
+    chosen: int
+    rows: tuple[Row, ...]
+    oracle: Series
+    recommended: str | None
+    reason: str
+    warning: str
+    left_out: Mapping[str, str]
+    spent: Spent
+
+    def row(self, label: str) -> Row:
+        """The row of a policy."""
+        return next(row for row in self.rows if row.variant.label == label)
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return {
+            "model": self.model,
+            "metric": self.metric,
+            "steps": len(self.steps),
+            "reported_from": self.steps[self.chosen].isoformat(),
+            "policies": [_row_json(row) for row in self.rows],
+            "recommended": self.recommended,
+            "reason": self.reason,
+            "warning": self.warning,
+            "left_out": dict(self.left_out),
+        }
+
+
+class Scored:
+    """The figures of every policy that served in every scored step."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        plan: SimulationPlan,
+        asked: Request,
+        oracle: Sequence[StepPredictions],
+        results: Mapping[str, tuple[Variant, SimulationResult]],
+    ) -> None:
+        self.context, self.plan, self.asked = context, plan, asked
+        self.left_out = {
+            label: "no version passed its gates in time to predict anything"
+            for label, (_, result) in results.items()
+            if not _complete(result, plan)
+        }
+        self.results = {label: one for label, one in results.items() if label not in self.left_out}
+        if not self.results:
+            last = next(iter(results.values()))[1].trained
+            why = f": {last[-1].explanation}" if last else ""
+            raise DataError(
+                f"{context.spec.name}: no version ever passed its gates, so that nothing could be compared{why}",
+                "Look at the gates in the model file.",
+            )
+        begin = max(result.predicted[0].start for _, result in self.results.values())
+        # What came with the first training is not whole: its rows before the end of that training have no prediction.
+        self.steps = tuple(step for step in plan.steps[:-1] if step > begin)
+        self.series = {label: self._series(result.predicted) for label, (_, result) in self.results.items()}
+        self.oracle = self._series(oracle)
+        has = np.all([one.rows > 0 for one in self.series.values()], axis=0)
+        if has.sum() < 2:
+            raise DataError(
+                f"{context.spec.name}: {int(has.sum())} steps have labels to score by: that is too few.",
+                "Wait for more.",
+            )
+        self.chosen = self._chosen()
+        self.first, self.rest = slice(0, self.chosen), slice(self.chosen, len(self.steps))
+
+    def _series(self, served: Sequence[StepPredictions]) -> Series:
+        wanted = set(self.steps)
+        return series(self.context.spec, self.context.history, [one for one in served if one.start in wanted])
+
+    def _chosen(self) -> int:
+        since, number = self.asked.report_from, len(self.steps)
+        count = number // 2 if since is None else sum(step < since for step in self.steps)
+        if not 0 < count < number:
+            raise EvergreenError(
+                f"{since:%Y-%m-%d} leaves no step to choose by, or none to report on: they reach from "
+                f"{self.steps[0]:%Y-%m-%d} to {self.steps[-1]:%Y-%m-%d}.",
+                "Choose a time between.",
+            )
+        return count
+
+    def report(self, wanted: set[str], spent: Spent) -> Backtest:
+        """The table, and what follows from it."""
+        seed = self.context.spec.seed
+        drawn = picks(len(self.steps) - self.chosen, seed=seed)
+        labels = [label for label, (one, _) in self.results.items() if one.name in wanted]
+        rows = tuple(self._row(label, drawn) for label in labels)
+        first = {label: self.series[label].part(self.first) for label in labels}
+        early = {label: self._count(self.results[label][1], self.steps[self.chosen], before=True) for label in labels}
+        name, beside = choose(first, early, self.asked.prices, seed=seed)
+        warning = _warning(len(self.steps), self.chosen)
+        reason = _reason(self, name, beside, early, rows, drawn) if name else _nothing(self, beside)
+        metric = self.context.spec.metric.name
+        known = (self.steps, self.chosen, rows, self.oracle)
+        return Backtest(self.context.spec.name, metric, *known, name, reason, warning, dict(self.left_out), spent)
+
+    def _row(self, label: str, drawn: Any) -> Row:
+        variant, result = self.results[label]
+        mine = self.series[label].part(self.rest)
+        turn = self.steps[self.chosen]
+        rivals = {NEVER: self.series.get(NEVER), ALWAYS: self.series.get(ALWAYS), ORACLE: self.oracle}
+        late = [one for one in result.trained if one.at >= turn]
+        scored = [one for one in result.trained if one.at >= self.steps[0]]
+        retrains = len(late)
+        return Row(
+            variant=variant,
+            error=mine.value(),
+            chosen_error=self.series[label].part(self.first).value(),
+            interval=interval(mine.draws(drawn)) if drawn is not None else None,
+            regret={name: difference(mine, one.part(self.rest), drawn) for name, one in rivals.items() if one},
+            retrains=retrains,
+            rejected=sum(one.outcome != "promoted" for one in late),
+            all_retrains=len(scored),
+            train_seconds=sum(one.seconds for one in late),
+            cost=self.asked.prices.cost(mine, retrains) if self.asked.prices.known else None,
+            **_triggers(result, self.asked.change, self.steps[0]),
+            series=self.series[label],
+            trained=result.trained,
+        )
+
+    def _count(self, result: SimulationResult, turn: datetime, *, before: bool) -> int:
+        """Trainings on the scored steps before a time, or from then on."""
+        return sum((one.at < turn) is before for one in result.trained if one.at >= self.steps[0])
+
+
+def _complete(result: SimulationResult, plan: SimulationPlan) -> bool:
+    """Whether there was a champion before the last steps."""
+    return len(result.predicted) > 2 and result.predicted[-1].start == plan.steps[-2]
+
+
+def _triggers(result: SimulationResult, change: datetime | None, begin: datetime) -> dict[str, Any]:
+    """Retrainings for drift or performance before the change that is known, and how late the first one after it was."""
+    if change is None:
+        return {"false_triggers": None, "late": None}
+    asked = [one.at for one in result.trained if one.reason in ("drift", "performance") and one.at >= begin]
+    after = [at for at in asked if at >= change]
+    return {"false_triggers": len(asked) - len(after), "late": after[0] - change if after else None}
+
+
+def _warning(steps: int, chosen: int) -> str:
+    least = min(chosen, steps - chosen)
+    if least // block_length(least) < 6:
+        return f"The history is too short to say: {steps} steps were scored, {chosen} of which chose."
+    if steps < SHORT:
+        return f"The history is short: {steps} steps were scored, {chosen} of which chose; take this for a hint."
+    return ""
+
+
+def _reason(
+    scored: Scored,
+    name: str,
+    beside: Mapping[str, Difference],
+    early: Mapping[str, int],
+    rows: Sequence[Row],
+    drawn: Any,
+) -> str:
+    """The recommendation in words, with what the rest of the history says of it."""
+    spec, turn = scored.context.spec, scored.steps[scored.chosen]
+    mine = next(row for row in rows if row.variant.label == name)
+    worse = [label for label, one in beside.items() if one.proven and early[label] < early[name]]
+    why = "it costs the least at these prices" if scored.asked.prices.known else (
+        f"proven worse with fewer retrainings: {', '.join(worse)}" if worse else
+        "no policy with more retrainings is proven to be better"
+    )  # fmt: skip
+    told = (
+        f"By the {scored.chosen} steps before {turn:%Y-%m-%d}, {name}: {spec.metric.name} "
+        f"{mine.chosen_error:.4g} with {early[name]} retrainings; {why}. On the rest it has {mine.error:.4g}"
+        f"{_between(mine.interval)} with {mine.retrains}"
+    )
+    rivals = [row for row in rows if row.variant.label in ("every 30 days", ALWAYS, NEVER) and row is not mine]
+    if not rivals:
+        return f"{told}."
+    rival = next((row for row in rivals if row.variant.label == "every 30 days"), rivals[0])
+    found = difference(mine.series.part(scored.rest), rival.series.part(scored.rest), drawn)
+    size = f"{abs(found.value):.4g} {'worse' if found.value > 0 else 'better'}"
+    ends = None if found.interval is None else tuple(sorted(np.sign(found.value or 1) * end for end in found.interval))
+    return f"{told}: {size}{_between(ends)} than {rival.variant.label} with {rival.retrains}."
+
+
+def _nothing(scored: Scored, beside: Mapping[str, Difference]) -> str:
+    best = min(beside, key=lambda label: beside[label].value)
+    return f"{scored.chosen} steps to choose by are too few; {best} has the least error on them, which may be chance."
+
+
+def _between(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f" ({ends[0]:.4g} to {ends[1]:.4g})"
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.variant.name,
+        "window": row.variant.window,
+        "error": _plain(row.error),
+        "interval": row.interval,
+        "regret": {name: _plain(one.value) for name, one in row.regret.items()},
+        "retrains": row.retrains,
+        "rejected": row.rejected,
+        "train_seconds": round(row.train_seconds, 3),
+        "chosen_error": _plain(row.chosen_error),
+        "cost": row.cost,
+        "false_triggers": row.false_triggers,
+        "late_days": None if row.late is None else row.late / timedelta(days=1),
+    }
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

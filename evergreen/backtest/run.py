@@ -1,0 +1,117 @@
+"""When should this model be retrained, and on which window? Every policy is simulated on the same history.
+
+A policy is chosen by the first part of the history and reported on the rest, which did not take part in the choice.
+`simulation.py` simulates one policy, `job_runner.py` does the work that they share once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import numpy as np
+
+from evergreen.backtest.job_runner import JobRunner
+from evergreen.backtest.jobs import Job
+from evergreen.backtest.report import Backtest, Scored
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
+from evergreen.backtest.scores import series
+from evergreen.backtest.simulation import HeavySteps, Simulation, SimulationPlan, SimulationResult, StepPredictions
+from evergreen.errors import EvergreenError
+from evergreen.registry.version import Version, VersionTags
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.policies import Every, Never
+from evergreen.spec.training import Training
+
+CROSSED = 2
+"""So many policies, the best of the first part, are tried with other training windows; the others are not."""
+
+
+def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
+    """Simulate every policy that is asked for, and choose one.
+
+    Raises:
+        EvergreenError: the history cannot be simulated on, or a policy of the user's own failed.
+    """
+    context = runner.context
+    spec, own = context.spec, context.spec.training
+    policies = dict(request.policies or usual(spec))
+    variants = [Variant(name, policy, window_name(own), own) for name, policy in policies.items()]
+    for name, policy in ((NEVER, Never()), (ALWAYS, Every(days=_days(spec)))):
+        if name not in policies:
+            variants.append(Variant(name, policy, window_name(own), own))
+    # Whoever retrains always, and the oracle, ask for every one of these.
+    fits = [Job("fit", step, own) for step in plan.steps[:-1]]
+    simulations: dict[str, Callable[[], SimulationResult]] = {
+        one.label: Simulation(runner, plan, one.policy, one.training).run for one in variants
+    }
+    simulations[ORACLE] = partial(simulate_oracle, runner, plan, own)
+    results = runner.run(simulations, fits)
+    oracle = results.pop(ORACLE).predicted
+    scored = Scored(context, plan, request, oracle, {one.label: (one, results[one.label]) for one in variants})
+    if request.windows:
+        crossed = _crossed(spec, scored, request.windows)
+        more = runner.run({one.label: Simulation(runner, plan, one.policy, one.training).run for one in crossed})
+        both = scored.results | {one.label: (one, more[one.label]) for one in crossed}
+        scored = Scored(context, plan, request, oracle, both)
+    return scored.report(set(policies), runner.spent)
+
+
+def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Variant]:
+    """The best policies of the first part, with each of the other windows; of those that did the same, one."""
+    trainings = {text: window_of(text, spec.training) for text in windows}
+    errors = {label: one.worse * one.part(scored.first).value() for label, one in scored.series.items()}
+    apart = {
+        (one.by_step().tobytes(), len(scored.results[label][1].trained)): label
+        for label, one in reversed(scored.series.items())
+        if label != NEVER
+    }
+    best = sorted(apart.values(), key=errors.__getitem__)[:CROSSED]
+    return [
+        replace(scored.results[label][0], window=window_name(training), training=training, own=False)
+        for label in best
+        for text, training in trainings.items()
+        if training != spec.training
+    ]
+
+
+def simulate_oracle(runner: JobRunner, plan: SimulationPlan, training: Training) -> SimulationResult:
+    """Simulate who may retrain at each step, for nothing and in no time, and knows whether that helps in the next step.
+
+    It keeps the version that it has, or takes a fresh one without any gate: whichever will have the smaller error.
+    """
+    heavy, spec = HeavySteps(runner, training), runner.context.spec
+    predicted: list[StepPredictions] = []
+    present: Version | None = None
+    for number, (now, end) in enumerate(zip(plan.steps[:-1], plan.steps[1:], strict=True)):
+        fresh = _fresh(heavy, now, spec.name, number)
+        first, last = heavy.history.between(now, end)
+        tried = []
+        for version in (present, fresh):
+            if version is not None and last > first:
+                step = StepPredictions(now, ((first, last, heavy.predict(now, end, version)),))
+                figures = series(spec, heavy.history, [step])
+                error = figures.worse * figures.value()
+                tried.append((error if np.isfinite(error) else np.inf, version, step))
+        if not tried:
+            predicted.append(StepPredictions(now, ()))
+            present = present or fresh
+            continue
+        _, present, step = min(tried, key=lambda trial: trial[0])
+        predicted.append(step)
+    return SimulationResult((), (), (), tuple(predicted))
+
+
+def _fresh(heavy: HeavySteps, now: datetime, model: str, number: int) -> Version | None:
+    """A version of what is known by now; None where the data or the pipeline does not allow one."""
+    try:
+        fit = heavy.fit(now)
+    except EvergreenError:
+        return None
+    return Version(model, number, "", fit.model_id, VersionTags.read(fit.tags), "")
+
+
+def _days(spec: ModelSpec) -> float:
+    return spec.performance.window / timedelta(days=1)

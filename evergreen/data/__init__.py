@@ -1,0 +1,1 @@
+"""A model's rows: contract, coercion, observations, snapshots, windows, label rules, prediction log."""

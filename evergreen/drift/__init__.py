@@ -1,0 +1,1 @@
+"""Reference against current; Evidently in one file."""

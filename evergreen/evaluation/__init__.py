@@ -1,0 +1,1 @@
+"""Pure judgement on arrays: measure, bootstrap, slices, gates."""

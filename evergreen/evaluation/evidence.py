@@ -1,0 +1,46 @@
+"""What the gates judge a candidate by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from evergreen.data.predictions import Predictions
+from evergreen.spec.metric import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Everything the gates look at; every array is over the same n holdout rows.
+
+    Attributes:
+        y: the truth.
+        candidate: what the candidate predicts.
+        champion: what the champion predicts; None while there is none.
+        baseline: what a dummy, or a business rule, predicts.
+        slices: column -> its value in each row.
+        groups: rows that are alike, such as those of a day; None where rows are independent.
+        overlap: how many of the rows the candidate or the champion was trained on.
+        train_value: the candidate's metric on its training rows.
+        latency_ms: median time of a prediction of one row.
+        size_mb: size of the stored model.
+        tags: the version's tags.
+        description: the version's description.
+        integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
+        same_as_champion: the candidate is the champion's version.
+    """
+
+    y: Array
+    candidate: Predictions
+    champion: Predictions | None
+    baseline: Predictions
+    slices: Mapping[str, Array]
+    groups: Array | None
+    overlap: int
+    train_value: float
+    latency_ms: float
+    size_mb: float
+    tags: Mapping[str, str]
+    description: str
+    integrity: str
+    same_as_champion: bool

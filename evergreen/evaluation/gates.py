@@ -1,0 +1,294 @@
+"""What a candidate has to prove before it may become champion: one function a gate, three-valued, each with a reason.
+
+Pure functions of an `Evidence`; nothing here loads a model. PASS and FAIL are proven, everything else is INCONCLUSIVE,
+and only PASS everywhere promotes. Where a figure is an estimate, "proven" means that the whole two-sided interval of
+the paired bootstrap at confidence 1 - level lies on one side of the bound. A candidate exactly at the bound then passes
+with chance level / 2, and the other half is room for the bootstrap's optimism on few rows; the tests simulate both.
+
+When the holdout itself cannot judge (overlap, too few rows, a constant target) or the candidate's predictions are not
+finite, the gates that need a metric are left out: their figures would mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from evergreen.data.predictions import Predictions
+from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.evaluation.evidence import Evidence
+from evergreen.evaluation.measure import finite, measure
+from evergreen.evaluation.slices import picked, slices
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.verdicts import Check, Verdict
+
+
+def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
+    """Ask a candidate everything that `spec` asks, in a fixed order; `seed` drives the bootstrap.
+
+    Raises:
+        EvergreenError: the metric cannot be computed: the user's function fails, or there is no probability.
+    """
+    checks = [_integrity(evidence), holdout := _holdout(evidence, spec), outputs := _outputs(evidence)]
+    if holdout.status is outputs.status is Verdict.PASS:
+        checks += _bound(evidence, spec)
+        checks.append(_baseline(evidence, spec, seed))
+        checks += _champion(evidence, spec, seed)
+        checks += _slices(evidence, spec, seed)
+        checks += _overfit(evidence, spec)
+    checks.append(_budget("latency", evidence.latency_ms, spec.gates.latency_ms, "ms for one row"))
+    checks.append(_budget("size", evidence.size_mb, spec.gates.size_mb, "MB stored"))
+    checks += _tags(evidence, spec)
+    checks.append(_description(evidence, spec))
+    return tuple(checks)
+
+
+def verdict_of(checks: Iterable[Check]) -> Verdict:
+    """One verdict for all: any FAIL rejects, any INCONCLUSIVE withholds, nothing asked is nothing proven."""
+    return Verdict.worst(check.status for check in checks)
+
+
+def against_champion(evidence: Evidence, spec: ModelSpec, *, seed: int) -> Comparison | None:
+    """The figures behind the `champion` check, the same for the same seed; None while there is no champion."""
+    if evidence.champion is None:
+        return None
+    return _compare(evidence, spec, evidence.champion, seed, margin=spec.gates.margin)
+
+
+def _compare(evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int, *, margin: float = 0.0) -> Comparison:
+    return paired_bootstrap(
+        spec.metric,
+        evidence.y,
+        evidence.candidate,
+        other,
+        groups=evidence.groups,
+        level=spec.gates.level,
+        seed=seed,
+        margin=margin,
+    )
+
+
+def _integrity(evidence: Evidence) -> Check:
+    if evidence.integrity:
+        return Check("integrity", Verdict.FAIL, None, None, f"The stored artifact is not sound: {evidence.integrity}")
+    return Check("integrity", Verdict.PASS, None, None, "The stored artifact reloads and repeats its predictions.")
+
+
+def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
+    """Whether these rows can judge at all."""
+    rows, least = len(evidence.y), spec.holdout.min_rows
+    if evidence.overlap > 0:
+        reason = (
+            f"{evidence.overlap} of {rows} holdout rows were in the training data of the candidate or the champion."
+        )
+        return Check("holdout", Verdict.FAIL, float(evidence.overlap), 0.0, reason)
+    status, reason = Verdict.INCONCLUSIVE, f"{rows} holdout rows, none of them trained on."
+    if rows < least:
+        reason = f"Only {rows} holdout rows; at least {least} are needed to judge."
+    elif not finite(evidence.y):
+        reason = f"The target {spec.target!r} has missing or infinite values in the holdout."
+    elif _constant(evidence.y):
+        what = "only one class" if spec.task == "classification" else "only one value"
+        reason = f"The target {spec.target!r} has {what} in the holdout ({evidence.y[0]}): nothing to tell apart."
+    else:
+        status = Verdict.PASS
+    return Check("holdout", status, float(rows), float(least), reason)
+
+
+def _outputs(evidence: Evidence) -> Check:
+    """Whether every prediction is there and finite."""
+    predictions = evidence.candidate
+    bad = sum(not finite(part) for part in (predictions.values, predictions.probability) if part is not None)
+    if bad:
+        rows = [not finite(np.atleast_1d(value)) for value in np.asarray(predictions.values)]
+        if predictions.probability is not None:
+            rows = list(np.array(rows, dtype=bool) | ~np.isfinite(predictions.probability).all(axis=1))
+        reason = f"{sum(rows)} of {len(rows)} predictions are missing or infinite."
+        return Check("finite", Verdict.FAIL, float(sum(rows)), 0.0, reason)
+    return Check("finite", Verdict.PASS, 0.0, 0.0, "Every prediction is a finite value.")
+
+
+def _bound(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
+    """The worst value that may be promoted; only where the model file names one."""
+    bound = spec.metric.bound
+    if bound is None:
+        return
+    value, name = measure(spec.metric, evidence.y, evidence.candidate), spec.metric.name
+    if np.isnan(value):
+        yield Check("bound", Verdict.INCONCLUSIVE, None, bound, f"{name} is undefined on the holdout.")
+        return
+    upward = spec.metric.kind.greater_is_better
+    met = value >= bound if upward else value <= bound
+    asked = f"at {'least' if upward else 'most'} {bound:.4g}"
+    reason = f"{name} {value:.4g} on the holdout; {asked} is {'met' if met else 'asked'}."
+    yield Check("bound", Verdict.PASS if met else Verdict.FAIL, value, bound, reason)
+
+
+def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
+    """Better than a dummy: FAIL if its figure is no better, PASS if that is proven, INCONCLUSIVE between.
+
+    A figure that is not even nominally better than a dummy's needs no proof to be refused, and neither does a model
+    that predicts one value, which is a dummy itself, however well that value happens to be placed.
+    """
+    comparison = _compare(evidence, spec, evidence.baseline, seed)
+    predicted = _judged_part(spec.metric, evidence.candidate)
+    if _constant(predicted):
+        reason = "The candidate predicts the same for every row: it is a baseline itself."
+        return Check("baseline", Verdict.FAIL, _number(comparison.low), 0.0, reason)
+    if np.isnan(comparison.improvement):
+        reason = f"{spec.metric.name} is undefined for the candidate or the baseline."
+        return Check("baseline", Verdict.INCONCLUSIVE, None, 0.0, reason)
+    status = Verdict.INCONCLUSIVE
+    if comparison.improvement <= ROUNDING * abs(comparison.champion_value):
+        status = Verdict.FAIL
+    elif comparison.low > ROUNDING * abs(comparison.champion_value):
+        status = Verdict.PASS
+    reason = _sentence(comparison, spec.metric, "the baseline", spec.gates.level)
+    return Check(
+        "baseline", status, _number(comparison.low), 0.0, reason + _ending(status, comparison, "an improvement")
+    )
+
+
+def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
+    """Not worse than the champion by more than the margin, on the same rows; nothing while there is no champion."""
+    if evidence.same_as_champion:
+        yield Check("champion", Verdict.FAIL, None, None, "The candidate is the champion: compared with itself.")
+        return
+    comparison = against_champion(evidence, spec, seed=seed)
+    if comparison is None or evidence.champion is None:
+        return
+    if np.isnan(comparison.improvement):
+        sound = finite(_judged_part(spec.metric, evidence.champion))
+        why = f"{spec.metric.name} is undefined here" if sound else "the champion's own predictions are not finite"
+        reason = f"No comparison: {why}. Look at the champion; a person can promote or roll back."
+        yield Check("champion", Verdict.INCONCLUSIVE, None, None, reason)
+        return
+    bound = -spec.gates.margin * abs(comparison.champion_value)
+    if _alike(_judged_part(spec.metric, evidence.candidate), _judged_part(spec.metric, evidence.champion)):
+        reason = "The predictions are identical to the champion's: nothing to gain."
+        yield Check("champion", Verdict.INCONCLUSIVE, 0.0, bound, reason)
+        return
+    status = Verdict.INCONCLUSIVE
+    if comparison.low - bound > ROUNDING * abs(comparison.champion_value):
+        status = Verdict.PASS
+    elif comparison.high - bound < -ROUNDING * abs(comparison.champion_value):
+        status = Verdict.FAIL
+    claim = f"it is not worse by more than {-bound:.4g}" if bound else "an improvement"
+    reason = _sentence(comparison, spec.metric, "the champion", spec.gates.level) + _ending(status, comparison, claim)
+    yield Check("champion", status, _number(comparison.low), bound, reason)
+
+
+def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
+    """No slice proven worse than the champion by more than its own margin.
+
+    A slice that is too small, or has no interval, is not judged. The level is shared among the judged slices (the
+    Bonferroni correction, Dunn 1961): with forty of them, one would otherwise look bad by chance in most retrainings.
+    """
+    if evidence.champion is None or evidence.same_as_champion:
+        return
+    judged = list(slices(evidence.slices, spec.gates.slice_min_rows))
+    level = spec.gates.level / max(1, len(judged))
+    for name, rows in judged:
+        comparison = paired_bootstrap(
+            spec.metric,
+            evidence.y[rows],
+            picked(evidence.candidate, rows),
+            picked(evidence.champion, rows),
+            groups=None if evidence.groups is None else evidence.groups[rows],
+            level=level,
+            seed=seed,
+            margin=spec.gates.slice_margin,
+        )
+        if np.isnan(comparison.high):
+            continue
+        bound = -spec.gates.slice_margin * abs(comparison.champion_value)
+        worse = comparison.high - bound < -ROUNDING * abs(comparison.champion_value)
+        ending = f" Proven worse by more than {-bound:.4g}." if worse else ""
+        reason = f"{comparison.rows} rows: {_sentence(comparison, spec.metric, 'the champion', level)}{ending}"
+        yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, comparison.high, bound, reason)
+
+
+def _overfit(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
+    """How much better the candidate is on what it was trained on; only where the model file sets a limit."""
+    limit = spec.gates.overfit
+    if limit is None:
+        return
+    value = measure(spec.metric, evidence.y, evidence.candidate)
+    gap = evidence.train_value - value if spec.metric.kind.greater_is_better else value - evidence.train_value
+    if not np.isfinite(gap):
+        reason = f"{spec.metric.name} is undefined in training or on the holdout."
+        yield Check("overfit", Verdict.INCONCLUSIVE, None, limit, reason)
+        return
+    status = Verdict.FAIL if gap > limit else Verdict.PASS
+    reason = f"{spec.metric.name} {evidence.train_value:.4g} in training, {value:.4g} on the holdout: "
+    yield Check("overfit", status, gap, limit, f"{reason}a gap of {gap:.4g}, at most {limit:.4g} is allowed.")
+
+
+def _budget(name: str, value: float, most: float, unit: str) -> Check:
+    if not np.isfinite(value):
+        return Check(name, Verdict.INCONCLUSIVE, None, most, f"The {name} was not measured.")
+    status = Verdict.FAIL if value > most else Verdict.PASS
+    return Check(name, status, value, most, f"{value:.4g} {unit}; at most {most:.4g} is allowed.")
+
+
+def _tags(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
+    if not spec.gates.tags:
+        return
+    lacking = [tag for tag in spec.gates.tags if not evidence.tags.get(tag, "").strip()]
+    if lacking:
+        reason = f"Missing or empty tags: {', '.join(lacking)}. Set them in the model file, or on the model in MLflow."
+    else:
+        reason = f"{len(spec.gates.tags)} required tags are set."
+    yield Check("tags", Verdict.FAIL if lacking else Verdict.PASS, float(len(lacking)), 0.0, reason)
+
+
+def _description(evidence: Evidence, spec: ModelSpec) -> Check:
+    if spec.gates.description and not spec.description.strip():
+        reason = "The model file does not say what the model is for: it has no description."
+        return Check("description", Verdict.FAIL, None, None, reason)
+    if evidence.description.strip():
+        return Check("description", Verdict.PASS, None, None, "The version has a description.")
+    return Check("description", Verdict.FAIL, None, None, "The version has no description.")
+
+
+def _judged_part(metric: Metric, model: Predictions) -> Array:
+    """The part of a model's predictions that the metric looks at."""
+    if metric.kind.needs == "probability" and model.probability is not None:
+        return model.probability
+    return model.values
+
+
+def _constant(values: Array) -> bool:
+    return bool((values == values[:1]).all())
+
+
+def _alike(candidate: Array, champion: Array) -> bool:
+    """Equal, up to the rounding that the order of a sum makes."""
+    if candidate.shape != champion.shape:
+        return False
+    if candidate.dtype.kind in "iuf" and champion.dtype.kind in "iuf":
+        return bool(np.allclose(candidate, champion, rtol=ROUNDING, atol=1e-12))
+    return bool((candidate == champion).all())
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _sentence(comparison: Comparison, metric: Metric, other: str, level: float) -> str:
+    """The figures in words."""
+    text = f"{metric.name} {comparison.value:.4g} against {other}'s {comparison.champion_value:.4g}: "
+    text += f"{'worse' if comparison.improvement < 0 else 'better'} by {abs(comparison.improvement):.4g}"
+    if np.isnan(comparison.low):
+        return text + "."
+    return text + f", {100 * (1 - level):.4g} % interval {comparison.low:.4g} to {comparison.high:.4g}."
+
+
+def _ending(status: Verdict, comparison: Comparison, claim: str) -> str:
+    if status is not Verdict.INCONCLUSIVE:
+        return ""
+    if comparison.groups < MIN_GROUPS:
+        return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
+    return f" That does not prove {claim}."

@@ -1,0 +1,1 @@
+"""Land each batch once: read position, pending labels, quarantine."""

@@ -1,0 +1,86 @@
+"""The result of one ingest: what became of each batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evergreen.data.contract import CheckedBatch
+from evergreen.ingest.pending_labels import LabelCounts
+from evergreen.sources.base import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What became of one batch of rows or labels: counts, and why it was rejected whole, if it was (`problem`).
+
+    `repeated` ones were there already, or occur twice in the batch. `waiting` are labels whose row has not landed yet.
+    Every row that `prepare` let through is in one count. `superseded` counts earlier labels that were replaced.
+    """
+
+    batch: str
+    origin: str
+    added: int = 0
+    replaced: int = 0
+    repeated: int = 0
+    rejected: int = 0
+    problem: str = ""
+    waiting: int = 0
+    superseded: int = 0
+
+    @classmethod
+    def of_labels(
+        cls, batch: str, origin: str, counts: LabelCounts, checked: CheckedBatch | None = None
+    ) -> BatchReport:
+        """The report of a batch of labels; `checked` is the batch that the counted labels are accepted from."""
+        repeated, rejected = (checked.repeated, len(checked.rejected)) if checked else (0, 0)
+        return cls(
+            batch,
+            origin,
+            counts.added,
+            counts.replaced,
+            counts.repeated + repeated,
+            counts.rejected + rejected,
+            waiting=counts.waiting,
+            superseded=counts.superseded,
+        )
+
+    @property
+    def reason(self) -> str:
+        """What of the batch is in quarantine, in words; empty for nothing."""
+        if self.problem:
+            return self.problem
+        rows = f"{self.rejected} rows were rejected" if self.rejected else ""
+        labels = f"{self.superseded} older labels were replaced" if self.superseded else ""
+        return ", ".join(filter(None, (rows, labels)))
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What an ingest did; a source with nothing new gives an empty one.
+
+    Attributes:
+        batches: of rows.
+        waiting: what was left alone, and why.
+        labels: batches of labels; first, labels that had waited for rows that landed now.
+        pending_labels: how many labels wait for a row with their key, those of earlier runs included.
+    """
+
+    batches: tuple[BatchReport, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    labels: tuple[BatchReport, ...] = ()
+    pending_labels: int = 0
+
+    @property
+    def added(self) -> int:
+        """Rows that were not there before, or came with other content."""
+        return sum(report.added + report.replaced for report in self.batches)
+
+    @property
+    def labelled(self) -> int:
+        """Rows that got a label, or another one."""
+        return sum(report.added + report.replaced for report in self.labels)
+
+    @property
+    def quarantined(self) -> tuple[BatchReport, ...]:
+        """Batches that put rows, labels or themselves into quarantine."""
+        return tuple(report for report in (*self.batches, *self.labels) if report.reason)

@@ -1,0 +1,146 @@
+"""The quarantine: what was rejected, with the reason. One table for rows, whole batches and labels."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from evergreen.data.contract import CheckedBatch
+from evergreen.errors import EvergreenError
+from evergreen.settings import Settings
+from evergreen.sources.base import Batch
+from evergreen.spec.model import ModelSpec
+from evergreen.storage.delta_table import Table, child_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def quarantine_table(lake: str, model: str) -> Table:
+    """The `quarantine` table of a model: one row a rejected row, or a rejected batch (`row` is then -1)."""
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [("batch", text), ("origin", text), ("row", pa.int64()), ("reason", text), ("payload", text)]
+    return Table(
+        child_uri(lake, model, "quarantine"),
+        pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
+        compact_every=50,
+    )
+
+
+def quarantine_rows(quarantine: Table, item: Batch, checked: CheckedBatch, contract: str, now: datetime) -> None:
+    """Store the rejected rows of a batch as they came, once."""
+    if checked.rejected.empty or item.frame is None:
+        return
+    rejected = item.frame.reset_index(drop=True).loc[checked.rejected.index]
+    rows = (checked.rejected.index + 1).to_list()
+    payloads = to_json_lines(rejected)
+    records = quarantine_records(item.id, item.name, contract, now, rows, checked.rejected.to_list(), payloads)
+    quarantine.append(records, f"{item.id}:{contract}:rows")
+
+
+def quarantine_labels(
+    quarantine: Table, labels: pd.DataFrame, reasons: list[str], commit: str, contract: str, now: datetime
+) -> None:
+    """Store labels that are rejected or replaced, once, also if the run is killed before they are replaced.
+
+    `labels` has the keys, the target and `_labelled_at`; `_batch`, `_origin` and `_row` name where each label, or the
+    one that replaces it, came from.
+    """
+    if labels.empty:
+        return
+    place = ["_batch", "_origin", "_row"]
+    batches, origins, rows = (labels[name].to_list() for name in place)
+    payloads = to_json_lines(labels.drop(columns=place))
+    records = quarantine_records(batches, origins, contract, now, rows, reasons, payloads)
+    if quarantine.has_commit(commit):
+        # A run was killed before it set the labels; by now there may be more of them to store.
+        records, stored = _without_stored(quarantine, records)
+        commit = f"{commit}:{stored}"
+    if len(records):
+        quarantine.append(records, commit)
+
+
+def quarantine_batch(
+    quarantine: Table, settings: Settings, spec: ModelSpec, item: Batch, problem: str, contract: str, now: datetime
+) -> None:
+    """Store the batch's own bytes (or its rows as Parquet), then the record that points to them.
+
+    Raises:
+        EvergreenError: the bytes cannot be stored.
+    """
+    folder = settings.root / "quarantine" / spec.name
+    payload = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if item.path is not None:
+            # A file's name may be as long as names can be, or no text at all; only its end is kept.
+            payload = str(shutil.copy2(item.path, folder / f"{item.id}-{item.origin[-50:].replace('/', '_')}"))
+        elif item.frame is not None:
+            payload = str(folder / f"{item.id}.parquet")
+            item.frame.astype("str").to_parquet(payload)
+    except OSError as error:
+        raise EvergreenError(
+            f"{item.name} is rejected ({problem}), and cannot be kept in {folder}: {error.strerror or error}.",
+            "Free space or fix the folder's mode, then run it again.",
+        ) from None
+    records = quarantine_records(item.id, item.name, contract, now, [-1], [problem], [payload])
+    quarantine.append(records, f"{item.id}:{contract}:whole")
+
+
+def quarantine_records(
+    batch: str | list[str],
+    origin: str | list[str],
+    contract: str,
+    now: datetime,
+    rows: list[int],
+    reasons: list[str],
+    payloads: list[str],
+) -> pd.DataFrame:
+    """Rows for the quarantine table.
+
+    Args:
+        batch: id of the batch, for all records or for each.
+        origin: where it came from, likewise.
+        contract: digest of what was checked.
+        now: when (aware).
+        rows: number of each row in its batch, from 1; -1 for a batch as a whole.
+        reasons: why each was rejected.
+        payloads: each row as JSON, or the file that holds the batch.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "batch": batch,
+            "origin": origin,
+            "row": rows,
+            "reason": reasons,
+            "payload": payloads,
+            "contract": contract,
+            "at": pd.Timestamp(now),
+        }
+    )
+
+
+def to_json_lines(rows: pd.DataFrame) -> list[str]:
+    """Convert each row to JSON, with every digit."""
+    # JSON has no infinity: it would become null, which is not what was there.
+    infinite = [name for name in rows.select_dtypes("float") if (rows[name].abs() == float("inf")).any()]
+    text: str = rows.astype(dict.fromkeys(infinite, "str")).to_json(
+        orient="records", lines=True, date_format="iso", double_precision=15, default_handler=str
+    )
+    return text.splitlines()
+
+
+def _without_stored(quarantine: Table, records: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The records that are not stored yet, and how many of the same batches are."""
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+    names = ["batch", "row", "reason"]
+    stored = quarantine.read(names, ds.field("batch").isin(records["batch"].unique().tolist()))
+    is_stored = pd.MultiIndex.from_frame(records[names]).isin(pd.MultiIndex.from_frame(stored))
+    return records[~is_stored], len(stored)

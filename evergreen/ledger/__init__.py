@@ -1,0 +1,1 @@
+"""Decisions and promotions as tables; what is open; the timeline behind `why`."""

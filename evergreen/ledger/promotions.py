@@ -1,0 +1,180 @@
+"""The log of promotions: what was in production when, and why; the history that MLflow does not keep.
+
+The log counts its lines: a clock that is set back, or a run that began long ago, does not change what came after what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from evergreen.storage.delta_table import Table, child_uri
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Action = Literal["promote", "rollback"]
+Phase = Literal["intent", "done", "aborted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One line of the log: the champion goes, or went, from one version to another.
+
+    Attributes:
+        id: the same for the intent and its end.
+        before: version that was champion; None for the first.
+        after: version that becomes champion.
+        by: who or what asked for it: `retrain`, `shadow`, or a person as `evergreen.actor` keeps one.
+    """
+
+    id: str
+    at: datetime
+    action: Action
+    phase: Phase
+    before: int | None
+    after: int
+    reason: str
+    decision_id: str
+    by: str
+
+
+class PromotionLog(Protocol):
+    """What is asked of a log of promotions, wherever it is kept.
+
+    Attributes:
+        model: the model that it is of.
+    """
+
+    model: str
+
+    def write(self, move: Move) -> None:
+        """Add a line, under the model's promotion lock."""
+        ...
+
+    def all(self) -> tuple[Move, ...]:
+        """Every line, oldest first."""
+        ...
+
+    def done(self) -> tuple[Move, ...]:
+        """The moves that happened, oldest first: what was in production, from when on, and why."""
+        return tuple(move for move in self.all() if move.phase == "done")
+
+    def open(self) -> Move | None:
+        """An intent that nobody has ended."""
+        return unfinished(self.all())
+
+    def champion(self) -> int | None:
+        """The version that the log says is in production; None before the first."""
+        done = self.done()
+        return done[-1].after if done else None
+
+
+class Promotions(PromotionLog):
+    """The `promotions` table of one model."""
+
+    def __init__(self, lake: str, model: str) -> None:
+        self.model = model
+        self.table = Table(child_uri(lake, model, "promotions"), _schema())
+
+    def write(self, move: Move) -> None:
+        """Add a line, under the model's promotion lock; a line that is there stays as it is.
+
+        Where the clock says an earlier time than the last line, it gets the time of that one.
+        """
+        import pandas as pd
+
+        lines = self.all()
+        row = {
+            "line": len(lines) + 1,
+            "id": move.id,
+            "at": pd.Timestamp(max([move.at, *(line.at for line in lines[-1:])])),
+            "action": move.action,
+            "phase": move.phase,
+            "before": move.before,
+            "after": move.after,
+            "reason": move.reason,
+            "decision_id": move.decision_id,
+            "by": move.by,
+        }
+        self.table.append(pd.DataFrame([row]).astype({"before": "Int64"}), f"{move.id}:{move.phase}")
+
+    def all(self) -> tuple[Move, ...]:
+        """Every line, oldest first."""
+        import pandas as pd
+
+        if not self.table.exists():
+            return ()
+        rows = self.table.read().sort_values("line")
+        return tuple(
+            Move(
+                id=row["id"],
+                at=row["at"].to_pydatetime(),
+                action=row["action"],
+                phase=row["phase"],
+                before=None if pd.isna(row["before"]) else int(row["before"]),
+                after=int(row["after"]),
+                reason=row["reason"],
+                decision_id=row["decision_id"],
+                by=row["by"],
+            )
+            for _, row in rows.iterrows()
+        )
+
+
+def unfinished(moves: Sequence[Move]) -> Move | None:
+    """The newest intent without an end; None where all were ended."""
+    ended = {move.id for move in moves if move.phase != "intent"}
+    left = [move for move in moves if move.phase == "intent" and move.id not in ended]
+    return left[-1] if left else None
+
+
+def champion_at(moves: Sequence[Move], when: datetime) -> Move | None:
+    """The move that made the version that was in production at a time; None before the first."""
+    past = [move for move in moves if move.phase == "done" and move.at <= when]
+    return past[-1] if past else None
+
+
+def promotion_of(moves: Sequence[Move], champion: int | None) -> Move | None:
+    """The promotion by which the champion replaced another one, of the moves that happened, oldest first.
+
+    None where it is the first, where it came back by a rollback (whoever asked for that knew it), or where the log does
+    not name it.
+    """
+    last = moves[-1] if moves else None
+    if last is None or champion is None or last.action != "promote" or last.before is None:
+        return None
+    return last if last.after == champion else None
+
+
+def taken_back(moves: Sequence[Move]) -> frozenset[int]:
+    """The versions that a rollback took out of production and that did not come back."""
+    found: set[int] = set()
+    for move in moves:
+        if move.phase == "done" and move.action == "rollback" and move.before is not None:
+            found.add(move.before)
+        if move.phase == "done":
+            found.discard(move.after)
+    return frozenset(found)
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            ("line", pa.int64()),
+            ("id", text),
+            ("at", pa.timestamp("us", "UTC")),
+            ("action", text),
+            ("phase", text),
+            ("before", pa.int64()),
+            ("after", pa.int64()),
+            ("reason", text),
+            ("decision_id", text),
+            ("by", text),
+        ]
+    )

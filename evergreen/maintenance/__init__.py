@@ -1,0 +1,1 @@
+"""Rebuild a past version, bound the disk."""

@@ -1,0 +1,1 @@
+"""`evergreen new`: write and edit model files."""

@@ -1,0 +1,1 @@
+"""HTML: the model page, dossier, backtest page; plots; templates."""

@@ -1,0 +1,122 @@
+"""The pages as HTML files that ask nobody for anything: style, script, plots and data are within them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from evergreen.errors import EvergreenError
+from evergreen.markdown import number
+from evergreen.pages.environment import fill, many, when
+from evergreen.pages.figure_parts import Spec
+from evergreen.pages.links import Places
+from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
+from evergreen.pages.plots import CROWD, FEW, distribution_plot, drift_plot, metric_plot, windows_plot
+from evergreen.storage.atomic_write import write_text
+
+ENTRIES = 200
+"""Entries of the ledger on the page: the newest."""
+POINTS = 200
+"""Lines of the table beside a plot, at most: the newest."""
+SMALL = 12
+"""Columns whose distributions are shown at once; the others open on demand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the page of all models; `problem` says why the rest is not known, and is empty where it is."""
+
+    model: str
+    champion: int | None
+    drift: str
+    performance: str
+    retrain: str
+    at: datetime | None
+    problem: str = ""
+
+
+def render(page: Page, places: Places) -> str:
+    """The page of one model."""
+    plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows"))
+    if page.reports:
+        plots["drift"] = drift_plot(page.reports, page.marks, page.threshold)
+    if any(point.value is not None for point in page.measures):
+        plots["performance"] = metric_plot(page.measures, page.marks, page.metric)
+    if len(page.windows) > 1:
+        plots["windows"] = windows_plot(page.windows, page.metric)
+    columns = [(found, distribution_plot(found)) for found in page.distributions]
+    return fill(
+        "page.html.j2",
+        page=page,
+        places=places,
+        plots=plots,
+        columns=columns,
+        drawn=bool(columns or any(plots.values())),
+        shown=SMALL,
+        points=POINTS,
+        entries=page.entries[-ENTRIES:][::-1],
+        drift_summary=drift_summary(page.reports, page.threshold),
+        metric_summary=metric_summary(page.measures, page.metric),
+    )
+
+
+def render_index(lines: Sequence[Line], at: datetime) -> str:
+    """The page of all models."""
+    return fill("index.html.j2", lines=lines, at=at)
+
+
+def render_problem(title: str, error: EvergreenError) -> str:
+    """A page that says what is wrong and what to do."""
+    return fill("problem.html.j2", title=title, error=error)
+
+
+def write(page: Page, places: Places, path: Path) -> None:
+    """Write the page of one model to a file, whole or not at all.
+
+    Raises:
+        EvergreenError: it cannot be written there.
+    """
+    if path.is_dir():
+        raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / f'{page.model}.html'}")
+    try:
+        write_text(path, render(page, places))
+    except OSError as error:
+        raise EvergreenError(
+            f"{path} cannot be written: {error.strerror or error}.", "Name a file in a folder of yours with --out."
+        ) from None
+
+
+def drift_summary(reports: Sequence[DriftPoint], threshold: float) -> str:
+    """What the drift plot shows, in words."""
+    if not reports:
+        return ""
+    last = reports[-1]
+    counts = _counts([report.verdict for report in reports])
+    span = f"from {when(reports[0].at)} to {when(last.at)}"
+    newest = (
+        f"The newest: {last.verdict}, {last.share:.0%} of the columns drifted; a report fails from {threshold:.0%}."
+    )
+    return f"{many(len(reports), 'drift report')} {span}: {counts}. {newest}"
+
+
+def metric_summary(measures: Sequence[MetricPoint], metric: str) -> str:
+    """What the performance plot shows, in words."""
+    known = [point for point in measures if point.value is not None]
+    if not known:
+        return ""
+    last = known[-1]
+    within = f" ({number(last.low)} to {number(last.high)})" if last.low is not None else ""
+    before = f"; {number(last.before)} at promotion" if last.before is not None else ""
+    newest = f"The newest: {last.verdict}, {metric} {number(last.value)}{within} on {last.rows:,} rows{before}."
+    counts = _counts([point.verdict for point in known])
+    interval = f"{'A bar' if len(known) <= FEW else 'The band'} is the interval."
+    return f"{many(len(known), 'performance report')}: {counts}. {newest} {interval}"
+
+
+def _counts(verdicts: Sequence[str]) -> str:
+    """How many of each verdict; of many reports those that passed have no mark in the plot."""
+    unmarked = " (no mark)" if len(verdicts) > CROWD else ""
+    words = {"PASS": f"PASS{unmarked}", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE"}
+    return ", ".join(f"{verdicts.count(name):,} {word}" for name, word in words.items() if name in verdicts)

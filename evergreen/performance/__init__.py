@@ -1,0 +1,1 @@
+"""The champion on labelled rows; the former champion in its shadow."""

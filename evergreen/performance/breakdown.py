@@ -1,0 +1,163 @@
+"""What lies behind a champion's one figure: its windows, its slices, other metrics, and what it gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evergreen.data.predictions import Predictions
+from evergreen.data.windows import cluster_ids
+from evergreen.errors import EvergreenError
+from evergreen.evaluation.bootstrap import Estimate, bootstrap
+from evergreen.evaluation.measure import measure
+from evergreen.evaluation.slices import picked, slices
+from evergreen.performance.label_coverage import LabelWindow
+from evergreen.performance.report import (
+    AlsoFigure,
+    Bin,
+    Calibration,
+    Interval,
+    Residuals,
+    SliceFigure,
+    WindowFigure,
+    figures,
+    finite,
+)
+from evergreen.spec.metric import Array, Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WINDOWS = 400
+"""Mature windows of which the figure is kept, at most: the newest."""
+SLOW_WINDOWS = 12
+"""Windows with an interval, at most, where the metric is no mean over rows: it costs 300 calls each."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+BINS = 10
+
+
+def window_figures(
+    spec: ModelSpec, frame: pd.DataFrame, numbers: Array, windows: Sequence[LabelWindow], y: Array, given: Predictions
+) -> tuple[WindowFigure, ...]:
+    """The metric in each of the newest mature `windows`; `numbers` (n,) says in which one each row lies."""
+    shown = windows[-WINDOWS:]
+    with_interval = len(shown) if spec.metric.kind.pointwise is not None else SLOW_WINDOWS
+    found = []
+    for place, window in enumerate(shown):
+        rows = np.flatnonzero(numbers == window.number)
+        wanted = place >= len(shown) - with_interval
+        value, interval = _figure(spec, frame.iloc[rows], y[rows], picked(given, rows), interval=wanted)
+        found.append(WindowFigure(window.start, len(rows), finite(window.coverage) or 0.0, value, interval))
+    return tuple(found)
+
+
+def slice_figures(
+    spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predictions, before: Mapping[str, float]
+) -> tuple[SliceFigure, ...]:
+    """The metric for each value of `spec.slices`; `before` is what it was at promotion, by slice."""
+    columns = {column: frame[column].to_numpy() for column in spec.slices}
+    found = []
+    for name, mask in slices(columns, spec.gates.slice_min_rows):
+        rows = np.flatnonzero(mask)
+        value, interval = _figure(spec, frame.iloc[rows], y[rows], picked(given, rows))
+        found.append(SliceFigure(name, len(rows), value, interval, before.get(name)))
+    return tuple(found)
+
+
+def also_figures(spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predictions) -> tuple[AlsoFigure, ...]:
+    """The metrics beside the model file's own. One that cannot be measured says why and takes nothing from the others.
+
+    The level is shared among those with a bound (the Bonferroni correction), since each of them can fail the report.
+    """
+    bounded = sum(metric.bound is not None for metric in spec.performance.also)
+    found = []
+    for metric in spec.performance.also:
+        level = spec.performance.level / (bounded if metric.bound is not None else 1)
+        try:
+            estimate = bootstrap(metric, y, given, groups=cluster_ids(spec, frame), level=level, seed=spec.seed)
+        except EvergreenError as error:
+            problem = error.what[:200]
+            found.append(AlsoFigure(metric.name, _held(metric, None, None), None, None, metric.bound, problem))
+            continue
+        value, interval = figures(estimate)
+        problem = "" if value is not None else f"Metric {metric.name!r} is undefined on these rows."
+        found.append(AlsoFigure(metric.name, _held(metric, value, interval), value, interval, metric.bound, problem))
+    return tuple(found)
+
+
+def residuals(spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predictions) -> Residuals | None:
+    """What a regression leaves over; None for a classification, or where a prediction is not finite."""
+    if spec.task != "regression":
+        return None
+    left = np.asarray(y, dtype=np.float64) - np.asarray(given.values, dtype=np.float64)
+    bias = Metric(name="bias", function=_bias, greater_is_better=False)
+    found = bootstrap(bias, y, given, groups=cluster_ids(spec, frame), level=spec.performance.level, seed=spec.seed)
+    value, interval = figures(found)
+    if value is None:
+        return None
+    quantiles = np.quantile(left, QUANTILES)
+    return Residuals(value, interval, {str(at): float(here) for at, here in zip(QUANTILES, quantiles, strict=True)})
+
+
+def calibration(spec: ModelSpec, y: Array, given: Predictions) -> Calibration | None:
+    """Whether the probabilities of a classification are kept; None without such.
+
+    Of the last class where there are two; else of whichever class was predicted.
+    """
+    if spec.task != "classification" or given.probability is None or given.classes is None or not len(y):
+        return None
+    from sklearn.calibration import calibration_curve
+
+    if len(given.classes) == 2:
+        of, said = str(given.classes[-1]), given.probability[:, -1]
+        was = np.asarray(y) == given.classes[-1]
+    else:
+        of, said = "top label", given.probability.max(axis=1)
+        was = np.asarray(y) == np.asarray(given.values)
+    if not np.isfinite(said).all():
+        return None
+    said = np.clip(said, 0, 1)
+    share, mean = calibration_curve(was.astype(np.int64), said, n_bins=BINS, pos_label=1)
+    inner = np.linspace(0, 1, BINS + 1)[1:-1]
+    rows = np.bincount(np.searchsorted(inner, said), minlength=BINS)
+    rows = rows[rows > 0]
+    bins = tuple(Bin(int(n), float(a), float(b)) for n, a, b in zip(rows, mean, share, strict=True))
+    return Calibration(of, float(np.average(np.abs(share - mean), weights=rows)), bins)
+
+
+def _bias(y: Array, given: Array) -> float:
+    return float(np.mean(np.asarray(y, dtype=np.float64) - given))
+
+
+def _figure(
+    spec: ModelSpec, frame: pd.DataFrame, y: Array, given: Predictions, *, interval: bool = True
+) -> tuple[float | None, Interval | None]:
+    """The metric on some of the rows; None where it is undefined there, or a function of one's own gives up."""
+    none = float("nan")
+    try:
+        if not interval:
+            return figures(Estimate(measure(spec.metric, y, given), none, none))
+        groups = cluster_ids(spec, frame)
+        found = bootstrap(spec.metric, y, given, groups=groups, level=spec.performance.level, seed=spec.seed)
+    except EvergreenError:
+        return None, None
+    return figures(found)
+
+
+def _held(metric: Metric, value: float | None, interval: Interval | None) -> Verdict | None:
+    """A metric against its bound: proven on either side of it by the whole interval, or neither."""
+    if metric.bound is None:
+        return None
+    if value is None or interval is None:
+        return Verdict.INCONCLUSIVE
+    low, high = interval
+    met, missed = (
+        (low >= metric.bound, high < metric.bound)
+        if metric.kind.greater_is_better
+        else (high <= metric.bound, low > metric.bound)
+    )
+    return Verdict.PASS if met else Verdict.FAIL if missed else Verdict.INCONCLUSIVE

@@ -1,0 +1,351 @@
+"""Did a promotion help? The champion that was replaced goes on predicting, beside the one that replaced it.
+
+Both are judged on the same labelled rows, none of which either has learned from, with the gain's paired bootstrap. A
+look is taken whenever another window of `performance.window` is over and has its labels, at most `shadow.windows`
+times. The looks share the level (Bonferroni): whoever looks four times at a promotion that changed nothing would else
+find harm four times as often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
+from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import Window, block_numbers, cluster_ids
+from evergreen.decision import decision_id
+from evergreen.errors import EvergreenError
+from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.promotions import Move, PromotionLog, promotion_of
+from evergreen.markdown import number
+from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
+from evergreen.performance.shadow_report import BY, ShadowReport
+from evergreen.registry.lineage import learned_until
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
+from evergreen.registry.promotion import Lock, roll_back, settle
+from evergreen.registry.version import Version
+from evergreen.spec.model import ModelSpec
+from evergreen.storage.row_digest import Digest, row_hashes
+from evergreen.training.predict import labelled, predict, target_of
+from evergreen.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+ROWS = 20_000
+"""Labelled rows that both predict, at most; more are sampled by time."""
+
+
+Pair = tuple[Version, Version]
+"""The champion and the one that it replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormerComparison:
+    """The champion beside the one that it replaced, on the same labelled rows.
+
+    Attributes:
+        comparison: the champion as the candidate; None where `problem` says why there is none.
+        rows: labelled rows that both predicted.
+        windows: windows that they lie in.
+        digest: of the rows.
+        fault: the former champion cannot predict any more.
+    """
+
+    comparison: Comparison | None
+    problem: str = ""
+    rows: int = 0
+    windows: int = 0
+    digest: str = ""
+    fault: bool = False
+
+
+def check_promotion(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    ledger: Ledger,
+    champion: Version | None,
+    compare: Callable[[Pair, int], FormerComparison],
+) -> ShadowReport:
+    """The report on the promotion that made the champion; the stored one where there is nothing new to look at.
+
+    Args:
+        spec: the model.
+        registry: holds the former champion.
+        promotions: says what the champion replaced.
+        ledger: holds the looks that were taken before.
+        champion: the version in production.
+        compare: `compare_with_former` of a pair, and of how many windows the last look saw. Called only where there is
+            a promotion to judge.
+
+    Raises:
+        ArtifactError: the champion's stored files are not what was registered.
+        EvergreenError: the model file's own metric failed.
+    """
+    moves = promotions.done() if champion and spec.shadow.windows else ()
+    promotion = promotion_of(moves, champion.number if champion else None)
+    if champion is None or promotion is None or promotion.before is None:
+        return _silent(spec, "no promotion to judge" if spec.shadow.windows else "switched off: shadow.windows is 0")
+    last = _last(ledger, promotion)
+    if last is not None and last.final:
+        return last
+    former = registry.lookup(spec.name, promotion.before)
+    if former is None:
+        return _silent(spec, f"version {promotion.before}, the former champion, is gone", promotion)
+    seen = compare((champion, former), last.windows if last else 0)
+    if seen.comparison is None:
+        return last if last and not seen.fault else _silent(spec, seen.problem, promotion)
+    report = judge(spec, seen.comparison, promotion, rows=seen.rows, windows=seen.windows)
+    # What follows from the answer is no part of what is asked.
+    policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
+    about = ("shadow", str(promotion.before), promotion.id, seen.digest)
+    name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
+    return replace(report, decision_id=name)
+
+
+def compare_with_former(
+    observations: Observations, versions: StoredVersions, snapshot: Snapshot, pair: Pair, before: int, now: datetime
+) -> FormerComparison:
+    """Compare the champion with the former one, if more windows have their labels than the ones `before`.
+
+    `now` (aware) is the logical time: labels that became known later do not count.
+    """
+    spec = observations.spec
+    window = _unseen(spec, snapshot, pair, now)
+    windows = matured(spec, label_windows(observations, window), now)
+    known = sum(one.labelled for one in windows)
+    is_last = spec.time is not None and len(windows) == looks(spec)
+    if len(windows) <= before or (known < spec.shadow.min_rows and not is_last):
+        return FormerComparison(None, _waiting(spec, known, len(windows)))
+    frame = _sample(spec, observations, window, windows)
+    try:
+        comparison = _compared(spec, versions, frame, *pair)
+    except _FormerError as error:
+        return FormerComparison(None, str(error), fault=True)
+    return FormerComparison(comparison, "", len(frame), len(windows), _digest(observations, frame))
+
+
+def roll_back_if_worse(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    report: ShadowReport,
+    *,
+    now: datetime,
+    lock: Lock,
+) -> Move | None:
+    """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
+
+    The stored decision is what counts, so that a later run carries out what a killed one left.
+
+    Raises:
+        RefusedError: the champion was moved since; a person knows better.
+    """
+    left = settle(registry, promotions, now=now, lock=lock)
+    if left is not None and left.by == BY and left.phase == "done":
+        return left
+    if report.verdict is not Verdict.FAIL or not (report.rollback and spec.shadow.rollback):
+        return None
+    reason = f"{report.reason} (decision {report.decision_id})"
+    return roll_back(
+        spec, registry, promotions, report.former, reason=reason, by=BY, now=now, lock=lock, undoes=report.promotion
+    )
+
+
+def looks(spec: ModelSpec) -> int:
+    """How many looks there are at most: one a window, and a model without a time column has one window."""
+    return spec.shadow.windows if spec.time is not None else min(1, spec.shadow.windows)
+
+
+def matured(spec: ModelSpec, windows: Sequence[LabelWindow], now: datetime) -> tuple[LabelWindow, ...]:
+    """The first windows, at most `looks`, that are over and have their labels."""
+
+    def is_over(window: LabelWindow) -> bool:
+        return window.start is None or datetime.fromisoformat(window.start) + spec.performance.window <= now
+
+    return tuple(window for window in windows if window.mature and is_over(window))[: looks(spec)]
+
+
+def judge(spec: ModelSpec, comparison: Comparison, promotion: Move, *, rows: int, windows: int) -> ShadowReport:
+    """What a comparison of the champion (as the candidate) with its predecessor says of the promotion."""
+    value, former_value = _finite(comparison.value), _finite(comparison.champion_value)
+    interval = (comparison.low, comparison.high) if np.isfinite([comparison.low, comparison.high]).all() else None
+    gain = _finite(comparison.improvement) if rows else None
+    noise = ROUNDING * abs(former_value or 0.0)
+    problem = _problem(spec, gain, interval, rows)
+    verdict = Verdict.INCONCLUSIVE
+    if not problem and interval is not None:
+        verdict = Verdict.PASS if interval[0] > noise else Verdict.FAIL if interval[1] < -noise else verdict
+    return ShadowReport(
+        verdict=verdict,
+        metric=spec.metric.name,
+        reason=problem or _reason(spec, verdict, gain, interval, promotion, rows, windows),
+        value=value,
+        former_value=former_value,
+        gain=gain,
+        interval=interval,
+        rows=rows,
+        windows=windows,
+        of=looks(spec),
+        champion=promotion.after,
+        former=promotion.before,
+        promotion=promotion.id,
+        rollback=spec.shadow.rollback,
+        final=verdict is Verdict.FAIL or windows >= looks(spec),
+    )
+
+
+def _problem(spec: ModelSpec, gain: float | None, interval: tuple[float, float] | None, rows: int) -> str:
+    """Why nothing can be said; empty where something can."""
+    name, least = spec.metric.name, spec.shadow.min_rows
+    if rows < least:
+        return f"not known whether the promotion helped: {rows} labelled rows are fewer than the minimum of {least}"
+    if gain is None:
+        return f"not known whether the promotion helped: {name} is undefined on the {rows} rows since"
+    if interval is None:
+        return f"not known whether the promotion helped: too few independent rows among {rows} for an interval"
+    return ""
+
+
+def _reason(
+    spec: ModelSpec,
+    verdict: Verdict,
+    gain: float | None,
+    interval: tuple[float, float] | None,
+    promotion: Move,
+    rows: int,
+    windows: int,
+) -> str:
+    what = {
+        Verdict.PASS: "the promotion helped",
+        Verdict.FAIL: "the promotion hurt",
+        Verdict.INCONCLUSIVE: "the promotion is not proven to have helped or hurt",
+    }[verdict]
+    gain = gain or 0.0
+    sign = 1.0 if gain >= 0 else -1.0
+    low, high = sorted(sign * end for end in interval or (0.0, 0.0))
+    size = f"{number(sign * gain)} {'better' if sign > 0 else 'worse'} ({number(low)} to {number(high)})"
+    where = f"on {rows} rows, {windows} of {looks(spec)} windows"
+    return f"{what}: {spec.metric.name} {size} than version {promotion.before}'s {where}"
+
+
+def _waiting(spec: ModelSpec, rows: int, windows: int) -> str:
+    return (
+        f"waits for labels: {windows} of {looks(spec)} windows have theirs, {rows} rows "
+        f"(at least {spec.shadow.min_rows} are needed)"
+    )
+
+
+def _silent(spec: ModelSpec, reason: str, promotion: Move | None = None) -> ShadowReport:
+    """Nothing is decided."""
+    report = ShadowReport(Verdict.INCONCLUSIVE, spec.metric.name, reason, of=looks(spec))
+    if promotion is None:
+        return report
+    return replace(report, champion=promotion.after, former=promotion.before, promotion=promotion.id)
+
+
+def _last(ledger: Ledger, promotion: Move) -> ShadowReport | None:
+    """The last look that was taken at a promotion."""
+    found = [ShadowReport.of_decision(one) for one in ledger.all("shadow")]
+    mine = [one for one in found if one.promotion == promotion.id]
+    return max(mine, key=lambda one: one.windows, default=None)
+
+
+def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], now: datetime) -> Window:
+    """What came after everything that the versions learned from, up to `now`."""
+    known = now.isoformat()
+    if spec.time is None:
+        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), as_of=known)
+    ends = [datetime.fromisoformat(end) for version in versions if (end := learned_until(version))]
+    until = min(datetime.fromisoformat(snapshot.end), now) if snapshot.end else now
+    return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), as_of=known)
+
+
+def _sample(
+    spec: ModelSpec, observations: Observations, window: Window, windows: Sequence[LabelWindow]
+) -> pd.DataFrame:
+    """At most `ROWS` labelled rows of these windows, in time order."""
+    import pyarrow.dataset as ds
+
+    wanted = ds.field(spec.target).is_valid()
+    if spec.time is not None and windows:
+        wanted &= _before(observations, windows[-1].start, spec.performance.window)
+    rows, _ = window.sample(observations, ROWS, seed=spec.seed, also=wanted)
+    return in_mature(observations, labelled(spec, rows), windows)
+
+
+def _before(observations: Observations, start: str | None, length: timedelta) -> ds.Expression:
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    time = str(observations.spec.time)
+    end = datetime.fromisoformat(str(start)) + length
+    return ds.field(time) < pa.scalar(end, observations.table.schema.field(time).type)
+
+
+class _FormerError(Exception):
+    """The former champion cannot predict any more."""
+
+
+def _compared(
+    spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, champion: Version, former: Version
+) -> Comparison:
+    if len(frame) < spec.shadow.min_rows:
+        nothing = float("nan")
+        return Comparison(nothing, nothing, nothing, nothing, nothing, len(frame), 0)
+    mine = predict(versions.load(champion, spec), spec, frame)
+    return paired_bootstrap(
+        spec.metric,
+        target_of(spec, frame),
+        mine,
+        _former(spec, versions, frame, former),
+        groups=grouped(spec, frame),
+        level=spec.shadow.level / looks(spec),
+        seed=spec.seed,
+    )
+
+
+def grouped(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """Which rows stand or fall together: those of a day, from six days on; fewer are cut finer; None without time.
+
+    The gates cut finer below twenty days. Here that would call harm too often: see `docs/shadow.md`.
+    """
+    if spec.time is None:
+        return None
+    days = block_numbers(frame[spec.time], timedelta(days=1))
+    return days if len(np.unique(days)) >= MIN_GROUPS else cluster_ids(spec, frame)
+
+
+def _former(spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, former: Version) -> Predictions:
+    try:
+        return predict(versions.load(former, spec), spec, frame)
+    except EvergreenError as error:
+        raise _FormerError(f"the former champion cannot be asked: {error.what}") from None
+    except Exception as error:
+        # The model file may have changed since: what a pipeline makes of other columns is its own affair.
+        what = f"version {former.number} cannot predict these rows ({type(error).__name__})"
+        raise _FormerError(f"the former champion cannot be asked: {what}") from None
+
+
+def _digest(observations: Observations, frame: pd.DataFrame) -> str:
+    """Of the rows that were judged."""
+    import pyarrow as pa
+
+    names = observations.content
+    schema = pa.schema([observations.table.schema.field(name) for name in names])
+    rows = pa.Table.from_pandas(frame[list(names)], schema=schema, preserve_index=False)
+    return Digest(0, 0, 0).plus(row_hashes(rows, names)).hex
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

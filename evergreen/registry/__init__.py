@@ -1,0 +1,1 @@
+"""MLflow: versions, aliases, artifacts, lineage; the only code that moves `champion`; approval."""

@@ -1,0 +1,146 @@
+"""What a person says of a challenger under `approval="manual"`, and what becomes of it.
+
+The word is kept in the ledger beside the question, so that the run that waits, the command line and whoever asks again
+find the same answer. The first word counts; a version that was declined comes back when a person names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
+from evergreen.decision import Decision, Outcome
+from evergreen.errors import RefusedError
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.promotions import PromotionLog
+from evergreen.registry import promotion
+from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.promotion import Lock
+from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
+from evergreen.spec.model import ModelSpec
+
+
+class ApprovalResponse(BaseModel):
+    """What a person answers; the form of the Prefect UI is made from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Literal["approve", "reject"] = Field(
+        description="approve makes the version the champion; reject leaves the champion as it is."
+    )
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")] = Field(
+        description="Why; kept in the log."
+    )
+    by: Annotated[str, BeforeValidator(lambda name: tidy(name) if isinstance(name, str) else name)] = Field(
+        default="", max_length=LONGEST, description="Your name, if you like; kept in the log."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalOutcome:
+    """What became of a challenger; `fresh` where it was not known before."""
+
+    outcome: Outcome
+    explanation: str
+    fresh: bool = True
+
+
+def asked_by(ledger: Ledger, flow_run: str) -> Decision | None:
+    """The question that a run has put to a person before; None where it has put none."""
+    asked = [entry for entry in ledger.all("retrain") if flow_run and entry.flow_run == flow_run]
+    return asked[-1] if asked and asked[-1].outcome == "awaiting-approval" else None
+
+
+def unanswered(ledger: Ledger) -> tuple[Decision, ...]:
+    """The questions that nobody has answered, oldest first."""
+    answered = {entry.id for entry in ledger.all("approval")}
+    asked = ledger.all("retrain")
+    return tuple(entry for entry in asked if entry.outcome == "awaiting-approval" and entry.id not in answered)
+
+
+def recorded_approval(ledger: Ledger, decision: str) -> ApprovalOutcome | None:
+    """What a person has said to a question already."""
+    word = ledger.find("approval", decision)
+    return ApprovalOutcome(cast(Outcome, word.outcome), word.reason, fresh=False) if word else None
+
+
+def with_approval(ledger: Ledger, entry: Decision) -> Decision:
+    """A retraining's entry as it stands after what a person said of it."""
+    word = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
+    if word is None:
+        return entry
+    detail = {**entry.detail, "outcome": word.outcome}
+    return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
+
+
+def record_approval(
+    ledger: Ledger, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
+) -> None:
+    """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
+    asked = ledger.find("retrain", version.tags.decision_id)
+    if asked is None or asked.outcome != "awaiting-approval":
+        return
+    word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
+    ledger.record(replace(word, detail={"version": version.number, "name": named(by)}))
+
+
+def apply_response(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    ledger: Ledger,
+    version: Version,
+    response: ApprovalResponse,
+    *,
+    now: datetime,
+    lock: Lock,
+) -> ApprovalOutcome:
+    """Carry out an answer; what may not be promoted any more is told, and nothing is moved.
+
+    Raises:
+        ArtifactError: the version's stored files are not what was registered.
+        BusyError: another process is moving the alias.
+    """
+    known = recorded_approval(ledger, version.tags.decision_id)
+    if known is not None:
+        return known
+    by, yes = by_person(response.by), response.decision == "approve"
+    word = (approved_because if yes else rejected_because)(response.reason, by)
+    try:
+        if yes:
+            promotion.promote(spec, registry, promotions, version, reason=response.reason, by=by, now=now, lock=lock)
+        else:
+            decline(spec, registry, version, reason=response.reason, by=by, lock=lock)
+        ruling = ApprovalOutcome("promoted" if yes else "rejected", word)
+    except RefusedError as refused:
+        ruling = ApprovalOutcome("inconclusive", f"{word}; but {refused}")
+    record_approval(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
+    return ruling
+
+
+def decline(spec: ModelSpec, registry: ModelRegistry, version: Version, *, reason: str, by: str, lock: Lock) -> None:
+    """Take a version out of the running: it is tagged with who said so and why, and is challenger no longer.
+
+    Raises:
+        RefusedError: it never passed its gates, or it is in production.
+    """
+    with lock:
+        champion = registry.champion(spec.name)
+        if champion is not None and champion.number == version.number:
+            raise RefusedError(
+                f"{version.label} is the champion already.",
+                f"To take it back: evergreen rollback {spec.name} --reason TEXT",
+            )
+        if version.status != "PASSED":
+            raise RefusedError(
+                f"{version.label} waits for nobody: its gates say {version.status}.", "Nothing to reject."
+            )
+        registry.tag(version, DECLINED_BY, by)
+        registry.tag(version, DECLINED, reason)
+        challenger = registry.by_alias(spec.name, CHALLENGER)
+        if challenger is not None and challenger.number == version.number:
+            registry.drop_alias(spec.name, CHALLENGER)

@@ -1,0 +1,116 @@
+"""Where a version came from: the data, the code and the packages, as tags that a rebuild can start from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from typing import TYPE_CHECKING, Any
+
+from evergreen.data.snapshot import Snapshot
+from evergreen.settings import PROJECT
+
+if TYPE_CHECKING:
+    from evergreen.registry.version import Version
+
+PACKAGES = ("scikit-learn", "scipy", "pandas", "numpy", "mlflow", "evidently", "prefect", "deltalake", "skops")
+
+
+def lineage(
+    snapshot: Snapshot,
+    *,
+    decision: str,
+    reason: str,
+    spec_hash: str,
+    compared_with: int | None,
+    params: Mapping[str, Any] | None,
+    seed: int,
+    flow_run: str,
+    event_id: str = "",
+    learned_end: str | None = None,
+    known: str | None = None,
+    code: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The tags of a version, without Evergreen's prefix.
+
+    `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by;
+    `known`, the time after which a label that became known did not count; `code`, what `of_code` said, where that is
+    known already.
+    """
+    told = {
+        "decision_id": decision,
+        "reason": reason,
+        "compared_with": against(compared_with),
+        "data_version": str(snapshot.version),
+        "data_digest": snapshot.digest,
+        "data_rows": str(snapshot.rows),
+        "data_revision": snapshot.revision,
+        "data_start": snapshot.start or "",
+        "data_end": snapshot.end or "",
+        "learned_end": learned_end or "",
+        "known": known or "",
+        "next_row": str(snapshot.next_row),
+        "spec_hash": spec_hash,
+        "params": params_text(params),
+        "seed": str(seed),
+        "flow_run": flow_run,
+        "event_id": event_id,
+    }
+    return {**told, **(of_code() if code is None else code)}
+
+
+def of_code() -> dict[str, str]:
+    """The tags that say by which code and packages a version is made."""
+    commit, dirty = checked_out()
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "machine": machine(),
+        "packages": json.dumps(packages()),
+    }
+
+
+def packages() -> dict[str, str]:
+    """The installed version of Python and of every package that has a say in what a model predicts."""
+    return {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
+
+
+def machine() -> str:
+    """The kind of machine: another one may round another way."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def learned_until(version: Version) -> str | None:
+    """The time (ISO 8601, UTC) up to which a version knew what came of the rows; None for a model without time.
+
+    Where labels come late that is earlier than its newest row: rows after it are still able to judge the version.
+    """
+    return version.tags.learned_end or version.tags.data_end or None
+
+
+def against(champion: int | None) -> str:
+    """The number of the champion that a candidate is held against, as a tag."""
+    return "none" if champion is None else str(champion)
+
+
+def params_text(params: Mapping[str, Any] | None) -> str:
+    """Parameters given by hand as one comparable text; empty for a search."""
+    return json.dumps(params, sort_keys=True) if params else ""
+
+
+def checked_out() -> tuple[str, str]:
+    """The commit that is checked out and whether files differ from it; empty outside of a repository."""
+    commit = _run("rev-parse", "HEAD")
+    return (commit, "true" if _run("status", "--porcelain") else "false") if commit else ("", "")
+
+
+def _run(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

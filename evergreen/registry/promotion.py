@@ -1,0 +1,275 @@
+"""Moving the champion alias: under a lock, written down before and after, one write, read back.
+
+An intent in the log without an end is settled by whoever comes next, so that a process killed at any point leaves
+nothing that a rerun does not finish.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime
+
+from evergreen.decision import Outcome, decision_id
+from evergreen.errors import EvergreenError, RefusedError, RegistryError
+from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog
+from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
+from evergreen.spec.model import ModelSpec
+from evergreen.verdicts import Verdict
+
+Lock = AbstractContextManager[object]
+"""The model's promotion lock, not held yet; `contextlib.nullcontext` where nobody else can move anything."""
+
+
+def promote(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    version: Version,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    lock: Lock,
+) -> Move | None:
+    """Make a version that passed its gates the champion, under the model's promotion lock; None where it is already.
+
+    Raises:
+        BusyError: another process moves the champion.
+        RefusedError: it did not pass, was rolled back, or the champion is not the one it was judged against.
+        ArtifactError: its stored files are not what was registered.
+    """
+    with lock:
+        _settle(registry, promotions, now=now)
+        champion = registry.champion(spec.name)
+        require_consistent(spec.name, champion, promotions)
+        if champion is not None and champion.number == version.number:
+            return None
+        _require_promotable(version, champion)
+        registry.load(version, spec)
+        before = champion.number if champion else None
+        return _move("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
+
+
+def promote_if_passed(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    version: Version,
+    verdict: Verdict,
+    *,
+    reason: str,
+    now: datetime,
+    lock: Lock,
+) -> Outcome:
+    """Promote a version that passed its gates; without automatic approval it stays challenger and waits.
+
+    Raises:
+        BusyError, RefusedError, ArtifactError: as in `promote`.
+    """
+    champion = registry.champion(spec.name)
+    if champion is not None and champion.number == version.number:
+        return "promoted"
+    if verdict is not Verdict.PASS:
+        return "rejected" if verdict is Verdict.FAIL else "inconclusive"
+    registry.set_alias(spec.name, CHALLENGER, version.number)
+    if spec.approval.mode == "manual":
+        return "awaiting-approval"
+    passed = registry.get(spec.name, version.number)
+    promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
+    return "promoted"
+
+
+def roll_back(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    to: int | None,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    lock: Lock,
+    undoes: str | None = None,
+) -> Move:
+    """Give the alias back to the previous champion, or to a named version that once passed its gates.
+
+    It does not need the present champion: its files may be damaged, its version deleted, its alias moved by hand. With
+    `undoes`, the id of a promotion, it is done only while that one still is the last move.
+
+    Raises:
+        BusyError: another process moves the champion.
+        RefusedError: another move came after the promotion that was to be undone.
+        RegistryError: there never was a champion, there is nothing to go back to, or the version never passed.
+        ArtifactError: the stored files of the version are not what was registered.
+    """
+    with lock:
+        _settle(registry, promotions, now=now)
+        champion, logged = registry.champion(spec.name), promotions.champion()
+        present = champion.number if champion else None
+        if undoes is not None:
+            _require_last(spec.name, promotions, undoes, present)
+        if present is None and logged is None:
+            raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
+        target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
+        if target is None:
+            raise RegistryError(
+                f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
+            )
+        if target.number == present == logged:
+            raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
+        if target.status != "PASSED":
+            raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
+        registry.load(target, spec)
+        before = logged if present is None or present == target.number else present
+        return _move("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
+
+
+def settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime, lock: Lock) -> Move | None:
+    """Finish a move that a killed process left behind; returns its end, None where there is nothing to settle."""
+    if promotions.open() is None:
+        return None
+    with lock:
+        return _settle(registry, promotions, now=now)
+
+
+def require_consistent(model: str, champion: Version | None, promotions: PromotionLog) -> None:
+    """Refuse to go on when the log and the registry do not name the same champion.
+
+    A move that is under way, or that a killed process left, is no disagreement.
+
+    Raises:
+        RegistryError: the alias was moved or taken away by hand, the version deleted, or the database replaced.
+    """
+    logged = promotions.champion()
+    present = champion.number if champion else None
+    if present == logged:
+        return
+    begun = promotions.open()
+    if begun is not None and present in (begun.before, begun.after):
+        return
+    says = f"version {logged}" if logged else "none"
+    has = f"version {present}" if present else "none"
+    fix = f"Restore the registry, or choose a version: evergreen rollback {model} --to VERSION --reason TEXT"
+    raise RegistryError(f"The log says that the champion of {model} is {says}, and the registry has {has}.", fix)
+
+
+def _settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime) -> Move | None:
+    """Under the lock. What can no longer be carried out is aborted, so that it does not stand in the way for ever."""
+    move, model = promotions.open(), promotions.model
+    if move is None:
+        return None
+    champion = registry.champion(model)
+    present = champion.number if champion else None
+    if present not in (move.before, move.after) or registry.lookup(model, move.after) is None:
+        return _end(move, "aborted", promotions, now)
+    _carry_out(move, registry, promotions)
+    return _end(move, "done", promotions, now)
+
+
+def _move(
+    action: Action,
+    before: int | None,
+    after: Version,
+    registry: ModelRegistry,
+    promotions: PromotionLog,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+) -> Move:
+    """Intent, the move itself, done."""
+    line = str(len(promotions.all()) + 1)
+    move = Move(
+        id=decision_id(promotions.model, before, action, str(after.number), line),
+        at=now,
+        action=action,
+        phase="intent",
+        before=before,
+        after=after.number,
+        reason=reason,
+        decision_id=after.tags.decision_id,
+        by=by,
+    )
+    promotions.write(move)
+    _carry_out(move, registry, promotions)
+    return _end(move, "done", promotions, now)
+
+
+def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
+    """Every write here may be made twice. The champion moves in one write, after everything that it depends on."""
+    model = promotions.model
+    before = None if move.before is None else registry.lookup(model, move.before)
+    if before is not None and move.action == "rollback":
+        registry.tag(before, "rolled_back", move.reason)
+    elif before is not None:
+        registry.set_alias(model, PREVIOUS, before.number)
+    registry.set_alias(model, CHAMPION, move.after)
+    seen = registry.champion(model)
+    if seen is None or seen.number != move.after:
+        raise RegistryError(f"{model}: the champion alias does not read back as version {move.after}.", "Run it again.")
+    challenger = registry.by_alias(model, CHALLENGER)
+    if challenger is not None and challenger.number == move.after:
+        registry.drop_alias(model, CHALLENGER)
+    registry.untag(seen, DECLINED)
+    registry.untag(seen, DECLINED_BY)
+    if move.action == "rollback":
+        # Whoever asked for it vouches for it again.
+        registry.untag(seen, "rolled_back")
+        _restore_previous(move, registry, promotions)
+
+
+def _restore_previous(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
+    """After a rollback, `previous` is what the new champion had replaced, if that can still be gone back to."""
+    model = promotions.model
+    made = [entry for entry in promotions.done() if entry.action == "promote" and entry.after == move.after]
+    number = made[-1].before if made else None
+    before = None if number is None else registry.lookup(model, number)
+    if before is not None and before.tags.rolled_back is None:
+        registry.set_alias(model, PREVIOUS, before.number)
+    elif registry.by_alias(model, PREVIOUS) is not None:
+        registry.drop_alias(model, PREVIOUS)
+
+
+def _require_last(model: str, promotions: PromotionLog, promotion: str, present: int | None) -> None:
+    done = promotions.done()
+    if not done or done[-1].id != promotion or done[-1].after != present:
+        raise RefusedError(f"{model}: the champion was moved since that promotion.", f"See: evergreen history {model}")
+
+
+def _require_promotable(version: Version, champion: Version | None) -> None:
+    if version.status != "PASSED":
+        raise RefusedError(
+            f"{version.label} may not be promoted: its gates say {version.status}.",
+            "Retrain, or choose another version.",
+        )
+    if version.tags.rolled_back is not None:
+        raise RefusedError(
+            f"{version.label} was rolled back: {version.tags.rolled_back}",
+            f"To bring it back: evergreen rollback {version.model} --to {version.number} --reason TEXT",
+        )
+    judged = version.tags.compared_with
+    present = str(champion.number) if champion else "none"
+    if judged != present:
+        raise RefusedError(
+            f"{version.label} was judged against champion {judged}, and the champion is {present} now.",
+            f"Retrain: evergreen retrain {version.model}",
+        )
+
+
+def _end(move: Move, phase: Phase, promotions: PromotionLog, now: datetime) -> Move:
+    end = replace(move, at=now, phase=phase)
+    promotions.write(end)
+    return end
+
+
+def require_reason(reason: str) -> str:
+    """A reason that says something.
+
+    Raises:
+        EvergreenError: it is empty.
+    """
+    if not reason.strip():
+        raise EvergreenError("The reason is empty.", "Say why: --reason TEXT")
+    return reason.strip()

@@ -1,0 +1,1 @@
+"""Markdown: cards, notes, tables, the approval question."""

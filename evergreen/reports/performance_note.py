@@ -1,0 +1,77 @@
+"""A performance report as Markdown, for Prefect's artifacts. Text from data is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evergreen.markdown import MARK, number, table
+from evergreen.performance.report import Interval, PerformanceReport
+
+SHOWN = 12
+"""Windows in the table: the newest."""
+
+
+def performance_note(model: str, report: PerformanceReport) -> str:
+    """The verdict with its reason, then a table for each thing that was looked at."""
+    return "\n\n".join([f"# Performance of {model}: {report.verdict}", report.reason, *_parts(report)])
+
+
+def _parts(report: PerformanceReport) -> Iterator[str]:
+    kept = f"{report.logged} of {report.rows}"
+    row = (
+        *(report.metric, MARK[report.own or report.verdict], report.value, _within(report.interval)),
+        *(report.bound, report.at_promotion, report.rows, kept),
+    )
+    names = ("metric", "status", "now", "interval", "bound", "at promotion", "labelled rows", "predicted at the time")
+    yield table(names, [row])
+    if report.also:
+        also = [
+            (
+                one.name,
+                MARK[one.verdict] if one.verdict else "",
+                one.value,
+                _within(one.interval),
+                one.bound,
+                one.problem,
+            )
+            for one in report.also
+        ]
+        yield "## Beside it\n\n" + table(("metric", "status", "now", "interval", "bound", "problem"), also)
+    if report.windows:
+        yield _windows(report)
+    if report.slices:
+        rows = [(one.name, one.rows, one.value, _within(one.interval), one.at_promotion) for one in report.slices]
+        yield "## Slices\n\n" + table(("slice", "rows", report.metric, "interval", "at promotion"), rows)
+    yield from _errors(report)
+
+
+def _windows(report: PerformanceReport) -> str:
+    shown = report.windows[-SHOWN:]
+    rows = [
+        ((one.start or "all")[:16].replace("T", " "), one.rows, f"{one.coverage:.0%}", one.value, _within(one.interval))
+        for one in shown
+    ]
+    of = f"The newest {len(shown)} of {len(report.windows)}" if len(shown) < len(report.windows) else "All"
+    waiting = f"; {report.immature} more wait for their labels" if report.immature else ""
+    facts = table(("from (UTC)", "rows", "labelled", report.metric, "interval"), rows)
+    return f"## Windows\n\n{of} that have their labels{waiting}.\n\n{facts}"
+
+
+def _errors(report: PerformanceReport) -> Iterator[str]:
+    left, kept = report.residuals, report.calibration
+    if left is not None:
+        side = "too little" if left.bias > 0 else "too much"
+        bias = f"Truth less prediction is {number(left.bias)} on average"
+        bias += f" ({_within(left.interval)})" if left.interval else ""
+        proven = left.interval is not None and (left.interval[0] > 0 or left.interval[1] < 0)
+        bias += f": it predicts {side}." if proven else "."
+        header = ("of the rows", *(f"{float(share):.0%}" for share in left.quantiles))
+        yield f"## Residuals\n\n{bias}\n\n" + table(header, [("lie below", *left.quantiles.values())])
+    if kept is not None:
+        text = f"Probabilities of {kept.of} are off by {number(kept.error)} on average (expected calibration error)."
+        rows = [(one.rows, one.said, one.was) for one in kept.bins]
+        yield f"## Calibration\n\n{text}\n\n" + table(("rows", "probability said", "share that was so"), rows)
+
+
+def _within(interval: Interval | None) -> str:
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else ""

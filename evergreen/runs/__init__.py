@@ -1,0 +1,1 @@
+"""One run: its context, results, recorder, history."""

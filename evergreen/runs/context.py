@@ -1,0 +1,106 @@
+"""What every step of a run works with: the model, its stores, and what time it is."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from evergreen.data.observations import Observations
+from evergreen.data.prediction_log import PredictionLog
+from evergreen.ingest.quarantine import quarantine_table
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.registry.client import Registry
+from evergreen.runs.recorder import DecisionRecorder
+from evergreen.settings import Settings
+from evergreen.spec.model import ModelSpec
+from evergreen.storage.delta_table import Table
+from evergreen.storage.locks import Locks, open_locks
+
+LOCK_WAIT = 30.0
+"""Seconds that a move of the champion waits for another one to end."""
+
+
+class RunContext:
+    """The surroundings of one run. Each store is opened once, when it is first needed.
+
+    A plain class: an orchestrator that walks through dataclasses leaves it alone.
+
+    Attributes:
+        spec: the model.
+        spec_hash: of the model file's code.
+        settings: where things live.
+        registry: the model registry.
+        now: the run's logical time (aware, UTC): what became known later does not count.
+        flow_run: the Prefect flow run's id; empty outside of one.
+        live: `now` is when the run began; otherwise it was given, and the run is about the past.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        spec_hash: str,
+        settings: Settings,
+        registry: Registry,
+        now: datetime,
+        flow_run: str = "",
+        *,
+        live: bool = True,
+    ) -> None:
+        self.spec = spec
+        self.spec_hash = spec_hash
+        self.settings = settings
+        self.registry = registry
+        self.now = now
+        self.flow_run = flow_run
+        self.live = live
+
+    def moment(self) -> datetime:
+        """When something is done: a training may take hours after its run's own time."""
+        return datetime.now(UTC) if self.live else self.now
+
+    def promotion_lock(self, now: datetime) -> AbstractContextManager[None]:
+        """The lock under which the champion is moved, not held yet."""
+        return self.locks.hold(self.spec.name, "promotion", wait=LOCK_WAIT, now=now)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """The locks that guard the model's state."""
+        return open_locks(self.settings)
+
+    @cached_property
+    def observations(self) -> Observations:
+        """The model's observations."""
+        return Observations(self.settings.lake_uri, self.spec)
+
+    @cached_property
+    def ledger(self) -> Decisions:
+        """The model's decisions."""
+        return Decisions(self.settings.lake_uri, self.spec.name)
+
+    @cached_property
+    def promotions(self) -> Promotions:
+        """The model's log of promotions."""
+        return Promotions(self.settings.lake_uri, self.spec.name)
+
+    @cached_property
+    def predictions(self) -> PredictionLog:
+        """What the model predicted."""
+        return PredictionLog(self.settings.lake_uri, self.spec)
+
+    @property
+    def quarantine(self) -> Table:
+        """What was refused."""
+        return quarantine_table(self.settings.lake_uri, self.spec.name)
+
+    @property
+    def reports(self) -> Path:
+        """The folder of the model's drift reports."""
+        return self.settings.reports(self.spec.name)
+
+    @property
+    def recorder(self) -> DecisionRecorder:
+        """Keeps this run's decisions."""
+        return DecisionRecorder(self.spec, self.ledger, self.now, self.flow_run)

@@ -1,0 +1,131 @@
+"""How long each flow run took, how many rows it dealt with, and how long it had waited to begin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evergreen.storage.delta_table import Table, child_uri
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEWEST = 12
+"""Runs that are shown after each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One flow run.
+
+    Attributes:
+        flow: its name, such as `retrain`.
+        flow_run: Prefect's id of it.
+        at: when it concluded (aware, UTC).
+        seconds: from its first instant until then.
+        rows: that it dealt with: landed and compared (`monitor`), learned from and judged by (`retrain`), scored
+            (`score`).
+        queue_seconds: from when it was due until it began; never below 0.
+        outcome: what came of it.
+    """
+
+    flow: str
+    flow_run: str
+    at: datetime
+    seconds: float
+    rows: int
+    queue_seconds: float
+    outcome: str
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows by its whole duration."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As they are kept with the run of a candidate."""
+        return {
+            "run_seconds": self.seconds,
+            "rows_per_second": self.rows_per_second,
+            "queue_seconds": self.queue_seconds,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """As one row of a table for people."""
+        return {
+            "at": f"{self.at:%Y-%m-%d %H:%M:%S}",
+            "flow": self.flow,
+            "outcome": self.outcome,
+            "seconds": round(self.seconds, 2),
+            "rows": self.rows,
+            "rows a second": round(self.rows_per_second, 1),
+            "queued for (s)": round(self.queue_seconds, 2),
+            "flow run": self.flow_run,
+        }
+
+
+class Runs:
+    """The `runs` table of one model."""
+
+    def __init__(self, lake: str, model: str) -> None:
+        self.table = Table(child_uri(lake, model, "runs"), _schema())
+
+    def record(self, run: Run) -> tuple[Run, ...]:
+        """Keep a run; one that is there already stays as it is. Returns the newest, this one first, at most 12.
+
+        They are handed on from commit to commit: a year of hourly runs is thousands of files, too many to read again.
+        """
+        import pandas as pd
+
+        kept = json.loads(self.table.commit_metadata(self.table.open()).get("newest", "[]"))
+        others = [told for told in kept if told["flow_run"] != run.flow_run]
+        told = [asdict(run) | {"at": run.at.isoformat()}, *others][:NEWEST]
+        row = asdict(run) | {"at": pd.Timestamp(run.at), "rows_per_second": run.rows_per_second}
+        self.table.append(pd.DataFrame([row]), f"run:{run.flow_run}", {"newest": json.dumps(told)})
+        return tuple(Run(**each | {"at": datetime.fromisoformat(each["at"])}) for each in told)
+
+    def newest(self, count: int) -> tuple[Run, ...]:
+        """The runs that concluded last, at most `count`, the newest first."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        if not self.table.exists():
+            return ()
+        # Each run is a file of its own: by their statistics, only the newest ones are opened.
+        ends = sorted(most for _, most in self.table.file_ranges(self.table.open(), "at") or ())
+        recent = ds.field("at") >= pa.scalar(ends[-count], self.table.schema.field("at").type) if ends[count:] else None
+        found = self.table.read(where=recent)
+        found = found.sort_values("at", kind="stable", ascending=False).head(count)
+        return tuple(
+            Run(
+                flow=row["flow"],
+                flow_run=row["flow_run"],
+                at=row["at"].to_pydatetime(),
+                seconds=float(row["seconds"]),
+                rows=int(row["rows"]),
+                queue_seconds=float(row["queue_seconds"]),
+                outcome=row["outcome"],
+            )
+            for _, row in found.iterrows()
+        )
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    return pa.schema(
+        [
+            ("flow", text),
+            ("flow_run", text),
+            ("at", pa.timestamp("us", "UTC")),
+            ("seconds", number),
+            ("rows", pa.int64()),
+            ("rows_per_second", number),
+            ("queue_seconds", number),
+            ("outcome", text),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Predict in chunks, commit in order, export."""

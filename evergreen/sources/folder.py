@@ -1,0 +1,153 @@
+"""A landing folder of CSV and Parquet files, each one a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from evergreen.errors import DataError, ModelFileError
+from evergreen.sources.base import CHANGED, UNFINISHED_ENDINGS, Batch, Waiting
+from evergreen.sources.file_formats import INCOMPLETE, hash_parts, identify_file, inspect_ends, read_rows
+
+LEADS_OUT = "it is a link out of the folder, or not a plain file"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A landing folder of CSV (`.csv`, `.csv.gz`) and Parquet files, each one a batch, in the order of their names.
+
+    CSV is UTF-8 with a header, separated by commas, or by semicolons or tabs if the header has no comma. Names that
+    begin with `.` or `_` or end with `.tmp`, `.part` or `.crdownload` are ignored, and so are subfolders.
+
+    Attributes:
+        path: relative to the landing root, or absolute; `~` is the home folder.
+        pattern: which names are read, as in a shell.
+        now: the clock, seconds since 1970.
+    """
+
+    path: str
+    pattern: str = "*"
+    now: Callable[[], float] = field(default=time.time, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a path that no folder can have, or that leads out of the landing root."""
+        if not self.path or "\0" in self.path:
+            raise ModelFileError(f"source: {self.path!r} is not a path.", "Name the folder that files land in.")
+        if ".." in Path(self.path).parts:
+            raise ModelFileError(f"source: {self.path!r} climbs up with '..'.", "Give the folder's absolute path.")
+        if "/" in self.pattern or not self.pattern:
+            raise ModelFileError(
+                f"source: the pattern {self.pattern!r} is not a pattern of file names.",
+                "Write one such as '*.csv', without a folder.",
+            )
+
+    def folder(self, root: Path) -> Path:
+        """Where the files land."""
+        return (root / Path(self.path).expanduser()).absolute()
+
+    def files(self, root: Path) -> list[Path]:
+        """Every file that is read, by name; none if the folder does not exist.
+
+        Raises:
+            DataError: the path is no folder, or may not be listed.
+        """
+        folder = self.folder(root)
+        try:
+            names = sorted(file.name for file in folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed: {error.strerror}.", "Make it a folder you may read.") from None
+        matching = (name for name in names if fnmatchcase(name, self.pattern) and not name.startswith((".", "_")))
+        files = (folder / name for name in matching if not name.lower().endswith(UNFINISHED_ENDINGS))
+        # Path.is_dir raises where a name may be listed and not looked at.
+        return [file for file in files if not os.path.isdir(file)]  # noqa: PTH112
+
+    def fingerprint(self, root: Path) -> str:
+        """Hash of every file's name, size, times and inode, and of what a fresh file is waited for.
+
+        Without the latter, a complete file that only had to grow old enough to be trusted would not be noticed.
+        """
+        digest = hashlib.sha256()
+        folder = self.folder(root).resolve()
+        for file in self.files(root):
+            try:
+                status = file.stat()
+                ends = inspect_ends(file, status.st_size, self._age(status)) if _is_plain_file(file, folder) else None
+                state = repr((_identity(status), ends))
+            except OSError as error:
+                state = repr(error.errno)
+            digest.update(os.fsencode(file.name) + state.encode() + b"\n")
+        return digest.hexdigest()[:32]
+
+    def read(self, root: Path, new: Callable[[str], bool]) -> Iterator[Batch | Waiting]:
+        """Yield every file whose content is new; content that is there under several names is yielded once."""
+        folder = self.folder(root).resolve()
+        seen: set[str] = set()
+
+        def is_new(batch: str) -> bool:
+            first = batch not in seen
+            seen.add(batch)
+            return first and new(batch)
+
+        for file in self.files(root):
+            item = self._read_file(file, folder, is_new)
+            if item is not None:
+                yield item
+
+    def _read_file(self, file: Path, folder: Path, new: Callable[[str], bool]) -> Batch | Waiting | None:
+        """One file: a batch, something to wait for, or None for nothing new."""
+        origin = _printable(file.name)
+        try:
+            if _is_plain_file(file, folder):
+                return self._read_plain_file(file, origin, new)
+            batch, problem = hash_parts("not a file here", os.fsencode(file.name)), LEADS_OUT
+        except FileNotFoundError:
+            return Waiting(origin, CHANGED)
+        except OSError as error:
+            batch, problem = hash_parts("unreadable", os.fsencode(file.name)), f"it cannot be read: {error.strerror}"
+        return Batch(batch, origin, None, problem) if new(batch) else None
+
+    def _read_plain_file(self, file: Path, origin: str, new: Callable[[str], bool]) -> Batch | Waiting | None:
+        before = file.stat()
+        ends = inspect_ends(file, before.st_size, self._age(before))
+        if ends.reason:
+            return Waiting(origin, ends.reason)
+        batch, problem = identify_file(file)
+        frame = None
+        if _identity(file.stat()) == _identity(before):
+            if not new(batch):
+                return None
+            if not problem:
+                frame, problem = read_rows(file)
+        if _identity(file.stat()) != _identity(before):
+            return Waiting(origin, CHANGED)
+        if problem in INCOMPLETE and ends.doubt:
+            return Waiting(origin, problem)
+        return Batch(batch, origin, frame, problem, file)
+
+    def _age(self, status: os.stat_result) -> float:
+        """Seconds since the last change. A clock that is slightly off must not make a fresh file look old."""
+        return abs(self.now() - status.st_mtime)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _printable(name: str) -> str:
+    """A file's name as one line of valid text, for logs and tables."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def _is_plain_file(file: Path, folder: Path) -> bool:
+    """Whether it is a plain file of this folder: no link to elsewhere, no pipe that never ends."""
+    real = Path(os.path.realpath(file))
+    return real.is_relative_to(folder) and stat.S_ISREG(real.stat().st_mode)

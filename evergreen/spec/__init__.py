@@ -1,0 +1,61 @@
+"""What a model file may say: ModelSpec and its sections, metrics and retraining policies.
+
+The door for model files: `from evergreen.spec import Features, Metric, ModelSpec`.
+"""
+
+from evergreen.spec.data import Features, Labels
+from evergreen.spec.gates import Gates
+from evergreen.spec.metric import Metric
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
+from evergreen.spec.policies import (
+    AtLeast,
+    Budget,
+    Every,
+    Never,
+    OnData,
+    OnDrift,
+    OnPerformance,
+    Scheduled,
+    all_of,
+    any_of,
+    at_least,
+)
+from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
+from evergreen.spec.retraining import Approval, Retraining
+from evergreen.spec.training import Holdout, Search, Training
+
+DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
+"""Their names in model files of version 0.1.0."""
+
+__all__ = [
+    "Approval",
+    "AtLeast",
+    "Budget",
+    "DriftPolicy",
+    "DriftThresholds",
+    "Every",
+    "Features",
+    "Gates",
+    "Holdout",
+    "Labels",
+    "Metric",
+    "ModelSpec",
+    "Never",
+    "OnData",
+    "OnDrift",
+    "OnPerformance",
+    "PerformancePolicy",
+    "PerformanceThresholds",
+    "PolicyContext",
+    "RetrainAnswer",
+    "RetrainPolicy",
+    "Retraining",
+    "Scheduled",
+    "Search",
+    "Shadow",
+    "Training",
+    "all_of",
+    "any_of",
+    "at_least",
+]

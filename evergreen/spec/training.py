@@ -1,0 +1,72 @@
+"""What a candidate is trained on, and how its parameters are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from evergreen.spec.fields import Duration, Frozen, PositiveInt
+
+
+class Search(Frozen):
+    """A bounded grid: every combination is tried, `folds` times, so the cost is known beforehand.
+
+    Folds follow time where the model has a time column, and are stratified for a classification without one.
+    """
+
+    grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
+    folds: Annotated[int, Field(ge=2, le=10)] = 3
+    at_most: PositiveInt = 32
+
+    @property
+    def size(self) -> int:
+        """How many combinations the grid holds."""
+        size = 1
+        for values in self.grid.values():
+            size *= len(values)
+        return size
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        empty = [name for name, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"grid: {empty[0]!r} has no values")
+        if self.size > self.at_most:
+            raise ValueError(f"grid: {self.size} combinations are more than at_most={self.at_most}")
+        return self
+
+
+class Holdout(Frozen):
+    """Which rows judge a candidate; neither it nor the champion is trained on them.
+
+    Attributes:
+        strategy: `latest`, the newest `share` of the rows; `blocked`, every `every`-th `block` of time within the last
+            `recent`, counted from the epoch so that every version leaves out the same ones and a candidate can still
+            learn a fresh regime; `random`, a seeded `share`, for rows without an order.
+        min_rows: with fewer, gates answer INCONCLUSIVE.
+    """
+
+    strategy: Literal["latest", "blocked", "random"] = "latest"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    block: Duration = timedelta(days=1)
+    every: Annotated[int, Field(ge=2)] = 5
+    recent: Duration | None = None
+    seed: int = 42
+    min_rows: PositiveInt = 30
+
+
+class Training(Frozen):
+    """Which rows a candidate learns from, and how much each counts.
+
+    Attributes:
+        last: only rows this recent, counted from the newest; None for all of history.
+        half_life: a row this old counts half as much as the newest; None weighs all alike.
+        min_rows: with fewer, nothing is trained and the outcome is inconclusive.
+    """
+
+    last: Duration | None = None
+    half_life: Duration | None = None
+    min_rows: PositiveInt = 50

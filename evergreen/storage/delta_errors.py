@@ -1,0 +1,49 @@
+"""Delta Lake's errors as one line. Its own messages may quote data rows, so they are never passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EFBIG, ENOSPC
+from pathlib import Path
+
+from evergreen.errors import EvergreenError
+
+
+@contextmanager
+def explain_write_errors(uri: str) -> Iterator[None]:
+    """Turn a failed write to the table at `uri` into one line.
+
+    Raises:
+        EvergreenError: the write failed; the line says why and what to do.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (OSError, DeltaError) as error:
+        raise _write_error(uri, error) from None
+
+
+def read_error(uri: str, error: Exception) -> EvergreenError:
+    """The error for a table at `uri` that cannot be read."""
+    return EvergreenError(
+        f"The table {uri} cannot be read: {first_line(error)}.",
+        "Restore its files from a backup, or move the folder away to start anew.",
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error in one line of at most 200 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _write_error(uri: str, error: Exception) -> EvergreenError:
+    disk_is_full = "No space left" in str(error) or getattr(error, "errno", None) in (EFBIG, ENOSPC)
+    folder = Path(uri)
+    if disk_is_full or "File too large" in str(error):
+        return EvergreenError(f"The disk is full: {uri} was left as it was.", "Free space, then run it again.")
+    if folder.exists() and not os.access(folder, os.W_OK):
+        return EvergreenError(f"{uri} cannot be written.", "Check the folder's owner and mode.")
+    return EvergreenError(f"Writing {uri} failed ({type(error).__name__}); it was left as it was.", "Run it again.")

@@ -1,0 +1,1 @@
+"""Plan, fit, candidate, reference, importance, evaluate."""

@@ -1,0 +1,147 @@
+"""From rows to a stored candidate: split, fit, and keep with it what later decisions need.
+
+Stored beside the pipeline: the reference sample and its profile, the identities of every row it was trained on, what
+each feature matters on the holdout, and a probe (rows with the predictions made right after fitting) that the integrity
+gate repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, holdout_mask, row_weights
+from evergreen.registry.client import Registry
+from evergreen.registry.model_registry import StoredVersions
+from evergreen.registry.version import Candidate, Version
+from evergreen.spec.model import ModelSpec
+from evergreen.training import importance
+from evergreen.training.fit import Fitted, fit
+from evergreen.training.predict import labelled, predict
+from evergreen.training.reference import REFERENCE, reference_sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAINED, PROBE, PROFILE, SEARCH = "trained_rows.parquet", "probe.parquet", "profile.json", "search.json"
+_PROBE_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedCandidate:
+    """A candidate in memory, its other files in a folder; `classes` are those of a classification."""
+
+    fitted: Fitted
+    rows: int
+    classes: tuple[Any, ...] | None
+    importances: Mapping[str, float]
+
+
+def build_candidate(
+    observations: Observations,
+    registry: Registry,
+    window: Window,
+    *,
+    decision: str,
+    params: Mapping[str, Any] | None,
+    tags: Mapping[str, str],
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Candidate:
+    """Fit a candidate on the window's training rows and store it.
+
+    Raises:
+        DataError: there is nothing to learn from the target.
+        ModelFileError: the pipeline cannot be fitted or stored.
+    """
+    spec = observations.spec
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "evergreen"
+        candidate = fit_candidate(observations, window, folder, params=params, progress=progress)
+        figures = {f"train_{spec.metric.name}": candidate.fitted.value, "train_rows": candidate.rows}
+        return registry.log(
+            spec,
+            candidate.fitted.pipeline,
+            run_name=f"candidate-{decision}",
+            classes=candidate.classes,
+            params=candidate.fitted.params,
+            metrics=figures | importance.shown(candidate.importances),
+            files=folder,
+            dataset={
+                "name": spec.name,
+                "digest": window.snapshot.digest,
+                "table": window.snapshot.table,
+                "version": str(window.snapshot.version),
+                "rows": str(window.snapshot.rows),
+            },
+            tags=tags,
+        )
+
+
+def fit_candidate(
+    observations: Observations,
+    window: Window,
+    folder: Path,
+    *,
+    params: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> FittedCandidate:
+    """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
+
+    Raises:
+        DataError, ModelFileError: as in `build_candidate`.
+    """
+    spec = observations.spec
+    frame = labelled(spec, window.read(observations))
+    held = holdout_mask(spec, frame)
+    train = frame[~held].reset_index(drop=True)
+    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
+    probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
+    predicted = predict(fitted.pipeline, spec, probe)
+    matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)
+    folder.mkdir()
+    _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
+    importance.write(folder, spec, matters)
+    return FittedCandidate(fitted, len(train), predicted.classes, matters)
+
+
+def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The identity of every row that a version was trained on."""
+    import pandas as pd
+
+    return pd.read_parquet(versions.files(version) / TRAINED)["id"].to_numpy(dtype=np.uint64)
+
+
+def _store(
+    folder: Path, spec: ModelSpec, observations: Observations, train: pd.DataFrame, probe: pd.DataFrame, fitted: Fitted
+) -> None:
+    import pandas as pd
+
+    reference = reference_sample(train, seed=spec.seed)
+    reference.to_parquet(folder / REFERENCE, index=False)
+    pd.DataFrame({"id": observations.ids(train)}).to_parquet(folder / TRAINED, index=False)
+    probe.to_parquet(folder / PROBE, index=False)
+    (folder / PROFILE).write_text(json.dumps(_profile(spec, reference), indent=1))
+    (folder / SEARCH).write_text(json.dumps({"metric": spec.metric.name, "tried": fitted.tried}, indent=1))
+
+
+def _profile(spec: ModelSpec, reference: pd.DataFrame) -> dict[str, Any]:
+    """Shares of missing values, quantiles and categories of the reference, to be read by people and pages."""
+    from evergreen.data.frames import model_frame
+
+    plain = model_frame(reference, spec.features)
+    columns: dict[str, Any] = {}
+    for name in spec.features.numeric:
+        quantiles = plain[name].replace([np.inf, -np.inf], np.nan).quantile([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+        found = [None if np.isnan(value) else float(value) for value in quantiles]
+        columns[name] = {"missing": float(plain[name].isna().mean()), "quantiles": found}
+    for name in spec.features.categorical:
+        shares = plain[name].value_counts(normalize=True).head(50)
+        columns[name] = {"missing": float(plain[name].isna().mean()), "shares": shares.to_dict()}
+    return {"rows": len(reference), "columns": columns}

@@ -1,0 +1,181 @@
+"""Gathering the evidence that the gates look at: the stored candidate and the champion on the same unseen rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evergreen.data.observations import Observations
+from evergreen.data.windows import Window, cluster_ids, holdout_mask
+from evergreen.errors import ArtifactError, EvergreenError
+from evergreen.evaluation.bootstrap import bootstrap
+from evergreen.evaluation.evidence import Evidence
+from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
+from evergreen.evaluation.judgement import Judgement
+from evergreen.evaluation.measure import measure
+from evergreen.evaluation.slices import picked, slices
+from evergreen.registry.lineage import against
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
+from evergreen.registry.version import Version
+from evergreen.spec.model import ModelSpec
+from evergreen.training.candidate import PROBE, trained_ids
+from evergreen.training.predict import baseline, labelled, predict, target_of
+from evergreen.verdicts import Check, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+
+LEVEL = 0.05
+"""1 - confidence of the interval that is told of the holdout's figure; nothing is decided by it."""
+
+
+def evaluate_candidate(
+    observations: Observations, versions: StoredVersions, version: Version, champion: Version | None, window: Window
+) -> Judgement:
+    """Hold a registered candidate to the model file's gates.
+
+    The holdout is what the split left out of training, without any row that the champion was trained on.
+
+    Raises:
+        ArtifactError: the candidate's or the champion's stored files are not what was registered.
+    """
+    spec = observations.spec
+    frame = labelled(spec, window.read(observations))
+    mask = holdout_mask(spec, frame)
+    train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
+    if champion is not None:
+        seen = np.isin(observations.ids(holdout), trained_ids(versions, champion))
+        holdout = holdout[~seen].reset_index(drop=True)
+    candidate = versions.load(version, spec)
+    y = target_of(spec, holdout)
+    predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
+    rival = predict(versions.load(champion, spec), spec, holdout) if champion and len(holdout) else None
+    groups = cluster_ids(spec, holdout)
+    evidence = Evidence(
+        y=y,
+        candidate=predictions,
+        champion=rival,
+        baseline=baseline(spec, target_of(spec, train), len(holdout)),
+        slices={column: holdout[column].to_numpy() for column in spec.slices},
+        groups=groups,
+        overlap=_overlap(observations, spec, versions, version, holdout),
+        train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
+        latency_ms=_latency(candidate, spec, frame),
+        size_mb=version.tags.size_mb,
+        tags=version.tags.raw,
+        description=version.tags.reason,
+        integrity=_integrity(candidate, spec, versions, version),
+        same_as_champion=champion is not None and champion.number == version.number,
+    )
+    checks = run_gates(evidence, spec, seed=spec.seed)
+    value = measure(spec.metric, y, predictions) if len(y) else float("nan")
+    found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
+    interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
+    rival_value = _finite(found.champion_value) if found else None
+    by_slice, spread = _by_slice(spec, evidence), _spread(spec, evidence)
+    return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice, spread)
+
+
+def _spread(spec: ModelSpec, evidence: Evidence) -> tuple[float, float] | None:
+    if not len(evidence.y):
+        return None
+    about = (spec.metric, evidence.y, evidence.candidate)
+    found = bootstrap(*about, groups=evidence.groups, level=LEVEL, seed=spec.seed)
+    return (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+
+
+def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:
+    """What a performance report holds the metric of each slice against."""
+    found: dict[str, float] = {}
+    for name, rows in slices(evidence.slices, spec.gates.slice_min_rows):
+        # A function of the user's own may not do with so few rows; the gates need no figure here.
+        with suppress(EvergreenError):
+            found[name] = measure(spec.metric, evidence.y[rows], picked(evidence.candidate, rows))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _overlap(
+    observations: Observations, spec: ModelSpec, versions: StoredVersions, version: Version, holdout: pd.DataFrame
+) -> int:
+    """Holdout rows that the candidate was trained on, by what was stored with it rather than by how it was split."""
+    if not spec.keys:
+        # Rows without keys are known by their content, and two flowers may have the same measures.
+        return 0
+    return int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
+
+
+def _integrity(candidate: Pipeline, spec: ModelSpec, versions: StoredVersions, version: Version) -> str:
+    """Whether the pipeline that was loaded again repeats the predictions it made right after fitting."""
+    import pandas as pd
+
+    try:
+        probe = pd.read_parquet(versions.files(version) / PROBE)
+    except (ArtifactError, OSError) as error:
+        return str(error)
+    again = predict(candidate, spec, probe).values
+    before = probe["_prediction"].to_numpy()
+    differing = int((again.astype(before.dtype) != before).sum())
+    return f"{differing} of {len(probe)} predictions differ after loading it again" if differing else ""
+
+
+def _latency(candidate: Pipeline, spec: ModelSpec, frame: pd.DataFrame) -> float:
+    """Median time of predicting one row, in milliseconds, after one to warm up."""
+    row = frame.tail(1)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        predict(candidate, spec, row)
+        times.append((time.perf_counter() - start) * 1000)
+    return float(np.median(times[1:]))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def reject_repeat(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
+    """The judgement with a failed check where the very same model was rolled back before, under another number."""
+    state = version.tags.state_sha256
+    for known in versions if state and judgement.verdict is Verdict.PASS else ():
+        same = known.number != version.number and known.tags.state_sha256 == state
+        if same and known.tags.rolled_back is not None:
+            why = f"the very model of version {known.number}, which was rolled back: {known.tags.rolled_back}"
+            check = Check("repeat", Verdict.FAIL, None, None, why)
+            return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
+    return judgement
+
+
+def record_judgement(
+    registry: ModelRegistry,
+    version: Version,
+    spec: ModelSpec,
+    judgement: Judgement,
+    *,
+    champion: Version | None,
+    description: str,
+) -> Version:
+    """Write what the gates found down with the version, its status last; `champion` is what it was held against."""
+    checks = {check.name: str(check.status) for check in judgement.checks}
+    tags = {
+        "holdout_rows": str(judgement.rows),
+        "checks": json.dumps(checks),
+        "compared_with": against(champion.number if champion else None),
+        "judgement": judgement.to_text(),
+        **{name: repr(value) for name, value in figures(spec, judgement).items()},
+    }
+    return registry.conclude(version, judgement.verdict, description, tags)
+
+
+def figures(spec: ModelSpec, judgement: Judgement) -> dict[str, float]:
+    """The deciding metric on the holdout, of the candidate and of the champion, by the names that they are kept by."""
+    name = spec.metric.name
+    values = {f"holdout_{name}": judgement.value, f"champion_{name}": judgement.champion_value}
+    return {key: value for key, value in values.items() if value is not None}

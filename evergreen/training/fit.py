@@ -1,0 +1,154 @@
+"""Fitting a candidate: a bounded, seeded search over the model file's grid, then one fit on the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.data.frames import model_frame
+from evergreen.errors import DataError, EvergreenError, ModelFileError
+from evergreen.evaluation.measure import measure
+from evergreen.spec.model import ModelSpec
+from evergreen.training.predict import Array, predict, target_of, threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A candidate in memory.
+
+    Attributes:
+        pipeline: the fitted pipeline.
+        params: the parameters it was given beyond the pipeline's own.
+        value: the metric on its own training rows, seen in the over-fitting gate.
+        tried: metric by parameters (as text) of the search, mean over the folds; empty without a search.
+    """
+
+    pipeline: Pipeline
+    params: Mapping[str, Any]
+    value: float
+    tried: Mapping[str, float]
+
+
+def require_variety(spec: ModelSpec, y: Array) -> None:
+    """Refuse a target from which nothing can be learned.
+
+    Raises:
+        DataError: one class only, or the same number everywhere.
+    """
+    if len(y) and len(set(y.tolist())) == 1:
+        what = "one class only" if spec.task == "classification" else "the same value in every row"
+        raise DataError(
+            f"models/{spec.name}.py: target {spec.target!r} has {what} in the {len(y)} training rows.",
+            "Land rows with other outcomes, or widen training.last.",
+        )
+
+
+def fit(
+    spec: ModelSpec,
+    train: pd.DataFrame,
+    sample_weight: npt.NDArray[np.float64] | None,
+    *,
+    params: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Fitted:
+    """Search the grid (or take `params`), then fit once on all of `train` (labelled rows in time order).
+
+    `progress` is told how many fits of how many are done.
+
+    Raises:
+        DataError: the target has one class or one value only.
+        ModelFileError: the pipeline cannot be built or fitted.
+        EvergreenError: `params` names a parameter that the pipeline does not have.
+    """
+    y = target_of(spec, train)
+    require_variety(spec, y)
+    x = model_frame(train, spec.features)
+    tried: dict[str, float] = {}
+    try:
+        with threads(len(x)):
+            if params is None:
+                params, tried = _search(spec, x, y, sample_weight, progress)
+            pipeline = _fit_one(spec, params, x, y, sample_weight)
+    except (EvergreenError, MemoryError):
+        raise
+    except Exception as error:
+        message = (str(error).splitlines() or [""])[0][:200]
+        raise ModelFileError(
+            f"models/{spec.name}.py: pipeline: fitting failed: {type(error).__name__}: {message}.",
+            "Mend pipeline() or the search grid in the model file.",
+        ) from error
+    value = measure(spec.metric, y, predict(pipeline, spec, train))
+    return Fitted(pipeline, dict(params), value, tried)
+
+
+def _fit_one(
+    spec: ModelSpec,
+    params: Mapping[str, Any],
+    x: pd.DataFrame,
+    y: Array,
+    sample_weight: npt.NDArray[np.float64] | None,
+) -> Pipeline:
+    pipeline = spec.pipeline(spec.seed)
+    unknown = sorted(set(params) - set(pipeline.get_params()))
+    if unknown:
+        raise EvergreenError(
+            f"{spec.name}: the pipeline has no parameter {unknown[0]!r}.",
+            f"Its last step's parameters start with {pipeline.steps[-1][0]}__",
+        )
+    pipeline.set_params(**params)
+    extra = {} if sample_weight is None else {f"{pipeline.steps[-1][0]}__sample_weight": sample_weight}
+    return pipeline.fit(x, y, **extra)
+
+
+def _search(
+    spec: ModelSpec,
+    x: pd.DataFrame,
+    y: Array,
+    sample_weight: npt.NDArray[np.float64] | None,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Every combination of the grid on the same folds; the best mean wins, the first of equals."""
+    from sklearn.model_selection import ParameterGrid
+
+    combinations = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
+    if len(combinations) < 2:
+        return (combinations[0] if combinations else {}), {}
+    folds = _folds(spec, x, y)
+    sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
+    tried: dict[str, float] = {}
+    best: tuple[float, dict[str, Any]] = (-np.inf, combinations[0])
+    for number, combination in enumerate(combinations):
+        values = []
+        for fold, (fit_rows, test_rows) in enumerate(folds):
+            weight = None if sample_weight is None else sample_weight[fit_rows]
+            pipeline = _fit_one(spec, combination, x.iloc[fit_rows], y[fit_rows], weight)
+            values.append(measure(spec.metric, y[test_rows], predict(pipeline, spec, x.iloc[test_rows])))
+            progress(number * len(folds) + fold + 1, len(combinations) * len(folds))
+        mean = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+        tried[", ".join(f"{name}={value}" for name, value in sorted(combination.items()))] = mean
+        if sign * mean > best[0]:
+            best = (sign * mean, combination)
+    return best[1], tried
+
+
+def _folds(spec: ModelSpec, x: pd.DataFrame, y: Array) -> list[tuple[Array, Array]]:
+    """Folds that follow time where there is time, else seeded ones (stratified for a classification)."""
+    from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit
+
+    count = spec.search.folds
+    if spec.time is not None:
+        found = list(TimeSeriesSplit(n_splits=count).split(x))
+        # A stretch in which only one class was seen cannot be learned from.
+        varied = [(a, b) for a, b in found if len(set(y[a].tolist())) > 1]
+        return varied or found
+    if spec.task == "classification" and min(np.unique(y.astype(str), return_counts=True)[1]) >= count:
+        return list(StratifiedKFold(count, shuffle=True, random_state=spec.seed).split(x, y))
+    return list(KFold(count, shuffle=True, random_state=spec.seed).split(x))

@@ -1,0 +1,152 @@
+"""The reasons why a request to retrain trains nothing, asked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from evergreen.data.snapshot import Snapshot
+from evergreen.decision import Decision, Outcome
+from evergreen.ledger import policy_query, reconciliation
+from evergreen.ledger.decisions import Ledger
+from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
+from evergreen.registry.approval import with_approval
+from evergreen.registry.lineage import against, params_text
+from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.version import Version
+from evergreen.spec.model import ModelSpec
+from evergreen.training.request import Request
+
+ROUTINE = ("manual", "schedule")
+"""Reasons that give no ground of their own: with nothing new, nothing is done."""
+
+
+UNCHANGED: Outcome = "unchanged"
+
+
+UNWANTED = "not wanted by the policy"
+"""How the explanation of a retraining begins that the model file's policy held back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """What the checks of a plan look at; `decision` is the id of what is to be answered."""
+
+    spec: ModelSpec
+    spec_hash: str
+    registry: ModelRegistry
+    ledger: Ledger
+    champion: Version | None
+    snapshot: Snapshot
+    request: Request
+    decision: str
+    now: datetime
+
+
+_Settled = tuple[Outcome, str, Decision | None]
+
+
+def _unchanged(facts: PlanFacts) -> _Settled | None:
+    """The champion came of this very data and code, or what came of it for another reason was not better than it."""
+    request, champion = facts.request, facts.champion
+    if champion is None or request.force or request.params or request.decision_id or request.reason not in ROUTINE:
+        return None
+    if _came_of(champion, facts):
+        return UNCHANGED, f"nothing is new since version {champion.number}, the champion, was trained", None
+    for version in reversed(facts.registry.versions(facts.spec.name)):
+        judged = version.status in ("FAILED", "INCONCLUSIVE") and version.tags.decision_id != facts.decision
+        same = version.tags.compared_with == against(champion.number) and version.tags.params == params_text(None)
+        if judged and same and _came_of(version, facts):
+            held = f"held against version {champion.number}: {version.status}"
+            return UNCHANGED, f"nothing is new since version {version.number} was trained and {held}", None
+    return None
+
+
+def _came_of(version: Version, facts: PlanFacts) -> bool:
+    tags = version.tags
+    return tags.data_digest == facts.snapshot.digest and tags.spec_hash == facts.spec_hash
+
+
+def _rolled_back(facts: PlanFacts) -> _Settled | None:
+    """The same data, code and parameters give the same model, under whatever number."""
+    if facts.request.force:
+        return None
+    for version in facts.registry.versions(facts.spec.name):
+        same = _came_of(version, facts) and version.tags.params == params_text(facts.request.params)
+        for reason, what in ((version.tags.rolled_back, "was rolled back"), (version.tags.declined, "was not wanted")):
+            if same and reason is not None:
+                why = f"version {version.number} came of this very data and {what}: {reason}"
+                return "rejected", why, None
+    return None
+
+
+def _answered(facts: PlanFacts) -> _Settled | None:
+    if facts.request.force:
+        return None
+    answer = facts.ledger.find("retrain", facts.decision)
+    if answer is None:
+        covered = _covered(facts)
+        return (UNCHANGED, covered, None) if covered else None
+    answer = with_approval(facts.ledger, answer)
+    if answer.outcome == "promoted":
+        return UNCHANGED, f"decision {facts.decision} was answered already: {answer.reason}", answer
+    outcome: Outcome = answer.detail["outcome"]
+    return outcome, f"decision {facts.decision} was answered already: {answer.reason}", answer
+
+
+def _taken_back(facts: PlanFacts) -> _Settled | None:
+    """A killed run promoted its version and told of nothing, and the version was taken back before the rerun."""
+    made = None if facts.request.force else facts.registry.find(facts.spec.name, facts.decision)
+    if made is None or made.tags.rolled_back is None:
+        return None
+    why = f"version {made.number} came of this decision and was rolled back: {made.tags.rolled_back}"
+    return "rejected", why, None
+
+
+def _covered(facts: PlanFacts) -> str:
+    """Why the stored decision that is to be answered needs no answer of its own any more."""
+    asked = [facts.ledger.find(ground, facts.decision) for ground in CALLS] if facts.request.decision_id else []
+    retrains = facts.ledger.all("retrain") if any(asked) else ()
+    number = facts.champion.number if facts.champion else None
+    return next((said for entry in asked if entry and (said := reconciliation.answer(entry, retrains, number))), "")
+
+
+def _unwanted(facts: PlanFacts) -> _Settled | None:
+    """The model file's policy does not want it: asked now for the schedule, when it was stored for a report."""
+    request, spec = facts.request, facts.spec
+    if spec.retraining.policy is None or request.force or facts.champion is None:
+        return None
+    if request.reason == "schedule":
+        answer = policy_query.ask_for_schedule(
+            spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now
+        )
+        return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
+    ground = ground_of(request.reason)
+    asked = facts.ledger.find(ground, facts.decision) if ground is not None else None
+    if asked is None or asked.detail.get("called", True):
+        return None
+    # What the policy says of a report is kept with the report.
+    return UNCHANGED, f"{UNWANTED}: {asked.detail['because']}", asked
+
+
+def _cooling(facts: PlanFacts) -> _Settled | None:
+    """After a retraining for drift, performance or data, the next one for the same ground waits."""
+    ground = ground_of(facts.request.reason)
+    if facts.request.force or ground is None:
+        return None
+    until = cooling(facts.spec, facts.ledger.all("retrain"), ground, facts.now)
+    if until is None:
+        return None
+    return UNCHANGED, f"cooling down after the last retraining for {ground} until {until:%Y-%m-%d %H:%M} UTC", None
+
+
+PLAN_CHECKS: tuple[Callable[[PlanFacts], _Settled | None], ...] = (
+    _unchanged,
+    _rolled_back,
+    _answered,
+    _taken_back,
+    _unwanted,
+    _cooling,
+)
+"""Asked one after the other; the first that has an answer settles the request."""

@@ -1,0 +1,77 @@
+"""Conclude a retraining in the order that loses nothing: the decision is stored, then told by event, then shown."""
+
+from __future__ import annotations
+
+from prefect.logging import get_run_logger
+
+from evergreen.decision import Decision, Outcome
+from evergreen.drift.report import DriftReport
+from evergreen.errors import EvergreenError
+from evergreen.evaluation.judgement import Judgement
+from evergreen.events import (
+    MODEL_PROMOTED,
+    MODEL_REJECTED,
+    MODEL_WAITING,
+    Event,
+    decision_event,
+)
+from evergreen.pages.links import page_url
+from evergreen.registry.version import Version
+from evergreen.reports import card_store
+from evergreen.runs.context import RunContext
+from evergreen.runs.results import Ingested, RetrainResult
+from evergreen.training.plan import Plan
+from tasks.announce import announce
+from tasks.record import record_retrain, record_run
+from tasks.report import report_drift, report_retrain
+
+
+def emit_decision(context: RunContext, decision: Decision | None) -> Decision | None:
+    """Tell of a decision that was stored, if one was."""
+    if decision is not None:
+        announce(decision_event(context.spec.name, decision))
+    return decision
+
+
+def conclude(
+    context: RunContext,
+    plan: Plan,
+    ingested: Ingested,
+    outcome: Outcome | None = None,
+    version: Version | None = None,
+    drift: DriftReport | None = None,
+    judgement: Judgement | None = None,
+) -> RetrainResult:
+    """Store, announce and show what became of a retraining; what was settled before fitting has nothing to announce."""
+    result = record_retrain(context, plan, ingested, outcome, version, drift, judgement)
+    if judgement is not None and drift is not None:
+        _announce(context, plan, result, drift)
+        former = plan.champion.number if plan.champion and result.outcome == "promoted" else None
+        update_cards(context, result.version, former)
+    rows, run_id = plan.train_rows + plan.holdout_rows, version.run_id if version else ""
+    record_run(context, "retrain", rows, result.outcome, run_id)
+    return result
+
+
+def update_cards(context: RunContext, *numbers: int | None) -> None:
+    """Write the cards of some versions anew; one that cannot be written is no fault of the run."""
+    for number in numbers:
+        if number is None:
+            continue
+        try:
+            card_store.keep(context.settings, context.registry, context.spec, number, spec_hash=context.spec_hash)
+        except EvergreenError as error:
+            get_run_logger().warning("card: that of version %s was not written: %s", number, error)
+
+
+def _announce(context: RunContext, plan: Plan, result: RetrainResult, drift: DriftReport) -> None:
+    payload = {
+        "decision_id": plan.decision_id,
+        "version": result.version,
+        "outcome": result.outcome,
+        "reason": plan.request.reason,
+    }
+    told = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
+    announce(Event(told, result.model, payload))
+    report_drift(result.model, drift)
+    report_retrain(result, page_url(context.settings, result.model))

@@ -1,0 +1,67 @@
+"""What a flow begins with: the run's context, new data, the champion and the snapshot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+import models
+from evergreen.data.snapshot import Snapshot
+from evergreen.events import (
+    DATA_REJECTED,
+    Event,
+)
+from evergreen.ingest.landing import Landing
+from evergreen.registry.client import Registry
+from evergreen.registry.promotion import require_consistent
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
+from evergreen.runs.results import Ingested
+from evergreen.settings import load_settings
+from evergreen.timestamps import as_utc
+from tasks.announce import announce
+from tasks.ingest import ingest
+
+
+def open_run(model: str, at: datetime | None = None) -> RunContext:
+    """The surroundings of this run, read from the settings and the model file; `at` is its logical time, if given."""
+    settings = load_settings()
+    loaded = models.load(model, settings.models)
+    _label(model)
+    now = datetime.now(UTC) if at is None else as_utc(at)
+    run = str(flow_run.get_id() or "")
+    return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
+
+
+def _label(model: str) -> None:
+    """Tag the flow run, and not its tasks: Prefect asks for a concurrency slot for each task that bears a tag."""
+    run = flow_run.get_id()
+    if run is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), "evergreen", model})
+
+
+def ingest_new_data(context: RunContext) -> Ingested:
+    """Ingest, and tell of what was refused."""
+    state = ingest(context, return_state=True)
+    landing: Landing = state.result()
+    cached = state.name == "Cached"
+    model = context.spec.name
+    if cached:
+        get_run_logger().info("ingest: nothing new, nothing read")
+    else:
+        for report in landing.quarantined:
+            told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
+            announce(Event(DATA_REJECTED, model, told))
+    return Ingested.of(landing, cached=cached)
+
+
+def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
+    """What is in production, and what there is to compare it with."""
+    champion = context.registry.champion(context.spec.name)
+    require_consistent(context.spec.name, champion, context.promotions)
+    return champion, context.observations.snapshot()

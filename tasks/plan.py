@@ -1,0 +1,31 @@
+"""Decide what there is to do, and which rows teach and which rows judge."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.runs.context import RunContext
+from evergreen.training.plan import Plan, plan_retraining
+from evergreen.training.request import Request
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=600, task_run_name="plan")
+def plan(context: RunContext, request: Request) -> Plan:
+    """What a retraining is going to do; what a killed run left behind is swept first."""
+    context.registry.sweep(context.spec.name)
+    retraining = plan_retraining(
+        context.observations,
+        context.spec_hash,
+        context.registry,
+        context.promotions,
+        context.ledger,
+        request,
+        now=context.now,
+        lock=context.promotion_lock(context.now),
+        refused=context.quarantine,
+    )
+    rows = f"{retraining.train_rows} rows to learn from, {retraining.holdout_rows} to judge by"
+    get_run_logger().info("plan: %s", retraining.explanation or rows)
+    return retraining

@@ -1,0 +1,26 @@
+"""Compare the champion with the one that it replaced, on labelled rows that came since."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from evergreen.data.snapshot import Snapshot
+from evergreen.performance.shadow import FormerComparison, Pair, check_promotion, compare_with_former
+from evergreen.performance.shadow_report import ShadowReport
+from evergreen.registry.version import Version
+from evergreen.runs.context import RunContext
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="shadow")
+def shadow(context: RunContext, champion: Version | None, snapshot: Snapshot) -> ShadowReport:
+    """Whether the promotion that made the champion helped; INCONCLUSIVE where there is none to judge."""
+
+    def compare(pair: Pair, before: int) -> FormerComparison:
+        return compare_with_former(context.observations, context.registry, snapshot, pair, before, context.now)
+
+    stores = (context.registry, context.promotions, context.ledger)
+    report = check_promotion(context.spec, *stores, champion, compare)
+    get_run_logger().info("shadow: %s", report.reason)
+    return report

@@ -1,0 +1,59 @@
+"""The doctor finds what is wrong and says what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.cli.doctor import Finding, examine
+from evergreen.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a configured Prefect server."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+def _named(findings: tuple[Finding, ...]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def test_a_sound_installation(settings: Settings) -> None:
+    """Everything is well on a machine that was installed from the lock file."""
+    assert [finding for finding in examine(settings) if not finding.ok] == []
+
+
+def test_a_broken_model_file_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The file and the line are named."""
+    (tmp_path / "broken.py").write_text("MODEL = (\n")
+    found = _named(examine(settings.model_copy(update={"models": tmp_path})))["model files"]
+    assert not found.ok
+    assert "broken.py, line 1" in found.detail
+
+
+def test_a_broken_registry_is_found(settings: Settings) -> None:
+    """A file that is no database is told, and what to do about it."""
+    settings.root.mkdir(parents=True)
+    (settings.root / "mlflow.db").write_text("this is no database, and long enough to be looked at" * 50)
+    found = _named(examine(settings))["registry"]
+    assert not found.ok
+    assert "mlflow.db" in found.detail
+    assert found.fix
+
+
+def test_a_server_that_is_down_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configured server that does not answer is told with its address."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    found = _named(examine(settings))["prefect"]
+    assert not found.ok
+    assert "127.0.0.1:9" in found.detail
+
+
+def test_a_folder_that_cannot_be_made_is_found(settings: Settings, tmp_path: Path) -> None:
+    """A file where the state folder should be is told."""
+    (tmp_path / "file").write_text("")
+    found = _named(examine(settings.model_copy(update={"home": tmp_path / "file" / "home"})))["state folder"]
+    assert not found.ok
+    assert "EVERGREEN_HOME" in found.fix

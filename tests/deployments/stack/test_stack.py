@@ -1,0 +1,403 @@
+"""The local stack with its real processes, in scratch homes: up, a killed part, down, up again in the foreground."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.stack import prefect_home
+from deployments.stack.process_group import alive, members
+from deployments.stack.services import (
+    MLFLOW,
+    PARTS,
+    SERVER,
+    WORKER,
+    Ports,
+    claim,
+    environment,
+    folder,
+    holder,
+    read_ports,
+    write_ports,
+)
+from deployments.stack.stack import _free
+from deployments.stack.supervisor import Supervisor, end_orphans, listening, socket_path
+from evergreen.errors import EvergreenError
+from evergreen.settings import PROJECT, Settings
+
+Command = Callable[..., dict[str, Any]]
+
+FLOW = """
+import time
+from pathlib import Path
+from prefect import flow
+
+@flow
+def canary(place: str, seconds: float = 0, word: str = ""):
+    Path(place).write_text(word)
+    time.sleep(seconds)
+"""
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait for a condition and return what it gave."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("the condition did not come true in time")
+
+
+def asked(api: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Ask Prefect's REST API."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{api}/{path}", data, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@dataclass(frozen=True)
+class Home:
+    """One scratch home and the commands in it."""
+
+    settings: Settings
+    surroundings: dict[str, str]
+
+    def words(self, *given: str) -> list[str]:
+        return [sys.executable, "-m", "deployments.cli.main", *given]
+
+    def run(self, *given: str) -> dict[str, Any]:
+        done = subprocess.run(
+            self.words(*given, "--json"),
+            env=self.surroundings,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    def end(self) -> None:
+        subprocess.run(self.words("down"), env=self.surroundings, capture_output=True, timeout=120, check=False)
+
+
+def home_in(place: Path, **more: str) -> Home:
+    """A home with nothing of the session's own Prefect in its environment, and with ports that no other stack wants."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVERGREEN_"))}
+    told = {f"EVERGREEN_{name.upper()}": value for name, value in more.items()}
+    settings = Settings(home=place, **more)  # type: ignore[arg-type]
+    folder(settings).mkdir(parents=True)
+    with socket.socket() as prefect, socket.socket() as mlflow:
+        for free in (prefect, mlflow):
+            free.bind(("127.0.0.1", 0))
+        write_ports(settings, Ports(prefect=prefect.getsockname()[1], mlflow=mlflow.getsockname()[1]))
+    return Home(settings, kept | {"EVERGREEN_HOME": str(place)} | told)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """One home for the tests of this file, which follow each other; whatever is up is ended after them."""
+    found = home_in(tmp_path_factory.mktemp("stack"))
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def flow_file(tmp_path: Path) -> Path:
+    """A folder with a flow that writes a word into a file and may take its time."""
+    (tmp_path / "canary.py").write_text(FLOW)
+    return tmp_path
+
+
+def deployed(api: str, place: Path) -> str:
+    """The id of a deployment of that flow in the stack's pool."""
+    flow = asked(api, "flows/", {"name": "canary"})["id"]
+    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(place)}}
+    wanted = {"name": "canary", "flow_id": flow, "entrypoint": "canary.py:canary", "work_pool_name": "evergreen"}
+    wanted |= {"job_variables": {"command": "python -m prefect.engine"}, "pull_steps": [step]}
+    return str(asked(api, "deployments/", wanted)["id"])
+
+
+def state_of(api: str, run: str) -> str:
+    """A flow run's state by name."""
+    return str(asked(api, f"flow_runs/{run}")["state"]["name"])
+
+
+@pytest.mark.slow
+def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page answers, a cron has runs, commands find the server by themselves; a second `up` starts nothing."""
+    first = home.run("up", "--detach")
+    assert first["started"]
+    pages = (f"{first['api']}/health", f"{first['mlflow']}/health", f"{first['pages']}/health", first["prefect"])
+    for page in pages:
+        with urllib.request.urlopen(page, timeout=10) as answer:  # noqa: S310
+            assert answer.status == 200
+    assert until(
+        lambda: asked(first["api"], "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+    )
+    again = home.run("up", "--detach")
+    assert not again["started"]
+    assert {name: first[name] for name in ("api", "mlflow", "logs")} == {
+        name: again[name] for name in ("api", "mlflow", "logs")
+    }
+    monkeypatch.setattr(os, "environ", dict(home.surroundings))
+    prefect_home.use(home.settings)
+    assert prefect_home.has_server()
+    assert os.environ["PREFECT_API_URL"] == first["api"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [WORKER, MLFLOW])
+def test_a_killed_part_is_started_again(home: Home, part: str) -> None:
+    """Killed by its number, and with children that hold its port, it is there again under another one."""
+    before = holder(home.settings, part)
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    after = until(lambda: (now := holder(home.settings, part)) and now != before and now)
+    ports = read_ports(home.settings)
+    assert ports is not None
+    if part == MLFLOW:
+        until(lambda: _is_there(f"{ports.mlflow_ui}/health"))
+    assert holder(home.settings, part) == after
+
+
+@pytest.mark.slow
+def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path) -> None:
+    """A run in progress is ended and marked, a process of somebody else lives on; `down` again has nothing to do.
+
+    Up again in the foreground, with MLflow's port taken by another: the runs, a paused deployment and the other port
+    are as they were. Ctrl-C ends everything.
+    """
+    ports = read_ports(home.settings)
+    assert ports is not None
+    deployment = deployed(ports.api, flow_file)
+    asked(ports.api, f"deployments/{deployment}/pause_deployment", {})
+    parameters = {"place": str(flow_file / "word"), "seconds": 300, "word": "begun"}
+    run = str(asked(ports.api, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"])
+    until((flow_file / "word").exists)
+    daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+    started = [daemon, *members(daemon)]
+    assert len(started) >= 5
+    foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    try:
+        assert home.run("down") == {"up": False, "ended": True}
+        assert foreign.poll() is None
+    finally:
+        foreign.kill()
+        foreign.wait()
+    assert not [number for number in started if alive(number)]
+    assert home.run("down") == {"up": False, "ended": False}
+    assert not prefect_home._stack(home.settings)
+
+    with socket.socket() as taken, (flow_file / "up.log").open("wb") as log:
+        # Its last connections are not forgotten yet.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", ports.mlflow))
+        taken.listen()
+        up = subprocess.Popen(home.words("up"), env=home.surroundings, stdout=log, stderr=log, start_new_session=True)
+        try:
+            until(lambda: b"Ctrl-C" in (flow_file / "up.log").read_bytes(), 120)
+            now = read_ports(home.settings)
+            assert now is not None
+            assert now.prefect == ports.prefect
+            assert now.mlflow != ports.mlflow
+            assert state_of(now.api, run) == "Crashed"
+            assert asked(now.api, f"deployments/{deployment}")["paused"]
+            daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+            started = [daemon, *members(daemon)]
+        finally:
+            up.send_signal(signal.SIGINT)
+            assert up.wait(60) == 0
+    assert not [number for number in started if alive(number)]
+    assert not listening(home.settings)
+
+
+def _is_there(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def databases() -> Iterator[dict[str, str]]:
+    """Settings of two PostgreSQL databases with random names, dropped afterwards, and of an empty Redis database."""
+    import psycopg
+    import redis
+
+    server = os.environ.get("EVERGREEN_TEST_POSTGRES", "postgres:word@127.0.0.1:5432")
+    names = [f"evergreen_{what}_{uuid.uuid4().hex[:8]}" for what in ("prefect", "mlflow")]
+    with ExitStack() as opened:
+        try:
+            carrier = opened.enter_context(_empty_redis())
+            url = f"postgresql://{server}/postgres"
+            admin = opened.enter_context(psycopg.connect(url, autocommit=True, connect_timeout=3))
+        except (psycopg.OperationalError, redis.RedisError) as error:
+            pytest.skip(f"no PostgreSQL or Redis here: {error}")
+        for name in names:
+            admin.execute(f"CREATE DATABASE {name}")
+        yield {
+            "prefect_database": f"postgresql+asyncpg://{server}/{names[0]}",
+            "tracking_uri": f"postgresql+psycopg://{server}/{names[1]}",
+            "redis": carrier,
+        }
+        for name in names:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def _empty_redis() -> Iterator[str]:
+    """The URL of a Redis database that held nothing, claimed by a key: others may test on this machine, too."""
+    import redis
+
+    for number in range(15, 0, -1):
+        url = f"redis://127.0.0.1:6379/{number}"
+        with redis.Redis.from_url(url, socket_connect_timeout=3) as client:
+            if client.dbsize() or not client.set("claimed", os.getpid(), nx=True):
+                continue
+            try:
+                yield url
+            finally:
+                client.flushdb()
+            return
+    pytest.skip("every Redis database here is in use")
+
+
+@pytest.mark.slow
+def test_the_stack_on_postgresql_and_redis(tmp_path: Path, flow_file: Path, databases: dict[str, str]) -> None:
+    """By settings only: a cron has runs, an event comes to a run, no password is on a command line or in a file."""
+    import psycopg
+    import redis
+
+    home = home_in(tmp_path / "home", **databases)
+    try:
+        api = home.run("up", "--detach")["api"]
+        with psycopg.connect(databases["prefect_database"].replace("+asyncpg", "")) as connection:
+            query = "SELECT count(*) FROM flow_run WHERE state_type = 'SCHEDULED'"
+            until(lambda: connection.execute(query).fetchone()[0] > 0)
+        with psycopg.connect(databases["tracking_uri"].replace("+psycopg", "")) as connection:
+            assert connection.execute("SELECT count(*) FROM registered_models").fetchone() == (0,)
+        with redis.Redis.from_url(databases["redis"]) as client:
+            assert client.dbsize() > 1
+        assert not (home.settings.root / "prefect" / "prefect.db").exists()
+        deployment = deployed(api, flow_file)
+        trigger = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0, "expect": ["test.happened"]}
+        told = {"place": str(flow_file / "word"), "word": "{{ event.payload.word }}"}
+        action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment, "parameters": told}
+        asked(api, "automations/", {"name": "test", "trigger": trigger, "actions": [action]})
+        event = {"id": str(uuid.uuid4()), "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        event |= {"event": "test.happened", "resource": {"prefect.resource.id": "test"}, "payload": {"word": "arrived"}}
+        asked(api, "events", [event])  # type: ignore[arg-type]
+        until(lambda: (flow_file / "word").exists() and (flow_file / "word").read_text() == "arrived")
+        words = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+        assert ":word@" not in words
+        written = [place for place in home.settings.root.rglob("*") if place.is_file()]
+        assert not [place for place in written if b":word@" in place.read_bytes()]
+    finally:
+        home.end()
+
+
+def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    """Each has a supervisord of its own; ending one leaves the other."""
+    short, long = Settings(home=tmp_path / "a"), Settings(home=tmp_path / ("x" * 120) / "b")
+    try:
+        for settings in (short, long):
+            Supervisor(settings).launch()
+            assert len(os.fsencode(socket_path(settings))) < 104
+        Supervisor(short).shut_down()
+        assert (listening(short), listening(long)) == (False, True)
+    finally:
+        for settings in (short, long):
+            if listening(settings):
+                Supervisor(settings).shut_down()
+    assert not listening(long)
+
+
+def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
+    """A part without its supervisord is known by its lock, also where the file's number means nothing any more."""
+    settings = Settings(home=tmp_path)
+    folder(settings).mkdir()
+    assert not end_orphans(settings)
+    for part in PARTS:
+        (folder(settings) / f"{part}.pid").write_text(str(os.getpid()))
+    assert not end_orphans(settings), "after a restart of the machine these numbers are of other processes"
+    code = (
+        "import time; from pathlib import Path;"
+        "from deployments.stack.services import claim; from evergreen.settings import Settings;"
+        f"claim(Settings(home=Path({str(tmp_path)!r})), 'worker'); print('held', flush=True); time.sleep(300)"
+    )
+    (folder(settings) / f"{WORKER}.pid").unlink()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True, cwd=PROJECT
+    ) as orphan:
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == b"held\n"
+        with pytest.raises(EvergreenError, match="Another worker"):
+            claim(settings, WORKER)
+        assert end_orphans(settings)
+        assert orphan.wait(10) == -signal.SIGTERM
+
+
+def test_taken_ports_give_way_to_free_ones(tmp_path: Path) -> None:
+    """A port that another listens on is not chosen, one that is free is."""
+    with socket.socket() as taken, socket.socket() as free:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        free.bind(("127.0.0.1", 0))
+        wanted = Ports(prefect=taken.getsockname()[1], mlflow=free.getsockname()[1])
+        free.close()
+        found = _free(wanted)
+    assert found.prefect != wanted.prefect
+    assert found.mlflow == wanted.mlflow
+
+
+def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker, and so every flow, knows neither Prefect's database nor Redis; what a user has set stands."""
+    settings = Settings(home=tmp_path, prefect_database="postgresql+asyncpg://u:p@h/d", redis="redis://h/1")  # type: ignore[arg-type]
+    ports = Ports(1, 2)
+    server, worker = environment(SERVER, settings, ports), environment(WORKER, settings, ports)
+    assert server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://u:p@h/d"
+    assert server["PREFECT_SERVER_DOCKET_URL"] == server["PREFECT_REDIS_MESSAGING_URL"] == "redis://h/1"
+    assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
+    assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> None:
+    """The line names the error in the part's log, not its farewell, and no password; nothing is left running."""
+    home = home_in(tmp_path / "home", prefect_database="postgresql+asyncpg://nobody:s3cret@127.0.0.1:9/x")
+    done = subprocess.run(
+        home.words("up", "--detach"),
+        env=home.surroundings,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    home.end()
+    assert done.returncode == 2
+    assert "Error: " in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+    assert not listening(home.settings)

@@ -1,0 +1,34 @@
+"""The table of runs: one row a flow run, however often it is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from evergreen.runs.history import Run, Runs
+from evergreen.settings import Settings
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RUN = Run("monitor", "run-1", NOW, 4.0, 200, 1.5, "drift PASS, performance PASS")
+
+
+def test_a_run_is_kept_once(settings: Settings) -> None:
+    """A flow run that is told of again, by a retry, stays as it was; the newest come first."""
+    runs = Runs(settings.lake_uri, "toy")
+    assert runs.newest(10) == ()
+    assert runs.record(RUN) == (RUN,)
+    runs.record(replace(RUN, seconds=9.0))
+    later = replace(RUN, flow="retrain", flow_run="run-2", at=NOW + timedelta(hours=1), outcome="promoted")
+    assert [run.flow_run for run in runs.record(later)] == ["run-2", "run-1"]
+    assert runs.newest(10) == (later, RUN)
+    assert runs.newest(1) == (later,)
+    assert runs.newest(2) == (later, RUN)
+
+
+def test_rates() -> None:
+    """Rows by seconds; a run without a duration has no rate rather than an infinite one."""
+    assert RUN.metrics == {"run_seconds": 4.0, "rows_per_second": 50.0, "queue_seconds": 1.5}
+    assert replace(RUN, seconds=0.0).rows_per_second == 0.0
+    assert RUN.to_json()["rows a second"] == pytest.approx(50.0)

@@ -1,0 +1,37 @@
+"""A name is kept as a person's, whatever it says, and told as one."""
+
+from __future__ import annotations
+
+import pytest
+
+from evergreen.actor import approved_because, by_person, named, who
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "told"),
+    [
+        ("", "person", "a person"),
+        (" \n", "person", "a person"),
+        (" Ann\n\x1b[31m B ", "person: Ann [31m B", "Ann [31m B, a person"),
+        ("retrain", "person: retrain", "retrain, a person"),
+        ("person", "person: person", "person, a person"),
+        ("x" * 99 + " yz", "person: " + "x" * 99, "x" * 99 + ", a person"),
+        ("\ud800\u202eAnn", "person: Ann", "Ann, a person"),
+    ],
+)
+def test_a_name_is_one_line_of_a_person(name: str, kept: str, told: str) -> None:
+    """Bounded, printable, and never the word by which Evergreen itself is kept."""
+    assert (by_person(name), who(by_person(name))) == (kept, told)
+    assert named(kept) == kept.removeprefix("person").removeprefix(": ")
+
+
+@pytest.mark.parametrize("by", ["retrain", "shadow", "script"])
+def test_evergreen_itself_has_no_name(by: str) -> None:
+    """What moved a version and was no person is told as it was kept."""
+    assert (who(by), named(by)) == (by, "")
+
+
+def test_a_word_names_who_gave_it() -> None:
+    """Without a name it was a person."""
+    assert approved_because("fine", by_person("Ann")) == "approved by Ann: fine"
+    assert approved_because("fine", "person") == "approved by a person: fine"

@@ -1,0 +1,126 @@
+"""The evidence comes from stored artifacts and unseen rows; a better candidate passes, a worse one fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from evergreen.data.observations import Observations
+from evergreen.data.windows import holdout_mask, training_window
+from evergreen.errors import ArtifactError
+from evergreen.evaluation.judgement import Judgement
+from evergreen.registry.client import Registry
+from evergreen.settings import Settings
+from evergreen.spec.training import Holdout, Training
+from evergreen.training.candidate import PROBE
+from evergreen.training.evaluate import evaluate_candidate
+from evergreen.verdicts import Verdict
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def judge(settings: Settings) -> Callable[..., Judgement]:
+    """Judge a version against a champion on the newest snapshot."""
+
+    def run(spec: Any, version: Any, champion: Any = None) -> Judgement:
+        snapshot = Observations(settings.lake_uri, spec).snapshot()
+        return evaluate_candidate(
+            Observations(settings.lake_uri, spec),
+            Registry(settings),
+            version,
+            champion,
+            training_window(spec, snapshot),
+        )
+
+    return run
+
+
+def _by_name(judgement: Judgement) -> dict[str, Verdict]:
+    return {check.name: check.status for check in judgement.checks}
+
+
+def test_a_first_champion_is_judged_by_the_baseline(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """Without a champion there is no invented score: the baseline and the other gates decide."""
+    spec = make_spec()
+    found = judge(spec, make_version(spec, make_rows(200)))
+    assert found.verdict is Verdict.PASS
+    assert "champion" not in _by_name(found)
+    assert (found.rows, found.champion_value, found.interval) == (40, None, None)
+
+
+def test_a_candidate_that_learned_the_new_regime_passes(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """After the law changed, the newcomer is proven better on rows that neither has seen."""
+    rule = Holdout(strategy="blocked", block=timedelta(hours=4), every=5, min_rows=10)
+    spec = make_spec(holdout=rule, training=Training(last=timedelta(hours=199), min_rows=20))
+    champion = make_version(spec, make_rows(200))
+    version = make_version(spec, make_rows(200, start=200, slope=-3.0), "second", champion)
+    found = judge(spec, version, champion)
+    assert found.verdict is Verdict.PASS, found.checks
+    assert found.interval is not None
+    assert found.interval[0] > 0
+    assert found.champion_value is not None
+    assert found.value is not None
+    assert found.spread is not None
+    assert found.spread[0] < found.value < found.spread[1] < found.champion_value
+    assert Judgement.of_text(found.to_text()) == found
+    old = {name: value for name, value in json.loads(found.to_text()).items() if name != "spread"}
+    assert Judgement.of_text(json.dumps(old)).spread is None
+
+
+def test_rows_that_the_champion_has_seen_do_not_judge(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """Rows of the holdout that the champion was trained on, under whatever rule, are taken out."""
+    first = make_spec(holdout=Holdout(strategy="blocked", block=timedelta(hours=4), every=60, min_rows=10))
+    champion = make_version(first, make_rows(200))
+    second = make_spec()
+    version = make_version(second, make_rows(20, start=200), "second", champion)
+    found = judge(second, version, champion)
+    # The newest fifth of 220 rows is 44: the 20 new ones, and 24 that the champion has seen but for its own holdout.
+    held = set(observations_held(first, make_rows(200)))
+    assert found.rows == 20 + len([row for row in range(176, 200) if row in held])
+
+
+def observations_held(spec: Any, rows: pd.DataFrame) -> list[int]:
+    """Ids of the rows that a spec's holdout leaves out."""
+    utc = rows.assign(at=rows["at"].dt.tz_localize("UTC"))
+    found: list[int] = utc.loc[holdout_mask(spec, utc), "id"].tolist()
+    return found
+
+
+def test_an_artifact_that_changed_fails_integrity(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make, settings: Settings
+) -> None:
+    """A swapped pipeline is refused before it is loaded; other files that changed fail the gate."""
+    spec = make_spec()
+    version = make_version(spec, make_rows(200))
+    registry = Registry(settings)
+    probe = registry.files(version) / PROBE
+    rows = pd.read_parquet(probe)
+    rows.assign(_prediction=rows["_prediction"] + 1).to_parquet(probe, index=False)
+    with pytest.raises(ArtifactError, match="not what was registered"):
+        judge(spec, version)
+    stored = registry._model_folder(version.model_id) / "model.skops"
+    stored.write_bytes(stored.read_bytes()[:-10])
+    with pytest.raises(ArtifactError, match="sha256 differs"):
+        judge(spec, version)
+
+
+def test_judging_twice_gives_the_same(make_spec: Make, make_rows: Make, make_version: Make, judge: Make) -> None:
+    """The judgement is seeded: a rerun after a crash says the same, but for the measured latency."""
+    spec = make_spec()
+    version = make_version(spec, make_rows(200))
+    one, two = judge(spec, version), judge(spec, version)
+    assert (one.verdict, one.value, one.interval) == (two.verdict, two.value, two.interval)
+    assert np.array_equal(*([check.status for check in found.checks] for found in (one, two)))

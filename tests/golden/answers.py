@@ -1,0 +1,123 @@
+"""Run the commands of a case, and compare what they answer with what commit 6801be8 answered.
+
+`make.py` records with it, `test_golden.py` compares.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from deployments.cli.main import app
+from tests.golden.cases import Case, Command
+from tests.golden.state import HERE, INPUTS
+
+ANSWERS = HERE / "answers"
+REWORDED: Mapping[str, str] = {}
+"""Regular expressions of recorded sentences, and the sentence that takes their place.
+
+Add a pair here when a sentence that the code composes for each answer (such as `decided` of `why`) gets other words. A
+sentence that was stored, such as a decision's reason, is never reworded.
+"""
+SURROUNDINGS = {"git commit", "machine", "python"} | set(
+    "scikit-learn scipy pandas numpy mlflow evidently prefect deltalake skops".split()
+)
+"""Differences that `rebuild` reports and that follow from where the test runs; they are not compared."""
+
+_VOLATILE = "differs in each run"
+
+Answer = dict[str, Any]
+
+
+def ask(case: Case, home: Path) -> list[Answer]:
+    """Run a case on a copy of the state; `home` is `EVERGREEN_HOME` and the working folder."""
+    case.before(home)
+    return [_ask(command, home) for command in case.commands]
+
+
+def record(case: Case, answers: Sequence[Answer]) -> None:
+    """Keep answers as the right ones."""
+    ANSWERS.mkdir(exist_ok=True)
+    (ANSWERS / f"{case.name}.json").write_text(json.dumps(answers, indent=1, sort_keys=True) + "\n")
+
+
+def differences(case: Case, answers: Sequence[Answer]) -> list[str]:
+    """One line for each place where an answer is not the recorded one."""
+    text = (ANSWERS / f"{case.name}.json").read_text()
+    for sentence, replacement in REWORDED.items():
+        text = re.sub(sentence, replacement, text)
+    recorded = {answer["command"]: answer for answer in json.loads(text)}
+    lines = []
+    for answer in answers:
+        command = answer["command"]
+        lines += [f"{command}: {line}" for line in _compare(recorded[command], answer, "", close=case.flows)]
+    return lines
+
+
+def _ask(command: Command, home: Path) -> Answer:
+    words = [word.replace("INPUTS", str(INPUTS)) for word in shlex.split(command.words)]
+    result = CliRunner().invoke(app, [*words, "--json"])
+    if not result.stdout.strip():
+        raise AssertionError(f"{command.words} answered nothing: {result.output}") from result.exception
+    rows = _rows(home / command.file, stored=command.stored_rows) if command.file else []
+    told = _comparable(json.loads(result.stdout), command, home)
+    return {"command": command.words, "status": result.exit_code, "told": told, "rows": rows}
+
+
+def _rows(file: Path, *, stored: bool) -> list[str]:
+    """The rows of a CSV file of predictions, as text."""
+    volatile = {} if stored else {"run_id": _VOLATILE, "scored_at": _VOLATILE}
+    with file.open(newline="") as handle:
+        rows = [row | volatile for row in csv.DictReader(handle)]
+    return [", ".join(f"{name} {value}" for name, value in row.items()) for row in rows]
+
+
+def _comparable(told: Any, command: Command, home: Path) -> Any:
+    """An answer without what differs in each run, or follows from where the test runs."""
+    for path in command.volatile:
+        *parents, last = path.split(".")
+        part = told
+        for name in parents:
+            part = _inside(part, name)
+        if isinstance(part, dict) and part.get(last) is not None:
+            part[last] = _VOLATILE
+    if command.words.startswith("rebuild") and "differences" in told:
+        told["differences"] = [one for one in told["differences"] if one["name"] not in SURROUNDINGS]
+    return json.loads(json.dumps(told).replace(json.dumps(str(home))[1:-1], "HOME"))
+
+
+def _inside(part: Any, name: str) -> Any:
+    """A field of an object; of a list, the element of this index or name."""
+    if isinstance(part, dict):
+        return part[name]
+    if name.lstrip("-").isdigit():
+        return part[int(name)]
+    return next((one for one in part if one["name"] == name), None)
+
+
+def _compare(then: Any, now: Any, place: str, *, close: bool) -> Iterator[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in sorted({*then, *now}):
+            if name in then and name in now:
+                yield from _compare(then[name], now[name], f"{place}.{name}", close=close)
+            else:
+                yield f"{place}.{name} {'is new' if name in now else 'is gone'}"
+    elif isinstance(then, list) and isinstance(now, list):
+        if len(then) != len(now):
+            yield f"{place} had {len(then)} elements and has {len(now)}"
+        for number, (one, other) in enumerate(zip(then, now, strict=False)):
+            yield from _compare(one, other, f"{place}.{number}", close=close)
+    elif type(then) is not type(now) or (then != now and not (close and _is_close(then, now))):
+        yield f"{place} was {then!r} and is {now!r}"
+
+
+def _is_close(then: Any, now: Any) -> bool:
+    return isinstance(then, float) and math.isclose(then, now, rel_tol=1e-9, abs_tol=1e-12)
