@@ -43,7 +43,7 @@ def main() -> None:
         stream.land(settings.landing, None, end.to_pydatetime())
         ingest(loaded.spec, settings, now=datetime.now(UTC))
     began = time.perf_counter()
-    reader = partial(models.spec_of, MODEL, settings.models)
+    reader = partial(models.load_spec, MODEL, settings.models)
     store = JobCache(settings.root / "backtest" / MODEL)
     source = JobSource(reader, settings.lake_uri, store, loaded.hash, observations.snapshot().version)
     bench = source.context()

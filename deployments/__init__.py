@@ -1,1 +1,1 @@
-"""What `prefect.yaml` cannot say: the command line and the demo."""
+"""The command line, the local stack, prefect.yaml, automations and the demo."""

@@ -1,7 +1,7 @@
-"""A model kept fresh in front of one's eyes: the live stack, and seven things that happen to `bike_demand`.
+"""The demo: the local stack, and seven things that happen to the model `bike_demand`.
 
-Everything is simulated from a seed and lives in a state folder of its own, which is made anew: run twice, it decides
-the same. The stack is the one of `evergreen up`: what a run does, a worker does, started by a deployment or an event.
+All data are simulated from a seed, and the state is in a folder of its own that is created anew, so that a second demo
+decides the same. The stack is that of `evergreen up`: its worker executes the runs, which deployments or events start.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployments.automations import run_follower
-from deployments.automations.run_follower import Chain, deployed
+from deployments.automations.run_follower import Chain
 from deployments.cli import console
 from deployments.stack import prefect_home, stack
 from deployments.stack.stack import Stack
-from evergreen.decision import Decision
+from evergreen import naming
+from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -43,7 +44,7 @@ _RUN_SECONDS = 180.0
 
 @dataclass(slots=True)
 class Scene:
-    """One thing that happens, and what came of it."""
+    """One thing that happens, and its outcome."""
 
     title: str
     drift: str = ""
@@ -57,7 +58,7 @@ class Scene:
 
 @dataclass(slots=True)
 class Demo:
-    """The scenes in their order; each is told as it ends."""
+    """The scenes in their order; each is shown when it ends."""
 
     settings: Settings
     scenes: list[Scene] = field(default_factory=list)
@@ -66,41 +67,41 @@ class Demo:
 
     def play(self) -> None:
         """Run every scene."""
-        self._scene("Ten weeks of history land: the first champion", self.first_champion)
-        self._scene("A quiet fortnight lands: nothing to do", self.quiet)
-        self._scene("Three hot, windy weeks land: the report fails, its event starts a retrain", self.drifted)
-        self._scene("A batch with text for numbers lands: quarantine", self.poisoned)
-        self._scene("A hasty candidate of three trees: the gates reject it", self.hasty)
-        self._scene("Somebody rolls back", self.rolled_back)
-        self._scene("The next routine retrain: what was taken back stays back", self.stays_back)
+        self._play_scene("Ten weeks of history arrive: the first champion", self.first_champion)
+        self._play_scene("Two ordinary weeks arrive: nothing to do", self.quiet)
+        self._play_scene("Three hot, windy weeks arrive: drift, and its event starts a retrain", self.drifted)
+        self._play_scene("A batch with text instead of numbers arrives: quarantine", self.poisoned)
+        self._play_scene("A weak candidate of three trees: the gates reject it", self.hasty)
+        self._play_scene("Somebody rolls back", self.rolled_back)
+        self._play_scene("The next routine retrain: what was rolled back stays out", self.stays_back)
 
     def first_champion(self, scene: Scene) -> None:
-        """Train and promote with nothing to compare with but the baseline."""
+        """Train and promote a version that only has the baseline to beat."""
         self._land("history", simulate(START, 70, seed=SEED))
-        self._retrained(scene, self._retrain(reason="first champion"))
+        self._note_retrain(scene, self._retrain(reason="first champion"))
 
     def quiet(self, scene: Scene) -> None:
-        """More of the same: the report passes, and no retrain is asked for."""
+        """More of the same: the report passes, and no retrain is needed."""
         self._land("quiet", simulate(START + timedelta(days=70), 14, seed=SEED))
-        self._monitored(scene, self._monitor())
+        self._note_drift(scene, self._monitor())
 
     def drifted(self, scene: Scene) -> None:
-        """Other weather: the report fails, its event fires the automation, and nobody here starts the retrain."""
+        """Other weather: the report fails, and its event starts the retrain through the automation."""
         self._land("drifted", simulate(CHANGE, 21, seed=SEED, scenario="covariate", change=CHANGE))
-        seen = self._monitor()
-        self._monitored(scene, seen)
-        self.report = seen.detail.get("report") or ""
-        if seen.outcome != "FAIL":
+        drift = self._monitor()
+        self._note_drift(scene, drift)
+        self.report = drift.detail.get("report") or ""
+        if drift.outcome != "FAIL":
             return
-        console.err.print("  [dim]the event is out; the automation is to start the retrain[/]")
-        answer = run_follower.follow_decision(MODEL, seen.id, told=_say, timeout=_RUN_SECONDS)
-        self._retrained(scene, self._last_retrain(answer))
-        moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == seen.id]
-        self.chain = run_follower.chain("drift", seen.id, answer, moves[-1].at if moves else None)
+        console.err.print("  [dim]the event was sent; the automation has to start the retrain[/]")
+        answer = run_follower.follow_decision(MODEL, drift.id, show=_show_line, timeout=_RUN_SECONDS)
+        self._note_retrain(scene, self._read_decision("retrain", answer))
+        moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == drift.id]
+        self.chain = run_follower.read_chain("drift", drift.id, answer, moves[-1].at if moves else None)
         console.err.print(chain_table(self.chain))
 
     def poisoned(self, scene: Scene) -> None:
-        """A broken sensor writes text: the batch is kept apart, whole, with the reason."""
+        """A broken sensor writes text: the whole batch goes to quarantine, with the reason."""
         rows = simulate(CHANGE + timedelta(days=21), 3, seed=SEED, scenario="covariate", change=CHANGE)
         self._land("poisoned", rows.assign(hum=["offline"] * 24 + rows["hum"].astype(str).to_list()[24:]))
         self._run("monitor")
@@ -110,24 +111,24 @@ class Demo:
         scene.note = "; ".join(reasons)
 
     def hasty(self, scene: Scene) -> None:
-        """A candidate with parameters by hand, far too weak."""
-        self._retrained(scene, self._retrain(reason="hasty try", params={"model__max_iter": 3}))
+        """A candidate with parameters by hand, which is far too weak."""
+        self._note_retrain(scene, self._retrain(reason="weak candidate", params={"model__max_iter": 3}))
 
     def rolled_back(self, scene: Scene) -> None:
-        """One command gives the alias back."""
-        with console.steps("rolling back") as listen:
+        """One command makes the earlier version champion again."""
+        with console.show_steps("rolling back") as listen:
             from flows.rollback import rollback
 
             listen()
-            moved = rollback(MODEL, "shown in the demo")
-        scene.outcome, scene.champion = "rolled back", f"v{moved.champion}"
-        scene.note = f"version {moved.champion} is the champion again, with its own reference"
+            result = rollback(MODEL, "shown in the demo")
+        scene.outcome, scene.champion = "rolled back", f"v{result.champion}"
+        scene.note = f"version {result.champion} is the champion again, with its own reference"
 
     def stays_back(self, scene: Scene) -> None:
-        """The same data would give the same model."""
-        self._retrained(scene, self._retrain(reason="manual"))
+        """The same data would give the same model, which is not promoted again."""
+        self._note_retrain(scene, self._retrain(reason="manual"))
 
-    def _scene(self, title: str, act: Callable[[Scene], None]) -> None:
+    def _play_scene(self, title: str, act: Callable[[Scene], None]) -> None:
         scene = Scene(title)
         number = len(self.scenes) + 1
         console.err.print(f"\n[bold]{number}. {title}[/]")
@@ -137,7 +138,7 @@ class Demo:
         self.scenes.append(scene)
 
     def _land(self, name: str, rows: pd.DataFrame) -> None:
-        """Put a file where the model's source looks."""
+        """Write a file into the folder that the model's source reads."""
         folder = self.settings.landing / MODEL
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{len(self.scenes) + 1}-{name}.csv"
@@ -145,33 +146,28 @@ class Demo:
             rows.to_csv(part, index=False)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
-        return run_follower.run(deployed(flow, MODEL), parameters, told=_say, timeout=_RUN_SECONDS)
+        return run_follower.run(naming.deployment_path(flow, MODEL), parameters, show=_show_line, timeout=_RUN_SECONDS)
 
     def _monitor(self) -> Decision:
-        """Run the monitor's deployment; what it decided, from the ledger."""
-        run = self._run("monitor")
-        return self._decided("drift", run)
+        """Run the monitor's deployment; returns its drift decision."""
+        return self._read_decision("drift", self._run("monitor"))
 
     def _retrain(self, **parameters: Any) -> Decision:
-        return self._last_retrain(self._run("retrain", **parameters))
+        return self._read_decision("retrain", self._run("retrain", **parameters))
 
-    def _last_retrain(self, run: FlowRun) -> Decision:
-        return self._decided("retrain", run)
+    def _read_decision(self, kind: Kind, run: FlowRun) -> Decision:
+        """The decision that a run stored in the ledger."""
+        decision = Decisions(self.settings.lake_uri, MODEL).last(kind)
+        if decision is None or decision.flow_run != str(run.id):
+            raise EvergreenError(f"The run {run.name} stored no decision.", f"See {run_follower.run_page(run.id)}")
+        return decision
 
-    def _decided(self, kind: Any, run: FlowRun) -> Decision:
-        found = Decisions(self.settings.lake_uri, MODEL).last(kind)
-        if found is None or found.flow_run != str(run.id):
-            raise EvergreenError(
-                f"The run {run.name} decided nothing.", f"See {run_follower.ui()}/runs/flow-run/{run.id}"
-            )
-        return found
+    def _note_drift(self, scene: Scene, drift: Decision) -> None:
+        scene.drift, scene.note = drift.outcome, drift.reason
+        scene.outcome = "no retrain" if drift.outcome == "PASS" else ""
+        scene.champion = f"v{drift.champion}"
 
-    def _monitored(self, scene: Scene, seen: Decision) -> None:
-        scene.drift, scene.note = seen.outcome, seen.reason
-        scene.outcome = "no retrain" if seen.outcome == "PASS" else ""
-        scene.champion = f"v{seen.champion}"
-
-    def _retrained(self, scene: Scene, decision: Decision) -> None:
+    def _note_retrain(self, scene: Scene, decision: Decision) -> None:
         scene.outcome, scene.note = decision.outcome, decision.reason
         scene.champion = f"v{decision.detail['champion']}"
         if decision.detail["checks"]:
@@ -179,23 +175,21 @@ class Demo:
             scene.after = decision.detail["metric"]["value"]
 
 
-def _say(line: str) -> None:
-    """A line of a run in the worker, as the steps of a run in this process look."""
-    from rich.markup import escape
-
-    step, colon, rest = line.partition(": ")
+def _show_line(line: str) -> None:
+    """Print a log line of a run in the worker as a step of a run in this process would look."""
+    step, colon, _ = line.partition(": ")
     if colon and " " not in step:
-        console.err.print(f"  [bold]{step:<10}[/] {escape(rest)}")
+        console.print_step(line)
 
 
 def chain_table(chain: Chain) -> Table:
-    """From the event to the alias, in seconds, with the pages of the Prefect UI."""
+    """The moments from the event to the new champion, in seconds, with the pages of the Prefect UI."""
     rows = [(f"+{link.seconds:.2f} s", link.what, link.link) for link in chain.links]
     return console.grid("From the event to the champion", ("", "what", "where to see it"), rows)
 
 
-def show(demo: Demo, links: Stack, *, keep: bool) -> None:
-    """The timeline, and where to look."""
+def show_demo(demo: Demo, running: Stack, *, keep: bool) -> None:
+    """Print the scenes as a table, and where to look."""
     header = ("", "what happened", "drift", "outcome", "champion", "MAE before", "MAE after", "took", "why")
     rows = [
         (str(number), s.title, s.drift, s.outcome, s.champion, s.before, s.after, f"{s.seconds:.1f} s", s.note)
@@ -210,9 +204,9 @@ def show(demo: Demo, links: Stack, *, keep: bool) -> None:
         console.out.print(chain_table(demo.chain))
     home = demo.settings.root
     live = (
-        (f"  Prefect        {links.ports.prefect_ui}", f"  MLflow         {links.ports.mlflow_ui}")
+        (f"  Prefect        {running.ports.prefect_ui}", f"  MLflow         {running.ports.mlflow_ui}")
         if keep
-        else (f"  the live pages EVERGREEN_HOME={home} .venv/bin/evergreen up   (or next time: make demo KEEP=1)",)
+        else (f"  start it again EVERGREEN_HOME={home} .venv/bin/evergreen up   (or next time: make demo KEEP=1)",)
     )
     lines = (
         "\n[bold]Where to look[/]",
@@ -227,11 +221,11 @@ def show(demo: Demo, links: Stack, *, keep: bool) -> None:
 
 
 def main() -> int:
-    """Play the demo; 0 if it went as it should."""
+    """Play the demo; returns 0 if every outcome is the expected one."""
     home = Path(os.environ.get("EVERGREEN_DEMO_HOME", PROJECT / ".demo"))
-    known = any((home / part).exists() for part in ("lake", "stack"))
-    if home.exists() and not known and any(home.iterdir()):
-        console.err.print(f"[red]{home} is not a folder of the demo; it is left alone.[/] Set EVERGREEN_DEMO_HOME.")
+    is_demo = any((home / part).exists() for part in ("lake", "stack"))
+    if home.exists() and not is_demo and any(home.iterdir()):
+        console.err.print(f"[red]{home} is not a folder of the demo, so it is not used.[/] Set EVERGREEN_DEMO_HOME.")
         return 2
     os.environ["EVERGREEN_HOME"] = str(home)
     # The demo's own server, whichever one the user works with.
@@ -243,11 +237,11 @@ def main() -> int:
         stack.down(settings)
         shutil.rmtree(home, ignore_errors=True)
         demo = Demo(settings)
-        links = _up(settings)
+        running = _start_stack(settings)
         try:
-            # Nothing comes in between at a quarter past the hour.
-            ours = [deployed(flow, MODEL) for flow in ("monitor", "retrain", "score")]
-            with run_follower.no_schedule(*ours, "reconcile/reconcile"):
+            # No scheduled run disturbs the scenes.
+            names = [naming.deployment_path(flow, MODEL) for flow in ("monitor", "retrain", "score")]
+            with run_follower.pause_schedules(*names, naming.deployment_path("reconcile")):
                 demo.play()
         finally:
             if not keep:
@@ -259,21 +253,21 @@ def main() -> int:
     except KeyboardInterrupt:
         console.err.print("[yellow]Stopped.[/]")
         return 1
-    show(demo, links, keep=keep)
+    show_demo(demo, running, keep=keep)
     expected = ["promoted", "no retrain", "promoted", "quarantined", "rejected", "rolled back", "rejected"]
     return 0 if [scene.outcome for scene in demo.scenes] == expected else 1
 
 
-def _up(settings: Settings) -> Stack:
-    """Start the stack, telling of each part."""
+def _start_stack(settings: Settings) -> Stack:
+    """Start the stack, with a line for each service."""
     console.err.print("[bold]0. The stack: Prefect server, MLflow, deployments, automations, a worker[/]")
     with console.err.status("[dim]starting[/]"):
-        links = stack.up(settings, lambda part: console.err.print(f"  {part}"))
+        running = stack.up(settings, lambda line: console.err.print(f"  {line}"))
     prefect_home.use(settings)
     console.err.print(
-        f"  ready in {links.seconds:.1f} s: Prefect {links.ports.prefect_ui}, MLflow {links.ports.mlflow_ui}"
+        f"  ready in {running.seconds:.1f} s: Prefect {running.ports.prefect_ui}, MLflow {running.ports.mlflow_ui}"
     )
-    return links
+    return running
 
 
 if __name__ == "__main__":

@@ -1,44 +1,44 @@
-"""Who moved a version or said no to it: a person, by name where one was given, or Evergreen itself.
+"""Who moved a version or rejected it: a person, with a name if one was given, or Evergreen itself.
 
-Kept as `person` or `person: NAME`, so that no name is taken for one of Evergreen's own (`retrain`, `shadow`). A name is
-what somebody gave, and no proof of who it was.
+Stored as `person` or `person: NAME`, so that no person's name can be mistaken for one of Evergreen's own actors
+(`retrain`, `shadow`). A name is what somebody typed; it proves nothing.
 """
 
 from __future__ import annotations
 
 PERSON = "person"
-LONGEST = 100
+MAX_NAME_LENGTH = 100
 _NAMED = f"{PERSON}: "
 
 
-def tidy(name: str) -> str:
-    """A name as one line of printable characters, at most 100 of them; may be empty."""
+def clean_name(name: str) -> str:
+    """Reduce a name to one line of at most 100 printable characters; the result may be empty."""
     readable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return " ".join(readable.split())[:LONGEST].rstrip()
+    return " ".join(readable.split())[:MAX_NAME_LENGTH].rstrip()
 
 
-def by_person(name: str) -> str:
-    """How a person is kept."""
-    known = tidy(name)
-    return f"{_NAMED}{known}" if known else PERSON
+def person(name: str) -> str:
+    """A person as an actor is stored; `name` may be empty."""
+    cleaned = clean_name(name)
+    return f"{_NAMED}{cleaned}" if cleaned else PERSON
 
 
-def named(by: str) -> str:
-    """The name of the person that was kept; empty where none was given, or where it is Evergreen itself."""
-    return by.removeprefix(_NAMED) if by.startswith(_NAMED) else ""
+def person_name(actor: str) -> str:
+    """The name of a stored person; empty where none was given, and for Evergreen itself."""
+    return actor.removeprefix(_NAMED) if actor.startswith(_NAMED) else ""
 
 
-def who(by: str) -> str:
-    """Who it was, in words: a person is said to be one, whatever the name; Evergreen's own as it is kept."""
-    name = named(by)
-    return f"{name}, a person" if name else "a person" if by == PERSON else by
+def describe_actor(actor: str) -> str:
+    """A stored actor as a reader sees it: a person is always called one; Evergreen's own actors keep their names."""
+    name = person_name(actor)
+    return f"{name}, a person" if name else "a person" if actor == PERSON else actor
 
 
-def approved_because(reason: str, by: str) -> str:
-    """How an approval is told."""
-    return f"approved by {named(by) or 'a person'}: {reason}"
+def approval_reason(reason: str, actor: str) -> str:
+    """The reason of an approval, with who approved."""
+    return f"approved by {person_name(actor) or 'a person'}: {reason}"
 
 
-def rejected_because(reason: str, by: str) -> str:
-    """How a rejection is told."""
-    return f"rejected by {named(by) or 'a person'}: {reason}"
+def rejection_reason(reason: str, actor: str) -> str:
+    """The reason of a rejection, with who rejected."""
+    return f"rejected by {person_name(actor) or 'a person'}: {reason}"

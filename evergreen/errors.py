@@ -1,4 +1,4 @@
-"""The errors that a person can mend. Everything else is a bug and keeps its traceback."""
+"""The errors that a person can fix. Everything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
 

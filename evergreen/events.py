@@ -1,10 +1,12 @@
-"""The names and payloads of events. An event is a hint; the stored decision is the truth."""
+"""The names and payloads of events. An event is only a hint: the stored decision is what counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from evergreen.naming import model_resource
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision
@@ -28,27 +30,33 @@ MODEL_REJECTED = "evergreen.model.rejected"
 MODEL_WAITING = "evergreen.model.awaiting-approval"
 MODEL_ROLLED_BACK = "evergreen.model.rolled-back"
 
-GROUNDS = {"drift": DRIFT_FAILED, "performance": PERFORMANCE_FAILED, "data": DATA_LANDED}
-"""What may call for a retraining (`retrain_on` of a model file), and the event that says so."""
+TRIGGER_EVENTS = {"drift": DRIFT_FAILED, "performance": PERFORMANCE_FAILED, "data": DATA_LANDED}
+"""The event of each trigger of a retraining that a model file can name."""
 
 REHEARSAL = "evergreen.rehearsal"
-"""Label of a canary event: its own bucket of a trigger's cooldown, and nothing that a person is told of."""
+"""Label of an event that a rehearsal sends. Triggers count its cooldown separately, and alerts leave the event out."""
 NO_REHEARSAL = "no"
-"""That label on every other event: Prefect cannot match a label that is absent."""
+"""The value of that label on every other event, because Prefect cannot match a label that is absent."""
+
+REHEARSAL_PREFIX = "rehearsal-"
+"""The decision id of a rehearsal event begins with this; the run that it starts ends before it reads any data."""
 
 
-CANARY = "rehearsal-"
-"""How the decision id of a canary begins: the run that it starts ends before it touches anything."""
-
-
-def is_canary(decision_id: str | None) -> bool:
-    """Whether a run was started by a rehearsal."""
-    return decision_id is not None and decision_id.startswith(CANARY)
+def is_rehearsal(decision_id: str | None) -> bool:
+    """Whether a decision id is that of a rehearsal event."""
+    return decision_id is not None and decision_id.startswith(REHEARSAL_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of one model; the payload is small, JSON, and holds no data rows. `rehearsal` marks a canary."""
+    """One event of one model.
+
+    Attributes:
+        name: one of the names above.
+        model: name of the model.
+        payload: a few JSON values; never rows of data.
+        rehearsal: the id of the rehearsal that sends the event; empty for every other event.
+    """
 
     name: str
     model: str
@@ -57,9 +65,9 @@ class Event:
 
     @property
     def resource(self) -> dict[str, str]:
-        """What the event is about, in the form that automations match."""
+        """The labels of the event that automations match."""
         return {
-            "prefect.resource.id": f"evergreen.model.{self.model}",
+            "prefect.resource.id": model_resource(self.model),
             "prefect.resource.name": self.model,
             REHEARSAL: self.rehearsal or NO_REHEARSAL,
         }
@@ -68,14 +76,14 @@ class Event:
 def drift_event(
     model: str, verdict: str, *, decision_id: str, share: float, columns: tuple[str, ...], confirmed: bool = True
 ) -> Event:
-    """The event of a drift report; a failure that is not confirmed is only a suspicion."""
+    """The event of a drift report. A failure that is not confirmed has its own name, which starts no retraining."""
     failed = DRIFT_FAILED if confirmed else DRIFT_SUSPECTED
     name = {"FAIL": failed, "PASS": DRIFT_PASSED}.get(verdict, DRIFT_INCONCLUSIVE)
     return Event(name, model, {"decision_id": decision_id, "share": share, "columns": list(columns)})
 
 
 def decision_event(model: str, decision: Decision) -> Event:
-    """The event of a stored decision of a monitor run: drift, performance, shadow or data."""
+    """The event of a decision that a monitor run stored: drift, performance, shadow or data."""
     detail = decision.detail
     if decision.kind == "drift":
         return drift_event(
@@ -88,10 +96,10 @@ def decision_event(model: str, decision: Decision) -> Event:
         )
     if decision.kind == "performance":
         name = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}.get(decision.outcome, PERFORMANCE_INCONCLUSIVE)
-        told = {key: detail[key] for key in ("metric", "value", "at_promotion", "rows")}
-        return Event(name, model, {"decision_id": decision.id} | told)
+        figures = {key: detail[key] for key in ("metric", "value", "at_promotion", "rows")}
+        return Event(name, model, {"decision_id": decision.id} | figures)
     if decision.kind == "shadow":
         name = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}.get(decision.outcome, SHADOW_INCONCLUSIVE)
-        told = {key: detail[key] for key in ("metric", "gain", "rows", "champion", "former")}
-        return Event(name, model, {"decision_id": decision.id} | told | {"reason": decision.reason})
+        figures = {key: detail[key] for key in ("metric", "gain", "rows", "champion", "former")}
+        return Event(name, model, {"decision_id": decision.id} | figures | {"reason": decision.reason})
     return Event(DATA_LANDED, model, {"decision_id": decision.id, "rows": detail["rows"]})

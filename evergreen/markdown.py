@@ -1,4 +1,4 @@
-"""Decisions as Markdown, for MLflow's descriptions and Prefect's artifacts. Text from data is escaped."""
+"""Markdown for MLflow's descriptions and Prefect's artifacts. Text that comes from data is escaped."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ MARK = {"PASS": "PASS", "FAIL": "**FAIL**", "INCONCLUSIVE": "*INCONCLUSIVE*"}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Build a Markdown table from a header and rows of cells."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(escape(number(cell)) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def number(cell: object) -> str:
-    """Four significant figures; nothing for None."""
+    """Format a cell: a float with four significant figures, None as the empty text."""
     if cell is None:
         return ""
     return f"{cell + 0.0:.4g}" if isinstance(cell, float) else str(cell)
 
 
 def escape(text: str) -> str:
-    """Text that neither ends a cell nor becomes a tag."""
+    """Escape a text so that it neither ends a table cell nor starts an HTML tag."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -1,8 +1,182 @@
-"""How what belongs to a model is called in Prefect: one rule for deployments, triggers and artifacts."""
+"""Every name that leaves the process: in MLflow, Prefect, the lake, Redis and temporary folders.
+
+Each name is made here and nowhere else, so that whoever writes it and whoever looks it up use the same rule. The names
+of events are in `events.py` and the folders of the state in `settings.py`. A label that nobody looks up, such as that
+of a task run, stays with its step.
+
+Models are named in lower case with underscores (`bike_demand`).
+"""
 
 from __future__ import annotations
 
+from typing import Literal
 
-def dashed(what: str, model: str) -> str:
-    """Such as `retrain-bike-demand`; the key of a Prefect artifact may hold no underscore."""
-    return f"{what}-{model}".replace("_", "-")
+Table = Literal[
+    "observations", "labels_waiting", "quarantine", "predictions", "decisions", "drift", "promotions", "runs"
+]
+"""The tables of a model in the lake."""
+
+TAG_PREFIX = "evergreen."
+"""The tags of a version that Evergreen sets begin with this; a person's tags do not."""
+COMMIT_PREFIX = "evergreen."
+"""What Evergreen stores with a commit of a table begins with this."""
+RUN_FOLDER = "evergreen"
+"""The folder among the artifacts of an MLflow run for what is stored beside the pipeline."""
+PREFECT_TAG = "evergreen"
+"""Tag of every deployment, automation and flow run of Evergreen."""
+WORK_POOL = "evergreen"
+"""The work pool that the deployments run in."""
+WORKER_NAME = "evergreen-up"
+"""The worker that `evergreen up` starts."""
+AUTOMATION_PREFIX = "evergreen: "
+"""The automations that `evergreen automations` manages begin with this."""
+NOTIFY_BLOCK_PREFIX = "evergreen-notify-"
+"""The blocks that hold the URLs of EVERGREEN_NOTIFY begin with this."""
+DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
+"""The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
+PART_PREFIX = ".part-"
+"""A file or folder that is being written begins with this until it is whole."""
+
+
+def registered_model(model: str) -> str:
+    """A model in MLflow's registry."""
+    return model
+
+
+def experiment(model: str) -> str:
+    """The MLflow experiment of a model's training runs, and the folder of its artifacts."""
+    return model
+
+
+def training_run(decision_id: str) -> str:
+    """The MLflow run that stores the candidate of a decision."""
+    return f"candidate-{decision_id}"
+
+
+def version_tag(key: str) -> str:
+    """A tag that Evergreen sets on a version."""
+    return TAG_PREFIX + key
+
+
+def holdout_metric(metric: str) -> str:
+    """The candidate's value of a metric on the holdout, as a metric of its MLflow run and a tag of its version."""
+    return f"holdout_{metric}"
+
+
+def champion_metric(metric: str) -> str:
+    """The champion's value on the same rows; stored as `holdout_metric`."""
+    return f"champion_{metric}"
+
+
+def train_metric(metric: str) -> str:
+    """The value that the search found on the training rows, as a metric of an MLflow run."""
+    return f"train_{metric}"
+
+
+def importance_metric(column: str) -> str:
+    """The importance of a feature, as a metric of an MLflow run; `column` holds no character that MLflow refuses."""
+    return f"importance_{column}"
+
+
+def deployment(flow: str, model: str = "") -> str:
+    """The deployment of a flow for a model, such as `retrain-bike-demand`; without a model for one that serves all."""
+    return _dashed(flow, model)
+
+
+def deployment_path(flow: str, model: str = "") -> str:
+    """The name by which Prefect finds a deployment, such as `retrain/retrain-bike-demand`."""
+    return f"{flow}/{deployment(flow, model)}"
+
+
+def trigger(flow: str, model: str, ground: str) -> str:
+    """The trigger of a deployment; `ground` is what calls for the run, such as `drift`."""
+    return f"{deployment(flow, model)}-on-{ground}"
+
+
+def run_tags(model: str, *more: str) -> list[str]:
+    """The Prefect tags of a deployment and its flow runs."""
+    return [PREFECT_TAG, model, *more]
+
+
+def tag_resource() -> str:
+    """The resource that events of Evergreen's flow runs are related to."""
+    return f"prefect.tag.{PREFECT_TAG}"
+
+
+def model_resource(model: str) -> str:
+    """The resource of a model's events; `*` for all models."""
+    return f"evergreen.model.{model}"
+
+
+def artifact(kind: str, model: str = "") -> str:
+    """The key of a Prefect artifact, which may hold no underscore."""
+    return _dashed(kind, model)
+
+
+def automation(name: str) -> str:
+    """An automation on the Prefect server; people see and type the name without its prefix."""
+    return AUTOMATION_PREFIX + name
+
+
+def silence_alert(model: str) -> str:
+    """The automation that tells when a model has had no drift report for too long."""
+    return f"no-drift-report-{model}"
+
+
+def notify_block(place: int) -> str:
+    """The Prefect block of the URL at this place in EVERGREEN_NOTIFY, counted from 1."""
+    return f"{NOTIFY_BLOCK_PREFIX}{place}"
+
+
+def ingest_cache_key(model: str, digest: str) -> str:
+    """The key under which Prefect stores the result of an ingest."""
+    return f"ingest-{model}-{digest}"
+
+
+def reconcile_key(model: str, decision_id: str, after: str) -> str:
+    """The idempotency key of a run that the reconciler starts; `after` is the last run of the decision, or `first`."""
+    return f"reconcile-{model}-{decision_id}-{after}"
+
+
+def table(lake: str, model: str, name: Table) -> str:
+    """The path or URL of a table; `lake` is a folder or a URL."""
+    return "/".join([lake.rstrip("/"), model, name])
+
+
+def redis_key(prefix: str, row: str) -> str:
+    """The key of a row's prediction in Redis."""
+    return f"{prefix}:{row}"
+
+
+def lock(model: str, purpose: str) -> str:
+    """The lock of a model for a purpose, such as `bike_demand.retrain`."""
+    return f"{model}.{purpose}"
+
+
+def page_file(model: str) -> str:
+    """The file of a model's page."""
+    return f"{model}.html"
+
+
+def dossier_file(model: str, version: int) -> str:
+    """The file of a version's dossier."""
+    return f"{model}-v{version}.html"
+
+
+def part_file(file: str) -> str:
+    """The file that an export is written to before it takes its place; the next export finds what a killed one left."""
+    return f".{file}.part"
+
+
+def ports_lock(user: str) -> str:
+    """The file that is locked in the machine's temporary folder while a user's stack chooses its ports."""
+    return f"evergreen-ports-{user}.lock"
+
+
+def socket_folder(user: int) -> str:
+    """The folder in the machine's temporary folder for the sockets of a user's stacks."""
+    return f"evergreen-{user}"
+
+
+def _dashed(what: str, model: str) -> str:
+    return (f"{what}-{model}" if model else what).replace("_", "-")

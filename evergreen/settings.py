@@ -1,6 +1,7 @@
-"""Where things live. Read once at the edge (command line, flow) and passed in.
+"""The settings of one installation: where its state is, and what it runs with.
 
-What a model is stands in `models/`, what a run is in its flow parameters, when it runs in `prefect.yaml`.
+They are read once, at the edge (a command or a flow), and passed in. Other facts have their own places: `models/` says
+what a model is, the parameters of a flow what a run does, `prefect.yaml` when it runs.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ class Settings(BaseSettings):
     """Every `EVERGREEN_*` variable, from the environment or from `.env` in the project.
 
     Attributes:
-        home: all state: tables, landing folders, reports, registry, locks.
+        home: the state folder: tables, landing folders, reports, registry, locks.
         models: the folder of model files.
-        lake: where the Delta tables are, a path or an object store's URL; default `home/lake`.
-        tracking_uri: MLflow's database; default SQLite in `home`.
-        prefect_database: the local stack's Prefect database; default SQLite in `home`.
-        redis: carries the events of the local stack's Prefect server; empty for its own memory.
-        notify: who is told, by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks saved in Prefect.
-        runner: what scores chunks beside each other: threads of the run's own process, or a Dask cluster.
-        dask: the address of the Dask scheduler; empty for a cluster on this machine, for as long as the run.
-        workers: how many chunks at a time, in threads or a cluster of the run's own; 0 is one a processor, at most 4.
-        pages: address of `evergreen page --serve`, for links to a model's page; empty where it is not served.
+        lake: the folder or object store URL of the Delta tables; by default `home/lake`.
+        tracking_uri: MLflow's database or tracking server; by default SQLite in `home`.
+        prefect_database: the local stack's Prefect database; by default SQLite in `home`.
+        redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
+        notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
+            that are saved in Prefect.
+        runner: what scores chunks in parallel: threads of the run's own process, or a Dask cluster.
+        dask: the address of the Dask scheduler; empty for a cluster on this machine that lives as long as the run.
+        workers: how many chunks are scored at a time, in threads or in a cluster of the run's own; 0 means one for each
+            processor, at most 4.
+        pages: the address of `evergreen page --serve`, for links to a model's page; empty if it is not served.
     """
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
@@ -49,51 +52,92 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
-        """`home` as an absolute path; a relative one counts from the project."""
+        """`home` as an absolute path; a relative path starts at the project."""
         return (PROJECT / self.home.expanduser()).resolve()
 
     @property
     def lake_uri(self) -> str:
-        """Where the Delta tables are."""
+        """The folder or URL of the Delta tables."""
         return self.lake or str(self.root / "lake")
 
     @property
     def tracking(self) -> str:
-        """MLflow's tracking and registry URI. May hold a password: never print it."""
+        """MLflow's tracking and registry URI. It may hold a password: never print it."""
         return self.tracking_uri.get_secret_value() or f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def landing(self) -> Path:
-        """Relative source folders count from here."""
+        """The folder at which relative source folders start."""
         return self.root / "landing"
 
     @property
     def artifacts(self) -> Path:
-        """Where MLflow keeps its artifacts."""
+        """The folder in which MLflow stores its artifacts."""
         return self.root / "artifacts"
 
+    @property
+    def locks(self) -> Path:
+        """The folder of the lock files."""
+        return self.root / "locks"
+
+    @property
+    def stack(self) -> Path:
+        """The folder of the local stack: its ports, its logs, the process ids of its services."""
+        return self.root / "stack"
+
+    @property
+    def prefect_home(self) -> Path:
+        """The folder in which Prefect stores its profiles, its results and, by default, its database."""
+        return self.root / "prefect"
+
+    @property
+    def page_files(self) -> Path:
+        """The folder of model pages that were written as files."""
+        return self.root / "pages"
+
+    @property
+    def dossiers(self) -> Path:
+        """The folder of the dossiers of versions."""
+        return self.root / "dossiers"
+
     def reports(self, model: str) -> Path:
-        """Where a model's drift reports are kept."""
+        """The folder of a model's drift reports."""
         return self.root / "reports" / model
+
+    def quarantine(self, model: str) -> Path:
+        """The folder of a model's rejected batches."""
+        return self.root / "quarantine" / model
+
+    def scratch(self, model: str) -> Path:
+        """The folder of the unfinished parts of a model's scoring run; it is empty between runs."""
+        return self.root / "scratch" / model
+
+    def backtest(self, model: str) -> Path:
+        """The folder of the stored results of a model's backtests."""
+        return self.root / "backtest" / model
+
+    def backtest_page(self, model: str) -> Path:
+        """The page of a model's last backtest."""
+        return self.backtest(model) / "backtest.html"
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment; a wrong one is a clear line.
+    """Read the settings from the environment.
 
     Raises:
-        EvergreenError: a variable has a value that cannot be read or used.
+        EvergreenError: a variable has a value that cannot be used.
     """
     try:
         settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "EVERGREEN_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise EvergreenError(f"{name}: {first['msg']}.", "Mend it in the environment or in .env.") from None
-    # Delta Lake and MLflow take a folder for a URL, in which these have a meaning of their own.
-    strange = [letter for letter in "#?%" if letter in str(settings.root)]
-    if strange:
+        raise EvergreenError(f"{name}: {first['msg']}.", "Fix it in the environment or in .env.") from None
+    # Delta Lake and MLflow read a folder as a URL, in which these characters have a meaning of their own.
+    reserved = [letter for letter in "#?%" if letter in str(settings.root)]
+    if reserved:
         raise EvergreenError(
-            f"EVERGREEN_HOME: {settings.root} has a {strange[0]!r} in it, which tables cannot be kept under.",
-            "Set EVERGREEN_HOME to a folder without it.",
+            f"EVERGREEN_HOME: {settings.root} has a {reserved[0]!r} in it, which Delta Lake and MLflow cannot use.",
+            f"Set EVERGREEN_HOME to a path without {reserved[0]!r}.",
         )
     return settings

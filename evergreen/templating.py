@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.markdown import number
+from evergreen.naming import train_metric
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,7 +26,7 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"number": number, "who": who, "prose": prose}
+    templates.filters |= {"number": number, "actor": describe_actor, "train_metric": train_metric, "prose": prose}
     return templates
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.actor import by_person
+from evergreen.actor import person
 from evergreen.registry.approval import ApprovalResponse
 from evergreen.registry.promotion import require_reason
 from evergreen.runs.results import MoveResult
@@ -30,7 +30,7 @@ def promote(model: str, reason: str, version: int | None = None, reject: bool = 
         by: name of whoever says so; may be left empty.
     """
     context = open_run(model)
-    why, who = require_reason(reason), by_person(by)
+    why, who = require_reason(reason), person(by)
     if reject:
         return reject_challenger(context, version, why, who)
     result = announce_move(context, "promote", promote_by_hand(context, version, why, who), reason)

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect import flow
 
-from evergreen.events import is_canary
+from evergreen.events import is_rehearsal
 from evergreen.runs.results import RetrainResult
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
@@ -52,7 +52,7 @@ def retrain(
             count.
     """
     context = open_run(model, at)
-    if is_canary(decision_id):
+    if is_rehearsal(decision_id):
         return None
     suspended = suspended_result(context)
     if suspended is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.actor import by_person
+from evergreen.actor import person
 from evergreen.registry.promotion import require_reason
 from evergreen.runs.results import MoveResult
 from flows.shared.moves import announce_move
@@ -26,5 +26,5 @@ def rollback(model: str, reason: str, to: int | None = None, by: str = "") -> Mo
         by: name of whoever says so; may be left empty.
     """
     context = open_run(model)
-    move = roll_back(context, to, require_reason(reason), by_person(by))
+    move = roll_back(context, to, require_reason(reason), person(by))
     return announce_move(context, "rollback", move, reason)

@@ -13,7 +13,6 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from evergreen.data.prediction_log import PredictionLog
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import ScoreResult
@@ -72,8 +71,7 @@ def _score_input(
     context: RunContext, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
 ) -> ScoreResult:
     """Score what is not scored yet, export it, and close the batch: in this order a crash costs nothing."""
-    log = PredictionLog(context.settings.lake_uri, context.spec)
-    before = log.progress(scoring_input.batch)
+    before = context.predictions.progress(scoring_input.batch)
     began = time.monotonic()
     try:
         after = before if before.closed else score_chunks(context, champion, scoring_input, before, chunk_rows)

@@ -1,9 +1,9 @@
-"""Bring your own: one typed Python file a model, each with a `MODEL = ModelSpec(...)`.
+"""Model files: one typed Python file for each model, with `MODEL = ModelSpec(...)` in it.
 
 This module finds and loads them. A mistake in a model file becomes one line that names the file and the field.
 
-A model file may import another one: `models.other` is `other.py` of the folder that was loaded from last, or else the
-one that ships, whatever was loaded before.
+A model file may import another one. `models.other` is `other.py` of the folder that was loaded from last, or the file
+that ships with Evergreen if that folder has none. What was loaded earlier does not matter.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ MOVED = {
     "evergreen.occasion": "evergreen.spec",
     "evergreen.policies": "evergreen.spec",
 }
-"""Where model files of version 0.1.0 imported from, and where the same names are now."""
+"""The modules from which model files of version 0.1.0 imported, and where the same names are now."""
 RENAMED = {"Occasion": "PolicyContext", "Answer": "RetrainAnswer", "Policy": "RetrainPolicy"}
-"""Names that were others in version 0.1.0."""
+"""The names of version 0.1.0 that have another name now."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model file as it stands.
+    """A model file, loaded.
 
     Attributes:
-        spec: what it says.
-        hash: of its code, 16 hex digits; comments, docstrings and layout do not count.
+        spec: the model as the file describes it.
+        hash: 16 hex digits of the file's code; comments, docstrings and layout do not count.
         path: the file.
     """
 
@@ -55,7 +55,7 @@ class LoadedModel:
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """The models that `folder` holds, by name."""
+    """The names of the models in a folder, sorted."""
     return tuple(sorted(path.stem for path in folder.glob("*.py") if NAME.fullmatch(path.stem)))
 
 
@@ -63,14 +63,14 @@ def load(name: str, folder: Path) -> LoadedModel:
     """Load `folder/NAME.py`.
 
     Raises:
-        ModelFileError: there is no such model, or its file is at fault.
+        ModelFileError: the folder has no such model, or the file has a mistake.
     """
     known = names(folder)
     if name not in known:
         shown = name if len(name) <= 60 and name.isprintable() else f"{name[:30]!a}..."
         raise ModelFileError(
-            f"Unknown model {shown!r}: {folder.name}/ holds {', '.join(known) or 'no model yet'}.",
-            "Choose one of them, or make one with: evergreen new NAME --csv FILE --target COLUMN",
+            f"Unknown model {shown!r}: {folder.name}/ has {', '.join(known) or 'no model yet'}.",
+            "Choose one of them, or write a new one: evergreen new NAME --csv FILE --target COLUMN",
         )
     path = folder / f"{name}.py"
     try:
@@ -78,17 +78,17 @@ def load(name: str, folder: Path) -> LoadedModel:
         tree = _parse(source, path)
     except (SyntaxError, UnicodeDecodeError, OSError) as error:
         line = getattr(error, "lineno", None)
-        raise ModelFileError(f"{path.name}{f', line {line}' if line else ''}: {error}.", f"Mend {path}.") from None
+        raise ModelFileError(f"{path.name}{f', line {line}' if line else ''}: {error}.", f"Fix {path}.") from None
     spec = _execute(name, path)
     if spec.name != name:
         raise ModelFileError(
-            f"{path.name}: name: it says {spec.name!r}, and the file is {path.name}.", "Make the two agree."
+            f"{path.name}: name: it is {spec.name!r}, but the file is {path.name}.", "Give both the same name."
         )
     return LoadedModel(spec=spec, hash=_code_hash(tree), path=path)
 
 
-def spec_of(name: str, folder: Path) -> ModelSpec:
-    """What a model file says, for a process that is to read it itself.
+def load_spec(name: str, folder: Path) -> ModelSpec:
+    """Load only the model's description, for a process that reads the model file itself.
 
     Raises:
         ModelFileError: as in `load`.
@@ -97,8 +97,8 @@ def spec_of(name: str, folder: Path) -> ModelSpec:
 
 
 def _parse(source: str, path: Path) -> ast.Module:
-    # Before 3.11.9 and 3.12.3 Python counts the depth of a parse for all threads together (gh-106905): when the cycle
-    # collector runs in the middle and lets another thread parse, a sound file ends with a SystemError.
+    # Before 3.11.9 and 3.12.3 Python has one depth counter for the parses of all threads (gh-106905). If the cycle
+    # collector runs during a parse and another thread parses meanwhile, a correct file ends with a SystemError.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -110,64 +110,64 @@ def _parse(source: str, path: Path) -> ast.Module:
 
 def _execute(name: str, path: Path) -> ModelSpec:
     # Under its package name, so that skops finds a model file's own functions again when it loads a stored pipeline.
-    full = f"{__name__}.{name}"
-    found = importlib.util.spec_from_file_location(full, path)
-    if found is None or found.loader is None:
-        raise ModelFileError(f"{path.name} cannot be imported.", f"Mend {path}.")
-    _settle(path.parent.absolute())
-    module = importlib.util.module_from_spec(found)
-    _forget(full)
-    sys.modules[full] = module
+    module_name = f"{__name__}.{name}"
+    import_spec = importlib.util.spec_from_file_location(module_name, path)
+    if import_spec is None or import_spec.loader is None:
+        raise ModelFileError(f"{path.name} cannot be imported.", f"Fix {path}.")
+    _search_in(path.parent.absolute())
+    module = importlib.util.module_from_spec(import_spec)
+    _forget(module_name)
+    sys.modules[module_name] = module
     try:
-        found.loader.exec_module(module)
+        import_spec.loader.exec_module(module)
     except Exception as error:
-        _forget(full)
-        raise _fault(path, error) from None
+        _forget(module_name)
+        raise _explain(path, error) from None
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
-        raise ModelFileError(f"{path.name}: it has no MODEL = ModelSpec(...).", "See models/iris.py for the shape.")
+        raise ModelFileError(f"{path.name}: it has no MODEL = ModelSpec(...).", "Add it; models/iris.py is an example.")
     return spec
 
 
-def _settle(folder: Path) -> None:
-    """Let `models.other` be the file of this folder, or else the shipped one; forget those from elsewhere."""
+def _search_in(folder: Path) -> None:
+    """Make `models.other` the file of this folder, or else the one that ships; forget modules from other folders."""
     __path__[:] = [str(folder), str(SHIPPED)]
-    for full, module in list(sys.modules.items()):
-        package, _, name = full.partition(".")
+    for module_name, module in list(sys.modules.items()):
+        package, _, name = module_name.partition(".")
         if package == __name__ and name:
-            place = folder if (folder / f"{name}.py").exists() else SHIPPED
-            if getattr(module, "__file__", None) != str(place / f"{name}.py"):
-                _forget(full)
+            source = folder if (folder / f"{name}.py").exists() else SHIPPED
+            if getattr(module, "__file__", None) != str(source / f"{name}.py"):
+                _forget(module_name)
 
 
-def _forget(full: str) -> None:
-    """The next import of a model file reads it anew."""
-    module = sys.modules.pop(full, None)
-    name = full.rpartition(".")[2]
+def _forget(module_name: str) -> None:
+    """Remove a loaded model file, so that the next import reads it again."""
+    module = sys.modules.pop(module_name, None)
+    name = module_name.rpartition(".")[2]
     if module is not None and globals().get(name) is module:
         del globals()[name]
 
 
-def _fault(path: Path, error: Exception) -> ModelFileError:
+def _explain(path: Path, error: Exception) -> ModelFileError:
     if isinstance(error, ValidationError):
         return _field_error(path, error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {frames[-1].lineno}" if frames else ""
-    moved = error.name if isinstance(error, ModuleNotFoundError) else None
-    if moved in MOVED:
-        line = (frames[-1].line or moved) if frames else moved
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing in MOVED:
+        line = (frames[-1].line or missing) if frames else missing
         for name, renamed in RENAMED.items():
             line = re.sub(rf"\b{name}\b", renamed, line)
         return ModelFileError(
-            f"{path.name}{where}: {moved} is part of {MOVED[moved]} now.",
-            f"Write in {path}: {line.replace(moved, MOVED[moved])}",
+            f"{path.name}{where}: {missing} is part of {MOVED[missing]} now.",
+            f"Write in {path}: {line.replace(missing, MOVED[missing])}",
         )
-    return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Mend {path}.")
+    return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Fix {path}.")
 
 
 def _field_error(path: Path, error: ValidationError) -> ModelFileError:
     first = error.errors()[0]
-    # A nested part such as Metric(...) fails before the ModelSpec is made, so its field is known by its class.
+    # A section such as Metric(...) fails before the ModelSpec exists, so the field follows from its class.
     part = {"ModelSpec": "", "DriftThresholds": "drift", "PerformanceThresholds": "performance"}.get(
         error.title, error.title.lower()
     )
@@ -175,7 +175,7 @@ def _field_error(path: Path, error: ValidationError) -> ModelFileError:
     message = {"extra_forbidden": "there is no such field", "missing": "the field is missing"}.get(
         first["type"], first["msg"].removeprefix("Value error, ")
     )
-    return ModelFileError(f"{path.name}: {field}{': ' if field else ''}{message}.", f"Mend {path}.")
+    return ModelFileError(f"{path.name}: {field}{': ' if field else ''}{message}.", f"Fix {path}.")
 
 
 def _code_hash(tree: ast.Module) -> str:

@@ -1,7 +1,7 @@
-"""Hourly demand for shared bikes, from the calendar and the weather: the UCI Bike Sharing schema.
+"""Hourly demand for shared bikes, predicted from the calendar and the weather, in the UCI Bike Sharing schema.
 
-Put the real hourly file (or monthly pieces of it) into the landing folder `.evergreen/landing/bike_demand/`; until the
-first file is there, the seeded simulator stands in, so that everything runs offline.
+Put the real hourly file, or monthly parts of it, into the landing folder `.evergreen/landing/bike_demand/`. As long as
+the folder is empty, a seeded simulator makes the rows, so that everything runs offline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FEATURES = Features(numeric=(*WEATHER, *CALENDAR), categorical=("season", "weath
 
 
 def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `at`, the hour that a row is about, from `dteday` and `hr`; leave out what is only known afterwards."""
+    """Add the hour of each row as `at`, from `dteday` and `hr`, and its `date` as text."""
     import pandas as pd
 
     day = pd.to_datetime(frame["dteday"], format="%m/%d/%Y")
@@ -40,7 +40,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def contract() -> DataFrameSchema:
-    """The ranges of the UCI file: weather is scaled to 0..1, calendars are whole numbers, `cnt` counts rides."""
+    """The ranges of the UCI file: weather is scaled to 0..1, calendar columns are integers, `cnt` counts rides."""
     import pandera.pandas as pa
 
     between = pa.Check.in_range
@@ -62,7 +62,7 @@ def contract() -> DataFrameSchema:
 
 
 def pipeline(seed: int) -> Pipeline:
-    """Gradient-boosted trees; a season or a weather that was never seen is a category of its own."""
+    """Gradient-boosted trees. A season or weather situation that training never saw becomes a category of its own."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.pipeline import Pipeline
@@ -70,7 +70,7 @@ def pipeline(seed: int) -> Pipeline:
 
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
     columns = ColumnTransformer([("encode", encode, list(FEATURES.categorical))], remainder="passthrough")
-    # On the UCI file 200 trees at half the learning rates are better by 1.5 % and take three times as long to search.
+    # On the UCI file 200 trees at half the learning rates are 1.5 % better, and the search takes three times as long.
     boost = HistGradientBoostingRegressor(max_iter=60, random_state=seed)
     return Pipeline([("columns", columns), ("model", boost)])
 
@@ -91,11 +91,11 @@ MODEL = ModelSpec(
     metric=Metric(name="mae", bound=200.0),
     gates=Gates(margin=0.0, slice_margin=0.25),
     slices=("workingday", "weathersit"),
-    # Every fifth day of the last eight weeks: a candidate can learn a fresh regime and still be judged in it.
+    # Every fifth day of the last eight weeks: a candidate can learn a recent change and still be judged on it.
     holdout=Holdout(strategy="blocked", block=timedelta(days=1), every=5, recent=timedelta(weeks=8), min_rows=72),
-    # On the UCI file half a year of history beats all of it by far: demand nearly doubles within two years.
+    # On the UCI file half a year of history is much better than all of it: demand nearly doubles within two years.
     training=Training(last=timedelta(days=180), min_rows=336),
-    # The calendar moves by itself; what is watched is the weather, and what the champion makes of it.
+    # Calendar columns always change; drift is measured on the weather and on the champion's predictions.
     drift=DriftThresholds(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )

@@ -1,4 +1,4 @@
-"""The classic: three species of iris from four measurements, judged on a random fifth of the flowers."""
+"""The iris data set: three species from four measurements, judged on a random fifth of the flowers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPECIES = ("setosa", "versicolor", "virginica")
 
 
 def contract() -> DataFrameSchema:
-    """Positive centimetres and a known species."""
+    """Measurements are positive centimetres; the species is one of three."""
     import pandera.pandas as pa
 
     columns = {name: pa.Column(float, pa.Check.in_range(0, 30, include_min=False)) for name in MEASURES}
@@ -24,7 +24,7 @@ def contract() -> DataFrameSchema:
 
 
 def pipeline(seed: int) -> Pipeline:
-    """Scaled measurements into fifty trees."""
+    """Scale the measurements, then a random forest of fifty trees."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler

@@ -12,7 +12,7 @@ from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
 from prefect.flow_runs import resume_flow_run
 from prefect.logging import get_run_logger
 
-from evergreen.actor import rejected_because
+from evergreen.actor import rejection_reason
 from evergreen.errors import BusyError, RegistryError
 from evergreen.registry import approval
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse
@@ -46,7 +46,7 @@ def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str
     if version is None:
         raise RegistryError(f"{spec.name} has no challenger.", f"Name a version, or run: evergreen retrain {spec.name}")
     approval.decline(spec, registry, version, reason=reason, by=by, lock=context.promotion_lock(now))
-    approval.record_approval(context.ledger, version, "rejected", rejected_because(reason, by), by=by, now=now)
+    approval.record_approval(context.ledger, version, "rejected", rejection_reason(reason, by), by=by, now=now)
     return version
 
 

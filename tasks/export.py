@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.logging import get_run_logger
 
-from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.data.prediction_log import Progress
 from evergreen.runs.context import RunContext
 from evergreen.scoring.export import export_batch
 from tasks import retried
@@ -16,7 +16,7 @@ from tasks import retried
 @retried("export", timeout_seconds=3 * 3600)
 def export(context: RunContext, batch: str, target: str) -> str:
     """Write a scored batch to a target; returns the target as it may be shown."""
-    log = PredictionLog(context.settings.lake_uri, context.spec)
+    log = context.predictions
     name = export_batch(log, batch, target, context.spec, _classes(context, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name

@@ -7,7 +7,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.naming import dashed
+from evergreen.naming import artifact
 from evergreen.registry.version import Candidate
 from evergreen.runs.context import RunContext
 from evergreen.training.candidate import build_candidate
@@ -26,7 +26,7 @@ def fit(context: RunContext, plan: Plan) -> Candidate:
         if done * 10 // total == (done - 1) * 10 // total:
             return
         if not shown:
-            shown.append(create_progress_artifact(0.0, dashed("search", context.spec.name)))
+            shown.append(create_progress_artifact(0.0, artifact("search", context.spec.name)))
         update_progress_artifact(shown[0], progress=100.0 * done / total)  # type: ignore[arg-type]
 
     tags = lineage_of(plan, context.spec, context.spec_hash, flow_run=context.flow_run)

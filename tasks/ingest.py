@@ -25,6 +25,7 @@ import evergreen.sources.file_formats
 import evergreen.storage.delta_table
 import evergreen.storage.row_digest
 import evergreen.storage.row_lookup
+from evergreen import naming
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
@@ -63,7 +64,7 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
     ]
-    return f"ingest-{spec.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+    return naming.ingest_cache_key(spec.name, hashlib.sha256("|".join(parts).encode()).hexdigest())
 
 
 def _fingerprint(source: Source, landing: Path) -> str:

@@ -12,8 +12,8 @@ from prefect.logging import get_run_logger
 
 import models
 from evergreen.data.contract import scoring_schema
-from evergreen.data.prediction_log import PredictionLog, Progress
-from evergreen.naming import dashed
+from evergreen.data.prediction_log import Progress
+from evergreen.naming import artifact
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
@@ -44,15 +44,13 @@ class ScoringJob:
         self.model = context.spec.name
         self.spec_hash = context.spec_hash
         self.sha256 = champion.tags.sha256
-        self.stamp = RunStamp(
-            scoring_input.batch, scoring_input.name, champion.number, context.flow_run, context.now
-        )
+        self.stamp = RunStamp(scoring_input.batch, scoring_input.name, champion.number, context.flow_run, context.now)
 
 
 @retried("resolve-input", timeout_seconds=1800)
 def resolve_input(context: RunContext, champion: Version, source: str | None) -> ScoringInput:
     """Find what is to be scored."""
-    scoring_input = resolve(context.spec, context.settings, source, champion.number, context.now)
+    scoring_input = resolve(context.observations, context.predictions, source, champion.number, context.now)
     count = "" if scoring_input.end is None else f", {scoring_input.end - scoring_input.start} rows to go"
     get_run_logger().info("input: %s for version %d%s", scoring_input.name, champion.number, count)
     return scoring_input
@@ -84,8 +82,7 @@ def _load_version(settings: Settings, model: str, version: int, _sha256: str, _s
 @retried("commit-{scored.chunk.number}", timeout_seconds=600)
 def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
     """Commit the next scored chunk."""
-    log = PredictionLog(context.settings.lake_uri, context.spec)
-    after = commit.commit_chunk(log, context.settings, progress, scored, version)
+    after = commit.commit_chunk(context.predictions, context.quarantine, progress, scored, version)
     get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
     return after
 
@@ -93,14 +90,14 @@ def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, v
 @retried("reject-input", timeout_seconds=600)
 def reject_input(context: RunContext, scoring_input: ScoringInput, problem: str) -> None:
     """Record that an input was rejected as a whole."""
-    commit.reject_input(scoring_input, problem, context.spec, context.settings, context.now)
+    commit.reject_input(context.quarantine, scoring_input, problem, context.spec, context.now)
     get_run_logger().warning("quarantine: %s", problem)
 
 
 @retried("close-batch", timeout_seconds=600)
 def close_batch(context: RunContext, progress: Progress) -> Progress:
     """Record that a batch is complete."""
-    closed = PredictionLog(context.settings.lake_uri, context.spec).close(progress)
+    closed = context.predictions.close(progress)
     get_run_logger().info(
         "score: %d of %d rows, %d in quarantine", closed.rows_scored, closed.rows_in, closed.rows_rejected
     )
@@ -121,7 +118,7 @@ def progress_bar(model: str, scoring_input: ScoringInput) -> Callable[[Progress]
         # One call for each tenth, so that many small chunks are not slowed down by their own report. None before the
         # first chunk is done: by then the chunks that follow are on their way.
         if bar is None:
-            bar = create_progress_artifact(10.0 * tenths, dashed("scoring", model))
+            bar = create_progress_artifact(10.0 * tenths, artifact("scoring", model))
         elif tenths > shown_tenths:
             update_progress_artifact(bar, progress=10.0 * tenths)
         shown_tenths = tenths

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from evergreen.actor import approved_because
+from evergreen.actor import approval_reason
 from evergreen.decision import Outcome
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
@@ -54,7 +54,7 @@ def promote_by_hand(context: RunContext, number: int | None, reason: str, by: st
     now = context.moment()
     lock = context.promotion_lock(now)
     move = promotion.promote(spec, registry, context.promotions, version, reason=reason, by=by, now=now, lock=lock)
-    record_approval(context.ledger, version, "promoted", approved_because(reason, by), by=by, now=now)
+    record_approval(context.ledger, version, "promoted", approval_reason(reason, by), by=by, now=now)
     return move
 
 

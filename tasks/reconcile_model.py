@@ -21,12 +21,12 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
+from evergreen import naming
 from evergreen.decision import Decision, reconciled, suppressed
-from evergreen.events import is_canary
+from evergreen.events import is_rehearsal
 from evergreen.ledger import reconciliation
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import Attempt, Finding, Step
-from evergreen.naming import dashed
 from evergreen.settings import Settings
 
 _TURNED_AWAY = "Deployment concurrency limit reached"
@@ -104,7 +104,7 @@ class _Runs:
 
     def __init__(self, client: SyncPrefectClient, model: str) -> None:
         self.client, self.model = client, model
-        self.name = f"retrain/{dashed('retrain', model)}"
+        self.name = naming.deployment_path("retrain", model)
         self.runs: list[FlowRun] = []
         try:
             self.deployment: UUID | None = client.read_deployment_by_name(self.name).id
@@ -141,7 +141,7 @@ class _Runs:
         run = self.client.create_flow_run_from_deployment(
             self.deployment,
             parameters=parameters,
-            idempotency_key=f"reconcile-{self.model}-{decision.id}-{earlier[0].id if earlier else 'first'}",
+            idempotency_key=naming.reconcile_key(self.model, decision.id, str(earlier[0].id) if earlier else "first"),
         )
         return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
 
@@ -149,7 +149,7 @@ class _Runs:
 def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
     """A run as the ledger's questions need it; None for one that says nothing about them."""
     state, asked = run.state, run.parameters.get("decision_id")
-    if state is None or is_canary(asked):
+    if state is None or is_rehearsal(asked):
         return None
     ground = reconciliation.ground_of(str(run.parameters.get("reason", "")))
     at = run.end_time or run.expected_start_time or now

@@ -14,7 +14,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Outcome
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
-from evergreen.naming import dashed
+from evergreen.naming import artifact
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
@@ -92,6 +92,6 @@ def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: 
         if run_id:
             context.registry.enrich(run_id, run.metrics, {})
         shown = [each.to_json() for each in newest]
-        create_table_artifact(shown, key=dashed("runs", context.spec.name), description="The newest runs")
+        create_table_artifact(shown, key=artifact("runs", context.spec.name), description="The newest runs")
     except Exception as error:
         get_run_logger().warning("record-run: this run's own figures were not kept: %s", error)

@@ -22,7 +22,7 @@ from evergreen.backtest.simulation import SimulationPlan
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
 from evergreen.timestamps import as_utc
-from models import spec_of
+from models import load_spec
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=12 * 3600, task_run_name="replay")
@@ -38,9 +38,9 @@ def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | Non
             "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
         }
     )
-    cache = JobCache(settings.root / "backtest" / spec.name)
+    cache = JobCache(settings.backtest(spec.name))
     version = context.observations.snapshot().version
-    reader = partial(spec_of, spec.name, settings.models)
+    reader = partial(load_spec, spec.name, settings.models)
     source = JobSource(reader, settings.lake_uri, cache, context.spec_hash, version, delay)
     jobs = source.context()
     steps = steps_of(jobs.history, request.since)

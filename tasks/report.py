@@ -14,7 +14,7 @@ from evergreen.backtest.report import Backtest
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Step
 from evergreen.markdown import MARK, escape, table
-from evergreen.naming import dashed
+from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
@@ -33,9 +33,9 @@ def report_drift(model: str, report: DriftReport, page: str = "") -> None:
     if not report.columns:
         return
     note = f"# Drift of {model}: {report.verdict}\n\n{report.reason}\n\n{drift_table(report)}"
-    create_markdown_artifact(note, key=dashed("drift", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact("drift", model), description=report.reason)
     if report.html is not None:
-        create_link_artifact(report.html.as_uri(), link_text="Evidently report", key=dashed("drift-report", model))
+        create_link_artifact(report.html.as_uri(), link_text="Evidently report", key=artifact("drift-report", model))
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-performance")
@@ -44,7 +44,7 @@ def report_performance(model: str, report: PerformanceReport) -> None:
     if report.decision_id is None:
         return
     note = performance_note(model, report)
-    create_markdown_artifact(note, key=dashed("performance", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact("performance", model), description=report.reason)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-shadow")
@@ -58,7 +58,7 @@ def report_shadow(model: str, report: ShadowReport) -> None:
     row = (report.metric, MARK[report.verdict], report.value, report.former_value, report.gain, low, high)
     facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, seen)])
     note = f"# Last promotion of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
-    create_markdown_artifact(note, key=dashed("shadow", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact("shadow", model), description=report.reason)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
@@ -76,7 +76,7 @@ def report_retrain(result: RetrainResult, page: str = "") -> None:
         f"- {metric.name} on the holdout: {figure}\n- decision: `{result.decision_id}`, reason: {result.reason}\n"
         f"- MLflow: model `{result.model}`, version {result.version}\n{_link(result)}\n{gate_table(result.checks)}"
     )
-    create_markdown_artifact(note, key=dashed("gates", result.model), description=f"{result.outcome}: {explained}")
+    create_markdown_artifact(note, key=artifact("gates", result.model), description=f"{result.outcome}: {explained}")
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-score")
@@ -92,7 +92,7 @@ def report_score(result: ScoreResult) -> None:
     where = f" Written to {escape(result.output)}." if result.output else ""
     told = f"{result.rows_scored} of {result.rows_in} rows scored by version {result.version}."
     note = f"# Scoring with {result.model}\n\n{told}{where}\n\n{facts}\n\n{versions}{reasons}"
-    create_markdown_artifact(note, key=dashed("score", result.model), description=told)
+    create_markdown_artifact(note, key=artifact("score", result.model), description=told)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-move")
@@ -101,26 +101,25 @@ def report_move(result: MoveResult) -> None:
     rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
     champion = f"Version {result.champion} is the champion." if result.champion else "There is no champion yet."
     note = f"# {result.model}: {result.action}\n\n{rejected}{champion} Reason: {result.reason}"
-    create_markdown_artifact(note, key=dashed(result.action, result.model))
+    create_markdown_artifact(note, key=artifact(result.action, result.model))
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
 def report_backtest(context: RunContext, found: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
     model = found.model
-    default = context.settings.root / "backtest" / model / "backtest.html"
-    page = Path(place).expanduser().absolute() if place else default
+    page = Path(place).expanduser().absolute() if place else context.settings.backtest_page(model)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, backtest_page(found, context.moment()))
     told = found.to_json()
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]
-    create_table_artifact(rows, key=dashed("backtest", model), description=found.reason)
+    create_table_artifact(rows, key=artifact("backtest", model), description=found.reason)
     note = table(list(rows[0]), [one.values() for one in rows])
     warning = f"**{found.warning}**\n\n" if found.warning else ""
     text = f"# When to retrain {model}: {found.recommended}\n\n{warning}{found.reason}\n\n{note}"
-    create_markdown_artifact(text, key=dashed("backtest-report", model), description=found.reason)
-    create_link_artifact(page.as_uri(), link_text="Backtest", key=dashed("backtest-page", model))
+    create_markdown_artifact(text, key=artifact("backtest-report", model), description=found.reason)
+    create_link_artifact(page.as_uri(), link_text="Backtest", key=artifact("backtest-page", model))
     return page
 
 
@@ -131,7 +130,7 @@ def report_steps(steps: Sequence[Step], now: datetime) -> None:
         {"model": step.model, "decision or run": step.about, "age": _age(now, step.since), "done": step.what}
         for step in steps
     ]
-    create_table_artifact(rows, key="reconcile", description=f"{len(rows)} things were done")
+    create_table_artifact(rows, key=artifact("reconcile"), description=f"{len(rows)} things were done")
 
 
 def _age(now: datetime, since: datetime) -> str:
@@ -141,7 +140,7 @@ def _age(now: datetime, since: datetime) -> str:
 
 def _link_page(model: str, page: str) -> None:
     if page:
-        create_link_artifact(page, link_text=f"The page of {model}", key=dashed("page", model))
+        create_link_artifact(page, link_text=f"The page of {model}", key=artifact("page", model))
 
 
 def _link(result: RetrainResult) -> str:

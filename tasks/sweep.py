@@ -22,6 +22,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
 from evergreen.ledger.reconciliation import Step
+from evergreen.naming import PREFECT_TAG
 
 _STUCK = ["PENDING", "RUNNING", "CANCELLING"]
 _MISSED_BEATS = 3
@@ -50,7 +51,7 @@ def _silent(
     client: SyncPrefectClient, now: datetime, patience: timedelta, beat: int | None
 ) -> list[tuple[FlowRun, datetime]]:
     """The runs without a sign of life, and since when."""
-    wanted = {"tags": {"all_": ["evergreen"]}, "state": {"type": {"any_": _STUCK}}}
+    wanted = {"tags": {"all_": [PREFECT_TAG]}, "state": {"type": {"any_": _STUCK}}}
     found = []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=200):
         since = run.state.timestamp if run.state else None

@@ -269,7 +269,7 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
             "PREFECT_API_URL": prefect_server,
         }
         return subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", *words],
+            [sys.executable, "-m", "deployments.cli", *words],
             env=surroundings | environment,
             cwd=PROJECT,
             capture_output=True,

@@ -16,7 +16,7 @@ import yaml
 import models
 from deployments.cli.main import app
 from evergreen.decision import Decision
-from evergreen.events import GROUNDS, decision_event
+from evergreen.events import TRIGGER_EVENTS, decision_event
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
@@ -136,7 +136,7 @@ def test_every_model_is_deployed() -> None:
         }
         wait = int(spec.retraining.cooldown.total_seconds())
         assert told == {
-            (f"retrain-{dashed}-on-{ground}", GROUNDS[ground], f"evergreen.model.{name}", wait)
+            (f"retrain-{dashed}-on-{ground}", TRIGGER_EVENTS[ground], f"evergreen.model.{name}", wait)
             for ground in spec.retraining.triggers
         }
 
@@ -148,9 +148,9 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
     detail |= {"metric": "mae", "value": 1.0, "at_promotion": 1.0}
     sent = {
         decision_event("iris", Decision("id", kind, datetime.now(UTC), "FAIL", 1, 1, "", "", detail)).name
-        for kind in GROUNDS
+        for kind in TRIGGER_EVENTS
     }
-    assert waited <= sent == set(GROUNDS.values())
+    assert waited <= sent == set(TRIGGER_EVENTS.values())
     assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
 
 

@@ -1,9 +1,9 @@
-"""What a person is told of, and in which words: one table, from which Prefect's triggers and messages are made.
+"""The alerts: when they are sent and what they say. Prefect's triggers and messages are built from this table.
 
-The Prefect server renders the words, which are Jinja templates, from the event. Only the facts named here are taken
-from an event's payload, so that a message holds no more than a person needs: no exception texts, no rows. The link is
-to the run that emitted the event, or that it is about, and to the event itself where there is none; a server that does
-not know its own address, by PREFECT_API_URL or PREFECT_UI_URL, gives none.
+The Prefect server renders the messages, which are Jinja templates, from the event. Only the facts that are named here
+are taken from an event's payload, so that a message has no more than a person needs: no exception texts, no rows. The
+link leads to the run that emitted the event, or that the event is about, and otherwise to the event itself. A server
+that does not know its own address (PREFECT_API_URL or PREFECT_UI_URL) gives no link.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from evergreen import events
+from evergreen import events, naming
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import EventTrigger
 
-PREFIX = "evergreen: "
-TRIGGERS = "retrain-*"
-"""How the automations of the deployments' own triggers are called."""
 REPORTS = frozenset({events.DRIFT_FAILED, events.DRIFT_SUSPECTED, events.DRIFT_PASSED, events.DRIFT_INCONCLUSIVE})
 RUN = "prefect.flow-run."
 OVER = frozenset(RUN + state for state in ("Completed", "Failed", "TimedOut", "Crashed", "Cancelled"))
-"""A flow run has ended. Prefect names the event after the state's name, and a timeout has one of its own."""
+"""A flow run has ended. Prefect names the event after the state's name, and a timeout has a name of its own."""
 RESTING = frozenset(RUN + state for state in ("Paused", "Suspended", "AwaitingRetry", "Scheduled"))
-"""A flow run waits, for a person or for its next try, with or without a process."""
+"""A flow run waits, for a person or for its next attempt, with or without a process."""
 START_WITHIN = timedelta(minutes=10)
 END_WITHIN = timedelta(hours=6)
 
@@ -38,15 +35,15 @@ _FACT = "{{ key }}: {{ event.payload[key] }}\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing to be told of.
+class Alert:
+    """One kind of alert.
 
     Attributes:
         name: of its automation.
-        says: what happened; follows upon the name of what it happened to.
-        trigger: when.
+        says: what happened, to follow the name of the model, run or automation.
+        trigger: when it is sent.
         about: what the event's resource is.
-        facts: keys of the event's payload that are told.
+        facts: keys of the event's payload that the message shows.
     """
 
     name: str
@@ -57,7 +54,7 @@ class Notice:
 
     @property
     def subject(self) -> str:
-        """One line."""
+        """The subject of the message, one line."""
         return {
             "model": f"Evergreen: {_NAME}: {self.says}",
             "run": f"Evergreen: the run {_NAME} {self.says}",
@@ -66,121 +63,120 @@ class Notice:
 
     @property
     def description(self) -> str:
-        """What a list of automations says of it."""
+        """The description of the automation."""
         return {"model": "", "run": "a run ", "automation": "an automation "}[self.about] + self.says
 
     @property
     def body(self) -> str:
-        """Who it is about, the facts and a link, one a line."""
+        """The message: what it is about, the facts and a link, one a line."""
         facts = f"{{% for key in {list(self.facts)} if event.payload.get(key) is not none %}}{_FACT}{{% endfor %}}"
         about = f"{self.about}: {_NAME}\n{facts if self.facts else ''}"
         return f"{about}event: {{{{ event.event }}}}\n{{{{ (flow_run or event) | ui_url or '' }}}}"
 
 
-def notices(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
-    """Everything that is told, of models and of the runs and automations that keep them fresh."""
-    found = (
-        _of_models("drift-failed", "the drift report failed", events.DRIFT_FAILED),
-        _of_models("performance-failed", "the performance report failed", events.PERFORMANCE_FAILED),
-        _of_models("data-rejected", "data was rejected", events.DATA_REJECTED),
-        _of_models("candidate-rejected", "a candidate was not promoted", events.MODEL_REJECTED),
-        _of_models("approval-awaited", "a candidate waits for your approval", events.MODEL_WAITING),
-        _of_models("model-promoted", "there is a new champion", events.MODEL_PROMOTED),
-        _of_models("model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
-        *_promotion_hurt(specs),
-        _of_models("retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
-        *(_silence(spec) for spec in specs),
-        _run_failed(),
-        _late(
+def alerts_of(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+    """Every alert about these models, and about the runs and automations that keep them fresh."""
+    alerts = (
+        _model_alert("drift-failed", "the drift report failed", events.DRIFT_FAILED),
+        _model_alert("performance-failed", "the performance report failed", events.PERFORMANCE_FAILED),
+        _model_alert("data-rejected", "data was rejected", events.DATA_REJECTED),
+        _model_alert("candidate-rejected", "a candidate was not promoted", events.MODEL_REJECTED),
+        _model_alert("approval-awaited", "a candidate waits for your approval", events.MODEL_WAITING),
+        _model_alert("model-promoted", "there is a new champion", events.MODEL_PROMOTED),
+        _model_alert("model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
+        *_promotion_alerts(specs),
+        _model_alert("retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
+        *(_silence_alert(spec) for spec in specs),
+        _failed_run_alert(),
+        _late_run_alert(
             "run-not-started", "has not started", START_WITHIN, {"Late", "Pending"}, {*OVER, *RESTING, RUN + "Running"}
         ),
-        _late("run-not-ended", "has not ended", END_WITHIN, {"Running"}, {*OVER, *RESTING}),
+        _late_run_alert("run-not-ended", "has not ended", END_WITHIN, {"Running"}, {*OVER, *RESTING}),
     )
-    return (*found, _action_failed([PREFIX + one.name for one in found]))
+    return (*alerts, _failed_action_alert([naming.automation(alert.name) for alert in alerts]))
 
 
-def silence(model: str) -> str:
-    """The notice of a model without drift reports."""
-    return f"no-drift-report-{model}"
+def run_tag_labels() -> dict[str, str]:
+    """The labels of a related resource by which events of Evergreen's flow runs are recognised."""
+    return {"prefect.resource.role": "tag", "prefect.resource.id": naming.tag_resource()}
 
 
-def tagged() -> dict[str, str]:
-    """Matches what a flow run of Evergreen's is related to."""
-    return {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.evergreen"}
+def _promotion_alerts(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+    """For models that are not rolled back automatically; for the others there is the alert of the rollback."""
+    watched = [spec for spec in specs if spec.shadow.windows and not spec.shadow.rollback]
+    if not watched:
+        return ()
+    models = tuple(naming.model_resource(spec.name) for spec in watched)
+    return (_model_alert("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, models),)
 
 
-def _promotion_hurt(specs: tuple[ModelSpec, ...]) -> tuple[Notice, ...]:
-    """For the models whose champion is not rolled back by itself; of the others the rollback is told."""
-    asked = tuple(f"evergreen.model.{spec.name}" for spec in specs if spec.shadow.windows and not spec.shadow.rollback)
-    return (_of_models("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, asked),) if asked else ()
-
-
-def _of_models(name: str, says: str, event: str, models: tuple[str, ...] = ("evergreen.model.*",)) -> Notice:
+def _model_alert(name: str, says: str, event: str, models: tuple[str, ...] = (naming.model_resource("*"),)) -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
-    # A canary bears a value of its own in this label.
+    # A rehearsal event has another value in this label.
     match = {"prefect.resource.id": list(models), events.REHEARSAL: events.NO_REHEARSAL}
-    return Notice(name, says, EventTrigger(expect={event}, match=match, posture=Posture.Reactive), facts=_FACTS)
+    return Alert(name, says, EventTrigger(expect={event}, match=match, posture=Posture.Reactive), facts=_FACTS)
 
 
-def _silence(spec: ModelSpec) -> Notice:
-    """Fires once for each lapse: its clock starts with each report, and before the first one with the sync."""
+def _silence_alert(spec: ModelSpec) -> Alert:
+    """Sent once for each silence: its clock starts with each report, and before the first report with the sync."""
     from prefect.events.schemas.automations import EventTrigger, Posture
 
-    # Prefect does not look more often.
+    # Prefect evaluates no trigger more often than every ten seconds.
     within = max(spec.drift.silence, timedelta(seconds=10))
     trigger = EventTrigger(
         after={*REPORTS, events.DRIFT_AWAITED},
         expect=set(REPORTS),
-        match={"prefect.resource.id": f"evergreen.model.{spec.name}", events.REHEARSAL: events.NO_REHEARSAL},
+        match={"prefect.resource.id": naming.model_resource(spec.name), events.REHEARSAL: events.NO_REHEARSAL},
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
     )
-    return Notice(silence(spec.name), f"no drift report for {_spoken(within)}", trigger)
+    return Alert(naming.silence_alert(spec.name), f"no drift report for {_format_duration(within)}", trigger)
 
 
-def _run_failed() -> Notice:
+def _failed_run_alert() -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     ends = {RUN + state for state in ("Failed", "TimedOut", "Crashed")}
-    trigger = EventTrigger(expect=ends, match=_runs(), match_related=tagged(), posture=Posture.Reactive)
-    return Notice("run-failed", "failed or crashed", trigger, "run")
+    trigger = EventTrigger(expect=ends, match=_run_labels(), match_related=run_tag_labels(), posture=Posture.Reactive)
+    return Alert("run-failed", "failed or crashed", trigger, "run")
 
 
-def _late(name: str, says: str, within: timedelta, after: set[str], expect: set[str]) -> Notice:
+def _late_run_alert(name: str, says: str, within: timedelta, after: set[str], expect: set[str]) -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     trigger = EventTrigger(
         after={RUN + state for state in after},
         expect=expect,
-        match=_runs(),
-        match_related=tagged(),
+        match=_run_labels(),
+        match_related=run_tag_labels(),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
     )
-    return Notice(name, f"{says} within {_spoken(within)}", trigger, "run")
+    return Alert(name, f"{says} within {_format_duration(within)}", trigger, "run")
 
 
-def _action_failed(names: list[str]) -> Notice:
-    """Its own failure is not among them: it would be told of without end."""
+def _failed_action_alert(names: list[str]) -> Alert:
+    """For automations of these names and for triggers; not for itself, or its failures would never end."""
     from prefect.events.schemas.automations import EventTrigger, Posture
 
+    triggers = naming.deployment("retrain", "*")
     trigger = EventTrigger(
         expect={"prefect.automation.action.failed"},
-        match={"prefect.resource.id": "prefect.automation.*", "prefect.resource.name": [*names, TRIGGERS]},
+        match={"prefect.resource.id": "prefect.automation.*", "prefect.resource.name": [*names, triggers]},
         posture=Posture.Reactive,
     )
-    return Notice("action-failed", "could not do its work", trigger, "automation")
+    return Alert("action-failed", "could not do its work", trigger, "automation")
 
 
-def _runs() -> dict[str, str]:
+def _run_labels() -> dict[str, str]:
     return {"prefect.resource.id": f"{RUN}*"}
 
 
-def _spoken(within: timedelta) -> str:
-    seconds = within.total_seconds()
+def _format_duration(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
     for size, name in ((3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:g} {name}"

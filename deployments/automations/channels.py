@@ -1,10 +1,10 @@
-"""Who is told: the items of EVERGREEN_NOTIFY as Prefect's notification blocks.
+"""Who gets the alerts: the items of EVERGREEN_NOTIFY as Prefect's notification blocks.
 
-A URL is a secret, so it is kept where Prefect keeps secrets: in a block of Prefect's own types, which the server, where
-actions run, knows without anything of ours. All of Prefect's blocks but two send through Apprise, whose errors name no
-URL and become a failed action, and so do these. The two others do not serve: calls of `webhook` that overlap break each
-other (they share a connection pool, and each closes it), and an error of `custom-webhook` puts the URL into the
-server's log and is told to nobody.
+A URL is a secret, so it is stored where Prefect stores secrets: in a block of one of Prefect's own types. The server,
+where actions run, knows these types without any code of ours. All of Prefect's notification blocks but two send through
+Apprise, whose errors name no URL and become a failed action. The two others cannot be used: overlapping calls of
+`webhook` break each other, because they share a connection pool that each of them closes; and an error of
+`custom-webhook` writes the URL into the server's log and alerts nobody.
 """
 
 from __future__ import annotations
@@ -14,103 +14,107 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-OURS = "evergreen-notify-"
 _SAVED_AS = "slack-webhook"
-"""Prefect's block for Slack takes any URL that Apprise knows, and keeps it as a secret."""
+"""The type of the blocks for URLs: Prefect's block for Slack takes any URL that Apprise knows, as a secret."""
 _NATIVE = ("hooks.slack.com", "hooks.slack-gov.com")
 _BLOCK = re.compile(r"([a-z0-9-]+)/([a-z0-9-]+)")
 
 
-def channels(notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
-    """The blocks to send to; URLs are saved as blocks of stable names.
+def save_channels(notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
+    """Save the URLs as blocks with stable names; returns the blocks of all items, in their order.
 
     Raises:
-        EvergreenError: an item is neither a URL nor a block that is there and can be notified.
+        EvergreenError: an item is neither a URL nor a block that exists and can be notified.
     """
     items = [item.strip() for item in notify.split(",") if item.strip()]
-    # All are looked at before any is saved.
-    named = {item: _named(client, item, place) for place, item in enumerate(items, 1) if not _is_url(item, place)}
-    return tuple(named.get(item) or _saved(client, item, place) for place, item in enumerate(items, 1))
+    # Every item is checked before the first is saved.
+    blocks = {item: _find_block(client, item, place) for place, item in enumerate(items, 1) if not _is_url(item, place)}
+    return tuple(blocks.get(item) or _save_url(client, item, place) for place, item in enumerate(items, 1))
 
 
-def forget(client: SyncPrefectClient, kept: tuple[UUID, ...]) -> None:
-    """Delete the blocks of URLs that are no longer told."""
+def delete_other_channels(client: SyncPrefectClient, kept: tuple[UUID, ...]) -> None:
+    """Delete the saved blocks of URLs except these."""
     for document in client.read_block_documents_by_type(_SAVED_AS, include_secrets=False):
-        if (document.name or "").startswith(OURS) and document.id not in kept:
+        if (document.name or "").startswith(naming.NOTIFY_BLOCK_PREFIX) and document.id not in kept:
             client.delete_block_document(document.id)
 
 
 def _is_url(item: str, place: int) -> bool:
-    """Whether it is a URL; what it is instead is not shown, as it may be a URL with a slip in it."""
+    """Whether an item is a URL and not the name of a block.
+
+    Raises:
+        EvergreenError: it is neither. The message does not show the item, which may be a URL with a typing error.
+    """
     if _BLOCK.fullmatch(item):
         return False
     try:
         parts = urlsplit(item)
-        fine = (
+        valid = (
             parts.scheme in ("http", "https", "mailto", "mailtos")
             and bool(parts.hostname)
             and parts.port != 0
             and " " not in item
         )
     except ValueError:
-        fine = False
-    if not fine:
+        valid = False
+    if not valid:
         raise EvergreenError(
             f"EVERGREEN_NOTIFY: item {place} is neither a URL nor the type/name of a block.",
-            "URLs begin with http, https, mailto or mailtos, and a comma within one is written %2C; a block is such as "
-            "slack-webhook/ops.",
+            "A URL begins with http, https, mailto or mailtos, and a comma within it is written %2C. A block is named "
+            "like slack-webhook/ops.",
         )
     return True
 
 
-def _named(client: SyncPrefectClient, item: str, place: int) -> UUID:
+def _find_block(client: SyncPrefectClient, item: str, place: int) -> UUID:
     from prefect.exceptions import ObjectNotFound
 
     kind, _, name = item.partition("/")
-    known = _kinds()
-    if kind not in known:
+    types = _block_types()
+    if kind not in types:
         raise EvergreenError(
             f"EVERGREEN_NOTIFY: item {place}: Prefect has no notification block of type {kind!r}.",
-            f"Types that the server can notify: {', '.join(known)}.",
+            f"Choose one of the types that the server can notify: {', '.join(types)}.",
         )
     try:
         document = client.read_block_document_by_name(name, kind, include_secrets=False)
     except ObjectNotFound:
         raise EvergreenError(
-            f"EVERGREEN_NOTIFY: item {place}: no block {item!r} is saved in Prefect.",
-            f"Save it in the Prefect UI under Blocks, or: prefect block create {kind}",
+            f"EVERGREEN_NOTIFY: item {place}: Prefect has no block {item!r}.",
+            f"Save it in the Prefect UI under Blocks, or run: prefect block create {kind}",
         ) from None
     return document.id
 
 
-def _kinds() -> tuple[str, ...]:
-    """The slugs of Prefect's own blocks that an automation can send to."""
+def _block_types() -> tuple[str, ...]:
+    """The slugs of Prefect's own block types that an automation can send to."""
     from prefect.blocks import notifications
     from prefect.blocks.abstract import NotificationBlock
 
-    found = [
+    slugs = [
         kind.get_block_type_slug()
         for kind in vars(notifications).values()
         if isinstance(kind, type) and issubclass(kind, NotificationBlock) and "_block_type_name" in vars(kind)
     ]
-    return tuple(sorted(found))
+    return tuple(sorted(slugs))
 
 
-def _saved(client: SyncPrefectClient, url: str, place: int) -> UUID:
+def _save_url(client: SyncPrefectClient, url: str, place: int) -> UUID:
     from prefect.blocks.notifications import SlackWebhook
 
-    name = f"{OURS}{place}"
-    SlackWebhook.model_validate({"url": _for_apprise(url)}).save(name, overwrite=True)
+    name = naming.notify_block(place)
+    SlackWebhook.model_validate({"url": _to_apprise(url)}).save(name, overwrite=True)
     return client.read_block_document_by_name(name, _SAVED_AS, include_secrets=False).id
 
 
-def _for_apprise(url: str) -> str:
-    """A plain webhook in Apprise's words: JSON with `title`, `text`, which chat programs show, and `type`."""
+def _to_apprise(url: str) -> str:
+    """The URL for Apprise. A plain webhook gets JSON with `title`, `type`, and `text`, which chat programs show."""
     parts = urlsplit(url)
     if not parts.scheme.startswith("http") or parts.hostname in _NATIVE:
         return url

@@ -1,7 +1,7 @@
-"""A canary through the real chain: event, automation, deployment, pool, worker, run; and which link is broken.
+"""A test event through the real chain: event, automation, deployment, pool, worker, run; and which link is broken.
 
-The canary is a `drift failed` event like any other, with a label of its own: it has its own bucket of the trigger's
-cooldown, nobody is told of it, and its run ends before it touches any data.
+A rehearsal event is like any other event of the model's first trigger, but for a label. The trigger counts its cooldown
+separately, no alert is sent for it, and its run ends before it reads any data.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.events import CANARY, GROUNDS, Event
-from evergreen.naming import dashed
+from evergreen.events import REHEARSAL_PREFIX, TRIGGER_EVENTS, Event
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 Link = Literal["server", "deployment", "automation", "parameters", "pool", "worker", "event", "slot", "run"]
 
 CREATED_SECONDS = 20.0
-"""From the event to a flow run: 0.2 s on an idle machine; a busy server takes a few seconds."""
+"""The longest wait from the event to a flow run: 0.2 s on an idle machine, a few seconds on a busy server."""
 STARTED_SECONDS = 90.0
-"""From the flow run to its end: a poll, a process, the imports, and nothing to do."""
-_ASK_SECONDS = 0.2
+"""The longest wait from the flow run to its end: a poll, a process and the imports."""
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a rehearsal found.
+    """The result of a rehearsal.
 
     Attributes:
-        broken: the first link that does not hold; None where all do.
-        latency_s: from the event to the first line of the flow's code.
-        flow_run: the run that the canary came to.
+        broken: the first link that does not work; None if all do.
+        latency_s: seconds from the event to the first line of the flow's code.
+        reason: what is wrong with the link.
+        fix: what to do about it.
+        flow_run: the run that the event started.
     """
 
     model: str
@@ -64,13 +66,20 @@ class _BrokenError(Exception):
 
 
 def rehearse(spec: ModelSpec, *, created: float = CREATED_SECONDS, started: float = STARTED_SECONDS) -> Rehearsal:
-    """Send one canary of a model, and follow it; the waits are in seconds.
+    """Send one rehearsal event of a model and follow it.
+
+    Args:
+        spec: the model.
+        created: seconds to wait from the event to the flow run.
+        started: seconds to wait from the flow run to its end.
 
     Raises:
-        EvergreenError: nothing but the schedule retrains this model.
+        EvergreenError: no event starts a retrain of this model.
     """
     if not spec.retraining.triggers:
-        raise EvergreenError(f"{spec.name}: retrain_on is empty: no event starts a retrain.", "Nothing to rehearse.")
+        raise EvergreenError(
+            f"{spec.name}: retraining.triggers is empty: no event starts a retrain.", "There is nothing to rehearse."
+        )
     try:
         latency, run = asyncio.run(_follow(spec, created, started))
     except _BrokenError as broken:
@@ -83,27 +92,27 @@ async def _follow(spec: ModelSpec, created: float, started: float) -> tuple[floa
     from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
 
-    # Prefect would start a temporary one, where no worker ever looks.
+    # Without it Prefect would start a temporary server, which no worker polls.
     if not get_current_settings().api.url:
         raise _BrokenError("server", "No Prefect server is set, and the local stack is not up.", "Run: evergreen up")
     async with get_client() as client:
         try:
             await client.hello()
-            deployment = await _deployment(client, spec.name)
-            automation = await _automation(client, spec, deployment)
-            await _pool(client, deployment)
-            token, sent = _emit(spec)
-            run = await _created(client, deployment, automation, token, sent, created)
-            return await _started(client, run, sent, started), str(run.id)
+            deployment = await _find_deployment(client, spec.name)
+            automation = await _find_automation(client, spec, deployment)
+            await _require_worker(client, deployment)
+            decision_id, sent = _emit(spec)
+            run = await _await_run(client, deployment, automation, decision_id, sent, created)
+            return await _await_end(client, run, sent, started), str(run.id)
         except (httpx.HTTPError, OSError) as error:
             reason = f"The Prefect server at {client.api_url} does not answer ({type(error).__name__})."
-            raise _BrokenError("server", reason, "Start it: evergreen up") from None
+            raise _BrokenError("server", reason, "Start it with: evergreen up") from None
 
 
-async def _deployment(client: PrefectClient, model: str) -> DeploymentResponse:
+async def _find_deployment(client: PrefectClient, model: str) -> DeploymentResponse:
     from prefect.exceptions import ObjectNotFound
 
-    name = f"retrain/{dashed('retrain', model)}"
+    name = naming.deployment_path("retrain", model)
     try:
         return await client.read_deployment_by_name(name)
     except ObjectNotFound:
@@ -111,26 +120,26 @@ async def _deployment(client: PrefectClient, model: str) -> DeploymentResponse:
         raise _BrokenError("deployment", f"The server has no deployment {name}.", fix) from None
 
 
-async def _automation(client: PrefectClient, spec: ModelSpec, deployment: DeploymentResponse) -> Automation:
-    event = GROUNDS[spec.retraining.triggers[0]]
+async def _find_automation(client: PrefectClient, spec: ModelSpec, deployment: DeploymentResponse) -> Automation:
+    event = TRIGGER_EVENTS[spec.retraining.triggers[0]]
     owned = await client.read_resource_related_automations(f"prefect.deployment.{deployment.id}")
-    found = [entry for entry in owned if event in getattr(entry.trigger, "expect", ())]
-    if not found:
+    listening = [entry for entry in owned if event in getattr(entry.trigger, "expect", ())]
+    if not listening:
         reason = f"No automation starts {deployment.name} on {event}."
         raise _BrokenError("automation", reason, "Run: evergreen deployments sync, then: evergreen deployments apply")
-    automation = found[0]
+    automation = listening[0]
     if not automation.enabled:
         reason = f"The automation {automation.name!r} is switched off."
         raise _BrokenError("automation", reason, "Switch it on in the Prefect UI, under Automations.")
-    given: dict[str, Any] = getattr(automation.actions[0], "parameters", None) or {}
-    # Without these the run that the event starts would be an ordinary retrain: found out before it is sent.
-    if not all(str(given.get(name) or "").strip() for name in ("model", "reason", "decision_id")):
-        reason = f"The automation {automation.name!r} does not pass model, reason and decision_id on."
+    parameters: dict[str, Any] = getattr(automation.actions[0], "parameters", None) or {}
+    # Without these the event would start an ordinary retrain, so they are checked before it is sent.
+    if not all(str(parameters.get(name) or "").strip() for name in ("model", "reason", "decision_id")):
+        reason = f"The automation {automation.name!r} does not pass model, reason and decision_id to the run."
         raise _BrokenError("parameters", reason, "Run: evergreen deployments apply")
     return automation
 
 
-async def _pool(client: PrefectClient, deployment: DeploymentResponse) -> None:
+async def _require_worker(client: PrefectClient, deployment: DeploymentResponse) -> None:
     from prefect.exceptions import ObjectNotFound
 
     name = deployment.work_pool_name or ""
@@ -142,49 +151,48 @@ async def _pool(client: PrefectClient, deployment: DeploymentResponse) -> None:
         raise _BrokenError("pool", f"The work pool {name!r} is paused.", f"Run: prefect work-pool resume {name}")
     workers = await client.read_workers_for_work_pool(name)
     if not any(worker.status == "ONLINE" for worker in workers):
-        fix = f"Run: evergreen up, or on the machine that is to do the work: prefect worker start --pool {name}"
-        raise _BrokenError("worker", f"The work pool {name!r} has no worker that is online.", fix)
+        fix = f"Run: evergreen up, or on the machine for the work: prefect worker start --pool {name}"
+        raise _BrokenError("worker", f"No worker of the work pool {name!r} is online.", fix)
 
 
 def _emit(spec: ModelSpec) -> tuple[str, datetime]:
     from prefect.events import emit_event
 
-    token = f"{CANARY}{secrets.token_hex(6)}"
-    payload = {"decision_id": token, "share": 1.0, "columns": []}
-    event = Event(GROUNDS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=token)
+    decision_id = f"{REHEARSAL_PREFIX}{secrets.token_hex(6)}"
+    payload = {"decision_id": decision_id, "share": 1.0, "columns": []}
+    event = Event(TRIGGER_EVENTS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=decision_id)
     sent = datetime.now(UTC)
     emit_event(event=event.name, resource=event.resource, payload=dict(event.payload), occurred=sent)
-    return token, sent
+    return decision_id, sent
 
 
-async def _created(
+async def _await_run(
     client: PrefectClient,
     deployment: DeploymentResponse,
     automation: Automation,
-    token: str,
+    decision_id: str,
     sent: datetime,
     seconds: float,
 ) -> FlowRun:
-    """The flow run that the canary's event was made into."""
-    async for _ in _until(seconds):
-        for run in await _runs(client, deployment):
-            if run.parameters.get("decision_id") == token:
+    """Wait for the flow run that the rehearsal event starts."""
+    async for _ in _poll(seconds):
+        for run in await _read_runs(client, deployment):
+            if run.parameters.get("decision_id") == decision_id:
                 return run
-        refused = await _action_failed(client, automation, sent)
-        if refused is not None:
-            reason = f"The automation {automation.name!r} fired and could not start a run: {refused}."
-            raise _BrokenError(
-                "parameters", reason, "Compare its parameters with prefect.yaml; evergreen deployments apply"
-            )
-    fix = "Look at the automation and at the event feed in the Prefect UI; is there a second server?"
-    reason = f"The event was sent, and within {seconds:.0f} s the automation {automation.name!r} started no run."
+        failure = await _read_failure(client, automation, sent)
+        if failure is not None:
+            reason = f"The automation {automation.name!r} fired and could not start a run: {failure}."
+            fix = "Compare its parameters with prefect.yaml, then run: evergreen deployments apply"
+            raise _BrokenError("parameters", reason, fix)
+    fix = "See the automation and the event feed in the Prefect UI; is there a second server?"
+    reason = f"The event was sent, but the automation {automation.name!r} started no run within {seconds:.0f} s."
     raise _BrokenError("event", reason, fix)
 
 
-async def _started(client: PrefectClient, created: FlowRun, sent: datetime, seconds: float) -> float:
-    """Seconds from the event to the flow's first line, once the run has ended as a rehearsal does."""
+async def _await_end(client: PrefectClient, created: FlowRun, sent: datetime, seconds: float) -> float:
+    """Wait for the end of the run; returns the seconds from the event to the flow's first line."""
     run = created
-    async for _ in _until(seconds):
+    async for _ in _poll(seconds):
         run = await client.read_flow_run(created.id)
         if run.state is not None and run.state.is_final():
             break
@@ -194,16 +202,18 @@ async def _started(client: PrefectClient, created: FlowRun, sent: datetime, seco
         return run.start_time.timestamp() - sent.timestamp()
     if state is not None and state.is_cancelled():
         reason = f"The run was cancelled: {state.message}"
-        raise _BrokenError("slot", reason, "A retrain is going on, or a dead one holds the slot: try later.", number)
+        raise _BrokenError(
+            "slot", reason, "A retrain is running, or a dead one holds the slot: try again later.", number
+        )
     if run.start_time is None:
-        reason = f"The run was made and no worker took it up within {seconds:.0f} s; it is {name}."
-        raise _BrokenError("worker", reason, "Look at the worker's log.", number)
+        reason = f"The run was created, but no worker started it within {seconds:.0f} s; it is {name}."
+        raise _BrokenError("worker", reason, "See the worker's log.", number)
     message = (state.message or "").splitlines() if state else []
     reason = f"The run ended {name}: {message[-1] if message else 'no message'}"
-    raise _BrokenError("run", reason, "Look at its log in the Prefect UI.", number)
+    raise _BrokenError("run", reason, "See its log in the Prefect UI.", number)
 
 
-async def _runs(client: PrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
+async def _read_runs(client: PrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
     from prefect.client.schemas.sorting import FlowRunSort
 
@@ -214,7 +224,7 @@ async def _runs(client: PrefectClient, deployment: DeploymentResponse) -> list[F
     )
 
 
-async def _action_failed(client: PrefectClient, automation: Automation, since: datetime) -> str | None:
+async def _read_failure(client: PrefectClient, automation: Automation, since: datetime) -> str | None:
     from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 
     wanted = EventFilter(
@@ -226,10 +236,10 @@ async def _action_failed(client: PrefectClient, automation: Automation, since: d
     return str(page.events[0].payload.get("reason", "no reason given")) if page.events else None
 
 
-async def _until(seconds: float) -> AsyncIterator[None]:
+async def _poll(seconds: float) -> AsyncIterator[None]:
     deadline = time.monotonic() + seconds
     while True:
         yield
         if time.monotonic() >= deadline:
             return
-        await asyncio.sleep(_ASK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)

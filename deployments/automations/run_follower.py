@@ -1,6 +1,6 @@
-"""Starting runs of deployments and following them: their lines as they come, their end, and what led to them.
+"""Start runs of deployments and follow them: their log lines, their end, and the chain from an event to its effect.
 
-Everything is asked of the Prefect server, as a person in its UI would: runs are somebody else's processes.
+Everything is read from the Prefect server, as in its UI, because a run is a process of the worker.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.events import GROUNDS
-from evergreen.naming import dashed
+from evergreen.events import TRIGGER_EVENTS
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
     from prefect.events import Event
 
-_ASK_SECONDS = 0.3
+_POLL_SECONDS = 0.3
 _LAST_LINES_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One moment on the way from an event to a promoted alias; `seconds` count from the event."""
+    """One moment on the way from an event to a promoted version; `seconds` count from the event."""
 
     what: str
     seconds: float
@@ -37,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What a decision led to; every id as the Prefect UI shows it."""
+    """What the event of a decision led to; the ids are those of the Prefect UI."""
 
     decision_id: str
     event_id: str
@@ -45,55 +45,50 @@ class Chain:
     links: tuple[Link, ...]
 
 
-def deployed(flow: str, model: str) -> str:
-    """The full name of a model's deployment of a flow."""
-    return f"{flow}/{dashed(flow, model)}"
-
-
-def run(name: str, parameters: Mapping[str, Any], *, told: Callable[[str], None], timeout: float) -> FlowRun:
-    """Run a deployment and follow it to its end.
+def run(name: str, parameters: Mapping[str, Any], *, show: Callable[[str], None], timeout: float) -> FlowRun:
+    """Run a deployment and follow it to its end; `show` gets each log line of its tasks.
 
     Raises:
-        EvergreenError: it did not end as completed within `timeout` seconds.
+        EvergreenError: it did not complete within `timeout` seconds.
     """
     with _client() as client:
         deployment = client.read_deployment_by_name(name)
         started = client.create_flow_run_from_deployment(deployment.id, parameters=dict(parameters))
-        return _followed(client, started.id, told=told, timeout=timeout)
+        return _follow(client, started.id, show=show, timeout=timeout)
 
 
 @contextmanager
-def no_schedule(*names: str) -> Iterator[None]:
-    """Keep the schedules of deployments from starting runs until the end of the block."""
+def pause_schedules(*names: str) -> Iterator[None]:
+    """Pause deployments, so that their schedules start no runs, until the end of the block."""
     with _client() as client:
-        found = [client.read_deployment_by_name(name).id for name in names]
-        for deployment in found:
+        deployments = [client.read_deployment_by_name(name).id for name in names]
+        for deployment in deployments:
             client.pause_deployment(deployment)
     try:
         yield
     finally:
         with _client() as client:
-            for deployment in found:
+            for deployment in deployments:
                 client.resume_deployment(deployment)
 
 
-def follow_decision(model: str, decision_id: str, *, told: Callable[[str], None], timeout: float) -> FlowRun:
+def follow_decision(model: str, decision_id: str, *, show: Callable[[str], None], timeout: float) -> FlowRun:
     """Wait for the retrain that answers a decision, whoever starts it, and follow it to its end.
 
     Raises:
-        EvergreenError: none was started, or it did not end as completed, within `timeout` seconds.
+        EvergreenError: none was started, or it did not complete, within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     with _client() as client:
-        deployment = client.read_deployment_by_name(deployed("retrain", model))
+        deployment = client.read_deployment_by_name(naming.deployment_path("retrain", model))
         while time.monotonic() < deadline:
-            for found in runs_of(client, deployment.id):
-                if found.parameters.get("decision_id") == decision_id:
-                    return _followed(client, found.id, told=told, timeout=deadline - time.monotonic())
-            time.sleep(_ASK_SECONDS)
+            for run in runs_of(client, deployment.id):
+                if run.parameters.get("decision_id") == decision_id:
+                    return _follow(client, run.id, show=show, timeout=deadline - time.monotonic())
+            time.sleep(_POLL_SECONDS)
     raise EvergreenError(
         f"No retrain of {model} answered decision {decision_id} within {timeout:.0f} s.",
-        f"Run: evergreen rehearse {model}",
+        f"Find the broken link with: evergreen rehearse {model}",
     )
 
 
@@ -109,21 +104,27 @@ def runs_of(client: SyncPrefectClient, deployment: UUID, limit: int = 50) -> lis
     )
 
 
-def chain(ground: str, decision_id: str, answer: FlowRun, moved_at: datetime | None) -> Chain:
-    """The moments from the event to the alias: `answer` is the run, `moved_at` when the alias moved, if it did.
+def read_chain(trigger: str, decision_id: str, answer: FlowRun, moved_at: datetime | None) -> Chain:
+    """Read the moments from an event to its effect.
+
+    Args:
+        trigger: what called for the retraining, such as `drift`.
+        decision_id: the decision that the event is about.
+        answer: the run that the event started.
+        moved_at: when the champion alias moved; None if it did not.
 
     Raises:
-        EvergreenError: the server holds no event of this decision.
+        EvergreenError: the server has no event of this decision.
     """
     with _client() as client:
-        event = _event(client, ground, decision_id, answer.created)
-        fired = _fired(client, event)
+        event = _find_event(client, trigger, decision_id, answer.created)
+        fired = _find_firing(client, event)
     start = event.occurred.timestamp()
     day = f"{event.occurred:%Y-%m-%d}"
-    page = f"{ui()}/runs/flow-run/{answer.id}"
+    page = run_page(answer.id)
     moments: list[tuple[str, datetime | None, str]] = [
-        (f"event {event.event}", event.occurred, f"{ui()}/events/event/{day}/{event.id}"),
-        ("automation fired", fired.occurred if fired else None, f"{ui()}/automations"),
+        (f"event {event.event}", event.occurred, f"{ui_url()}/events/event/{day}/{event.id}"),
+        ("automation fired", fired.occurred if fired else None, f"{ui_url()}/automations"),
         ("run created", answer.created, page),
         ("first line of the flow", answer.start_time, page),
         ("champion alias moved", moved_at, page),
@@ -133,13 +134,18 @@ def chain(ground: str, decision_id: str, answer: FlowRun, moved_at: datetime | N
     return Chain(decision_id, str(event.id), str(answer.id), links)
 
 
-def ui() -> str:
-    """Where the Prefect UI is."""
+def ui_url() -> str:
+    """The address of the Prefect UI."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     url = settings.server.ui.api_url if settings.api.url is None else settings.api.url
     return str(url).removesuffix("/").removesuffix("/api")
+
+
+def run_page(run_id: UUID) -> str:
+    """The address of a flow run in the Prefect UI."""
+    return f"{ui_url()}/runs/flow-run/{run_id}"
 
 
 def _client() -> SyncPrefectClient:
@@ -148,53 +154,58 @@ def _client() -> SyncPrefectClient:
     return get_client(sync_client=True)
 
 
-def _followed(client: SyncPrefectClient, run: UUID, *, told: Callable[[str], None], timeout: float) -> FlowRun:
+def _follow(client: SyncPrefectClient, run_id: UUID, *, show: Callable[[str], None], timeout: float) -> FlowRun:
     deadline, shown, ended = time.monotonic() + timeout, 0, 0.0
     while True:
-        found = client.read_flow_run(run)
-        shown, last = _tell(client, run, shown, told)
-        if found.state is not None and found.state.is_final():
+        run = client.read_flow_run(run_id)
+        shown, complete = _show_lines(client, run_id, shown, show)
+        if run.state is not None and run.state.is_final():
             ended = ended or time.monotonic()
-            # A run sends its last lines as its process ends, a moment after its state.
-            if last or time.monotonic() - ended > _LAST_LINES_SECONDS:
+            # A run sends its last lines when its process ends, a moment after its state.
+            if complete or time.monotonic() - ended > _LAST_LINES_SECONDS:
                 break
         if time.monotonic() >= deadline:
-            raise EvergreenError(f"The run {found.name} has not ended within {timeout:.0f} s.", f"See {_page(run)}")
-        time.sleep(_ASK_SECONDS)
-    if not found.state.is_completed():
-        raise EvergreenError(f"The run {found.name} ended as {found.state.name}: {found.state.message}.", _page(run))
-    return found
+            raise EvergreenError(f"The run {run.name} has not ended within {timeout:.0f} s.", f"See {run_page(run_id)}")
+        time.sleep(_POLL_SECONDS)
+    if not run.state.is_completed():
+        raise EvergreenError(
+            f"The run {run.name} ended as {run.state.name}: {run.state.message}.", f"See {run_page(run_id)}"
+        )
+    return run
 
 
-def _tell(client: SyncPrefectClient, run: UUID, shown: int, told: Callable[[str], None]) -> tuple[int, bool]:
-    """Tell the lines after the first `shown`; how many there are now, and whether the run's last one is among them."""
+def _show_lines(client: SyncPrefectClient, run_id: UUID, shown: int, show: Callable[[str], None]) -> tuple[int, bool]:
+    """Show the lines after the first `shown`; returns how many there are, and whether the run's last one is there."""
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
     from prefect.client.schemas.sorting import LogSort
 
-    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
     lines = client.read_logs(wanted, sort=LogSort.TIMESTAMP_ASC, offset=shown, limit=200)
     for line in lines:
         if line.name == "prefect.task_runs":
-            told(line.message)
-    last = any(line.name == "prefect.flow_runs" and line.message.startswith("Finished in state") for line in lines)
-    return shown + len(lines), last
+            show(line.message)
+    complete = any(line.name == "prefect.flow_runs" and line.message.startswith("Finished in state") for line in lines)
+    return shown + len(lines), complete
 
 
-def _event(client: SyncPrefectClient, ground: str, decision_id: str, before: datetime | None) -> Event:
+def _find_event(client: SyncPrefectClient, trigger: str, decision_id: str, before: datetime | None) -> Event:
     from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter
 
-    # Without a time the server looks at today's events only.
+    # Without a time the server searches only the events of today.
     since = (before or datetime.now(UTC)) - timedelta(days=7)
     wanted = EventFilter(
-        event=EventNameFilter(name=[GROUNDS[ground]]), occurred=EventOccurredFilter.model_validate({"since": since})
+        event=EventNameFilter(name=[TRIGGER_EVENTS[trigger]]),
+        occurred=EventOccurredFilter.model_validate({"since": since}),
     )
     for event in client.read_events(wanted, limit=50).events:
         if event.payload.get("decision_id") == decision_id:
             return event
-    raise EvergreenError(f"The server holds no event of decision {decision_id}.", "Was it down when it was emitted?")
+    raise EvergreenError(
+        f"The server has no event of decision {decision_id}.", "Check whether it was down when the event was sent."
+    )
 
 
-def _fired(client: SyncPrefectClient, event: Event) -> Event | None:
+def _find_firing(client: SyncPrefectClient, event: Event) -> Event | None:
     from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventRelatedFilter
 
     wanted = EventFilter(
@@ -202,9 +213,5 @@ def _fired(client: SyncPrefectClient, event: Event) -> Event | None:
         occurred=EventOccurredFilter.model_validate({"since": event.occurred}),
         related=EventRelatedFilter(id=[f"prefect.event.{event.id}"]),
     )
-    found = client.read_events(wanted, limit=1).events
-    return found[0] if found else None
-
-
-def _page(run: UUID) -> str:
-    return f"{ui()}/runs/flow-run/{run}"
+    events = client.read_events(wanted, limit=1).events
+    return events[0] if events else None

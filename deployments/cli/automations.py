@@ -1,4 +1,4 @@
-"""evergreen automations: make, list and switch those that tell people."""
+"""evergreen automations: the Prefect automations that send alerts and end dead runs."""
 
 from __future__ import annotations
 
@@ -9,67 +9,71 @@ import typer
 from deployments.cli.command import Json, guard, use_prefect
 from evergreen.settings import load_settings
 
-commands = typer.Typer(no_args_is_help=True, help="Who is told of what, and what is swept.")
+commands = typer.Typer(no_args_is_help=True, help="Send alerts, and end dead runs.")
 
 
 @commands.command("list")
 def list_automations(as_json: Json = False) -> None:
-    """What there is, and whether it is on."""
+    """List the automations, and whether they are on."""
 
     def work() -> None:
         from dataclasses import asdict
 
-        from deployments.automations import sync as made
+        from deployments.automations import sync
         from deployments.cli import console
 
         use_prefect(load_settings())
-        found = made.list_all()
+        automations = sync.list_all()
         if as_json:
-            console.emit_json({"automations": [asdict(one) for one in found]})
-        elif found:
-            rows = [("on" if one.on else "off", one.name, one.description) for one in found]
+            console.print_json({"automations": [asdict(automation) for automation in automations]})
+        elif automations:
+            rows = [("on" if each.on else "off", each.name, each.description) for each in automations]
             console.out.print(console.grid("Automations", ("", "name", "when"), rows))
         else:
-            console.out.print("There are none yet. Run: [bold]evergreen automations sync[/]")
+            console.out.print("There are no automations yet. Run: [bold]evergreen automations sync[/]")
 
     guard(work, as_json)
 
 
 @commands.command("sync")
 def sync_automations(as_json: Json = False) -> None:
-    """Make them what EVERGREEN_NOTIFY and the model files ask for; what is off stays off."""
+    """Bring the automations to the Prefect server.
+
+    EVERGREEN_NOTIFY says who gets alerts, the model files which ones.
+    An automation that was switched off stays off.
+    """
 
     def work() -> None:
         from dataclasses import asdict
 
-        from deployments.automations import sync as made
+        from deployments.automations import sync
         from deployments.cli import console
 
         settings = load_settings()
         use_prefect(settings)
-        done = asdict(made.sync(settings))
+        names_by_change = asdict(sync.sync(settings))
         if as_json:
-            console.emit_json(done)
+            console.print_json(names_by_change)
             return
-        console.out.print(", ".join(f"{len(names)} {what}" for what, names in done.items()) + ".")
+        console.out.print(", ".join(f"{len(names)} {change}" for change, names in names_by_change.items()) + ".")
         if not settings.notify.get_secret_value():
-            console.out.print("Nobody is told of anything: EVERGREEN_NOTIFY is not set.")
+            console.out.print("Nobody gets alerts: EVERGREEN_NOTIFY is not set.")
 
     guard(work, as_json)
 
 
-AutomationName = Annotated[str, typer.Argument(metavar="NAME", help="As in: evergreen automations list")]
+AutomationName = Annotated[str, typer.Argument(metavar="NAME", help="As evergreen automations list shows it.")]
 
 
 @commands.command("on")
 def switch_on(name: AutomationName, as_json: Json = False) -> None:
-    """Switch one on."""
+    """Switch an automation on."""
     _switch(name, True, as_json)
 
 
 @commands.command("off")
 def switch_off(name: AutomationName, as_json: Json = False) -> None:
-    """Switch one off; a sync leaves it off."""
+    """Switch an automation off; a sync does not switch it on."""
     _switch(name, False, as_json)
 
 
@@ -77,14 +81,14 @@ def _switch(name: str, on: bool, as_json: bool) -> None:
     def work() -> None:
         from dataclasses import asdict
 
-        from deployments.automations import sync as made
+        from deployments.automations import sync
         from deployments.cli import console
 
         use_prefect(load_settings())
-        done = made.switch(name, on)
+        automation = sync.switch(name, on)
         if as_json:
-            console.emit_json(asdict(done))
+            console.print_json(asdict(automation))
         else:
-            console.out.print(f"[bold]{done.name}[/] is {'on' if done.on else 'off'}.")
+            console.out.print(f"[bold]{automation.name}[/] is {'on' if automation.on else 'off'}.")
 
     guard(work, as_json)

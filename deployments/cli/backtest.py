@@ -1,4 +1,4 @@
-"""The command that chooses a policy of retraining on history, and writes it into the model file where asked to."""
+"""evergreen backtest: compare retraining policies on the history, and write the best one into the model file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.command import Json, Name, guard, prepare, start
+from deployments.cli.command import Json, Name, guard, prepare, starting
 from evergreen.errors import EvergreenError
 from evergreen.timestamps import parse_time
 
@@ -31,38 +31,45 @@ def backtest(
         str, typer.Option("--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.")
     ] = "",
     price_retrain: Annotated[
-        float | None, typer.Option("--price-retrain", min=0, help="What a retraining costs.")
+        float | None, typer.Option("--price-retrain", metavar="PRICE", min=0, help="The price of a retraining.")
     ] = None,
     price_error: Annotated[
-        float | None, typer.Option("--price-error", min=0, help="What a unit of the metric costs, for each row.")
+        float | None,
+        typer.Option("--price-error", metavar="PRICE", min=0, help="The price of a unit of the metric, for each row."),
     ] = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="The first step.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="The first step; by default as early as possible.")
+    ] = None,
     report_from: Annotated[
-        str | None, typer.Option("--report-from", metavar="TIME", help="Choose on what is before, report on the rest.")
+        str | None,
+        typer.Option("--report-from", metavar="TIME", help="Choose on the steps before it, report on the others."),
     ] = None,
     label_delay: Annotated[
-        float | None, typer.Option("--label-delay", metavar="DAYS", min=0, help="Labels come so long after their rows.")
+        float | None, typer.Option("--label-delay", metavar="DAYS", min=0, help="Days from a row to its label.")
     ] = None,
     train_hours: Annotated[
         float | None, typer.Option("--train-hours", metavar="HOURS", min=0, help="How long a training takes.")
     ] = None,
     change: Annotated[
-        str | None, typer.Option("--change", metavar="TIME", help="Since when the data has another law, if known.")
+        str | None,
+        typer.Option("--change", metavar="TIME", help="When the data-generating process is known to have changed."),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Where the page goes.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="The page to write; by default in EVERGREEN_HOME.")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write the recommended policy into the model file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Choose when a model is retrained: replay its history under several policies."""
+    """Compare retraining policies on a model's history."""
 
     def work() -> None:
         from deployments.cli import console
 
         settings = prepare(name)
-        _understood(settings, name, policies or (), windows)
-        asked: dict[str, Any] = {
+        _check_texts(settings, name, policies or (), windows)
+        request: dict[str, Any] = {
             "policies": tuple(policies or ()),
-            "windows": tuple(one for one in windows.split(",") if one.strip()),
+            "windows": tuple(window for window in windows.split(",") if window.strip()),
             "prices": _prices(price_retrain, price_error),
             "since": parse_time(since, "--since"),
             "report_from": parse_time(report_from, "--report-from"),
@@ -71,77 +78,78 @@ def backtest(
             "change": parse_time(change, "--change"),
             "page": None if html is None else str(html.expanduser().absolute()),
         }
-        with console.steps(start(f"replaying {name}")) as listen:
+        with console.show_steps(starting(f"replaying {name}")) as listen:
             from flows.backtest import backtest as flow
 
             listen()
-            found = flow(name, **asked)
-        page = html or settings.root / "backtest" / name / "backtest.html"
+            result = flow(name, **request)
+        page = html or settings.backtest_page(name)
         if not as_json:
-            show(found)
-            console.out.print(f"[dim]The page: {page}[/]", soft_wrap=True)
-        edit = _proposed(settings, found) if apply else None
+            show_backtest(result)
+            console.out.print(f"[dim]Page: {page}[/]", soft_wrap=True)
+        edit = _propose_edit(settings, result) if apply else None
         if edit is not None and not as_json:
-            console.out.print(edit.diff or f"{edit.path.name} has it already.", markup=False, soft_wrap=True)
+            text = edit.diff or f"{edit.path.name} already has this policy."
+            console.out.print(text, markup=False, soft_wrap=True)
         if edit is not None and edit.diff:
-            _apply(settings, name, edit)
+            _write_edit(settings, name, edit)
         if as_json:
-            console.emit_json(found.to_json() | {"page": str(page)} | ({"diff": edit.diff} if edit else {}))
+            console.print_json(result.to_json() | {"page": str(page)} | ({"diff": edit.diff} if edit else {}))
 
     guard(work, as_json)
 
 
-def show(found: Backtest) -> None:
-    """The table and the recommendation, for a person."""
+def show_backtest(result: Backtest) -> None:
+    """Print the policies as a table, and the recommendation."""
     from rich.markup import escape
 
     from deployments.cli.console import grid, out
 
-    shown = _Shown(
-        windows=len({row.variant.window for row in found.rows}) > 1,
-        priced=any(row.cost is not None for row in found.rows),
-        known=any(row.false_triggers is not None for row in found.rows),
+    columns = _Columns(
+        windows=len({row.variant.window for row in result.rows}) > 1,
+        costs=any(row.cost is not None for row in result.rows),
+        change=any(row.false_triggers is not None for row in result.rows),
     )
-    head = ["policy", *(["window"] if shown.windows else []), f"{found.metric}, 95 %"]
-    head += ["to\nnever", "to\nalways", "to\noracle", "retrains", "in\nvain"]
-    head += (["cost"] if shown.priced else []) + (["false", "late, days"] if shown.known else [])
-    rows = [_line(row, found, shown) for row in found.rows]
-    turn = found.steps[found.chosen]
-    out.print(grid(f"{found.model} from {turn:%Y-%m-%d} on, {len(found.steps) - found.chosen} steps", head, rows))
-    for label, why in found.left_out.items():
-        out.print(f"[yellow]{escape(label)}:[/] {escape(why)}.", soft_wrap=True)
-    if found.warning:
-        out.print(f"[yellow]{escape(found.warning)}[/]", soft_wrap=True)
-    out.print(
-        f"[bold]{escape(found.recommended or 'Nothing is recommended')}[/]: {escape(found.reason)}", soft_wrap=True
-    )
+    header = ["policy", *(["window"] if columns.windows else []), f"{result.metric}, 95 %"]
+    header += ["to\nnever", "to\nalways", "to\noracle", "retrains", "in\nvain"]
+    header += (["cost"] if columns.costs else []) + (["false", "late, days"] if columns.change else [])
+    rows = [_cells(row, result, columns) for row in result.rows]
+    reported_from = result.steps[result.chosen]
+    title = f"{result.model} from {reported_from:%Y-%m-%d} on, {len(result.steps) - result.chosen} steps"
+    out.print(grid(title, header, rows))
+    for label, reason in result.left_out.items():
+        out.print(f"[yellow]{escape(label)}:[/] {escape(reason)}.", soft_wrap=True)
+    if result.warning:
+        out.print(f"[yellow]{escape(result.warning)}[/]", soft_wrap=True)
+    recommendation = escape(result.recommended or "Nothing is recommended")
+    out.print(f"[bold]{recommendation}[/]: {escape(result.reason)}", soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """Columns that not every backtest has: a terminal of eighty characters is narrow."""
+class _Columns:
+    """The optional columns that a table has; a terminal of eighty characters has no room for empty ones."""
 
     windows: bool
-    priced: bool
-    known: bool
+    costs: bool
+    change: bool
 
 
-def _line(row: Row, found: Backtest, shown: _Shown) -> list[Any]:
+def _cells(row: Row, result: Backtest, columns: _Columns) -> list[Any]:
     from evergreen.markdown import number
 
-    ends = "\n" + " to ".join(number(end) for end in row.interval) if row.interval else ""
+    interval = "\n" + " to ".join(number(end) for end in row.interval) if row.interval else ""
     regret = [f"{row.regret[name].value:+.3g}" if name in row.regret else "" for name in ("never", "always", "oracle")]
-    mark = "* " if row.variant.label == found.recommended else ""
-    told: list[Any] = [f"{mark}{row.variant.name}", *([row.variant.window] if shown.windows else [])]
-    told += [f"{number(row.error)}{ends}", *regret, row.retrains, row.rejected]
-    told += [row.cost] if shown.priced else []
+    mark = "* " if row.variant.label == result.recommended else ""
+    cells: list[Any] = [f"{mark}{row.variant.name}", *([row.variant.window] if columns.windows else [])]
+    cells += [f"{number(row.error)}{interval}", *regret, row.retrains, row.rejected]
+    cells += [row.cost] if columns.costs else []
     late = "" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
-    return told + ([row.false_triggers, late] if shown.known else [])
+    return cells + ([row.false_triggers, late] if columns.change else [])
 
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """A model file before and after; `diff` is empty where it has the policy already."""
+    """A model file before and after an edit; `diff` is empty if it has the policy already."""
 
     path: Path
     before: str
@@ -149,8 +157,8 @@ class _Edit:
     diff: str
 
 
-def _proposed(settings: Settings, found: Backtest) -> _Edit:
-    """What the recommended policy changes in the model file.
+def _propose_edit(settings: Settings, result: Backtest) -> _Edit:
+    """Work out what the recommended policy changes in the model file.
 
     Raises:
         EvergreenError: nothing is recommended, or the file is not written in a way that can be edited.
@@ -158,10 +166,10 @@ def _proposed(settings: Settings, found: Backtest) -> _Edit:
     import models
     from evergreen.model_files.policy_edit import with_policy
 
-    row = found.row(found.recommended) if found.recommended else None
+    row = result.row(result.recommended) if result.recommended else None
     if row is None:
-        raise EvergreenError(f"{found.model}: nothing is recommended: {found.reason}", "Wait for more history.")
-    loaded = models.load(found.model, settings.models)
+        raise EvergreenError(f"{result.model}: nothing is recommended: {result.reason}", "Wait for more history.")
+    loaded = models.load(result.model, settings.models)
     before = after = loaded.path.read_text(encoding="utf-8")
     if row.variant.policy is not None:
         training = row.variant.training if row.variant.training != loaded.spec.training else None
@@ -171,11 +179,11 @@ def _proposed(settings: Settings, found: Backtest) -> _Edit:
     return _Edit(loaded.path, before, after, "\n".join(lines))
 
 
-def _apply(settings: Settings, model: str, edit: _Edit) -> None:
-    """Write the edit.
+def _write_edit(settings: Settings, model: str, edit: _Edit) -> None:
+    """Write an edited model file.
 
     Raises:
-        EvergreenError: the file could not be loaded any more; it is left as it was.
+        EvergreenError: the edited file cannot be loaded; the file is restored.
     """
     import models
     from evergreen.storage.atomic_write import write_text
@@ -188,8 +196,12 @@ def _apply(settings: Settings, model: str, edit: _Edit) -> None:
         raise
 
 
-def _understood(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:
-    """Refuse what is no policy and no training window before anything starts."""
+def _check_texts(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:
+    """Check the policies and training windows before anything starts.
+
+    Raises:
+        EvergreenError: a text is no policy, or no training window.
+    """
     import models
     from evergreen.backtest.request import named, window_of
 
@@ -202,5 +214,7 @@ def _understood(settings: Settings, name: str, policies: Sequence[str], windows:
 def _prices(retrain: float | None, error: float | None) -> Mapping[str, float]:
     if (retrain is None) is not (error is None):
         missing = "--price-error" if error is None else "--price-retrain"
-        raise EvergreenError(f"One price alone compares nothing: {missing} is missing.", "Say both, or neither.")
+        raise EvergreenError(
+            f"One price alone compares nothing: {missing} is missing.", "Give both prices, or neither."
+        )
     return {} if retrain is None or error is None else {"retrain": retrain, "error": error}

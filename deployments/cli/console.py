@@ -1,4 +1,4 @@
-"""How results look in a terminal. Everything for people goes to stderr but the result itself, which is on stdout."""
+"""How results look in a terminal. The result itself goes to stdout, everything else that is for people to stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +17,16 @@ from rich.table import Table
 
 from evergreen.markdown import number
 from evergreen.runs.results import DriftResult, Ingested, MonitorResult, MoveResult, RetrainResult, ScoreResult
+
+
+class Result(Protocol):
+    """What a flow or a command returns."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON object."""
+
+
+T = TypeVar("T", bound=Result)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -34,7 +44,7 @@ _COLOURS = {
 
 
 class StepLines(logging.Handler):
-    """One line for each step that ended, a spinner for what is going on."""
+    """Prints a line for each step that ended, and shows the current one in a spinner."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(logging.DEBUG)
@@ -42,27 +52,26 @@ class StepLines(logging.Handler):
         self.last = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a line of one of our own tasks; Prefect's own lines are for its UI."""
+        """Show a line of our own flows and tasks; Prefect's own lines are for its UI."""
         folder = Path(record.pathname).parent
-        if not {"tasks", "flows"} & {folder.name, folder.parent.name}:
+        if {"tasks", "flows"}.isdisjoint({folder.name, folder.parent.name}):
             return
-        text = escape(record.getMessage())
         if record.levelno < logging.INFO:
-            self.status.update(f"[dim]{text}[/]")
+            self.status.update(f"[dim]{escape(record.getMessage())}[/]")
             return
         now = time.monotonic()
-        step, _, rest = text.partition(": ")
-        colour = "yellow" if record.levelno >= logging.WARNING else "bold"
-        err.print(f"  [{colour}]{step:<10}[/] {rest} [dim]{now - self.last:.1f} s[/]")
+        style = "yellow" if record.levelno >= logging.WARNING else "bold"
+        print_step(record.getMessage(), f"{now - self.last:.1f} s", style=style)
         self.last = now
         self.status.update("[dim]working[/]")
 
 
 @contextmanager
-def steps(title: str) -> Iterator[Callable[[], None]]:
-    """Show the steps of a flow on stderr while it runs; listening starts with the call of what this yields.
+def show_steps(title: str) -> Iterator[Callable[[], None]]:
+    """Show the steps of a flow on stderr while it runs.
 
-    It starts late because importing Prefect sets up logging anew and drops every handler that was there before.
+    Yields the function that starts it. Call it after the flow was imported: importing Prefect sets up logging again and
+    drops every handler that was there before.
     """
     loggers = [logging.getLogger(name) for name in ("prefect.task_runs", "prefect.flow_runs")]
     with err.status(f"[dim]{escape(title)}[/]") as status:
@@ -84,18 +93,51 @@ def steps(title: str) -> Iterator[Callable[[], None]]:
                 logger.removeHandler(handler)
 
 
-def emit_json(told: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(told, allow_nan=False, sort_keys=False))
+@contextmanager
+def show_work(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """Show work that is no flow on stderr, with a spinner.
+
+    Yields a function that prints a line for a step that is done, and one that shows how far a search is.
+    """
+    last = time.monotonic()
+    with err.status(f"[dim]{escape(title)}[/]") as status:
+
+        def step(line: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            print_step(line, f"{now - last:.1f} s")
+            last = now
+
+        yield step, lambda done, total: status.update(f"[dim]{done} of {total} fits of the search[/]")
+
+
+def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
+    """Print a line such as `gate: PASS, 8 checks` on stderr, its first word in a column of its own."""
+    step, _, rest = escape(line).partition(": ")
+    end = f" [dim]{duration}[/]" if duration else ""
+    err.print(f"  [{style}]{step:<10}[/] {rest}{end}")
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(document, allow_nan=False, sort_keys=False))
+
+
+def print_result(result: T, show: Callable[[T], None], *, as_json: bool) -> None:
+    """Print the result of a command: as one JSON object, or for a person with `show`."""
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(result)
 
 
 def coloured(word: str) -> str:
-    """A verdict or an outcome in its colour."""
+    """A verdict or an outcome as markup in its colour."""
     return f"[{_COLOURS.get(word, 'white')}]{escape(word)}[/]"
 
 
 def grid(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of text; verdicts are coloured."""
+    """A table of numbers and texts, in which verdicts and outcomes are coloured."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     for name in header:
         table.add_column(name, overflow="fold")
@@ -106,7 +148,7 @@ def grid(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) ->
 
 
 def show_retrain(result: RetrainResult) -> None:
-    """What became of a retraining."""
+    """Print the outcome of a retraining: gates, drift, champion and data."""
     out.print()
     out.print(f"[bold]{escape(result.model)}[/]: {coloured(result.outcome)}. {escape(result.explanation)}")
     _show_ingest(result.ingest)
@@ -114,9 +156,9 @@ def show_retrain(result: RetrainResult) -> None:
         rows = [(check.name, str(check.status), check.value, check.bound, check.reason) for check in result.checks]
         out.print(grid("Gates", ("gate", "status", "value", "bound", "reason"), rows))
         _show_drift(result.drift)
-    where = "none yet" if result.champion is None else f"version {result.champion}"
+    champion = "none yet" if result.champion is None else f"version {result.champion}"
     out.print(
-        f"Champion: {where}. Data: {result.snapshot.rows} rows, version {result.snapshot.version}. "
+        f"Champion: {champion}. Data: {result.snapshot.rows} rows, version {result.snapshot.version}. "
         f"[dim]Decision {result.decision_id}.[/]"
     )
     if result.outcome == "awaiting-approval":
@@ -124,40 +166,40 @@ def show_retrain(result: RetrainResult) -> None:
 
 
 def show_monitor(result: MonitorResult) -> None:
-    """What a monitor run saw."""
+    """Print the reports of a monitor run, and the command that answers a failure."""
     out.print()
     _show_ingest(result.ingest)
     _show_drift(DriftResult(result.verdict, result.share, result.columns, result.reason, result.report))
     if result.doubt:
         out.print(f"[yellow]Suspected only:[/] {escape(result.doubt)}.")
-    measured = result.performance
-    if measured.decision_id:
-        out.print(f"Performance: {coloured(measured.verdict)}. {escape(measured.reason)}")
-    for beside in measured.also:
-        bound = "" if beside.bound is None else f" ({coloured(str(beside.verdict))} against {number(beside.bound)})"
-        out.print(f"  {escape(beside.name)}: {number(beside.value) or 'not measured'}{bound}")
+    performance = result.performance
+    if performance.decision_id:
+        out.print(f"Performance: {coloured(performance.verdict)}. {escape(performance.reason)}")
+    for extra in performance.also:
+        bound = "" if extra.bound is None else f" ({coloured(str(extra.verdict))} against {number(extra.bound)})"
+        out.print(f"  {escape(extra.name)}: {number(extra.value) or 'not measured'}{bound}")
     if result.shadow.decision_id:
         out.print(f"Last promotion: {coloured(result.shadow.verdict)}. {escape(result.shadow.reason)}")
     if result.rolled_back is not None:
         out.print(f"[red]Version {result.rolled_back} was rolled back:[/] version {result.champion} is the champion.")
         return
-    failed = {"drift": result.decision_id if result.confirmed else None}
-    failed["performance"] = measured.decision_id if measured.verdict == "FAIL" else None
-    failed["data"] = result.data
-    for reason, decision in failed.items():
-        if decision:
-            out.print(
-                f"Answer it with: [bold]evergreen retrain {result.model} --reason {reason} --decision {decision}[/]"
-            )
-            return
+    triggers = {
+        "drift": result.decision_id if result.confirmed else None,
+        "performance": performance.decision_id if performance.verdict == "FAIL" else None,
+        "data": result.data,
+    }
+    reason, decision = next(((name, value) for name, value in triggers.items() if value), ("", None))
+    if decision:
+        command = f"evergreen retrain {result.model} --reason {reason} --decision {decision}"
+        out.print(f"Answer it with: [bold]{command}[/]")
 
 
 def show_score(result: ScoreResult) -> None:
-    """What was scored, and where it is."""
-    where = escape(result.output) if result.output else "the predictions table"
+    """Print how many rows were scored, by which version, and where the predictions are."""
+    target = escape(result.output) if result.output else "the predictions table"
     out.print(
         f"[bold]{escape(result.model)}[/]: version {result.version} scored {result.rows_scored} of {result.rows_in} "
-        f"rows; they are in {where}.",
+        f"rows; they are in {target}.",
         soft_wrap=True,
     )
     if result.rows_rejected:
@@ -165,10 +207,11 @@ def show_score(result: ScoreResult) -> None:
 
 
 def show_move(result: MoveResult) -> None:
-    """What a promotion, a rejection or a rollback did."""
+    """Print what a promotion, a rejection or a rollback changed."""
     if result.rejected:
-        where = f"version {result.champion} stays champion" if result.champion else "there is no champion yet"
-        out.print(f"[bold]{result.model}[/]: version {result.rejected} was rejected, {where}. {escape(result.reason)}")
+        champion = f"version {result.champion} stays champion" if result.champion else "there is no champion yet"
+        head = f"[bold]{result.model}[/]: version {result.rejected} was rejected, {champion}."
+        out.print(f"{head} {escape(result.reason)}")
         return
     if not result.changed:
         out.print(f"[bold]{result.model}[/]: version {result.champion} is the champion already.")
@@ -186,8 +229,8 @@ def _show_drift(drift: DriftResult) -> None:
 
 def _show_ingest(ingest: Ingested) -> None:
     if ingest.labels:
-        out.print(f"Labels: {ingest.labels} rows got theirs.")
+        out.print(f"Labels: {ingest.labels} rows got their label.")
     for item in ingest.quarantined:
         out.print(f"[yellow]In quarantine:[/] {escape(str(item['origin']))}: {escape(str(item['reason']))}")
     for waiting in ingest.waiting:
-        out.print(f"[yellow]Left alone:[/] {escape(waiting['origin'])}: {escape(waiting['reason'])}")
+        out.print(f"[yellow]Not read yet:[/] {escape(waiting['origin'])}: {escape(waiting['reason'])}")

@@ -1,4 +1,4 @@
-"""evergreen deployments: bring the models into prefect.yaml, and prefect.yaml to the server."""
+"""evergreen deployments: write the models into prefect.yaml, and bring prefect.yaml to the server."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import typer
 from deployments.cli.command import Json, guard, use_prefect
 from deployments.manifest.apply import Applied
 from deployments.manifest.sync import Synced
-from deployments.manifest.work_pool import POOL
+from evergreen.naming import WORK_POOL
 from evergreen.settings import load_settings
 
 
 def show_applied(applied: Applied) -> None:
-    """What was brought to the server, for a person."""
+    """Print what was brought to the server."""
     from rich.markup import escape
 
     from deployments.cli.console import out
 
     if applied.made_pool:
-        out.print(f"Made the work pool {POOL}, of type process.")
-    out.print(f"{len(applied.deployed)} deployed, {len(applied.unchanged)} stood there already.")
+        out.print(f"Created the work pool {WORK_POOL}, of type process.")
+    out.print(f"{len(applied.deployed)} deployed, {len(applied.unchanged)} unchanged.")
     for name in applied.deployed:
         out.print(f"  {escape(name)}")
-    for what, names in (("Paused", applied.paused), ("Switched off", applied.off)):
+    for state, names in (("Paused", applied.paused), ("Switched off", applied.off)):
         for name in names:
-            out.print(f"[yellow]{what} on the server, and left so:[/] {escape(name)}", soft_wrap=True)
+            out.print(f"[yellow]{state} on the server, and not changed:[/] {escape(name)}", soft_wrap=True)
     for name in applied.strangers:
-        fix = f"prefect deployment delete '{escape(name)}'"
-        out.print(f"[yellow]Not in prefect.yaml, and goes on:[/] {escape(name)}; {fix} ends it", soft_wrap=True)
+        fix = f"To delete it: prefect deployment delete '{escape(name)}'"
+        out.print(f"[yellow]On the server, but not in prefect.yaml:[/] {escape(name)}. {fix}", soft_wrap=True)
 
 
 def show_synced(synced: Synced, *, check: bool) -> None:
-    """What a sync did, or would do, for a person."""
+    """Print what a sync changed, or with `check` would change."""
     from rich.markup import escape
 
     from deployments.cli.console import out
@@ -41,36 +41,38 @@ def show_synced(synced: Synced, *, check: bool) -> None:
     for change in synced.changes:
         out.print(f"  {escape(change)}", soft_wrap=True)
     for name in synced.orphans:
-        out.print(f"[yellow]{escape(name)} is of a model that is not there; --prune takes it out.[/]", soft_wrap=True)
+        out.print(f"[yellow]{escape(name)}: its model does not exist. Remove it with --prune.[/]", soft_wrap=True)
     if not synced.changes:
-        out.print("prefect.yaml has every model.")
+        out.print("prefect.yaml is up to date.")
     elif check:
         out.print("Nothing was written. Run: [bold]evergreen deployments sync[/]")
     else:
         out.print("Read it in prefect.yaml, then run: [bold]evergreen deployments apply[/]")
 
 
-commands = typer.Typer(no_args_is_help=True, help="What prefect.yaml says of the models.")
+commands = typer.Typer(no_args_is_help=True, help="Keep prefect.yaml and the server in step with models/.")
 
 
 @commands.command("sync")
 def sync_deployments(
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit status 1 when something would.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Take out those of models that are not there.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 if prefect.yaml is not up to date.")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the deployments of models that do not exist.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the models in models/ into prefect.yaml; what is there already stays as it was written."""
+    """Add the models in models/ to prefect.yaml.
+
+    What you wrote there is not changed.
+    """
 
     def work() -> None:
         from deployments.cli import console
         from deployments.manifest import sync
 
-        found = sync.sync(load_settings(), check=check, prune=prune)
-        if as_json:
-            console.emit_json(found.to_json())
-        else:
-            show_synced(found, check=check)
-        if check and found.changes:
+        synced = sync.sync(load_settings(), check=check, prune=prune)
+        console.print_result(synced, lambda result: show_synced(result, check=check), as_json=as_json)
+        if check and synced.changes:
             raise typer.Exit(1)
 
     guard(work, as_json)
@@ -78,7 +80,10 @@ def sync_deployments(
 
 @commands.command("apply")
 def apply_deployments(as_json: Json = False) -> None:
-    """Bring prefect.yaml to the Prefect server; what was paused or switched off there stays so."""
+    """Bring prefect.yaml to the Prefect server.
+
+    What was paused or switched off there stays so.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -86,10 +91,7 @@ def apply_deployments(as_json: Json = False) -> None:
 
         use_prefect(load_settings())
         with console.err.status("[dim]deploying[/]"):
-            found = apply.apply()
-        if as_json:
-            console.emit_json(found.to_json())
-        else:
-            show_applied(found)
+            applied = apply.apply()
+        console.print_result(applied, show_applied, as_json=as_json)
 
     guard(work, as_json)

@@ -1,4 +1,4 @@
-"""Check what Evergreen needs from a machine, and say what to mend."""
+"""evergreen doctor: check what Evergreen needs from this machine, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 import models
 from deployments.cli.command import Json, guard, use_prefect
+from deployments.manifest.apply import read_document
 from evergreen.errors import EvergreenError
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
@@ -22,7 +23,14 @@ _FREE_GB = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `fix` says what to do where it is not well."""
+    """The result of one check.
+
+    Attributes:
+        name: what was checked.
+        ok: whether it is as it has to be.
+        detail: what was found.
+        fix: what to do if it is not ok.
+    """
 
     name: str
     ok: bool
@@ -31,7 +39,7 @@ class Finding:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check the installation and say what to mend."""
+    """Check the installation, and say what to fix."""
 
     def work() -> None:
         from deployments.cli import console
@@ -39,56 +47,57 @@ def doctor(as_json: Json = False) -> None:
         settings = load_settings()
         use_prefect(settings)
         findings = examine(settings)
-        fine = all(finding.ok for finding in findings)
+        ok = all(finding.ok for finding in findings)
         if as_json:
             checks = [{"name": f.name, "ok": f.ok, "detail": f.detail, "fix": f.fix} for f in findings]
-            console.emit_json({"ok": fine, "checks": checks})
+            console.print_json({"ok": ok, "checks": checks})
         else:
-            show(findings)
-        if not fine:
+            show_findings(findings)
+        if not ok:
             raise typer.Exit(1)
 
     guard(work, as_json)
 
 
 def examine(settings: Settings) -> tuple[Finding, ...]:
-    """Look at everything; a look that fails is a finding."""
-    looks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
-        ("python", _python),
-        ("packages", _packages),
-        ("state folder", _home),
-        ("model files", _models),
-        ("registry", _registry),
-        ("prefect", _prefect),
+    """Run every check; a check that raises an error is a finding that is not ok."""
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("python", _check_python),
+        ("packages", _check_packages),
+        ("state folder", _check_home),
+        ("model files", _check_models),
+        ("deployments", _check_manifest),
+        ("registry", _check_registry),
+        ("prefect", _check_prefect),
     )
     findings = []
-    for name, look in looks:
+    for name, check in checks:
         try:
-            findings.append(look(settings))
+            findings.append(check(settings))
         except EvergreenError as error:
             findings.append(Finding(name, False, error.what, error.fix))
     return tuple(findings)
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """Print the findings."""
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print each finding, with its fix if it is not ok."""
     from rich.markup import escape
 
     from deployments.cli.console import out
 
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.ok else "[red]mend[/]"
+        mark = "[green]ok [/]" if finding.ok else "[red]fix[/]"
         out.print(f"{mark} [bold]{finding.name:<13}[/] {escape(finding.detail)}", soft_wrap=True)
         if not finding.ok:
-            out.print(f"     {'':<13} {escape(finding.fix)}", soft_wrap=True)
+            out.print(f"    {'':<13} {escape(finding.fix)}", soft_wrap=True)
 
 
-def _python(_settings: Settings) -> Finding:
-    found = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Finding("python", sys.version_info >= (3, 11), found, "Install Python 3.11 or newer, then: make install")
+def _check_python(_settings: Settings) -> Finding:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Finding("python", sys.version_info >= (3, 11), version, "Install Python 3.11 or newer, then: make install")
 
 
-def _packages(_settings: Settings) -> Finding:
+def _check_packages(_settings: Settings) -> Finding:
     from packaging.requirements import Requirement
 
     wrong = []
@@ -97,15 +106,15 @@ def _packages(_settings: Settings) -> Finding:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(requirement.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            found = "missing"
-        if found == "missing" or not requirement.specifier.contains(found, prereleases=True):
-            wrong.append(f"{requirement.name} {found} (needs {requirement.specifier})")
-    return Finding("packages", not wrong, "; ".join(wrong) or "as locked", "Run: make install")
+            installed = "missing"
+        if installed == "missing" or not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} (needs {requirement.specifier})")
+    return Finding("packages", not wrong, "; ".join(wrong) or "all in the required versions", "Run: make install")
 
 
-def _home(settings: Settings) -> Finding:
+def _check_home(settings: Settings) -> Finding:
     root = settings.root
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -117,26 +126,37 @@ def _home(settings: Settings) -> Finding:
     return Finding("state folder", free >= _FREE_GB, f"{root}, {free:.0f} GB free", f"Free at least {_FREE_GB:.0f} GB.")
 
 
-def _models(settings: Settings) -> Finding:
-    found = models.names(settings.models)
-    for name in found:
+def _check_models(settings: Settings) -> Finding:
+    names = models.names(settings.models)
+    for name in names:
         models.load(name, settings.models)
-    return Finding("model files", bool(found), ", ".join(found) or f"none in {settings.models}", "evergreen new --help")
+    detail = ", ".join(names) or f"none in {settings.models}"
+    return Finding("model files", bool(names), detail, "Write one: evergreen new NAME --csv FILE --target COLUMN")
 
 
-def _registry(settings: Settings) -> Finding:
+def _check_manifest(_settings: Settings) -> Finding:
+    names = [entry["name"] for entry in read_document()["deployments"]]
+    return Finding("deployments", True, f"prefect.yaml has {len(names)}")
+
+
+def _check_registry(settings: Settings) -> Finding:
     Registry(settings).client  # noqa: B018 - opening it is the check
-    return Finding("registry", True, "opens, is of this MLflow's version and can be written")
+    return Finding("registry", True, "opens, has the version of this MLflow, and can be written")
 
 
-def _prefect(_settings: Settings) -> Finding:
+def _check_prefect(_settings: Settings) -> Finding:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
-        return Finding("prefect", True, "no PREFECT_API_URL: each command starts a temporary server")
+        return Finding("prefect", True, "PREFECT_API_URL is not set: each command starts a temporary server")
     import httpx
 
     try:
         healthy = httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == 200
     except httpx.HTTPError:
         healthy = False
-    return Finding("prefect", healthy, f"server at {url}", "Start it (prefect server start), or unset PREFECT_API_URL.")
+    return Finding(
+        "prefect",
+        healthy,
+        f"server at {url}",
+        "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL.",
+    )

@@ -1,4 +1,4 @@
-"""The command that writes a version's dossier. It only looks, and needs no Prefect."""
+"""evergreen dossier: write the dossier of a version. It needs no Prefect."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ def dossier(
     name: Name,
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="By default in EVERGREEN_HOME/dossiers.")
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; by default in EVERGREEN_HOME.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one offline page about a version: card, importance, data, decisions, approvals, lineage."""
+    """Write the dossier of a version: one HTML file.
+
+    It has model card, importance, data, decisions, approvals and lineage.
+    """
 
     def work() -> None:
         from rich.markup import escape
 
         import models
         from deployments.cli import console
-        from evergreen.pages import dossier as papers
+        from evergreen.pages import dossier as pages
         from evergreen.registry.client import Registry
         from evergreen.settings import load_settings
 
         settings = load_settings()
         loaded = models.load(name, settings.models)
-        place = out.expanduser().absolute() if out else papers.dossier_file(settings, name, version)
-        papers.require_writable(place)
-        with console.err.status(f"[dim]gathering what there is about {name} version {version}[/]"):
-            found = papers.dossier(
+        path = out.expanduser().absolute() if out else pages.dossier_file(settings, name, version)
+        pages.require_writable(path)
+        with console.err.status(f"[dim]collecting what is stored about {name} version {version}[/]"):
+            contents = pages.dossier(
                 settings, Registry(settings), loaded.spec, version, spec_hash=loaded.hash, now=datetime.now(UTC)
             )
-        text = papers.page(found)
-        papers.write(place, text)
+        text = pages.page(contents)
+        pages.write(path, text)
         if as_json:
-            seen = {"importance": found.explanation.method, "rows_explained": found.explanation.rows}
-            told = {"model": name, "version": version, "path": str(place), "bytes": len(text.encode())}
-            console.emit_json(told | seen | {"entries": len(found.entries), "notes": list(found.notes)})
+            summary = {"model": name, "version": version, "path": str(path), "bytes": len(text.encode())}
+            explained = {"importance": contents.explanation.method, "rows_explained": contents.explanation.rows}
+            console.print_json(summary | explained | {"entries": len(contents.entries), "notes": list(contents.notes)})
             return
-        console.out.print(f"Wrote [bold]{escape(str(place))}[/].", soft_wrap=True)
-        for note in found.notes:
+        console.out.print(f"Wrote [bold]{escape(str(path))}[/].", soft_wrap=True)
+        for note in contents.notes:
             console.out.print(f"  - {escape(note)}", soft_wrap=True)
 
     guard(work, as_json)

@@ -1,4 +1,4 @@
-"""evergreen retrain, monitor and score: run a flow from the command line."""
+"""evergreen retrain, monitor and score: run a flow in this process."""
 
 from __future__ import annotations
 
@@ -7,61 +7,71 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.command import At, Json, Name, guard, prepare, start
+from deployments.cli.command import At, Json, Name, guard, prepare, starting
 from evergreen.errors import EvergreenError
 from evergreen.timestamps import parse_time
 
 
 def retrain(
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", help="Why; `manual` does nothing when nothing is new.")] = "manual",
-    decision: Annotated[str | None, typer.Option("--decision", help="The stored decision that this answers.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also when nothing is new.")] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why. With `manual`, nothing is trained if nothing is new.")
+    ] = "manual",
+    decision: Annotated[
+        str | None, typer.Option("--decision", metavar="ID", help="The stored decision that this run answers.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train even if nothing is new.")] = False,
     param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Use this instead of searching.")
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="Use this parameter instead of searching; repeatable."),
     ] = None,
     at: At = None,
     as_json: Json = False,
 ) -> None:
-    """Land new data, report drift, train, gate and promote."""
+    """Train on new data, and promote what is proven better.
+
+    It ingests new data, reports drift, trains a candidate, judges it by the
+    gates of the model file, and makes it the champion if it passes.
+    """
 
     def work() -> None:
         from deployments.cli import console
 
         prepare(name)
-        params, moment = _params(param), parse_time(at, "--at")
-        with console.steps(start(f"retraining {name}")) as listen:
+        params, time = _parse_params(param or []), parse_time(at, "--at")
+        with console.show_steps(starting(f"retraining {name}")) as listen:
             from flows.retrain import retrain as flow
 
             listen()
-            result = flow(name, reason=reason, decision_id=decision, force=force, params=params, at=moment)
+            result = flow(name, reason=reason, decision_id=decision, force=force, params=params or None, at=time)
         if result is None:
-            raise EvergreenError(f"{decision} is a rehearsal's.", f"Run: evergreen rehearse {name}")
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_retrain(result)
+            raise EvergreenError(
+                f"--decision {decision}: a rehearsal made this id, so nothing was trained.",
+                f"Run: evergreen rehearse {name}",
+            )
+        console.print_result(result, console.show_retrain, as_json=as_json)
 
     guard(work, as_json)
 
 
 def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
-    """Land new data and report drift against what the champion was trained on."""
+    """Ingest new data, and report drift and performance.
+
+    Drift is measured against the data that the champion was trained on,
+    performance against the champion's at its promotion.
+    """
 
     def work() -> None:
         from deployments.cli import console
 
         prepare(name)
-        moment = parse_time(at, "--at")
-        with console.steps(start(f"watching {name}")) as listen:
+        time = parse_time(at, "--at")
+        with console.show_steps(starting(f"monitoring {name}")) as listen:
             from flows.monitor import monitor as flow
 
             listen()
-            result = flow(name, at=moment)
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_monitor(result)
+            result = flow(name, at=time)
+        console.print_result(result, console.show_monitor, as_json=as_json)
 
     guard(work, as_json)
 
@@ -71,19 +81,21 @@ def score(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="INPUT", help="A file or a table; the source's rows without a prediction where none is named."
+            metavar="INPUT", help="A file or a table; by default all rows of the source without a prediction."
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Argument(metavar="OUTPUT", help="A .csv or .parquet file, a SQL table's or Redis' URL, or env:NAME."),
+        typer.Argument(
+            metavar="OUTPUT", help="A .csv or .parquet file, the URL of a SQL table or of Redis, or env:NAME."
+        ),
     ] = None,
     chunk_rows: Annotated[
         int | None, typer.Option("--chunk-rows", metavar="N", min=1, help="Rows at a time; bounds the memory.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict with the champion, and keep what it predicted."""
+    """Predict with the champion, and store the predictions."""
 
     def work() -> None:
         from deployments.cli import console
@@ -92,32 +104,32 @@ def score(
         prepare(name)
         if output is not None:
             require_target(output, source)
-        chosen = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
-        with console.steps(start(f"scoring with {name}")) as listen:
+        options = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
+        with console.show_steps(starting(f"scoring with {name}")) as listen:
             from flows.score import score as flow
 
             listen()
-            result = flow(name, source, output, **chosen)
+            result = flow(name, source, output, **options)
         if result.version is None:
             raise EvergreenError(f"{name} has no champion yet: nothing was scored.", f"Run: evergreen retrain {name}")
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_score(result)
+        console.print_result(result, console.show_score, as_json=as_json)
 
     guard(work, as_json)
 
 
-def _params(given: list[str] | None) -> dict[str, Any] | None:
-    if not given:
-        return None
-    found: dict[str, Any] = {}
-    for item in given:
-        key, equals, text = item.partition("=")
-        if not equals or not key:
-            raise EvergreenError(f"--param {item!r} is not NAME=VALUE.", "Such as --param model__max_iter=100")
+def _parse_params(options: list[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` options; a value that is not JSON is a text.
+
+    Raises:
+        EvergreenError: an option has no name or no `=`.
+    """
+    params: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals or not name:
+            raise EvergreenError(f"--param {option!r} is not NAME=VALUE.", "Write it like --param model__max_iter=100")
         try:
-            found[key] = json.loads(text)
+            params[name] = json.loads(text)
         except ValueError:
-            found[key] = text
-    return found
+            params[name] = text
+    return params

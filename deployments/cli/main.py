@@ -1,8 +1,8 @@
 """The command line.
 
-Exit status: 0 the command did its work, whatever it decided; 2 the input is at fault; 1 anything else.
+Exit status: 0 if the command did its work, whatever it decided; 2 if the input has a mistake; 1 for anything else.
 
-With `--json` there is one JSON object on stdout and everything else is on stderr.
+With `--json` there is one JSON object on stdout, and everything else is on stderr.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import typer
 from deployments.cli import (
     automations,
     backtest,
+    clean,
     deployments,
     doctor,
     dossier,
@@ -33,35 +34,25 @@ app = typer.Typer(
     help="Keep a scikit-learn model fresh: ingest, drift report, retrain, gates, promotion.",
 )
 
-app.add_typer(deployments.commands, name="deployments")
-app.add_typer(automations.commands, name="automations")
-for command in (
-    new.new,
-    flows.retrain,
-    flows.monitor,
-    flows.score,
-    promote.promote,
-    promote.rollback,
-    backtest.backtest,
-    status.status,
-    status.history,
-    why.why,
-    page.page,
-    dossier.dossier,
-    rebuild.rebuild,
-    rebuild.clean,
-    stack.up,
-    stack.down,
-    stack.rehearse,
-    doctor.doctor,
-):
-    app.command()(command)
+PANELS = {
+    "Make and run a model": (new.new, flows.retrain, flows.monitor, flows.score),
+    "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
+    "Decide": (promote.promote, promote.rollback, backtest.backtest),
+    "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
+    "Maintain": (doctor.doctor, rebuild.rebuild, clean.clean),
+}
+"""The commands as `evergreen --help` lists them."""
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for name, group in (("deployments", deployments.commands), ("automations", automations.commands)):
+    app.add_typer(group, name=name, rich_help_panel="Run on schedules and events")
 
 
 def main() -> None:
-    """The `evergreen` command."""
-    # Python's cycle collector walks again and again through what the imports leave behind, and twice more at the exit:
-    # 2 of the 12 seconds of a retraining. Arrays and frames are freed by reference counts, without it.
+    """Run the `evergreen` command."""
+    # The imports leave so many objects that Python's cycle collector takes 2 of the 12 seconds of a retraining, during
+    # the run and at the exit. Arrays and frames are freed by reference counts, without it.
     gc.set_threshold(100_000, 20, 100)
     try:
         app()

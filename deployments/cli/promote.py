@@ -1,4 +1,4 @@
-"""The commands that move the champion by a person's word: promote, reject, rollback."""
+"""evergreen promote and rollback: a person moves the champion, or rejects a version."""
 
 from __future__ import annotations
 
@@ -7,67 +7,68 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, Why, guard, prepare, start
+from deployments.cli.command import Json, Name, Reason, guard, prepare, starting
 
-By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who says so; your login name by default.")]
-
-
-def _login() -> str:
-    """The login name of whoever runs the command; empty where the system does not say."""
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        return ""
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides this; by default your login name.")]
 
 
 def promote(
     name: Name,
-    reason: Why,
-    version: Annotated[int | None, typer.Argument(help="The version; the challenger where none is named.")] = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Take it out of the running instead.")] = False,
+    reason: Reason,
+    version: Annotated[
+        int | None, typer.Argument(metavar="VERSION", help="The version's number; by default the challenger.")
+    ] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject the version instead of promoting it.")] = False,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Make a version that passed its gates the champion, or reject it."""
+    """Make a version the champion, or reject it.
+
+    Only a version that passed its gates can become the champion.
+    """
 
     def work() -> None:
         from deployments.cli import console
 
         prepare(name)
-        with console.steps(start(f"promoting {name}")) as listen:
+        with console.show_steps(starting(f"promoting {name}")) as listen:
             from flows.promote import promote as flow
 
             listen()
-            result = flow(name, reason, version, reject, _login() if by is None else by)
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_move(result)
+            result = flow(name, reason, version, reject, _login_name() if by is None else by)
+        console.print_result(result, console.show_move, as_json=as_json)
 
     guard(work, as_json)
 
 
 def rollback(
     name: Name,
-    reason: Why,
-    to: Annotated[int | None, typer.Option("--to", metavar="VERSION", help="The previous one by default.")] = None,
+    reason: Reason,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="The version's number; by default the previous one.")
+    ] = None,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Give the champion alias back to an earlier version."""
+    """Make an earlier version the champion again."""
 
     def work() -> None:
         from deployments.cli import console
 
         prepare(name)
-        with console.steps(start(f"rolling back {name}")) as listen:
+        with console.show_steps(starting(f"rolling back {name}")) as listen:
             from flows.rollback import rollback as flow
 
             listen()
-            result = flow(name, reason, to, _login() if by is None else by)
-        if as_json:
-            console.emit_json(result.to_json())
-        else:
-            console.show_move(result)
+            result = flow(name, reason, to, _login_name() if by is None else by)
+        console.print_result(result, console.show_move, as_json=as_json)
 
     guard(work, as_json)
+
+
+def _login_name() -> str:
+    """The login name of whoever runs the command; empty where the system does not know it."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return ""

@@ -1,4 +1,4 @@
-"""Commands of the live stack: deployments, automations, up, down, rehearse."""
+"""evergreen up, down and rehearse: the stack on this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from deployments.cli.command import Json, Name, guard, use_prefect
 from evergreen.settings import load_settings
 
 if TYPE_CHECKING:
+    from deployments.automations.rehearsal import Rehearsal
     from deployments.stack.stack import Stack
+
+_STOPPING = "[dim]stopping the worker, the pages, MLflow and the Prefect server[/]"
+_STOPPED = "Everything has stopped. Runs, schedules and models are kept."
 
 
 def up(
-    detach: Annotated[bool, typer.Option("--detach", help="Come back when it is up.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is up.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring up the Prefect server, MLflow and a worker on this machine, with the deployments of prefect.yaml."""
+    """Start everything on this machine.
+
+    These are the Prefect server, MLflow, the pages of the models and a worker.
+    The deployments of prefect.yaml and the automations go to the server.
+    """
 
     def work() -> None:
         from deployments.cli import console
@@ -26,86 +34,95 @@ def up(
 
         settings = load_settings()
         stack.be_interruptible()
-        elsewhere = os.environ.get("PREFECT_API_URL")
-        with console.err.status("[dim]bringing up the Prefect server, MLflow and a worker[/]"):
-            found = stack.up(settings, lambda part: console.err.print(f"  {part}"))
-        if as_json:
-            console.emit_json(found.to_json())
-        else:
-            _show_stack(found, elsewhere)
-        if detach or not found.started:
+        configured = os.environ.get("PREFECT_API_URL")
+        with console.err.status("[dim]starting the Prefect server, MLflow, the pages and a worker[/]"):
+            running = stack.up(settings, lambda line: console.err.print(f"  {line}"))
+        console.print_result(running, lambda result: _show_stack(result, configured), as_json=as_json)
+        if detach or not running.started:
             return
-        console.err.print("[dim]Ctrl-C ends it.[/]")
+        console.err.print("[dim]Stop it with Ctrl-C.[/]")
         try:
-            stack.stay(settings)
+            stack.wait_until_down(settings)
         except KeyboardInterrupt:
-            with console.err.status("[dim]ending the worker, MLflow and the Prefect server[/]"):
+            with console.err.status(_STOPPING):
                 stack.down(settings)
-        console.err.print("Everything that was up has ended; all is kept.")
+        console.err.print(_STOPPED)
 
     guard(work, as_json)
 
 
-def _show_stack(found: Stack, elsewhere: str | None) -> None:
+def _show_stack(running: Stack, configured: str | None) -> None:
     from rich.markup import escape
 
     from deployments.cli.console import out
 
-    was = f"Up after {found.seconds:.0f} s." if found.started else "Up already."
-    out.print(f"[bold green]{was}[/]")
-    mlflow = found.ports.mlflow_ui if found.mlflow else "the tracking server of EVERGREEN_TRACKING_URI"
-    pages = ("pages", found.ports.pages_ui)
-    for name, place in (("Prefect", found.ports.prefect_ui), ("MLflow", mlflow), pages, ("logs", str(found.logs))):
-        out.print(f"  {name:<8} {escape(place)}", soft_wrap=True)
-    out.print("Next: [bold]evergreen rehearse NAME[/] sends a canary through it. [bold]evergreen down[/] ends all.")
-    if elsewhere and elsewhere != found.ports.api:
-        warning = f"PREFECT_API_URL is set: commands go to {escape(elsewhere)}, not to this stack."
+    out.print(f"[bold green]{f'Up after {running.seconds:.0f} s.' if running.started else 'Up already.'}[/]")
+    ports = running.ports
+    addresses = {
+        "Prefect": ports.prefect_ui,
+        "MLflow": ports.mlflow_ui if running.mlflow else "the tracking server of EVERGREEN_TRACKING_URI",
+        "pages": ports.pages_ui,
+        "logs": str(running.logs),
+    }
+    for name, address in addresses.items():
+        out.print(f"  {name:<8} {escape(address)}", soft_wrap=True)
+    out.print("Test it with: [bold]evergreen rehearse NAME[/]. Stop it with: [bold]evergreen down[/]")
+    if configured and configured != ports.api:
+        warning = f"PREFECT_API_URL is set: commands go to {escape(configured)}, not to this stack."
         out.print(f"[yellow]{warning}[/]", soft_wrap=True)
 
 
 def down(as_json: Json = False) -> None:
-    """End what `evergreen up` started; runs, schedules and models are kept."""
+    """Stop what evergreen up started.
+
+    Runs, schedules and models are kept.
+    """
 
     def work() -> None:
         from deployments.cli import console
         from deployments.stack import stack
 
         settings = load_settings()
-        with console.err.status("[dim]ending the worker, MLflow and the Prefect server[/]"):
-            ended = stack.down(settings)
+        with console.err.status(_STOPPING):
+            stopped = stack.down(settings)
         if as_json:
-            console.emit_json({"up": False, "ended": ended})
+            console.print_json({"up": False, "ended": stopped})
         else:
-            console.out.print("Everything that was up has ended; all is kept." if ended else "Nothing was up.")
+            console.out.print(_STOPPED if stopped else "Nothing was up.")
 
     guard(work, as_json)
 
 
 def rehearse(name: Name, as_json: Json = False) -> None:
-    """Send a canary event through the whole chain and say which link is broken."""
+    """Test the chain from an event to its run.
+
+    A test event goes through server, automation, deployment, work pool and
+    worker. If a link is broken, it is named, and the exit status is 1.
+    """
 
     def work() -> None:
-        from rich.markup import escape
-
         import models
-        from deployments.automations.rehearsal import rehearse as follow
+        from deployments.automations import rehearsal
         from deployments.cli import console
 
         settings = load_settings()
         use_prefect(settings)
         spec = models.load(name, settings.models).spec
-        with console.err.status("[dim]following a canary from the event to the run[/]"):
-            found = follow(spec)
-        if as_json:
-            console.emit_json(found.to_json())
-        elif found.ok:
-            held = f"{found.latency_s:.1f} s from the event to the flow's first line"
-            console.out.print(f"[green]The chain holds[/]: {held}.")
-        else:
-            console.out.print(
-                f"[red]Broken: {found.broken}.[/] {escape(found.reason)} {escape(found.fix)}", soft_wrap=True
-            )
-        if not found.ok:
+        with console.err.status("[dim]following a rehearsal event to its run[/]"):
+            result = rehearsal.rehearse(spec)
+        console.print_result(result, _show_rehearsal, as_json=as_json)
+        if not result.ok:
             raise typer.Exit(1)
 
     guard(work, as_json)
+
+
+def _show_rehearsal(result: Rehearsal) -> None:
+    from rich.markup import escape
+
+    from deployments.cli.console import out
+
+    if result.ok:
+        out.print(f"[green]The chain works[/]: {result.latency_s:.1f} s from the event to the flow's first line.")
+    else:
+        out.print(f"[red]Broken: {result.broken}.[/] {escape(result.reason)} {escape(result.fix)}", soft_wrap=True)

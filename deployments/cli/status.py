@@ -1,4 +1,4 @@
-"""Looking without touching: what is in production, what was decided, what happened. Needs no Prefect."""
+"""evergreen status and history: what is in production, and how it got there. They change nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from deployments.cli.command import Json, Name, guard, prepare
-from deployments.cli.console import coloured, grid, out
-from evergreen.actor import who
+from deployments.cli.console import coloured, grid, out, print_json
+from evergreen.actor import describe_actor
 from evergreen.decision import Decision
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions, champion_at
@@ -25,127 +26,141 @@ from evergreen.timestamps import parse_time
 
 
 def status(name: Name, as_json: Json = False) -> None:
-    """What is in production, and what was decided last."""
+    """Show the champion and the last decisions."""
 
     def work() -> None:
-        from deployments.cli import console
-
-        told = describe_status(prepare(name), name)
+        state = read_status(prepare(name), name)
         if as_json:
-            console.emit_json(told)
+            print_json(state)
         else:
-            show_status(told)
+            show_status(state)
 
     guard(work, as_json)
 
 
 def history(
     name: Name,
-    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="ISO 8601; without an offset, UTC.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="What was in production then (ISO 8601; UTC without an offset)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What was in production when, and why."""
+    """Show every promotion and rollback, and why."""
 
     def work() -> None:
-        from deployments.cli import console
-
-        told = describe_history(prepare(name), name, parse_time(at, "--at"))
+        moves = read_history(prepare(name), name, parse_time(at, "--at"))
         if as_json:
-            console.emit_json(told)
+            print_json(moves)
         else:
-            show_history(told)
+            show_history(moves)
 
     guard(work, as_json)
 
 
-def describe_status(settings: Settings, model: str) -> dict[str, Any]:
-    """Aliases, and the last decisions; None for what is not there yet."""
+def read_status(settings: Settings, model: str) -> dict[str, Any]:
+    """The versions behind the aliases, the last decisions and the last run; None for what does not exist yet."""
     registry = Registry(settings)
     decisions = Decisions(settings.lake_uri, model)
-    last = decisions.last("retrain")
+    retrain = decisions.last("retrain")
     versions = {alias: registry.by_alias(model, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     numbers = {alias: version.number if version else None for alias, version in versions.items()}
     return {
         "model": model,
         **numbers,
-        "last_drift": _told(decisions.last("drift"), ("share", "columns", "report")),
-        "last_performance": _told(decisions.last("performance"), ("metric", "value", "interval", "rows")),
-        "last_retrain": _told(last and with_approval(decisions, last), ("version", "metric")),
-        "last_run": _run(settings, model),
+        "last_drift": _summary(decisions.last("drift"), ("share", "columns", "report")),
+        "last_performance": _summary(decisions.last("performance"), ("metric", "value", "interval", "rows")),
+        "last_retrain": _summary(retrain and with_approval(decisions, retrain), ("version", "metric")),
+        "last_run": _last_run(settings, model),
     }
 
 
-def describe_history(settings: Settings, model: str, at: datetime | None) -> dict[str, Any]:
-    """Every move of the champion alias, oldest first, with what led to it; with `at`, what was in production then."""
+def read_history(settings: Settings, model: str, at: datetime | None) -> dict[str, Any]:
+    """Every move of the champion alias, oldest first, with what led to it; with `at`, also the champion then."""
     moves = Promotions(settings.lake_uri, model).done()
     retrains = {entry.id: entry for entry in Decisions(settings.lake_uri, model).all("retrain")}
-    told: dict[str, Any] = {"model": model}
+    history: dict[str, Any] = {"model": model}
     if at is not None:
-        found = champion_at(moves, at)
-        told |= {"at": at.isoformat(), "champion": found.after if found else None}
-        told["reason"] = found.reason if found else None
+        move = champion_at(moves, at)
+        history |= {"at": at.isoformat(), "champion": move.after if move else None}
+        history["reason"] = move.reason if move else None
         moves = tuple(move for move in moves if move.at <= at)
-    return told | {"moves": [_move(move, retrains.get(move.decision_id)) for move in moves]}
+    return history | {"moves": [_describe_move(move, retrains.get(move.decision_id)) for move in moves]}
 
 
-def show_status(told: Mapping[str, Any]) -> None:
-    """The status as a few lines."""
-    out.print(f"[bold]{told['model']}[/]")
+def show_status(status: Mapping[str, Any]) -> None:
+    """Print the status, one fact a row."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(min_width=16)
+    table.add_column(overflow="fold")
     for alias in (CHAMPION, CHALLENGER, PREVIOUS):
-        out.print(f"  {alias:<11}{f'version {told[alias]}' if told[alias] else '[dim]none[/]'}")
+        table.add_row(f"  {alias}", f"version {status[alias]}" if status[alias] else "[dim]none[/]")
     for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
-        entry = told[name]
-        line = (
-            "[dim]none[/]"
-            if entry is None
-            else f"{coloured(entry['outcome'])} {entry['at'][:19]} UTC: {escape(entry['reason'])}"
-        )
-        out.print(f"  {name.replace('_', ' '):<18}{line}")
+        table.add_row(f"  {name.replace('_', ' ')}", _describe_entry(status[name]))
+    out.print(f"[bold]{status['model']}[/]")
+    out.print(table)
 
 
-def show_history(told: Mapping[str, Any]) -> None:
-    """The moves as a table."""
-    if "at" in told:
-        what = f"version {told['champion']}" if told["champion"] else "nothing"
-        out.print(f"At {told['at']}, [bold]{what}[/] was in production.")
-    if not told["moves"]:
-        out.print(f"{told['model']} was never promoted. Run: evergreen retrain {told['model']}")
+def show_history(history: Mapping[str, Any]) -> None:
+    """Print the moves as a table, and what each promoted version came of."""
+    if "at" in history:
+        champion = f"version {history['champion']}" if history["champion"] else "nothing"
+        out.print(f"At {_format_time(history['at'])} UTC, [bold]{champion}[/] was in production.")
+    if not history["moves"]:
+        if "at" not in history:
+            out.print(f"No version of {history['model']} was ever promoted. Run: evergreen retrain {history['model']}")
         return
-    rows = [(m["at"][:19], m["action"], m["before"], m["champion"], who(m["by"]), m["reason"]) for m in told["moves"]]
-    out.print(grid(f"History of {told['model']}", ("time (UTC)", "action", "from", "champion", "by", "reason"), rows))
-    for move in told["moves"]:
+    rows = [
+        (_format_time(m["at"]), m["action"], m["before"], m["champion"], describe_actor(m["by"]), m["reason"])
+        for m in history["moves"]
+    ]
+    header = ("time (UTC)", "action", "from", "champion", "by", "reason")
+    out.print(grid(f"History of {history['model']}", header, rows))
+    for move in history["moves"]:
         if move["flow_run"]:
-            out.print(f"[dim]version {move['champion']} came of {escape(_chain(move))}[/]", soft_wrap=True)
+            out.print(f"[dim]Version {move['champion']} comes from {escape(_origin(move))}.[/]", soft_wrap=True)
 
 
-def _run(settings: Settings, model: str) -> dict[str, Any] | None:
-    """The last run of any flow, and what it cost."""
+def _describe_entry(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "[dim]none[/]"
+    return f"{coloured(entry['outcome'])} {_format_time(entry['at'])} UTC: {escape(entry['reason'])}"
+
+
+def _format_time(text: str) -> str:
+    """An ISO 8601 time to the second, as people read it."""
+    return text[:19].replace("T", " ")
+
+
+def _last_run(settings: Settings, model: str) -> dict[str, Any] | None:
+    """The last run of any flow, with its rows, time and wait."""
     for run in Runs(settings.lake_uri, model).newest(1):
         cost = f"{run.flow}, {run.rows} rows in {run.seconds:.1f} s, queued for {run.queue_seconds:.1f} s"
         return asdict(run) | {"at": run.at.isoformat(), "rows_per_second": run.rows_per_second, "reason": cost}
     return None
 
 
-def _told(decision: Decision | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+def _summary(decision: Decision | None, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    """A decision as JSON, with the named keys of its detail."""
     if decision is None:
         return None
-    told = {
+    summary = {
         "at": decision.at.isoformat(),
         "outcome": decision.outcome,
         "reason": decision.reason,
         "decision_id": decision.id,
         "flow_run": decision.flow_run or None,
     }
-    return told | {key: decision.detail.get(key) for key in keys}
+    return summary | {key: decision.detail.get(key) for key in keys}
 
 
-def _chain(move: Mapping[str, Any]) -> str:
-    """What led to a version, from the event to the run; the ids as the Prefect UI shows them."""
+def _origin(move: Mapping[str, Any]) -> str:
+    """The event, decision and flow run that led to a version, with the ids that the Prefect UI shows."""
     parts = (("event", "event_id"), ("decision", "decision_id"), ("flow run", "flow_run"))
     return ", ".join(f"{name} {move[part]}" for name, part in parts if move[part])
 
 
-def _move(move: Move, retrain: Decision | None) -> dict[str, Any]:
+def _describe_move(move: Move, retrain: Decision | None) -> dict[str, Any]:
     retrain = retrain if move.action == "promote" else None
     return {
         "at": move.at.isoformat(),

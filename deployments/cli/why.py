@@ -1,4 +1,4 @@
-"""The command `why`: the ledger of one model, told to a person or as JSON. Reads what is stored and nothing else."""
+"""evergreen why: the ledger of one model, for a person or as JSON. It reads what is stored and changes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.command import Name, guard
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
     from evergreen.ledger.timeline import Entry, Seen
 
-_FIGURES = 4
-_ASKED = {
-    "quarantine": "whether what came meets the contract",
-    "data": "whether there is data that the champion has not learned from",
-    "drift": "whether the data still look like what the champion was trained on",
-    "performance": "whether the champion still does as well as at its promotion",
-    "shadow": "whether the last promotion helped",
-    "reconciled": "whether a decision was left without an answer",
-    "suppressed": "to retrain",
-    "retrain": "to retrain",
-    "approval": "a person, whether a candidate may go into production",
-    "escalation": "whether retraining helps",
-    "promote": "to make a version the champion",
-    "rollback": "to give the champion alias back",
+_MEASUREMENTS = 4
+"""How many measurements of an entry are shown, the worst ones."""
+_QUESTIONS = {
+    "quarantine": "Do the new rows meet the contract?",
+    "data": "Is there data that the champion has not learned from?",
+    "drift": "Do the data still look like what the champion was trained on?",
+    "performance": "Is the champion still as good as at its promotion?",
+    "shadow": "Did the last promotion help?",
+    "reconciled": "Was a decision left without an answer?",
+    "suppressed": "Retrain?",
+    "retrain": "Retrain?",
+    "approval": "Does a person let the candidate into production?",
+    "escalation": "Does retraining help?",
+    "promote": "Make a version the champion?",
+    "rollback": "Make an earlier version the champion again?",
 }
 _LINKS = {"report": "report", "flow_run": "flow run", "event": "event"}
 
@@ -41,40 +42,44 @@ _LINKS = {"report": "report", "flow_run": "flow run", "event": "event"}
 def why(
     name: Name,
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="As it stood then. ISO 8601; without an offset, UTC.")
+        str | None,
+        typer.Option("--at", metavar="TIME", help="The ledger as it was then (ISO 8601; UTC without an offset)."),
     ] = None,
-    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="So many entries, the newest ones.")] = 10,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the newest ones.")] = 10,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A JSON list of entries on stdout, everything else on stderr.")
+        bool, typer.Option("--json", help="Print a JSON list of entries; all else goes to stderr.")
     ] = False,
 ) -> None:
-    """Why something happened or did not: every check, what was seen, what was decided, what followed."""
+    """Show why something happened, or did not.
+
+    Each entry is a check with its figures, the decision, and what followed.
+    """
 
     def work() -> None:
         import models
         from evergreen.ledger.timeline import ledger
         from evergreen.settings import load_settings
 
-        settings, moment = load_settings(), parse_time(at, "--at")
+        settings, time = load_settings(), parse_time(at, "--at")
         spec = models.load(name, settings.models).spec
-        entries = ledger(settings, name, at=moment, last=last, spec=spec)
+        entries = ledger(settings, name, at=time, last=last, spec=spec)
         if as_json:
-            print(json.dumps([_plain(asdict(entry) | {"at": entry.at.isoformat()}) for entry in entries]))
+            print(json.dumps([_to_json(asdict(entry) | {"at": entry.at.isoformat()}) for entry in entries]))
         elif entries:
             _show(entries)
         else:
-            _show_nothing(name, moment)
+            _show_empty(name, time)
 
     guard(work, as_json)
 
 
-def _show_nothing(name: str, moment: datetime | None) -> None:
+def _show_empty(name: str, time: datetime | None) -> None:
     from deployments.cli.console import out
 
-    when, then = "yet", f"Begin with: evergreen retrain {name}"
-    if moment is not None:
-        when, then = f"by {moment:%Y-%m-%d %H:%M:%S} UTC", f"What came later: evergreen why {name}"
-    out.print(f"{name}: nothing was checked or decided {when}. {then}", soft_wrap=True)
+    until, fix = "yet", f"Run: evergreen retrain {name}"
+    if time is not None:
+        until, fix = f"by {time:%Y-%m-%d %H:%M:%S} UTC", f"What came later: evergreen why {name}"
+    out.print(f"{name}: nothing was checked or decided {until}. {fix}", soft_wrap=True)
 
 
 def _show(entries: Sequence[Entry]) -> None:
@@ -83,49 +88,50 @@ def _show(entries: Sequence[Entry]) -> None:
     for number, entry in enumerate(entries):
         if number:
             out.print()
-        out.print(_head(entry))
+        out.print(_headline(entry))
         out.print(_body(entry))
 
 
-def _head(entry: Entry) -> str:
+def _headline(entry: Entry) -> str:
     from rich.markup import escape
 
     from deployments.cli.console import coloured
 
-    when = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"[bold]{when}  {escape(entry.kind)}[/] {coloured(entry.outcome)}  [dim]{escape(entry.id)}[/]"
+    time = f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"[bold]{time}  {escape(entry.kind)}[/] {coloured(entry.outcome)}  [dim]{escape(entry.id)}[/]"
 
 
 def _body(entry: Entry) -> Table:
-    """What was asked, seen and decided, what followed, and where to look: one line each, as many as there are."""
+    """Question, reason, measurements, decision, consequences and links, each on lines of its own."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))
     table.add_column(width=10, style="dim", justify="right")
     table.add_column(overflow="fold")
-    parts: list[tuple[str, Sequence[str]]] = [("asked", [_ASKED.get(entry.kind, entry.kind) + _by(entry)])]
-    parts += [("because", [entry.reason]), ("decided", [entry.decided]), ("followed", entry.followed)]
+    parts: list[tuple[str, Sequence[str]]] = [("question", [_QUESTIONS.get(entry.kind, entry.kind) + _asker(entry)])]
+    parts += [("reason", [entry.reason]), ("decision", [entry.decided]), ("afterwards", entry.followed)]
     for label, lines in parts:
         for number, line in enumerate(filter(None, lines)):
             table.add_row("" if number else label, escape(line))
-        if label == "because" and entry.seen:
-            table.add_row("seen", _figures(entry.seen))
-    for link, words in _LINKS.items():
+        if label == "reason" and entry.seen:
+            table.add_row("measured", _measurements(entry.seen))
+    for link, label in _LINKS.items():
         if link in entry.links:
-            table.add_row(words, escape(entry.links[link]))
+            table.add_row(label, escape(entry.links[link]))
     return table
 
 
-def _by(entry: Entry) -> str:
-    """Who or what asked, where the entry knows."""
-    ground = entry.detail.get("asked_for") or (entry.detail.get("reason") if entry.kind == "retrain" else "")
-    found = f"by: {who(entry.detail['by'])}" if "by" in entry.detail else f"for: {ground}" if ground else ""
-    return f" ({found})" if found else ""
+def _asker(entry: Entry) -> str:
+    """Who acted, or what asked for a retraining, in parentheses; empty where the entry does not say."""
+    if "by" in entry.detail:
+        return f" (by: {describe_actor(entry.detail['by'])})"
+    trigger = entry.detail.get("asked_for") or (entry.detail.get("reason") if entry.kind == "retrain" else "")
+    return f" (for: {trigger})" if trigger else ""
 
 
-def _figures(seen: Sequence[Seen]) -> Table:
-    """The worst figures against their bounds."""
+def _measurements(seen: Sequence[Seen]) -> Table:
+    """The worst measurements against their bounds, and how many others there are."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -133,23 +139,22 @@ def _figures(seen: Sequence[Seen]) -> Table:
     from evergreen.markdown import number
 
     table = Table.grid(padding=(0, 2))
-    for figure in seen[:_FIGURES]:
+    for figure in seen[:_MEASUREMENTS]:
         weight = "" if figure.weight is None else f"{figure.weight:.0%} of the weight"
         table.add_row(
             coloured(figure.verdict),
             escape(figure.name),
-            _measured(figure),
+            _value(figure),
             "" if figure.bound is None else f"bound {number(figure.bound)}",
             weight,
         )
-    if seen[_FIGURES:]:
-        left = [figure.verdict for figure in seen[_FIGURES:]]
-        counts = ", ".join(f"{left.count(verdict)} {verdict}" for verdict in dict.fromkeys(left))
+    if others := [figure.verdict for figure in seen[_MEASUREMENTS:]]:
+        counts = ", ".join(f"{others.count(verdict)} {verdict}" for verdict in dict.fromkeys(others))
         table.add_row(f"[dim]and {counts}[/]")
     return table
 
 
-def _measured(figure: Seen) -> str:
+def _value(figure: Seen) -> str:
     from evergreen.markdown import number
 
     if figure.value is None:
@@ -158,10 +163,10 @@ def _measured(figure: Seen) -> str:
     return f"{number(figure.value)}{interval}"
 
 
-def _plain(value: Any) -> Any:
-    """As JSON can have it: what is not finite was not measured."""
+def _to_json(value: Any) -> Any:
+    """A value that JSON can hold: a figure that is not finite becomes null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _to_json(item) for key, item in value.items()}
+    return [_to_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,8 +1,8 @@
-"""`prefect.yaml` brought to a Prefect server or Prefect Cloud, without undoing what a person did there.
+"""Bring `prefect.yaml` to a Prefect server or Prefect Cloud, without undoing what a person did there.
 
-Prefect's own `prefect deploy --all` does the work. It deletes and makes anew every automation that a deployment owns:
-one that was switched off is on again, and a cooldown starts from nothing. So only what differs from the server is
-handed to it, and with it what is paused or switched off there and not ruled by the file.
+Prefect's own `prefect deploy --all` does the work. It deletes and creates again every automation that a deployment
+owns: one that was switched off is on again, and its cooldown starts again. So only the entries that differ from the
+server are given to it, and with them what a person paused or switched off and the file does not decide on.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployments.connection import open_client, read_deployments
+from deployments.manifest.build_step import require_current_steps
 from deployments.manifest.sync import PATH
-from deployments.manifest.work_pool import POOL
 from evergreen.errors import EvergreenError
+from evergreen.naming import DEPLOY_FOLDER_PREFIX, WORK_POOL
 from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ class Applied:
     """What was brought to the server.
 
     Attributes:
-        made_pool: the work pool was not there.
+        made_pool: the work pool did not exist and was created.
         deployed: what was new or different.
-        unchanged: what stood there as the file says, and was left alone.
-        paused: schedules, and whole deployments, that a person paused: they stay so.
-        off: automations of triggers that a person switched off: they stay so.
-        strangers: deployments on the server with the tag `evergreen` that the file does not have; they go on.
+        unchanged: what was already as the file says, and was left alone.
+        paused: schedules, and whole deployments, that a person paused: they stay paused.
+        off: automations of triggers that a person switched off: they stay off.
+        strangers: deployments with Evergreen's tag that the file does not have; they are left alone.
     """
 
     made_pool: bool
@@ -52,43 +53,48 @@ class Applied:
 
 
 def apply(path: Path = PATH) -> Applied:
-    """Make the server's work pool and deployments what the file says; what stands there already is not touched.
+    """Make the server's work pool and deployments what the file says; what is already so is not touched.
 
     Raises:
-        EvergreenError: the file is at fault, there is no server, or Prefect refuses a deployment.
+        EvergreenError: the file has a mistake, there is no server, or Prefect refuses a deployment.
     """
-    from deployments.manifest.server_state import stands, switched_off
+    from deployments.manifest.server_state import preserve_pauses, read_state
 
-    document = _document(path)
-    with _server() as client:
-        made_pool = _make_pools(client, document)
-        fresh: list[dict[str, Any]] = []
+    document = read_document(path)
+    with open_client("Deployments") as client:
+        made_pool = _create_pool(client, document)
+        changed: list[dict[str, Any]] = []
         unchanged: list[str] = []
         paused: list[str] = []
         off: list[str] = []
         for entry in document["deployments"]:
-            found = stands(client, document, entry)
-            kept = switched_off(client, found.deployment, entry)
-            paused += kept.paused
-            off += kept.off
-            if found.same:
+            state = read_state(client, document, entry)
+            preserved = preserve_pauses(client, state.deployment, entry)
+            paused += preserved.paused
+            off += preserved.off
+            if state.current:
                 unchanged.append(entry["name"])
             else:
-                fresh.append(kept.entry)
-        if fresh:
-            _deploy(document | {"deployments": fresh})
-        strangers = _strangers(client, document)
-    deployed = tuple(str(entry["name"]) for entry in fresh)
+                changed.append(preserved.entry)
+        if changed:
+            _deploy(document | {"deployments": changed})
+        strangers = _find_strangers(client, document)
+    deployed = tuple(str(entry["name"]) for entry in changed)
     return Applied(made_pool, deployed, tuple(unchanged), tuple(paused), tuple(off), strangers)
 
 
-def _document(path: Path) -> dict[str, Any]:
-    """The file as Prefect reads it."""
+def read_document(path: Path = PATH) -> dict[str, Any]:
+    """Read the file as Prefect does.
+
+    Raises:
+        EvergreenError: it cannot be read, has no deployments, or names one twice.
+    """
     import yaml
 
-    fix = f"Mend {path}; see docs/deployments.md."
+    fix = f"Fix {path}; see docs/deployments.md."
     try:
-        document = yaml.safe_load(path.read_bytes())
+        text = path.read_bytes().decode()
+        document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise EvergreenError(f"{path.name} cannot be read: {error}.", fix) from None
     entries = document.get("deployments") if isinstance(document, dict) else None
@@ -96,61 +102,35 @@ def _document(path: Path) -> dict[str, Any]:
         raise EvergreenError(f"{path.name}: it has no deployments.", "Run: evergreen deployments sync")
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            raise EvergreenError(f"{path.name}: deployments: the one at place {number} has no name.", fix)
+            raise EvergreenError(f"{path.name}: deployments: entry {number} has no name.", fix)
     names = [entry["name"] for entry in entries]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise EvergreenError(f"{path.name}: deployments: {twice[0]} is there twice.", fix)
-    # Without the aliases of the file: what is done to one entry is not done to others.
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise EvergreenError(f"{path.name}: deployments: {repeated[0]} is there twice.", fix)
+    require_current_steps(text, path)
+    # Copies, because entries share parts by YAML aliases, and a change of one entry is not one of others.
     copied: dict[str, Any] = document | {"deployments": [deepcopy(entry) for entry in entries]}
     return copied
 
 
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectHTTPStatusError
-    from prefect.settings import get_current_settings
+def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
+    """Create Evergreen's own work pool if it does not exist; returns whether it did.
 
-    url = get_current_settings().api.url
-    if not url:
-        raise EvergreenError(
-            "Deployments live on a Prefect server, and none is set.", "Run: evergreen up, or set PREFECT_API_URL."
-        )
-    try:
-        with get_client(sync_client=True) as client:
-            client.hello()
-            yield client
-    except httpx.TransportError as error:
-        raise EvergreenError(
-            f"The Prefect server at {url} does not answer ({type(error).__name__}).",
-            "Start it: evergreen up; or set PREFECT_API_URL.",
-        ) from None
-    except PrefectHTTPStatusError as error:
-        code = error.response.status_code
-        if code not in (401, 403):
-            raise
-        raise EvergreenError(
-            f"The Prefect server at {url} does not let us in ({code}).",
-            "Set PREFECT_API_KEY or PREFECT_API_AUTH_STRING.",
-        ) from None
-
-
-def _make_pools(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
-    """Make Evergreen's own work pool where it is not there; a pool of another name is a person's to make."""
+    Raises:
+        EvergreenError: a work pool of another name does not exist: that one is a person's to create.
+    """
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    made = False
-    for name in sorted({(entry.get("work_pool") or {}).get("name") or POOL for entry in document["deployments"]}):
+    created = False
+    for name in sorted({(entry.get("work_pool") or {}).get("name") or WORK_POOL for entry in document["deployments"]}):
         if "{{" in name:
             continue
         try:
             client.read_work_pool(name)
         except ObjectNotFound:
-            if name != POOL:
+            if name != WORK_POOL:
                 raise EvergreenError(
                     f"prefect.yaml: there is no work pool {name!r} on the server.",
                     f"Run: prefect work-pool create {name} --type TYPE",
@@ -160,30 +140,27 @@ def _make_pools(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
                 client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
             except ObjectAlreadyExists:
                 continue
-            made = True
-    return made
+            created = True
+    return created
 
 
 def _deploy(document: Mapping[str, Any]) -> None:
     import yaml
 
-    with tempfile.TemporaryDirectory(prefix="evergreen-deploy-") as folder:
+    with tempfile.TemporaryDirectory(prefix=DEPLOY_FOLDER_PREFIX) as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(document), sort_keys=False))
-        words = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-        done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        lines = [line.strip() for line in (result.stdout + "\n" + result.stderr).splitlines() if line.strip()]
         raise EvergreenError(
             f"Prefect refused a deployment: {' '.join(lines[-3:])[:500]}",
-            "Mend prefect.yaml; `prefect deploy --all` tells more.",
+            "Fix prefect.yaml; prefect deploy --all shows the whole message.",
         )
 
 
-def _strangers(client: SyncPrefectClient, document: Mapping[str, Any]) -> tuple[str, ...]:
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
-
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["evergreen"]))
+def _find_strangers(client: SyncPrefectClient, document: Mapping[str, Any]) -> tuple[str, ...]:
     known = {entry["name"] for entry in document["deployments"]}
-    found = [one for one in client.read_deployments(deployment_filter=ours) if one.name not in known]
-    return tuple(sorted(f"{client.read_flow(one.flow_id).name}/{one.name}" for one in found))
+    strangers = [deployment for deployment in read_deployments(client) if deployment.name not in known]
+    return tuple(sorted(f"{client.read_flow(each.flow_id).name}/{each.name}" for each in strangers))

@@ -1,4 +1,4 @@
-"""The build step of prefect.yaml: where the code is."""
+"""The build step of prefect.yaml: where this Python and this project are."""
 
 from __future__ import annotations
 
@@ -8,18 +8,37 @@ from pathlib import Path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT
 
-_UNFIT = set("'\"$`\\")
+STEP = "deployments.manifest.build_step.here"
+MOVED = {"deployments.deploying.here": STEP}
+"""The steps that prefect.yaml of version 0.1.0 names, and their names now."""
+_RESERVED = set("'\"$`\\")
 
 
 def here() -> dict[str, str]:
-    """A build step of prefect.yaml: the folder of this Python and that of this project.
+    """A build step of prefect.yaml: the folder of this Python and the folder of this project.
 
     Raises:
-        EvergreenError: a folder's name would have a meaning of its own in the command that starts a run.
+        EvergreenError: the path of this Python has a character that the command of a run cannot contain.
     """
-    found = {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
-    if strange := _UNFIT & set(found["bin"]):
+    folder = str(Path(sys.executable).parent)
+    if reserved := _RESERVED & set(folder):
         raise EvergreenError(
-            f"{found['bin']} has a {min(strange)} in it, which the command of a run cannot hold.", "Move the project."
+            f"The path of this Python, {folder}, contains {min(reserved)}, which the command of a run cannot contain.",
+            "Move the project to a folder without it.",
         )
-    return found
+    return {"bin": folder, "project": str(PROJECT)}
+
+
+def require_current_steps(text: str, path: Path) -> None:
+    """Check that no step of prefect.yaml has the name of an earlier version.
+
+    Raises:
+        EvergreenError: a step has; names the line to write.
+    """
+    for number, line in enumerate(text.splitlines(), start=1):
+        for old, new in MOVED.items():
+            if old in line.partition("#")[0]:
+                raise EvergreenError(
+                    f"{path.name}, line {number}: {old} is {new} now.",
+                    f"Write in {path}: {line.strip().replace(old, new)}",
+                )

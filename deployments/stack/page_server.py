@@ -1,7 +1,7 @@
-"""The pages of all models on a loopback port, made when they are asked for.
+"""Serve the pages of all models on a loopback port; a page is built when it is requested.
 
-Reading only: GET and HEAD, no file but the Evidently reports that decisions name, no answer to a name that is not this
-machine's (a page elsewhere may have its own name point here: DNS rebinding).
+The server only reads: GET and HEAD, and no file but the Evidently reports that decisions name. It refuses a request for
+another host name, because a page elsewhere may let its own name point to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import errno
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,67 +36,67 @@ from evergreen.settings import Settings
 _FRESH_SECONDS = 60.0
 _MODEL = re.compile(r"/([a-z][a-z0-9_]*)")
 _REPORT = re.compile(r"/report/([a-z][a-z0-9_]*)/([0-9a-f]{1,64})")
-# Evidently's page draws with inline scripts and its own Plotly; in a sandbox it is nobody, and it may fetch nothing.
+# Evidently's page draws with inline scripts and its own Plotly. In a sandbox it has no origin and may fetch nothing.
 _REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
 )
 
 
-class Pages:
-    """The pages by model, made anew when what they are made of has changed, at the latest after a minute."""
+class PageCache:
+    """The pages by model. A page is built again when its sources have changed, and at the latest after a minute."""
 
     def __init__(self, settings: Settings, places: Places) -> None:
         self.settings = settings
         self.places = places
         self._lock = threading.Lock()
-        self._made: dict[str, tuple[object, float, Any]] = {}
+        self._built: dict[str, tuple[object, float, Any]] = {}
 
     def page(self, model: str) -> str:
         """The page of one model.
 
         Raises:
-            EvergreenError: the model file is at fault, or the registry or a table cannot be read.
+            EvergreenError: the model file has a mistake, or the registry or a table cannot be read.
         """
 
-        def make() -> str:
+        def build() -> str:
             spec = models.load(model, self.settings.models).spec
             return render(gather(self.settings, spec, self.places, now=datetime.now(UTC)), self.places)
 
-        return str(self._kept(f"page {model}", model, make))
+        return str(self._cached(f"page {model}", model, build))
 
     def index(self) -> str:
-        """The page of all models; one that cannot be read is said to be so, and takes nothing from the others."""
-        lines = [self._kept(f"line {name}", name, lambda name=name: self._line(name)) for name in self.names()]
+        """The page of all models; for a model that cannot be read it shows the error."""
+        lines = [self._cached(f"line {name}", name, partial(self._line, name)) for name in self.names()]
         return render_index(lines, datetime.now(UTC))
 
     def names(self) -> tuple[str, ...]:
-        """The models that there are."""
+        """The names of the models."""
         return models.names(self.settings.models)
 
     def report(self, model: str, decision: str) -> Path | None:
-        """Evidently's page of a decision; None unless a decision of the model names it, and it is among its reports."""
-        found = Decisions(self.settings.lake_uri, model).select(("drift", "retrain"))
-        named = [each.detail.get("report") for each in found if each.id == decision]
-        home = self.settings.reports(model).resolve()
-        for path in (Path(text).resolve() for text in named if text):
-            if path.is_relative_to(home) and path.is_file():
+        """Evidently's page of a decision; None unless a decision of the model names it and it is one of its reports."""
+        decisions = Decisions(self.settings.lake_uri, model).select(("drift", "retrain"))
+        reports = [each.detail.get("report") for each in decisions if each.id == decision]
+        folder = self.settings.reports(model).resolve()
+        for path in (Path(report).resolve() for report in reports if report):
+            if path.is_relative_to(folder) and path.is_file():
                 return path
         return None
 
-    def _kept(self, key: str, model: str, make: Any) -> Any:
-        """What was made of the same tables a moment ago, else made now; one at a time."""
+    def _cached(self, key: str, model: str, build: Callable[[], Any]) -> Any:
+        """What was built from the same tables within the last minute, or else built now; one at a time."""
         with self._lock:
             state = self._state(model)
-            known = self._made.get(key)
-            if known is not None and known[0] == state and time.monotonic() - known[1] < _FRESH_SECONDS:
-                return known[2]
-            made = make()
-            self._made[key] = state, time.monotonic(), made
-            return made
+            cached = self._built.get(key)
+            if cached is not None and cached[0] == state and time.monotonic() - cached[1] < _FRESH_SECONDS:
+                return cached[2]
+            built = build()
+            self._built[key] = state, time.monotonic(), built
+            return built
 
     def _state(self, model: str) -> object:
-        """What a page follows from: the model file and the versions of the tables."""
+        """What a page is built from: the model file and the versions of the tables."""
         decisions = Decisions(self.settings.lake_uri, model)
         lake = self.settings.lake_uri
         tables = (decisions.table, decisions.scores, Promotions(lake, model).table, quarantine_table(lake, model))
@@ -121,29 +123,29 @@ class Pages:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on loopback; threads end with it."""
+    """Listens on loopback; its threads end with it."""
 
     daemon_threads = True
 
-    def __init__(self, pages: Pages, port: int) -> None:
+    def __init__(self, pages: PageCache, port: int) -> None:
         self.pages = pages
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
-            what = "is taken" if error.errno == errno.EADDRINUSE else "may not be used"
+            what = "is in use" if error.errno == errno.EADDRINUSE else "may not be used"
             raise EvergreenError(
                 f"Port {port} on {HOST} {what}.", "Choose another one: evergreen page --serve --port N"
             ) from None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return f"http://{HOST}:{self.server_port}"
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request was meant for this server."""
+        """Whether a Host header names this server."""
         return host in (f"{HOST}:{self.server_port}", f"localhost:{self.server_port}")
 
 
@@ -163,19 +165,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         if not self.server.knows(self.headers.get("Host")):
-            self._send(HTTPStatus.MISDIRECTED_REQUEST, b"This server is asked by another name.\n", kind="text/plain")
+            self._send(HTTPStatus.MISDIRECTED_REQUEST, b"This server does not have this name.\n", kind="text/plain")
             return
         path = self.path.partition("?")[0]
         try:
-            self._found(path)
+            self._send_page(path)
         except EvergreenError as error:
-            self._send(HTTPStatus.SERVICE_UNAVAILABLE, render_problem("This page cannot be made", error).encode())
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, render_problem("This page cannot be built", error).encode())
         except Exception:
-            # A bug: the terminal gets its traceback, and whoever asked an answer.
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, b"This page cannot be made; see the log.\n", kind="text/plain")
+            # A bug: the log gets the traceback, and the browser an answer.
+            self._send(
+                HTTPStatus.INTERNAL_SERVER_ERROR, b"This page cannot be built; see the log.\n", kind="text/plain"
+            )
             raise
 
-    def _found(self, path: str) -> None:
+    def _send_page(self, path: str) -> None:
         pages = self.server.pages
         model, report = _MODEL.fullmatch(path), _REPORT.fullmatch(path)
         if path == "/health":
@@ -187,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif report and report[1] in pages.names() and (file := pages.report(report[1], report[2])):
             self._send(HTTPStatus.OK, file.read_bytes(), rule=_REPORT_POLICY)
         else:
-            missing = EvergreenError("There is no such page.", "The models are on the first page.")
+            missing = EvergreenError("There is no such page.", "The first page lists all models.")
             self._send(HTTPStatus.NOT_FOUND, render_problem("Not found", missing).encode())
 
     def _send(self, status: HTTPStatus, body: bytes, *, kind: str = "text/html", rule: str = "") -> None:
@@ -204,4 +208,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the terminal is for what goes wrong."""
+        """Print nothing: the log is for errors."""

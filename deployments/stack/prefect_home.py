@@ -1,4 +1,4 @@
-"""Make Prefect keep its state where all of Evergreen's state is. Called before Prefect is first imported."""
+"""Make Prefect store its state in EVERGREEN_HOME. Call it before Prefect is first imported."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import socket
 from pathlib import Path
 
 from deployments.stack.services import HOST, Ports, read_ports, shared_environment
-from deployments.stack.supervisor import listening
+from deployments.stack.supervisor import is_listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 
 
 def use(settings: Settings) -> None:
-    """Set Prefect's environment; what the user has set already stands. The server is this home's stack, if it is up."""
+    """Set Prefect's environment, except what the user has set. The server is this home's stack, if it is up."""
     defaults = shared_environment(settings) | {
         # A temporary server takes up to half a minute on a busy laptop.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
-    if not has_server() and (ports := _stack(settings)) is not None:
+    if not has_server() and (ports := _running_stack(settings)) is not None:
         defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -28,15 +28,15 @@ def use(settings: Settings) -> None:
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EvergreenError(
-            f"{os.environ['PREFECT_HOME']} cannot be made: {error.strerror}.",
+            f"The folder {os.environ['PREFECT_HOME']} cannot be created: {error.strerror}.",
             "Set EVERGREEN_HOME to a folder of yours.",
         ) from None
 
 
-def _stack(settings: Settings) -> Ports | None:
-    """The ports of this home's stack; None unless it is up and its server answers, which takes a millisecond to see."""
+def _running_stack(settings: Settings) -> Ports | None:
+    """The ports of this home's stack; None unless it is up and its server answers. This takes a millisecond."""
     ports = read_ports(settings)
-    if ports is None or not listening(settings):
+    if ports is None or not is_listening(settings):
         return None
     try:
         socket.create_connection((HOST, ports.prefect), timeout=1).close()
@@ -46,5 +46,5 @@ def _stack(settings: Settings) -> Ports | None:
 
 
 def has_server() -> bool:
-    """Whether a server is configured; without one, each process starts a temporary one."""
+    """Whether a server is set; without one, each process starts a temporary one."""
     return bool(os.environ.get("PREFECT_API_URL"))

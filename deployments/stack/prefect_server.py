@@ -1,9 +1,9 @@
 """`prefect server start`, with SQLite transactions that wait for each other instead of failing.
 
-Prefect begins most transactions as readers. One that reads, and then writes after another has written, cannot be saved
-by any timeout: SQLite answers `database is locked` at once, the caller gets a 503 and tries again seconds later (one in
-twelve of two requests in a row, measured on Prefect 3.8.8). Begun as a writer, it waits some milliseconds for its turn.
-PostgreSQL knows no such thing, and is left as it is.
+Prefect begins most transactions as readers. If one reads, and then writes after another one has written, no timeout
+helps: SQLite answers `database is locked` at once, and the caller gets a 503 and tries again seconds later. This
+happened to one in twelve pairs of requests, measured on Prefect 3.8.8. A transaction that begins as a writer waits some
+milliseconds for its turn. PostgreSQL has no such problem, and nothing is changed for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def waiting_sqlite(url: str) -> Any:
             async with session.begin() as transaction:
                 token = SQLITE_BEGIN_MODE.set("IMMEDIATE")
                 try:
-                    # Begins now: a session inside of this one must not inherit the mode and wait for itself.
+                    # Begin now: a session inside this one must not inherit the mode and wait for itself.
                     await session.connection()
                 finally:
                     SQLITE_BEGIN_MODE.reset(token)
@@ -34,7 +34,7 @@ def waiting_sqlite(url: str) -> Any:
 
 
 def main() -> None:
-    """The Prefect command line, with the database configured first."""
+    """Run the Prefect command line with this database configuration."""
     from prefect.cli import app
     from prefect.server.database.dependencies import set_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL

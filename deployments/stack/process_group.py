@@ -1,7 +1,7 @@
-"""The processes of one session, and ending them.
+"""Find and end the processes of one session.
 
-A daemon and all that it starts are one session, whose number is not given away while one of them lives: so what belongs
-to a stack is known for certain, also what a killed parent left behind.
+A daemon and everything that it starts form one session. Its number is not used again while one of them lives, so it is
+certain which processes belong to a stack, even those that a killed parent left behind.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _GRACE_SECONDS = 5
 
 def members(session: int, group: int | None = None) -> list[int]:
     """The living processes of a session, or of one process group of it; never this process."""
-    found = []
-    for number in _numbers():
+    processes = []
+    for number in _all_processes():
         try:
-            fits = os.getsid(number) == session
+            in_session = os.getsid(number) == session
         except OSError:
             continue
-        if fits and number != os.getpid() and group in (None, group_of(number)):
-            found.append(number)
-    return found
+        if in_session and number != os.getpid() and group in (None, group_of(number)):
+            processes.append(number)
+    return processes
 
 
 def group_of(process: int) -> int | None:
-    """The process group of a process; None where there is no such process."""
+    """The process group of a process; None if there is no such process."""
     try:
         return os.getpgid(process)
     except OSError:
@@ -38,19 +38,19 @@ def group_of(process: int) -> int | None:
 
 
 def end(processes: Sequence[int]) -> None:
-    """Ask processes to end, and end those that do not within some seconds."""
-    for how, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 1)):
-        _send(processes, how)
+    """Ask processes to end, and kill those that have not ended after five seconds."""
+    for kind, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 1)):
+        _send(processes, kind)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            processes = [number for number in processes if alive(number)]
+            processes = [number for number in processes if is_alive(number)]
             if not processes:
                 return
             time.sleep(0.05)
 
 
-def alive(process: int) -> bool:
-    """Whether a process is there and has not ended."""
+def is_alive(process: int) -> bool:
+    """Whether a process exists and has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -58,23 +58,23 @@ def alive(process: int) -> bool:
     except PermissionError:
         return True
     try:
-        # One that ended and that nobody has asked after yet.
+        # A process that has ended stays in state Z until its parent asks for its status.
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True
 
 
-def _send(processes: Sequence[int], how: signal.Signals) -> None:
+def _send(processes: Sequence[int], kind: signal.Signals) -> None:
     for number in processes:
         try:
-            os.kill(number, how)
+            os.kill(number, kind)
         except ProcessLookupError:
             continue
 
 
-def _numbers() -> list[int]:
+def _all_processes() -> list[int]:
     proc = Path("/proc")
     if (proc / "self" / "stat").exists():
-        return [int(place.name) for place in proc.iterdir() if place.name.isdigit()]
+        return [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()]
     listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True)
     return [int(word) for word in listed.stdout.split()]

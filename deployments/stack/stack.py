@@ -1,7 +1,7 @@
-"""The local stack: Prefect server, MLflow, pages and a worker on this machine, brought up, waited for and ended.
+"""Start and stop the local stack: Prefect server, MLflow, pages and a worker on this machine.
 
-`up` goes from whatever there is to all of it being healthy, so that it also mends a stack of which a part is missing.
-What runs is known by locks and sockets, which vanish with their processes, never by a file that says so.
+`up` starts what is missing and waits until every service is healthy, so it also repairs a stack of which a service has
+died. Whether something runs is known from locks and sockets, which vanish with their processes, and never from a file.
 """
 
 from __future__ import annotations
@@ -20,25 +20,34 @@ from pathlib import Path
 from typing import Any
 
 from deployments.stack import prefect_home
-from deployments.stack.health import answers, is_ours, mark_ended, online
-from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, folder, read_ports, write_ports
-from deployments.stack.supervisor import Supervisor, end_orphans, listening
+from deployments.stack.health import answers, is_online, is_ours, mark_crashed
+from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
+from deployments.stack.supervisor import Supervisor, end_orphans, is_listening
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
 
 _HEALTHY_SECONDS = 120
-_ASK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _ERROR = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
-_FAVOURITES = Ports(prefect=4200, mlflow=5000)
+_DEFAULT_PORTS = Ports(prefect=4200, mlflow=5000)
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that is up."""
+    """A stack that is up.
+
+    Attributes:
+        ports: where it listens.
+        logs: the folder of its logs.
+        mlflow: whether MLflow is one of its services.
+        started: whether it was not up before.
+        seconds: how long it took.
+    """
 
     ports: Ports
     logs: Path
@@ -61,99 +70,107 @@ class Stack:
 
 
 def up(settings: Settings, say: Say) -> Stack:
-    """Bring everything up and wait until it is healthy; `say` is told of each part.
+    """Start every service that does not run and wait until all are healthy; `say` gets a line for each.
 
     Raises:
-        EvergreenError: a part does not come up; everything that was started is ended again.
+        EvergreenError: a service does not become healthy, and everything that was started is stopped again; or the
+            stack that runs is one of an earlier version.
     """
     began = time.monotonic()
-    place = folder(settings)
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with hold_file(place / "up.lock"):
+    folder = settings.stack
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with hold_file(folder / "up.lock"):
         supervisor = Supervisor(settings)
-        ports = read_ports(settings)
-        if ports and listening(settings) and _complete(settings, supervisor, ports):
-            return Stack(ports, place / "logs", _has_mlflow(settings), False, time.monotonic() - began)
-        fresh = not listening(settings)
+        ports, running = read_ports(settings), is_listening(settings)
+        if running and supervisor.is_outdated():
+            raise EvergreenError(
+                "The stack that is up was started by an earlier version of Evergreen.",
+                "Run: evergreen down, then: evergreen up",
+            )
+        if ports and running and _is_complete(settings, supervisor, ports):
+            return Stack(ports, folder / "logs", _has_mlflow(settings), False, time.monotonic() - began)
         try:
-            ports = _bring_up(settings, supervisor, say)
+            ports = _start_services(settings, supervisor, say)
         except BaseException:
-            if fresh and listening(settings):
+            if not running and is_listening(settings):
                 supervisor.shut_down()
             raise
-        return Stack(ports, place / "logs", _has_mlflow(settings), True, time.monotonic() - began)
+        return Stack(ports, folder / "logs", _has_mlflow(settings), True, time.monotonic() - began)
 
 
 def down(settings: Settings) -> bool:
-    """End what `up` started; says whether there was anything.
+    """Stop what `up` started; returns whether there was anything.
 
-    A run in progress is ended and marked as crashed, so that its slot is free and its decision can be answered anew.
+    A run in progress is ended and marked as crashed, so that its slot is free and its decision can be answered again.
     """
-    running = listening(settings)
+    running = is_listening(settings)
     if running:
         supervisor = Supervisor(settings)
-        supervisor.end_worker()
+        supervisor.stop_worker()
         if (ports := read_ports(settings)) and is_ours(settings, ports):
-            mark_ended(ports)
+            mark_crashed(ports)
         supervisor.shut_down()
     return end_orphans(settings) or running
 
 
 def be_interruptible() -> None:
-    """Let Ctrl-C, a plain kill and a closed terminal end this process alike, by KeyboardInterrupt."""
-    # A shell that puts a command into the background lets it ignore the first.
+    """Make Ctrl-C, a plain kill and a closed terminal all raise KeyboardInterrupt in this process."""
+    # A shell that starts a command in the background makes it ignore Ctrl-C.
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)
 
 
-def stay(settings: Settings) -> None:
-    """Return when the stack has ended."""
-    while listening(settings):
+def wait_until_down(settings: Settings) -> None:
+    """Return when the stack has stopped."""
+    while is_listening(settings):
         time.sleep(1)
 
 
-def _bring_up(settings: Settings, supervisor: Supervisor, say: Say) -> Ports:
+def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Ports:
     if _has_mlflow(settings):
         probe(settings.tracking)
-    with _choosing_ports():
-        fresh = not listening(settings)
-        if not fresh:
-            ports = read_ports(settings) or _FAVOURITES
-        else:
+    with _lock_port_choice():
+        fresh = not is_listening(settings)
+        ports = read_ports(settings) or _DEFAULT_PORTS
+        if fresh:
             end_orphans(settings)
-            ports = _free(read_ports(settings) or _FAVOURITES)
+            ports = _choose_ports(ports)
             write_ports(settings, ports)
             supervisor.launch()
-        supervisor.start(SERVER)
-        supervisor.start(PAGES)
-        if _has_mlflow(settings):
-            supervisor.start(MLFLOW)
-        _wait(supervisor, SERVER, lambda: is_ours(settings, ports), say)
-        if _has_mlflow(settings):
-            _wait(supervisor, MLFLOW, lambda: answers(f"{ports.mlflow_ui}/health"), say)
-        _wait(supervisor, PAGES, lambda: answers(f"{ports.pages_ui}/health"), say)
-    # Commands go to the server that a user has named; what is brought up here is for this one.
+        _start_servers(settings, supervisor, ports, say)
+    # Commands go to the server that a user has named; what is deployed here is for this one.
     os.environ["PREFECT_API_URL"] = ports.api
     prefect_home.use(settings)
     _deploy(settings, say)
     if fresh:
-        # After a power cut there are runs that nobody runs any more.
-        mark_ended(ports)
-    begun = time.time()
+        # After a power cut there are runs that no process runs any more.
+        mark_crashed(ports)
+    started = time.time()
     supervisor.start(WORKER)
-    _wait(supervisor, WORKER, lambda: online(ports, begun), say)
+    _wait_until_healthy(supervisor, WORKER, lambda: is_online(ports, started), say)
     return ports
 
 
-def _complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
-    parts = (SERVER, MLFLOW, PAGES, WORKER) if _has_mlflow(settings) else (SERVER, PAGES, WORKER)
-    if any(supervisor.look(part).state != "RUNNING" for part in parts):
+def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say: Say) -> None:
+    healthy: dict[str, Callable[[], bool]] = {SERVER: lambda: is_ours(settings, ports)}
+    if _has_mlflow(settings):
+        healthy[MLFLOW] = lambda: answers(f"{ports.mlflow_ui}/health")
+    healthy[PAGES] = lambda: answers(f"{ports.pages_ui}/health")
+    for service in healthy:
+        supervisor.start(service)
+    for service, is_healthy in healthy.items():
+        _wait_until_healthy(supervisor, service, is_healthy, say)
+
+
+def _is_complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
+    services = (SERVER, MLFLOW, PAGES, WORKER) if _has_mlflow(settings) else (SERVER, PAGES, WORKER)
+    if any(supervisor.inspect(service).state != "RUNNING" for service in services):
         return False
-    return is_ours(settings, ports) and online(ports, 0)
+    return is_ours(settings, ports) and is_online(ports, 0)
 
 
 def _has_mlflow(settings: Settings) -> bool:
-    """Whether MLflow's UI is ours to start: where a tracking server is named, it is there already."""
+    """Whether MLflow is one of our services: if a tracking server is set, it runs elsewhere."""
     return not settings.tracking.startswith(("http://", "https://"))
 
 
@@ -168,22 +185,22 @@ def _deploy(settings: Settings, say: Say) -> None:
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 
 
-def _wait(supervisor: Supervisor, part: str, healthy: Callable[[], bool], say: Say) -> None:
-    """Wait for a part's health; give up as soon as it ends by itself."""
+def _wait_until_healthy(supervisor: Supervisor, service: str, is_healthy: Callable[[], bool], say: Say) -> None:
+    """Wait until a service is healthy; give up as soon as it ends by itself."""
     began = time.monotonic()
-    while not healthy():
-        process = supervisor.look(part)
+    while not is_healthy():
+        process = supervisor.inspect(service)
         late = time.monotonic() - began > _HEALTHY_SECONDS
         if process.failed or late:
-            log = folder(supervisor.settings) / "logs" / f"{part}.log"
+            log = supervisor.settings.stack / "logs" / f"{service}.log"
             what = f"was not healthy within {_HEALTHY_SECONDS} s" if late else "ended by itself"
-            raise EvergreenError(f"{part} {what}: {_cause(log)}", f"See {log}")
-        time.sleep(_ASK_SECONDS)
-    say(f"{part}, {time.monotonic() - began:.1f} s")
+            raise EvergreenError(f"{service} {what}: {_read_cause(log)}", f"See {log}")
+        time.sleep(_POLL_SECONDS)
+    say(f"{service}, {time.monotonic() - began:.1f} s")
 
 
-def _cause(log: Path) -> str:
-    """The last error in a log, else its last line."""
+def _read_cause(log: Path) -> str:
+    """The last error in a log, or else its last line."""
     with contextlib.suppress(OSError):
         lines = log.read_text(errors="replace").strip().splitlines()
         errors = [line for line in lines if _ERROR.match(line)]
@@ -192,24 +209,24 @@ def _cause(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _choosing_ports() -> Iterator[None]:
-    """One stack of a user at a time, until it listens: two that start together would choose the same ports."""
-    with hold_file(Path(tempfile.gettempdir()) / f"evergreen-ports-{getpass.getuser()}.lock"):
+def _lock_port_choice() -> Iterator[None]:
+    """Let one stack of a user at a time choose its ports, until it listens: two at once would choose the same ones."""
+    with hold_file(Path(tempfile.gettempdir()) / naming.ports_lock(getpass.getuser())):
         yield
 
 
-def _free(wanted: Ports) -> Ports:
+def _choose_ports(wanted: Ports) -> Ports:
     """The wanted ports where they are free, others where they are not."""
-    return Ports(prefect=_port(wanted.prefect), mlflow=_port(wanted.mlflow), pages=_port(wanted.pages))
+    return Ports(prefect=_free_port(wanted.prefect), mlflow=_free_port(wanted.mlflow), pages=_free_port(wanted.pages))
 
 
-def _port(wanted: int) -> int:
+def _free_port(wanted: int) -> int:
     for number in (wanted, 0):
         with socket.socket() as probe:
-            # As the servers do: a port that was closed a moment ago is free.
+            # As the servers do it: a port that was closed a moment ago is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((HOST, number))
-                found: int = probe.getsockname()[1]
-                return found
-    raise EvergreenError(f"No port is free on {HOST}.", "Stop something that listens there.")
+                port: int = probe.getsockname()[1]
+                return port
+    raise EvergreenError(f"No port is free on {HOST}.", "Stop a program that listens there.")

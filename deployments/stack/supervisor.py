@@ -1,7 +1,7 @@
-"""supervisord: starts the parts, starts them again when they die, rotates their logs, ends them.
+"""supervisord: starts the services, restarts them when they die, rotates their logs, stops them.
 
-Asked over a socket in the file system that only its owner can open. What is in its file is the same for everybody: all
-that differs comes through its environment, so that no path has to be escaped and nothing secret is written down.
+It is controlled over a socket in the file system that only its owner can open. Its configuration file is the same for
+every installation. What differs comes from its environment, so that no path has to be escaped and no secret is stored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.stack.process_group import alive, end, group_of, members
-from deployments.stack.services import MLFLOW, PAGES, PARTS, SERVER, WORKER, folder, holder
+from deployments.stack.process_group import end, group_of, is_alive, members
+from deployments.stack.services import MLFLOW, PAGES, SERVER, SERVICES, WORKER, holder
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
-# A path of a socket has 104 to 108 bytes; supervisord makes it under this name, a dot and its process id first.
+# A socket's path may have 104 to 108 bytes; supervisord first creates it with a dot and its process id appended.
 _SOCKET_BYTES = 90
 _STOP_SECONDS = 60
 
@@ -46,10 +47,10 @@ childlogdir = %(ENV_EVERGREEN_STACK)s/logs
 umask = {umask:03o}
 """
 
-# Those with a higher priority are started later and ended earlier: the worker, while the server still hears of it.
-_PART = """
-[program:{part}]
-command = %(ENV_EVERGREEN_STACK_PYTHON)s -m deployments.stack.services {part}
+# A service with a higher priority starts later and stops earlier: the worker stops while the server still runs.
+_PROGRAM = """
+[program:{service}]
+command = %(ENV_EVERGREEN_STACK_PYTHON)s -m {module} {service}
 directory = %(ENV_EVERGREEN_STACK_PROJECT)s
 priority = {priority}
 autostart = false
@@ -61,38 +62,39 @@ stopwaitsecs = {patience}
 stopasgroup = true
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = %(ENV_EVERGREEN_STACK)s/logs/{part}.log
+stdout_logfile = %(ENV_EVERGREEN_STACK)s/logs/{service}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 """
+_SERVICES_MODULE = "deployments.stack.services"
 _PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, WORKER: 15}
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A part as supervisord sees it; `state` is one of its words, such as RUNNING."""
+    """A service as supervisord sees it; `state` is one of its words, such as RUNNING."""
 
-    part: str
+    service: str
     state: str
     pid: int
 
     @property
     def failed(self) -> bool:
-        """Whether it ended by itself."""
+        """Whether the service has ended without being stopped."""
         return self.state in ("BACKOFF", "EXITED", "FATAL")
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where supervisord listens: in the state folder, or under a short name where that path is too long."""
-    place = folder(settings) / "supervisor.sock"
-    if len(os.fsencode(place)) <= _SOCKET_BYTES:
-        return place
+    """The socket of supervisord: in the state folder, or under a short name if that path is too long."""
+    path = settings.stack / "supervisor.sock"
+    if len(os.fsencode(path)) <= _SOCKET_BYTES:
+        return path
     name = hashlib.sha256(os.fsencode(settings.root)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"evergreen-{os.getuid()}" / f"{name}.sock"
+    return Path(tempfile.gettempdir()) / naming.socket_folder(os.getuid()) / f"{name}.sock"
 
 
-def listening(settings: Settings) -> bool:
-    """Whether this home's supervisord is there; takes no longer than a millisecond."""
+def is_listening(settings: Settings) -> bool:
+    """Whether this home's supervisord runs; takes no longer than a millisecond."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
         try:
@@ -103,92 +105,98 @@ def listening(settings: Settings) -> bool:
 
 
 class Supervisor:
-    """One home's supervisord."""
+    """The supervisord of one home."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def launch(self) -> None:
-        """Start it as a daemon; it starts no part by itself.
+        """Start it as a daemon; it starts no service by itself.
 
         Raises:
-            EvergreenError: it does not come up.
+            EvergreenError: it does not start.
         """
-        place = folder(self.settings)
-        (place / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        place.chmod(0o700)
-        _own(socket_path(self.settings).parent)
-        umask = os.umask(0o077)
-        os.umask(umask)
-        configuration = place / "supervisord.conf"
-        parts = (_PART.format(part=part, priority=10 * n, patience=_PATIENCE[part]) for n, part in enumerate(PARTS, 1))
-        configuration.write_text("".join([_DAEMON.format(umask=umask), *parts]))
-        configuration.chmod(0o600)
-        words = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
-        started = subprocess.run(
-            words, env=self._environment(), cwd=PROJECT, capture_output=True, text=True, check=False
+        folder = self.settings.stack
+        (folder / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        _make_own_folder(socket_path(self.settings).parent)
+        self._configuration.write_text(_configuration_text())
+        self._configuration.chmod(0o600)
+        arguments = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)]
+        result = subprocess.run(
+            arguments, env=self._environment(), cwd=PROJECT, capture_output=True, text=True, check=False
         )
         deadline = time.monotonic() + 15
-        while started.returncode == 0 and time.monotonic() < deadline:
-            if listening(self.settings):
+        while result.returncode == 0 and time.monotonic() < deadline:
+            if is_listening(self.settings):
                 return
             time.sleep(0.05)
-        said = (started.stderr or started.stdout).strip().splitlines()
-        log = place / "logs" / "supervisord.log"
-        raise EvergreenError(f"supervisord did not start: {said[-1] if said else 'it says nothing'}.", f"See {log}.")
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        log = folder / "logs" / "supervisord.log"
+        raise EvergreenError(f"supervisord did not start: {lines[-1] if lines else 'no message'}.", f"See {log}.")
 
-    def start(self, part: str) -> None:
-        """Start a part that does not run; does not wait for it."""
+    def is_outdated(self) -> bool:
+        """Whether a version of Evergreen that had other module names started it: it could restart no service."""
+        with contextlib.suppress(OSError):
+            return f"-m {_SERVICES_MODULE} " not in self._configuration.read_text()
+        return False
+
+    def start(self, service: str) -> None:
+        """Start a service that does not run; does not wait for it."""
         from xmlrpc.client import Fault
 
-        # It runs already.
-        with self._ask() as ask, contextlib.suppress(Fault):
-            ask.startProcess(part, False)
+        # A fault means that it runs already.
+        with self._connect() as rpc, contextlib.suppress(Fault):
+            rpc.startProcess(service, False)
 
-    def look(self, part: str) -> Process:
-        """How a part is."""
-        with self._ask() as ask:
-            told = ask.getProcessInfo(part)
-        return Process(part, str(told["statename"]), int(told["pid"]))
+    def inspect(self, service: str) -> Process:
+        """The state of a service."""
+        with self._connect() as rpc:
+            info = rpc.getProcessInfo(service)
+        return Process(service, str(info["statename"]), int(info["pid"]))
 
-    def end_worker(self) -> None:
-        """End the worker and every flow run it has started, also those of a worker that was killed."""
+    def stop_worker(self) -> None:
+        """Stop the worker, and end every flow run that it or a killed worker has started."""
         from xmlrpc.client import Fault
 
-        kept = {self.look(part).pid for part in (SERVER, MLFLOW, PAGES)}
-        with self._ask() as ask:
-            number = int(ask.getPID())
-            # It does not run.
+        kept = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES)}
+        with self._connect() as rpc:
+            daemon = int(rpc.getPID())
+            # A fault means that it does not run.
             with contextlib.suppress(Fault):
-                ask.stopProcess(WORKER, True)
-        end([one for one in members(number) if one != number and group_of(one) not in kept])
+                rpc.stopProcess(WORKER, True)
+        end([process for process in members(daemon) if process != daemon and group_of(process) not in kept])
 
     def shut_down(self) -> None:
-        """End every part, the worker first, and supervisord itself; whatever is left of its session too."""
+        """Stop every service, the worker first, and supervisord itself; then end what is left of its session."""
         from xmlrpc.client import Fault
 
-        with self._ask() as ask:
-            number = int(ask.getPID())
-            # It is shutting down already.
+        with self._connect() as rpc:
+            daemon = int(rpc.getPID())
+            # A fault means that it is shutting down already.
             with contextlib.suppress(Fault):
-                ask.shutdown()
+                rpc.shutdown()
         deadline = time.monotonic() + _STOP_SECONDS
-        while alive(number) and time.monotonic() < deadline:
+        while is_alive(daemon) and time.monotonic() < deadline:
             time.sleep(0.05)
-        end(members(number))
+        end(members(daemon))
+
+    @property
+    def _configuration(self) -> Path:
+        return self.settings.stack / "supervisord.conf"
 
     def _environment(self) -> dict[str, str]:
-        told = {
+        variables = {
             "EVERGREEN_HOME": str(self.settings.root),
-            "EVERGREEN_STACK": str(folder(self.settings)),
+            "EVERGREEN_STACK": str(self.settings.stack),
             "EVERGREEN_STACK_SOCKET": str(socket_path(self.settings)),
             "EVERGREEN_STACK_PYTHON": shlex.quote(sys.executable),
             "EVERGREEN_STACK_PROJECT": str(PROJECT),
         }
-        return os.environ | told
+        return os.environ | variables
 
     @contextlib.contextmanager
-    def _ask(self) -> Iterator[Any]:
+    def _connect(self) -> Iterator[Any]:
         from xmlrpc.client import ServerProxy
 
         from supervisor.xmlrpc import SupervisorTransport
@@ -201,15 +209,25 @@ class Supervisor:
 
 
 def end_orphans(settings: Settings) -> bool:
-    """End what a supervisord that was killed has left behind; says whether there was anything."""
-    running = [number for part in PARTS if (number := holder(settings, part))]
-    for session in {os.getsid(number) for number in running}:
+    """End what a killed supervisord has left behind; returns whether there was anything."""
+    running = [process for service in SERVICES if (process := holder(settings, service))]
+    for session in {os.getsid(process) for process in running}:
         end(members(session))
     return bool(running)
 
 
-def _own(place: Path) -> None:
-    """A folder that nobody else can have laid out for us."""
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
-        raise EvergreenError(f"{place} belongs to another user.", "Set EVERGREEN_HOME to a shorter path.")
+def _configuration_text() -> str:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    programs = [
+        _PROGRAM.format(service=service, module=_SERVICES_MODULE, priority=10 * number, patience=_PATIENCE[service])
+        for number, service in enumerate(SERVICES, 1)
+    ]
+    return "".join([_DAEMON.format(umask=umask), *programs])
+
+
+def _make_own_folder(folder: Path) -> None:
+    """Create a folder, and refuse one that another user has created."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise EvergreenError(f"{folder} belongs to another user.", "Set EVERGREEN_HOME to a shorter path.")

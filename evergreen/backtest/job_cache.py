@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen import naming
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
-from evergreen.storage.atomic_write import PART, write_text
+from evergreen.storage.atomic_write import write_text
 
 VERSION = 3
 """Raised whenever the same question gets another answer."""
@@ -56,7 +57,7 @@ class JobCache:
     def begin(self) -> Path:
         """A name that no other fit is written under."""
         (self.folder / "fits").mkdir(parents=True, exist_ok=True)
-        return self.folder / "fits" / f"{PART}{uuid.uuid4().hex}"
+        return self.folder / "fits" / f"{naming.PART_PREFIX}{uuid.uuid4().hex}"
 
     def end(self, part: Path, key: str) -> None:
         """Give a written fit its name; one that another process made meanwhile stays."""
@@ -69,7 +70,7 @@ class JobCache:
 
     def sweep(self) -> None:
         """Take away what killed processes left half-written; only while no other process writes here."""
-        for part in self.folder.glob(f"*/{PART}*"):
+        for part in self.folder.glob(f"*/{naming.PART_PREFIX}*"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def _place(self, kind: str, key: str) -> Path:

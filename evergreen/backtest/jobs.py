@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.backtest.history import History, PointInTimeRows, instant, micros
 from evergreen.backtest.job_cache import JobCache, fit_fingerprint, key_of, verdict_fingerprint
 from evergreen.data.observations import Observations
@@ -119,7 +120,7 @@ class CachedVersions:
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored beside the pipeline, its hash checked first."""
-        folder = self.cache.fit(version.model_id) / "evergreen"
+        folder = self.cache.fit(version.model_id) / naming.RUN_FOLDER
         if version.model_id not in self._verified:
             verify(folder, version.tags.files_sha256, f"fit {version.model_id}")
             self._verified.add(version.model_id)
@@ -172,7 +173,7 @@ def fit(context: JobContext, now: datetime, training: Training) -> Fit:
     part.mkdir()
     try:
         window = training_window(rows.spec, rows.snapshot(), now)
-        candidate = fit_candidate(rows, window, part / "evergreen")
+        candidate = fit_candidate(rows, window, part / naming.RUN_FOLDER)
         seconds = time.process_time() - began
         stored = packed(candidate.fitted.pipeline, rows.spec.name, rows.spec.trusted)
         (part / PIPELINE).write_bytes(stored)
@@ -182,7 +183,7 @@ def fit(context: JobContext, now: datetime, training: Training) -> Fit:
     size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file()) / 1e6
     tags = {
         "sha256": sha256(part / PIPELINE),
-        "files_sha256": sha256(part / "evergreen"),
+        "files_sha256": sha256(part / naming.RUN_FOLDER),
         "state_sha256": state_sha256(part / PIPELINE),
         "size_mb": f"{size:.3f}",
     }
@@ -245,7 +246,7 @@ def _performance_facts(context: JobContext, champion: Version) -> tuple[object, 
     """The champion's fit, and what its gates measured."""
     tags, judgement = champion.tags, champion.tags.judgement
     slices = sorted(judgement.slices.items()) if judgement else []
-    return champion.model_id, tags.figures.get(f"holdout_{context.spec.metric.name}"), slices
+    return champion.model_id, tags.figures.get(naming.holdout_metric(context.spec.metric.name)), slices
 
 
 def _by(kind: str, facts: Callable[..., tuple[object, ...]]) -> Callable[..., str]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen import naming
 from evergreen.data.contract import arrow_schema
 from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.data.label_rules import LABELLED_AT, carry_labels, overridden_labels
 from evergreen.data.row_commits import BatchStamp, Carried, RowCommits
 from evergreen.data.snapshot import Snapshot
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child_uri, sql_literal
+from evergreen.storage.delta_table import Table, sql_literal
 from evergreen.storage.row_digest import Hashes, row_hashes
 from evergreen.storage.row_lookup import find_by_key, may_contain, positions_of, rewrite_groups
 
@@ -65,7 +66,7 @@ class Observations:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(child_uri(lake, spec.name, "observations"), arrow_schema(spec), keep_versions=True)
+        self.table = Table(naming.table(lake, spec.name, "observations"), arrow_schema(spec), keep_versions=True)
         self.content = tuple(name for name in self.table.schema.names if name not in SYSTEM_COLUMNS)
         self._commits = RowCommits(self.table, self.content, spec.time)
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen import naming
 from evergreen.data.predictions import Predictions
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ class PredictionLog:
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
         columns = ("key", "row", "id", *(("prediction",) if spec.task == "regression" else ()))
-        self.table = Table(child_uri(lake, spec.name, "predictions"), _schema(spec), high_cardinality=columns)
+        self.table = Table(naming.table(lake, spec.name, "predictions"), _schema(spec), high_cardinality=columns)
 
     def append(self, rows: pa.Table, progress: Progress) -> None:
         """Commit the next chunk of a batch; do nothing if it was committed before.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen import naming
 from evergreen.data.coercion import Mask
 from evergreen.data.contract import CheckedBatch
 from evergreen.data.label_rules import LABELLED_AT, LabelResolution, latest_per_key, resolve_labels
@@ -21,7 +22,7 @@ from evergreen.data.observations import MatchedRows, Observations
 from evergreen.data.row_commits import Carried
 from evergreen.ingest.quarantine import quarantine_labels
 from evergreen.sources.base import Batch
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen.storage.delta_table import Table
 from evergreen.storage.row_digest import row_hashes
 from evergreen.storage.row_lookup import find_by_key, positions_of, row_condition
 
@@ -90,7 +91,7 @@ class PendingLabels:
         self.observations = observations
         self.quarantine = quarantine
         self.contract = contract
-        self.table = Table(child_uri(lake, self.spec.name, "labels_waiting"), _schema(observations))
+        self.table = Table(naming.table(lake, self.spec.name, "labels_waiting"), _schema(observations))
         self._keys = list(self.spec.keys)
         self._columns = [*self._keys, self.spec.target, LABELLED_AT]
 

@@ -6,12 +6,13 @@ import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from evergreen import naming
 from evergreen.data.contract import CheckedBatch
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def quarantine_table(lake: str, model: str) -> Table:
     text = pa.string()
     fields = [("batch", text), ("origin", text), ("row", pa.int64()), ("reason", text), ("payload", text)]
     return Table(
-        child_uri(lake, model, "quarantine"),
+        naming.table(lake, model, "quarantine"),
         pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
         compact_every=50,
     )
@@ -71,7 +72,7 @@ def quarantine_batch(
     Raises:
         EvergreenError: the bytes cannot be stored.
     """
-    folder = settings.root / "quarantine" / spec.name
+    folder = settings.quarantine(spec.name)
     payload = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)

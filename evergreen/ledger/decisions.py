@@ -10,9 +10,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from evergreen import naming
 from evergreen.decision import Decision, Kind
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,8 +56,8 @@ class Decisions(Ledger):
 
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
-        self.table = Table(child_uri(lake, model, "decisions"), _decision_schema(), compact_every=_JOIN)
-        self.scores = Table(child_uri(lake, model, "drift"), drift_schema(), compact_every=_JOIN)
+        self.table = Table(naming.table(lake, model, "decisions"), _decision_schema(), compact_every=_JOIN)
+        self.scores = Table(naming.table(lake, model, "drift"), drift_schema(), compact_every=_JOIN)
 
     def record(self, decision: Decision) -> None:
         """Keep a decision; one that is there already stays as it is."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen import naming
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +78,7 @@ class Promotions(PromotionLog):
 
     def __init__(self, lake: str, model: str) -> None:
         self.model = model
-        self.table = Table(child_uri(lake, model, "promotions"), _schema())
+        self.table = Table(naming.table(lake, model, "promotions"), _schema())
 
     def write(self, move: Move) -> None:
         """Add a line, under the model's promotion lock; a line that is there stays as it is.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen.actor import who
+from evergreen.actor import describe_actor
 from evergreen.decision import Decision
 from evergreen.ledger import reconciliation
 from evergreen.ledger.confirmation import Confirmation
@@ -204,7 +204,7 @@ def _note(entry: Entry) -> str:
 def _moved(move: Entry) -> str:
     what = "rolled back to" if move.kind == "rollback" else "promoted:"
     before = f" in place of version {move.champion}" if move.champion else ""
-    return f"{what} version {move.version}{before}, by {who(move.detail['by'])}: {move.reason}"
+    return f"{what} version {move.version}{before}, by {describe_actor(move.detail['by'])}: {move.reason}"
 
 
 def _of_shadow(entry: Entry) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from evergreen import naming
 from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Promotions, champion_at
@@ -21,7 +22,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen.storage.delta_table import Table
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
@@ -128,7 +129,7 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, retention: Ret
         *_expired_versions(registry, versions, reasons, retention),
         *_leftovers(registry, spec.name, before),
         *_expired_reports(settings.reports(spec.name), kept_versions, retention, before),
-        *_scratch(settings.root / "scratch" / spec.name),
+        *_scratch(settings.scratch(spec.name)),
         *_expired_batches(settings, spec.name, retention, now),
         *_unneeded_files(settings, spec.name, observations, tuple(needed_by), retention),
     ]
@@ -277,7 +278,7 @@ def table_of(settings: Settings, model: str, name: str) -> Table:
     import pyarrow as pa
 
     # No row is written to it, so that its columns do not matter.
-    return Table(child_uri(settings.lake_uri, model, name), pa.schema([]))
+    return Table(naming.table(settings.lake_uri, model, cast("naming.Table", name)), pa.schema([]))
 
 
 def _size(folder: Path) -> int:

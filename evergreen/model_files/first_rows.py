@@ -1,7 +1,7 @@
-"""What a model file is started from: a CSV, a SQL query, a Delta table or what DVC tracks.
+"""The data that a model file is started from: a CSV, an SQL query, a Delta table, or a path that DVC tracks.
 
-Of each its first rows, from which the model file is inferred, and the source as the model file has it. A URL with a
-password is never written: the model file names an environment variable in its place.
+Each gives its first rows, from which the model file is inferred, and the source as the model file writes it. A URL with
+a password is never written: the model file names an environment variable in its place.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.errors import DataError, EvergreenError
-from evergreen.model_files.column_types import shown
+from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
 from evergreen.sources.file_formats import identify_file, read_rows
@@ -27,27 +27,27 @@ from evergreen.storage.credentials import holds_secret
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS = 200_000
-"""At most so many rows are looked at; more would not change what is inferred."""
+MAX_ROWS = 200_000
+"""Rows that are looked at, at most; more would not change what is inferred."""
 
-HEAD_BYTES = 256 << 20
-"""At most so much of a file is looked at, however wide its rows."""
+MAX_BYTES = 256 << 20
+"""Bytes of a file that are looked at, at most, however wide its rows are."""
 
-_FORMS = "Take one of --csv FILE, --sql URL --query SELECT, --delta TABLE, --dvc PATH."
+_OPTIONS = "Take one of --csv FILE, --sql URL --query SELECT, --delta TABLE, --dvc PATH."
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """What a model file is started from.
+class SourceDraft:
+    """The source of a model file, as the file writes it.
 
     Attributes:
         name: of the data, for the docstring.
-        kind: what to say of it where its name cannot stand there.
-        module: where its source is from.
+        kind: of the data, for the docstring if the name cannot be written there.
+        module: the module to import the source from.
         source: the source's class.
-        lines: the source as the model file has it, with a comment before it.
+        lines: the source in the model file, with a comment before it.
         more: there are more rows than were looked at.
-        notes: what a person has to do for it, one line each.
+        notes: what a person has to do, one line each.
     """
 
     name: str
@@ -60,17 +60,17 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """Where the data is, as it was asked for: one of a CSV file, a database's URL, a Delta table, a path in DVC.
+class DataOptions:
+    """Where the data is: exactly one of a CSV file, a database's URL, a Delta table and a path in DVC.
 
     Attributes:
         csv: a CSV file.
         sql: a database's URL, or `env:NAME`.
-        query: what is selected there.
+        query: a SELECT for that database.
         watermark: the column by which only new rows are read; None to read the query whole.
         delta: a Delta table's folder or URL.
         dvc: a file or folder that DVC tracks, in the working folder of its repository.
-        rev: the revision there; None for what the workspace tracks.
+        rev: the revision in DVC; None for what the workspace tracks.
     """
 
     csv: Path | None = None
@@ -81,8 +81,8 @@ class Data:
     dvc: Path | None = None
     rev: str | None = None
 
-    def start(self, model: str, keys: Sequence[str]) -> tuple[Start, pd.DataFrame]:
-        """What the model file needs to know, and the first rows.
+    def draft(self, model: str, keys: Sequence[str]) -> tuple[SourceDraft, pd.DataFrame]:
+        """Draft the source for a model file, and read the first rows.
 
         Raises:
             DataError: the data cannot be used.
@@ -90,38 +90,38 @@ class Data:
         """
         self._check(keys)
         if self.csv is not None:
-            return _csv(self.csv)
+            return _draft_csv(self.csv)
         if self.sql is not None and self.query is not None:
-            return _sql(self.sql, self.query, self.watermark, model)
+            return _draft_sql(self.sql, self.query, self.watermark, model)
         if self.delta is not None:
-            return _delta(self.delta)
-        return _dvc(Path(self.dvc or ""), self.rev)
+            return _draft_delta(self.delta)
+        return _draft_dvc(Path(self.dvc or ""), self.rev)
 
     def _check(self, keys: Sequence[str]) -> None:
-        given = [name for name in ("csv", "sql", "delta", "dvc") if getattr(self, name) is not None]
-        if len(given) != 1:
-            what = f"--{' and --'.join(given)} are two" if given else "There is nothing"
-            raise EvergreenError(f"{what} to start from.", _FORMS)
+        kinds = [name for name in ("csv", "sql", "delta", "dvc") if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            what = f"--{' and --'.join(kinds)} are two" if kinds else "There is nothing"
+            raise EvergreenError(f"{what} to start from.", _OPTIONS)
         for option, needs in (("query", "sql"), ("watermark", "sql"), ("rev", "dvc")):
-            if getattr(self, option) is not None and given != [needs]:
-                raise EvergreenError(f"--{option} goes with --{needs}.", _FORMS)
-        if given == ["sql"] and not self.query:
+            if getattr(self, option) is not None and kinds != [needs]:
+                raise EvergreenError(f"--{option} goes with --{needs}.", _OPTIONS)
+        if kinds == ["sql"] and not self.query:
             raise EvergreenError("--sql: there is no query.", "Add --query 'SELECT * FROM trips'.")
         if not keys and (self.watermark is not None or self.delta is not None):
             raise EvergreenError(
                 f"--{'watermark' if self.watermark is not None else 'delta'}: a row may come again, and without a key "
                 "it would be there twice.",
-                "Name the columns that tell a row: --key COL, again for each.",
+                "Name the columns that identify a row: --key COL, again for each.",
             )
 
 
-def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
-    """The first rows of a CSV file as a landing folder would read them, and whether there are more.
+def read_head(csv: Path, *, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, bool]:
+    """Read the first rows of a CSV file as a landing folder would; returns them, and whether there are more.
 
     Raises:
-        DataError: it is missing, empty, has a header only, or is no text.
+        DataError: the file is missing or empty, has a header only, or is no text.
     """
-    where = shown(str(csv))
+    where = quote_name(str(csv))
     try:
         if not csv.is_file():
             what = "is a folder" if csv.is_dir() else "is not a file" if csv.exists() else "is not there"
@@ -133,8 +133,8 @@ def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
         _, problem = identify_file(csv)
         if problem:
             raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
-        with ExitStack() as opened:
-            head = _cut(csv, rows, Path(opened.enter_context(tempfile.TemporaryDirectory())))
+        with tempfile.TemporaryDirectory() as folder:
+            head = _write_head(csv, rows, Path(folder))
             frame, problem = read_rows(head or csv)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
@@ -144,112 +144,115 @@ def read_head(csv: Path, *, rows: int = ROWS) -> tuple[pd.DataFrame, bool]:
     return frame.rename(columns=str), head is not None
 
 
-def _cut(csv: Path, rows: int, folder: Path) -> Path | None:
-    """The header and the first rows as a file of their own; None if that is the whole file already."""
+def _write_head(csv: Path, rows: int, folder: Path) -> Path | None:
+    """Write the header and the first rows to a file; returns None if they are the whole file."""
     head, lines, quotes, size = folder / "head.csv", 0, 0, 0
     try:
         with gzip.open(csv) if csv.name.lower().endswith(".gz") else csv.open("rb") as source, head.open("wb") as out:
             while piece := source.readline(1 << 20):
-                # A line break within quotes ends no row; outside of them the quotes so far are even in number.
-                if quotes % 2 == 0 and (lines > rows or size > HEAD_BYTES):
+                # A line break inside quotes ends no row; outside, the number of quotes so far is even.
+                if quotes % 2 == 0 and (lines > rows or size > MAX_BYTES):
                     return head
                 out.write(piece)
                 size += len(piece)
                 quotes += piece.count(b'"')
                 lines += quotes % 2 == 0
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        # Whoever reads the whole file says what is wrong with it.
+        # Reading the whole file will say what is wrong with it.
         return None
     return None
 
 
-def _csv(csv: Path) -> tuple[Start, pd.DataFrame]:
+def _draft_csv(csv: Path) -> tuple[SourceDraft, pd.DataFrame]:
     file = Path(os.path.realpath(csv)) if "\0" not in str(csv) else csv
     frame, more = read_head(file)
     lines = [
-        '# Every file that the pattern names is a batch: widen it, such as to "*.csv", to drop more beside it.',
-        *_call("Folder", _path(file.parent), f"pattern={literal(escape(file.name))}"),
+        '# Every file that matches the pattern is a batch: widen it, such as to "*.csv", to add more files.',
+        *_call_lines("Folder", _path_literal(file.parent), f"pattern={literal(escape(file.name))}"),
     ]
-    return Start(file.name, "a CSV file", "evergreen.sources", "Folder", tuple(lines), more), frame
+    return SourceDraft(file.name, "a CSV file", "evergreen.sources", "Folder", tuple(lines), more), frame
 
 
-def _sql(url: str, query: str, watermark: str | None, model: str) -> tuple[Start, pd.DataFrame]:
+def _draft_sql(url: str, query: str, watermark: str | None, model: str) -> tuple[SourceDraft, pd.DataFrame]:
     from evergreen.sources.sql import SqlSource, absolute_url
 
-    hidden = f"{model.upper()}_SQL_URL" if holds_secret(url) else ""
-    place = f"env:{hidden}" if hidden else absolute_url(url)
-    source = SqlSource(place, query, watermark)
-    with _environment(hidden, url):
-        frame, more = source.head(ROWS)
+    variable = f"{model.upper()}_SQL_URL" if holds_secret(url) else ""
+    written_url = f"env:{variable}" if variable else absolute_url(url)
+    source = SqlSource(written_url, query, watermark)
+    with _set_variable(variable, url):
+        frame, more = source.head(MAX_ROWS)
     if watermark is None:
-        why = "# The query is read whole, at every ingest; with a watermark column only what is new."
+        comment = "# Every ingest reads the whole query; with a watermark column only what is new."
     else:
-        why = "# Read on from the newest watermark; a row that changes has to get a newer one."
-    lines = ["# The URL holds a password: it is read from the environment."] if hidden else []
-    words = [literal(place), literal(query), *([f"watermark={literal(watermark)}"] if watermark else [])]
-    lines += [why, *_call("SqlSource", *words)]
-    notes = [f"the URL holds a password, and is not written: set {hidden} to it where runs are"] if hidden else []
-    made = Start("a SQL query", "a SQL query", "evergreen.sources", "SqlSource", tuple(lines), more, tuple(notes))
-    return made, _some(frame, "The query")
+        comment = "# Read on from the newest watermark; a row that changes has to get a newer one."
+    lines = ["# The URL holds a password: it is read from the environment."] if variable else []
+    arguments = [literal(written_url), literal(query), *([f"watermark={literal(watermark)}"] if watermark else [])]
+    lines += [comment, *_call_lines("SqlSource", *arguments)]
+    notes = [f"the URL holds a password, and is not written: set {variable} to it where runs are"] if variable else []
+    kind = "a SQL query"
+    draft = SourceDraft(kind, kind, "evergreen.sources", "SqlSource", tuple(lines), more, tuple(notes))
+    return draft, _require_some(frame, "The query")
 
 
-def _delta(table: str) -> tuple[Start, pd.DataFrame]:
+def _draft_delta(table: str) -> tuple[SourceDraft, pd.DataFrame]:
     from evergreen.sources.delta import DeltaSource
 
-    place = table if "://" in table or table.startswith("env:") else str(Path(table).expanduser().absolute())
-    frame, more = _first(DeltaSource(place))
-    name = place.rstrip("/").rpartition("/")[2]
+    uri = table if "://" in table or table.startswith("env:") else str(Path(table).expanduser().absolute())
+    frame, more = _read_first(DeltaSource(uri))
+    name = uri.rstrip("/").rpartition("/")[2]
     lines = [
         "# Rows of new files are read; a row with a known key replaces the earlier one.",
-        *_call("DeltaSource", _path(place)),
+        *_call_lines("DeltaSource", _path_literal(uri)),
     ]
-    made = Start(name, "a Delta table", "evergreen.sources", "DeltaSource", tuple(lines), more)
-    return made, _some(frame, f"The Delta table {name}")
+    draft = SourceDraft(name, "a Delta table", "evergreen.sources", "DeltaSource", tuple(lines), more)
+    return draft, _require_some(frame, f"The Delta table {name}")
 
 
-def _dvc(path: Path, rev: str | None) -> tuple[Start, pd.DataFrame]:
+def _draft_dvc(path: Path, rev: str | None) -> tuple[SourceDraft, pd.DataFrame]:
     from evergreen.sources.dvc import DvcSource
 
     full = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link in the workspace may lead into DVC's cache
     repo = next((folder for folder in full.parents if (folder / ".dvc").is_dir()), None)
     if repo is None:
-        raise DataError(f"--dvc: {shown(str(path))} is not in a DVC repository.", "Give a path below a folder .dvc.")
-    within = full.relative_to(repo).as_posix()
-    frame, more = _first(DvcSource(within, rev, str(repo)))
-    words = [literal(within), *([f"rev={literal(rev)}"] if rev else []), f"repo={_path(repo)}"]
-    why = "# What this revision says" if rev else "# What the workspace tracks, as dvc add and git checkout move it"
-    lines = [f"{why}; a file that changed is read again.", *_call("DvcSource", *words)]
-    made = Start(full.name, "data in DVC", "evergreen.sources", "DvcSource", tuple(lines), more)
-    return made, _some(frame, within)
+        raise DataError(
+            f"--dvc: {quote_name(str(path))} is not in a DVC repository.", "Give a path below a folder .dvc."
+        )
+    relative = full.relative_to(repo).as_posix()
+    frame, more = _read_first(DvcSource(relative, rev, str(repo)))
+    arguments = [literal(relative), *([f"rev={literal(rev)}"] if rev else []), f"repo={_path_literal(repo)}"]
+    what = "# What this revision says" if rev else "# What the workspace tracks, as dvc add and git checkout move it"
+    lines = [f"{what}; a file that changed is read again.", *_call_lines("DvcSource", *arguments)]
+    draft = SourceDraft(full.name, "data in DVC", "evergreen.sources", "DvcSource", tuple(lines), more)
+    return draft, _require_some(frame, relative)
 
 
-def _first(source: Source) -> tuple[pd.DataFrame | None, bool]:
-    """The first rows of a source, and whether there are more; None where it has none."""
+def _read_first(source: Source) -> tuple[pd.DataFrame | None, bool]:
+    """Read the first rows of a source; returns them, None if it has none, and whether there are more."""
     import pandas as pd
 
     frames: list[pd.DataFrame] = []
-    held = 0
+    rows = 0
     for item in source.read(Path(), lambda _batch: True):
         if isinstance(item, Waiting):
             continue
         if item.frame is None:
-            raise DataError(f"{item.name} cannot be used: {item.problem}.", "Mend it, or leave it out.")
+            raise DataError(f"{item.name} cannot be used: {item.problem}.", "Fix it, or leave it out.")
         frames.append(item.frame)
-        held += len(item.frame)
-        if held > ROWS:
+        rows += len(item.frame)
+        if rows > MAX_ROWS:
             break
-    return (pd.concat(frames, ignore_index=True).head(ROWS), held > ROWS) if frames else (None, False)
+    return (pd.concat(frames, ignore_index=True).head(MAX_ROWS), rows > MAX_ROWS) if frames else (None, False)
 
 
-def _some(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
+def _require_some(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
     if frame is None or frame.empty:
-        raise DataError(f"{what} has no rows.", "Start from data: types and categories are inferred from it.")
+        raise DataError(f"{what} has no rows.", "SourceDraft from data: types and categories are inferred from it.")
     return frame.rename(columns=str)
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable for as long as it takes; none where the name is empty."""
+def _set_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable until the block ends; do nothing if the name is empty."""
     before = os.environ.get(name) if name else None
     if name:
         os.environ[name] = value
@@ -262,12 +265,13 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _call(name: str, *words: str) -> list[str]:
-    """A call as the formatter lays it out, where its last comma asks for a line each."""
-    return [f"source={name}(", *(f"    {word}" if "  #" in word else f"    {word}," for word in words), "),"]
+def _call_lines(name: str, *arguments: str) -> list[str]:
+    """The source's call as the formatter lays it out, one argument a line."""
+    lines = (f"    {argument}" if "  #" in argument else f"    {argument}," for argument in arguments)
+    return [f"source={name}(", *lines, "),"]
 
 
-def _path(path: Path | str) -> str:
-    """A path as Python source, with the comma where the linter has to be told that the folder is meant."""
-    temporary = str(path).startswith(("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
-    return f"{literal(str(path))},  # noqa: S108" if temporary else literal(str(path))
+def _path_literal(path: Path | str) -> str:
+    """A path as Python source; a temporary folder gets its comma and a comment for the linter, which warns of it."""
+    is_temporary = str(path).startswith(("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
+    return f"{literal(str(path))},  # noqa: S108" if is_temporary else literal(str(path))

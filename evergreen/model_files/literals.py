@@ -9,12 +9,12 @@ def literal(value: object) -> str:
     if not isinstance(value, str) or text[0] == '"':
         return text
     body = text[1:-1]
-    # Double quotes, unless that needs more backslashes.
+    # Double quotes, unless they need more backslashes.
     if value.count('"') > value.count("'"):
         return text
     return '"' + body.replace("\\'", "'").replace('"', '\\"') + '"'
 
 
-def short(literal: str) -> str:
-    """A literal as it can stand in a comment."""
+def shorten(literal: str) -> str:
+    """A literal that is short enough for a comment."""
     return literal if len(literal) <= 60 else f"{literal[:57]}..."

@@ -1,8 +1,8 @@
 """`evergreen new`: write a model file from data, as a person would have written it by hand.
 
-The file is the result, not this run: it is plain Python that is edited afterwards, so it says in comments what was
-inferred and where to change it. Nothing is written before everything that could make it invalid has been checked. Only
-the first rows are looked at, so that the cost is bounded whatever there is.
+The file is plain Python that people edit afterwards, so its comments say what was inferred and where to change it.
+Everything that could make the file invalid is checked before it is written. Only the first rows are looked at, so that
+the cost is bounded however much data there is.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from evergreen.errors import EvergreenError, ModelFileError
-from evergreen.model_files.column_types import shown
-from evergreen.model_files.first_rows import Data
-from evergreen.model_files.inference import Findings, Task, examine
-from evergreen.model_files.literals import literal, short
+from evergreen.model_files.column_types import quote_name
+from evergreen.model_files.first_rows import DataOptions
+from evergreen.model_files.inference import Findings, examine
+from evergreen.model_files.literals import literal, shorten
 from evergreen.model_files.source_text import model_source
+from evergreen.model_files.target import Task
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
 from evergreen.storage.atomic_write import staged_file
 
-RARE = 0.1
-"""A class with a smaller share is rare: what matters then is how well it is found."""
+RARE_SHARE = 0.1
+"""A class with a smaller share is rare; the metric then measures how well it is found."""
 
-BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
+NO_BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
 
 
 @dataclass(frozen=True, slots=True)
-class Scaffolded:
+class NewModelFile:
     """A model file that was written.
 
     Attributes:
         path: the file.
         task: regression or classification.
-        metric: the figure that decides.
-        notes: what was inferred that a person should check, one line each.
+        metric: the metric that decides.
+        notes: what a person should check, one line each.
     """
 
     path: Path
@@ -48,7 +49,7 @@ class Scaffolded:
 
 def scaffold(
     name: str,
-    data: Path | Data,
+    data: Path | DataOptions,
     models: Path,
     *,
     target: str,
@@ -57,126 +58,126 @@ def scaffold(
     task: str | None = None,
     metric: str | None = None,
     timezone: str | None = None,
-) -> Scaffolded:
-    """Write `models/NAME.py` for data, a CSV file where it is a path; an existing file is never overwritten.
+) -> NewModelFile:
+    """Write `models/NAME.py` for data, which may be the path of a CSV file; an existing file is never overwritten.
 
     Raises:
-        ModelFileError: the name cannot be one of a model, or there is such a file already.
-        DataError: the data cannot be used, or not in the way that was asked for.
+        ModelFileError: the name is no valid name of a model, or the file exists.
+        DataError: the data cannot be used, or not with the chosen options.
         EvergreenError: an unknown task, metric or time zone, options that do not fit together, or the file cannot be
             written.
     """
-    path = models / f"{_checked_name(name)}.py"
+    _require_name(name)
+    path = models / f"{name}.py"
     if os.path.lexists(path):
-        raise _exists(path)
-    asked = _checked_task(task)
-    _check_metric(metric, asked)
-    _check_timezone(timezone, time)
-    given = data if isinstance(data, Data) else Data(csv=data)
-    start, frame = given.start(name, keys)
-    if given.watermark not in (None, target, time, *keys):
-        # It says when a row was written, not what the row is about.
-        frame = frame.drop(columns=given.watermark)
-    found = examine(frame, target=target, time=time, keys=keys, task=asked)
-    chosen, why = _metric(found, metric)
-    zone = timezone or ("UTC" if found.time and found.time.naive else None)
-    _write(path, model_source(name, start, found, chosen, why, zone))
-    notes = (*start.notes, *_notes(found, zone if not timezone else None, more=start.more))
-    return Scaffolded(path, found.target.task, chosen, notes)
+        raise _already_exists(path)
+    chosen_task = _parse_task(task)
+    _require_metric(metric, chosen_task)
+    _require_timezone(timezone, time)
+    options = data if isinstance(data, DataOptions) else DataOptions(csv=data)
+    draft, frame = options.draft(name, keys)
+    if options.watermark not in (None, target, time, *keys):
+        # The watermark says when a row was written, not what the row is about.
+        frame = frame.drop(columns=options.watermark)
+    findings = examine(frame, target=target, time=time, keys=keys, task=chosen_task)
+    chosen_metric, why = _choose_metric(findings, metric)
+    zone = timezone or ("UTC" if findings.time and findings.time.naive else None)
+    _write(path, model_source(name, draft, findings, chosen_metric, why, zone))
+    notes = (*draft.notes, *_notes(findings, zone if not timezone else None, more=draft.more))
+    return NewModelFile(path, findings.target.task, chosen_metric, notes)
 
 
-def _exists(path: Path) -> ModelFileError:
+def _already_exists(path: Path) -> ModelFileError:
     return ModelFileError(
         f"{path} exists already, and is never overwritten.", "Choose another name, or remove it first."
     )
 
 
-def _checked_name(name: str) -> str:
+def _require_name(name: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ModelFileError(
-            f"{shown(name)} cannot be the name of a model.",
+            f"{quote_name(name)} cannot be the name of a model.",
             "Take lower-case letters, digits and underscores, a letter first, at most 63, and no Python keyword.",
         )
-    return name
 
 
-def _checked_task(task: str | None) -> Task | None:
+def _parse_task(task: str | None) -> Task | None:
     if task == "regression":
         return "regression"
     if task == "classification":
         return "classification"
     if task is not None:
-        raise EvergreenError(f"--task: {shown(task)} is no task.", "Take regression or classification.")
+        raise EvergreenError(f"--task: {quote_name(task)} is not a task.", "Take regression or classification.")
     return None
 
 
-def _check_metric(metric: str | None, task: str | None) -> None:
+def _require_metric(metric: str | None, task: str | None) -> None:
     if metric is None:
         return
     fitting = ", ".join(sorted(name for name, kind in KNOWN.items() if task in (None, kind.task)))
     if metric not in KNOWN:
-        raise EvergreenError(f"--metric: {shown(metric)} is not known.", f"Take one of {fitting}.")
+        raise EvergreenError(f"--metric: {quote_name(metric)} is not known.", f"Take one of {fitting}.")
     if task is not None and KNOWN[metric].task != task:
         raise EvergreenError(f"--metric: {metric} is for {KNOWN[metric].task}, not {task}.", f"Take one of {fitting}.")
 
 
-def _check_timezone(timezone: str | None, time: str | None) -> None:
+def _require_timezone(timezone: str | None, time: str | None) -> None:
     if timezone is None:
         return
     try:
         ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise EvergreenError(
-            f"--timezone: {shown(timezone)} is not an IANA time zone.", "Such as Europe/Paris or UTC."
+            f"--timezone: {quote_name(timezone)} is not an IANA time zone.", "Take one such as Europe/Paris or UTC."
         ) from None
     if time is None:
-        raise EvergreenError("--timezone: there is no time column that it could be for.", "Name one with --time.")
+        raise EvergreenError("--timezone: there is no time column for it.", "Name one with --time.")
 
 
-def _metric(found: Findings, asked: str | None) -> tuple[str, str]:
-    """The figure that decides, and why it was chosen."""
-    target = found.target
-    if asked is not None:
-        _check_metric(asked, target.task)
-        if asked == "average_precision" and len(target.classes) > 2:
+def _choose_metric(findings: Findings, option: str | None) -> tuple[str, str]:
+    """Choose the metric that decides; returns it, and why it was chosen."""
+    target = findings.target
+    if option is not None:
+        _require_metric(option, target.task)
+        if option == "average_precision" and len(target.classes) > 2:
             raise EvergreenError(
                 f"--metric: average_precision is for two classes, and the target has {len(target.classes)}.",
                 "Take balanced_accuracy, f1 or log_loss.",
             )
-        return asked, "As asked for."
+        return option, "As asked for."
     if target.task == "regression":
         return "mae", "The mean absolute error, in the target's own unit."
     shares = [rows / target.rows for _, rows in target.classes]
     if len(shares) > 2:
-        if min(shares) < RARE:
+        if min(shares) < RARE_SHARE:
             return "f1", "The mean over classes, since some are rare."
         return "balanced_accuracy", "The mean over classes of the share that is recognised."
     positive = literal(target.classes[1][0])
-    if shares[1] < RARE:
+    if shares[1] < RARE_SHARE:
         return (
             "average_precision",
-            f"{short(positive)} is rare ({shares[1]:.1%}): what counts is how well it is found.",
+            f"{shorten(positive)} is rare ({shares[1]:.1%}): what counts is how well it is found.",
         )
-    return "roc_auc", f"How well the rows of {short(positive)} are told from the others, whatever the threshold."
+    return "roc_auc", f"How well the rows of {shorten(positive)} are told from the others, whatever the threshold."
 
 
-def _notes(found: Findings, assumed: str | None, *, more: bool) -> tuple[str, ...]:
-    notes = [f"only the first {found.rows:,} rows were looked at"] if more else []
-    if assumed:
+def _notes(findings: Findings, assumed_zone: str | None, *, more: bool) -> tuple[str, ...]:
+    notes = [f"only the first {findings.rows:,} rows were looked at"] if more else []
+    if assumed_zone:
         notes.append("times without an offset are read as UTC: change timezone in the file if they are not")
-    notes.extend(found.notes)
-    notes.extend(f"{shown(column.name)} is left out: {column.why}" for column in found.left_out)
-    judged = int(found.target.rows * 0.2)
-    if judged < 30:
-        notes.append(f"{judged} rows will judge a candidate, and fewer than 30 decide nothing: land more data")
-    few = [label for label, rows in found.target.classes if rows < 10]
-    if few:
-        notes.append(f"{len(few)} of the classes have fewer than 10 rows, such as {shown(str(few[0]))}")
-    return (*notes, BOUND)
+    notes.extend(findings.notes)
+    notes.extend(f"{quote_name(column.name)} is left out: {column.why}" for column in findings.left_out)
+    holdout = int(findings.target.rows * 0.2)
+    if holdout < 30:
+        notes.append(f"{holdout} rows will judge a candidate, and fewer than 30 decide nothing: land more data")
+    small = [label for label, rows in findings.target.classes if rows < 10]
+    if small:
+        notes.append(f"{len(small)} of the classes have fewer than 10 rows, such as {quote_name(str(small[0]))}")
+    return (*notes, NO_BOUND)
 
 
 def _write(path: Path, text: str) -> None:
-    """Put the whole file in its place at once, unless there is one by now."""
+    """Write the whole file at once, unless it exists by now."""
     compile(text, str(path), "exec", dont_inherit=True)
     try:
         if not path.parent.is_dir():
@@ -185,7 +186,7 @@ def _write(path: Path, text: str) -> None:
             draft.write_text(text, encoding="utf-8")
     except FileExistsError:
         if not path.parent.is_dir():
-            raise EvergreenError(f"{path.parent} is not a folder.", "Mend EVERGREEN_MODELS.") from None
-        raise _exists(path) from None
+            raise EvergreenError(f"{path.parent} is not a folder.", "Fix EVERGREEN_MODELS.") from None
+        raise _already_exists(path) from None
     except OSError as error:
-        raise EvergreenError(f"{path} cannot be written: {error.strerror}.", "Make room, or mend the folder.") from None
+        raise EvergreenError(f"{path} cannot be written: {error.strerror}.", "Free space, or fix the folder.") from None

@@ -1,6 +1,6 @@
-"""Writing a policy and a training window into a model file, and leaving the rest of it as a person wrote it.
+"""Write a retraining policy and a training window into a model file, and leave the rest of it as a person wrote it.
 
-The parser says where things stand; the text is cut and pasted there.
+The parser says where each part of the text is; only that part is replaced.
 """
 
 from __future__ import annotations
@@ -23,158 +23,159 @@ _WIDTH = 120
 
 
 def with_policy(text: str, path: Path, policy: RetrainPolicy | PolicyFunction, training: Training | None = None) -> str:
-    """The model file's text with another policy; its triggers go, since they follow from the policy.
+    """The model file's text with another policy; its triggers are removed, because they follow from the policy.
 
     Args:
-        path: named where something is wrong.
-        training: with its window too; None leaves that as it is.
+        text: the model file's text.
+        path: the model file, for messages.
+        policy: the policy to write.
+        training: the training window to write; None leaves the window as it is.
 
     Raises:
         ModelFileError: the file's MODEL is not written as ModelSpec(...).
     """
     source = source_of(policy)
-    fields = {one.arg for one in _model(text, path).keywords}
-    if fields & set(RENAMED):
+    names = {keyword.arg for keyword in _model_call(text, path).keywords}
+    if names & set(RENAMED):
         # A model file of version 0.1.0 names these fields beside the sections.
         changes: dict[str, str | None] = {"retrain_on": None, "policy": source}
     else:
-        changes = {"retraining": _section(text, path, source)}
-    changes |= {} if training is None else {"training": _written(training)}
+        changes = {"retraining": _retraining_source(text, path, source)}
+    changes |= {} if training is None else {"training": _training_source(training)}
     for name, value in changes.items():
-        text = _set(text, path, name, value)
-    wanted = {("evergreen.spec", name) for name in _names_in(source)}
-    if "timedelta(" in text:
-        wanted.add(("datetime", "timedelta"))
-    wanted |= {("evergreen.spec", name) for name in ("Retraining", "Training") if f"{name}(" in text}
-    for module in sorted({module for module, _ in wanted}):
-        text = _imported(text, module, [name for where, name in wanted if where == module])
+        text = _set_field(text, path, name, value)
+    imports = {"evergreen.spec": _policy_names(source), "datetime": {"timedelta"} if "timedelta(" in text else set()}
+    imports["evergreen.spec"] |= {name for name in ("Retraining", "Training") if f"{name}(" in text}
+    for module in sorted(imports):
+        if imports[module]:
+            text = _add_import(text, module, imports[module])
     return text
 
 
-def _section(text: str, path: Path, source: str) -> str:
-    """The `retraining` of the model as Python with another policy, and without its triggers."""
-    present = next((one.value for one in _model(text, path).keywords if one.arg == "retraining"), None)
-    kept = (
-        [one for one in present.keywords if one.arg not in ("policy", "triggers")]
-        if isinstance(present, ast.Call)
-        else []
-    )
-    words = [f"policy={source}", *(ast.unparse(one) for one in kept)]
-    return f"Retraining({', '.join(words)})"
+def _retraining_source(text: str, path: Path, source: str) -> str:
+    """The model's `retraining` as Python source with another policy, and without its triggers."""
+    section = next((keyword.value for keyword in _model_call(text, path).keywords if keyword.arg == "retraining"), None)
+    keywords = section.keywords if isinstance(section, ast.Call) else []
+    others = [ast.unparse(keyword) for keyword in keywords if keyword.arg not in ("policy", "triggers")]
+    return f"Retraining({', '.join([f'policy={source}', *others])})"
 
 
-def _set(text: str, path: Path, name: str, value: str | None) -> str:
-    """Set a field of the model; None takes it away."""
-    call = _model(text, path)
+def _set_field(text: str, path: Path, name: str, value: str | None) -> str:
+    """Set a field of the model; None removes it."""
+    call = _model_call(text, path)
     lines = text.splitlines(keepends=True)
-    found = next((one for one in call.keywords if one.arg == name), None)
-    if found is None:
+    field = next((keyword for keyword in call.keywords if keyword.arg == name), None)
+    if field is None:
         if value is None:
             return text
-        end = _offset(lines, call.end_lineno or 0, (call.end_col_offset or 1) - 1)
+        end = _text_position(lines, call.end_lineno or 0, (call.end_col_offset or 1) - 1)
         before = text[:end].rstrip()
         comma = "" if before.endswith((",", "(")) else ","
         return f"{before}{comma}\n    {name}={value},\n{text[end:]}"
-    start = _offset(lines, found.lineno, found.col_offset)
-    end = _offset(lines, found.value.end_lineno or 0, found.value.end_col_offset or 0)
+    start = _text_position(lines, field.lineno, field.col_offset)
+    end = _text_position(lines, field.value.end_lineno or 0, field.value.end_col_offset or 0)
     if value is not None:
         return f"{text[:start]}{name}={value}{text[end:]}"
-    rest = text[end:].lstrip(" ")
-    rest = rest[1:].lstrip(" ") if rest.startswith(",") else rest
-    begun = text[:start].rstrip(" ")
-    return begun + (rest[1:] if rest.startswith("\n") and begun.endswith("\n") else rest)
+    after = text[end:].lstrip(" ")
+    after = after[1:].lstrip(" ") if after.startswith(",") else after
+    before = text[:start].rstrip(" ")
+    return before + (after[1:] if after.startswith("\n") and before.endswith("\n") else after)
 
 
-def _model(text: str, path: Path) -> ast.Call:
+def _model_call(text: str, path: Path) -> ast.Call:
+    """The call of ModelSpec that is assigned to MODEL.
+
+    Raises:
+        ModelFileError: there is none.
+    """
     for node in ast.parse(text).body:
-        named = isinstance(node, ast.Assign) and any(
-            isinstance(one, ast.Name) and one.id == "MODEL" for one in node.targets
-        )
-        if named and isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            called = node.value.func
-            if isinstance(called, ast.Name) and called.id == "ModelSpec":
-                return node.value
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        assigns_model = any(isinstance(target, ast.Name) and target.id == "MODEL" for target in node.targets)
+        function = node.value.func
+        if assigns_model and isinstance(function, ast.Name) and function.id == "ModelSpec":
+            return node.value
     raise ModelFileError(
-        f"{path.name}: MODEL is not written as ModelSpec(...), so that a policy cannot be put into it.",
+        f"{path.name}: MODEL is not written as ModelSpec(...), so that a policy cannot be written into it.",
         "Add policy=... where the model is made; see docs/backtest.md.",
     )
 
 
-def _offset(lines: list[str], line: int, column: int) -> int:
-    """Where a place that the parser names, line from 1 and column in bytes, stands in the text."""
+def _text_position(lines: list[str], line: int, column: int) -> int:
+    """The position in the text of a place that the parser names by line, from 1, and column, in bytes."""
     return sum(map(len, lines[: line - 1])) + len(lines[line - 1].encode()[:column].decode())
 
 
-def _imported(text: str, module: str, names: list[str]) -> str:
+def _add_import(text: str, module: str, names: set[str]) -> str:
     """The text with names imported from a module, in the order that the formatter keeps."""
-    tree = ast.parse(text)
-    top = [node for node in tree.body if isinstance(node, ast.ImportFrom | ast.Import)]
+    imports = [node for node in ast.parse(text).body if isinstance(node, ast.ImportFrom | ast.Import)]
+    from_imports = [node for node in imports if isinstance(node, ast.ImportFrom)]
     lines = text.splitlines(keepends=True)
-    same = next((one for one in top if isinstance(one, ast.ImportFrom) and one.module == module), None)
-    held = [one.name for one in same.names] if same else []
-    every = sorted({*held, *names}, key=lambda name: (not name[0].isupper(), name))
-    line = f"from {module} import {', '.join(every)}\n"
+    existing = next((node for node in from_imports if node.module == module), None)
+    imported = {alias.name for alias in existing.names} if existing else set()
+    ordered = sorted(imported | names, key=lambda name: (not name[0].isupper(), name))
+    line = f"from {module} import {', '.join(ordered)}\n"
     if len(line) > _WIDTH:
-        line = f"from {module} import (\n" + "".join(f"    {name},\n" for name in every) + ")\n"
-    if same is not None:
-        if set(every) == set(held):
+        line = f"from {module} import (\n" + "".join(f"    {name},\n" for name in ordered) + ")\n"
+    if existing is not None:
+        if names <= imported:
             return text
-        return "".join([*lines[: same.lineno - 1], line, *lines[same.end_lineno :]])
-    ours = module.startswith("evergreen")
-    later = [
-        one for one in top if isinstance(one, ast.ImportFrom) and _group(one.module) == ours and _after(one, module)
-    ]
+        return "".join([*lines[: existing.lineno - 1], line, *lines[existing.end_lineno :]])
+    later = [node for node in from_imports if _same_group(node.module, module) and _sorts_after(node, module)]
     if later:
-        place = later[0].lineno - 1
+        index = later[0].lineno - 1
     else:
-        earlier = [one for one in top if isinstance(one, ast.ImportFrom) and one.module == "__future__"] or top[:1]
-        place = (earlier[-1].end_lineno or 0) if earlier else 0
+        earlier = [node for node in from_imports if node.module == "__future__"] or imports[:1]
+        index = (earlier[-1].end_lineno or 0) if earlier else 0
         line = f"\n{line}" if earlier else line
-    return "".join([*lines[:place], line, *lines[place:]])
+    return "".join([*lines[:index], line, *lines[index:]])
 
 
-def _group(module: str | None) -> bool:
-    return (module or "").startswith("evergreen")
+def _same_group(module: str | None, other: str) -> bool:
+    """Whether the formatter puts the imports of both modules into one group."""
+    return (module or "").startswith("evergreen") == other.startswith("evergreen")
 
 
-def _after(node: ast.ImportFrom, module: str) -> bool:
+def _sorts_after(node: ast.ImportFrom, module: str) -> bool:
     return node.module != "__future__" and (node.module or "") > module
 
 
-def _written(training: Training) -> str:
-    """A training window as Python, without what is as it is by default."""
-    plain = Training()
-    given = {name: getattr(training, name) for name in Training.model_fields}
-    words = [f"{name}={_plain(value)}" for name, value in given.items() if value != getattr(plain, name)]
-    return f"Training({', '.join(words)})"
-
-
-def _plain(value: object) -> str:
-    return f"timedelta(days={value / timedelta(days=1):g})" if isinstance(value, timedelta) else repr(value)
+def _training_source(training: Training) -> str:
+    """A training window as Python source, without fields that have their default."""
+    default = Training()
+    values = {name: getattr(training, name) for name in Training.model_fields}
+    arguments = [f"{name}={_value_source(value)}" for name, value in values.items() if value != getattr(default, name)]
+    return f"Training({', '.join(arguments)})"
 
 
 def source_of(policy: RetrainPolicy | PolicyFunction) -> str:
-    """A policy as Python source, without what is as it is by default."""
+    """A policy as Python source, without fields that have their default."""
     if isinstance(policy, AtLeast):
-        inner = ", ".join(source_of(one) for one in policy.policies)
+        inner = ", ".join(map(source_of, policy.policies))
         if policy.least in (1, len(policy.policies)):
             return f"{'any_of' if policy.least == 1 else 'all_of'}({inner})"
         return f"at_least({policy.least}, {inner})"
     if type(policy).__module__ != policies.__name__ or callable(policy):
         return str(getattr(policy, "__name__", f"{type(policy).__name__}()"))
-    given = [(one.name, one.default, getattr(policy, one.name)) for one in fields(policy)]  # type: ignore[arg-type]
-    words = [f"{name}={_literal(value)}" for name, default, value in given if name != "triggers" and value != default]
-    return f"{type(policy).__name__}({', '.join(words)})"
+    values = {field: getattr(policy, field.name) for field in fields(policy)}  # type: ignore[arg-type]
+    arguments = [
+        f"{field.name}={_policy_value_source(value)}"
+        for field, value in values.items()
+        if field.name != "triggers" and value != field.default
+    ]
+    return f"{type(policy).__name__}({', '.join(arguments)})"
 
 
-def _names_in(source: str) -> set[str]:
-    """What a policy's source takes from `evergreen.spec.policies`."""
+def _policy_names(source: str) -> set[str]:
+    """The names from `evergreen.spec.policies` that a policy's source uses."""
     return set(re.findall(r"\b\w+(?=\()", source)) & set(vars(policies))
 
 
-def _literal(value: Any) -> str:
-    if isinstance(value, timedelta):
-        return f"timedelta(days={value / timedelta(days=1):g})"
+def _policy_value_source(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return source_of(value) if isinstance(value, RetrainPolicy) or callable(value) else repr(value)
+    return source_of(value) if isinstance(value, RetrainPolicy) or callable(value) else _value_source(value)
+
+
+def _value_source(value: object) -> str:
+    return f"timedelta(days={value / timedelta(days=1):g})" if isinstance(value, timedelta) else repr(value)

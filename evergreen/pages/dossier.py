@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.ledger.timeline import Entry, ledger
 from evergreen.pages.environment import fill
@@ -128,7 +129,7 @@ def page(found: Dossier) -> str:
 
 def dossier_file(settings: Settings, model: str, number: int) -> Path:
     """Where a dossier goes by default."""
-    return settings.root / "dossiers" / f"{model}-v{number}.html"
+    return settings.dossiers / naming.dossier_file(model, number)
 
 
 def require_writable(path: Path) -> None:

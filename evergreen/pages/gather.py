@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.actor import PERSON, rejected_because
+from evergreen.actor import PERSON, rejection_reason
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import Entry, ledger
 from evergreen.pages.distributions import Distribution, distributions
@@ -191,7 +191,7 @@ def _versions(
 
 def _declined(version: Version) -> str:
     reason, by = version.tags.declined, version.tags.declined_by or PERSON
-    return rejected_because(reason, by) if reason else ""
+    return rejection_reason(reason, by) if reason else ""
 
 
 def _facts(version: Version) -> Iterator[tuple[str, str]]:

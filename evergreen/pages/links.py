@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from evergreen import naming
+from evergreen.naming import registered_model
 from evergreen.settings import Settings
 
 
@@ -31,7 +33,7 @@ class Places:
 
     def version(self, model: str, number: int | None) -> str:
         """A version in MLflow's UI; empty where there is none to show."""
-        return f"{self.mlflow}/#/models/{model}/versions/{number}" if self.mlflow and number else ""
+        return f"{self.mlflow}/#/models/{registered_model(model)}/versions/{number}" if self.mlflow and number else ""
 
     def report(self, model: str, decision: str, path: object) -> str:
         """Evidently's page of a drift decision; empty where the decision has none, or it is gone."""
@@ -44,7 +46,7 @@ class Places:
 
 def page_file(settings: Settings, model: str) -> Path:
     """Where a model's page is written by default."""
-    return settings.root / "pages" / f"{model}.html"
+    return settings.page_files / naming.page_file(model)
 
 
 def page_url(settings: Settings, model: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evergreen.errors import EvergreenError
 from evergreen.markdown import number
+from evergreen.naming import page_file
 from evergreen.pages.environment import fill, many, when
 from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import Places
@@ -79,7 +80,7 @@ def write(page: Page, places: Places, path: Path) -> None:
         EvergreenError: it cannot be written there.
     """
     if path.is_dir():
-        raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / f'{page.model}.html'}")
+        raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / page_file(page.model)}")
     try:
         write_text(path, render(page, places))
     except OSError as error:

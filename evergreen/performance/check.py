@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
@@ -73,7 +74,7 @@ def measure_performance(
     log: PredictionLog | None = None,
 ) -> PerformanceReport:
     """The report of the rows that judge a champion; without a `log` every one is predicted now."""
-    before = champion.tags.figures.get(f"holdout_{spec.metric.name}")
+    before = champion.tags.figures.get(naming.holdout_metric(spec.metric.name))
     if len(rows.frame) < spec.performance.min_rows:
         report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
         immature = len(rows.windows) - len(rows.mature)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from evergreen.actor import LONGEST, approved_because, by_person, named, rejected_because, tidy
+from evergreen.actor import MAX_NAME_LENGTH, approval_reason, clean_name, person, person_name, rejection_reason
 from evergreen.decision import Decision, Outcome
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
@@ -35,8 +35,8 @@ class ApprovalResponse(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")] = Field(
         description="Why; kept in the log."
     )
-    by: Annotated[str, BeforeValidator(lambda name: tidy(name) if isinstance(name, str) else name)] = Field(
-        default="", max_length=LONGEST, description="Your name, if you like; kept in the log."
+    by: Annotated[str, BeforeValidator(lambda name: clean_name(name) if isinstance(name, str) else name)] = Field(
+        default="", max_length=MAX_NAME_LENGTH, description="Your name, if you like; kept in the log."
     )
 
 
@@ -85,7 +85,7 @@ def record_approval(
     if asked is None or asked.outcome != "awaiting-approval":
         return
     word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
-    ledger.record(replace(word, detail={"version": version.number, "name": named(by)}))
+    ledger.record(replace(word, detail={"version": version.number, "name": person_name(by)}))
 
 
 def apply_response(
@@ -108,8 +108,8 @@ def apply_response(
     known = recorded_approval(ledger, version.tags.decision_id)
     if known is not None:
         return known
-    by, yes = by_person(response.by), response.decision == "approve"
-    word = (approved_because if yes else rejected_because)(response.reason, by)
+    by, yes = person(response.by), response.decision == "approve"
+    word = (approval_reason if yes else rejection_reason)(response.reason, by)
     try:
         if yes:
             promotion.promote(spec, registry, promotions, version, reason=response.reason, by=by, now=now, lock=lock)

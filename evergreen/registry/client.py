@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from evergreen import naming
 from evergreen.errors import ArtifactError, RegistryError
+from evergreen.naming import experiment, registered_model
 from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.database import explained, probe
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import (
     DESCRIBED,
     PENDING,
-    PREFIX,
     STATUS,
     Candidate,
     Version,
@@ -72,7 +73,7 @@ class Registry(ModelRegistry):
 
         with clear(self.settings.tracking):
             try:
-                return _version(self.client.get_model_version_by_alias(model, alias))
+                return _version(self.client.get_model_version_by_alias(registered_model(model), alias))
             except MlflowException as error:
                 if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                     return None
@@ -96,7 +97,7 @@ class Registry(ModelRegistry):
 
         with clear(self.settings.tracking):
             try:
-                return _version(self.client.get_model_version(model, str(number)))
+                return _version(self.client.get_model_version(registered_model(model), str(number)))
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
@@ -105,14 +106,15 @@ class Registry(ModelRegistry):
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
         with clear(self.settings.tracking):
-            found = pages(self.client.search_model_versions, f"name='{model}'")
+            found = pages(self.client.search_model_versions, _named(model))
         return tuple(sorted((_version(each) for each in found), key=lambda version: version.number))
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The version that a decision made; None where it made none yet."""
         with clear(self.settings.tracking):
             found = self.client.search_model_versions(
-                f"name='{model}' and tags.`{PREFIX}decision_id`='{decision_id}'", order_by=["version_number DESC"]
+                f"{_named(model)} and tags.`{naming.version_tag('decision_id')}`='{decision_id}'",
+                order_by=["version_number DESC"],
             )
         return _version(found[0]) if found else None
 
@@ -139,8 +141,9 @@ class Registry(ModelRegistry):
             mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)
             mlflow.set_registry_uri(self.settings.tracking)
-            experiment = self._experiment(spec.name)
-            with mlflow.start_run(experiment_id=experiment, run_name=run_name, tags=_prefixed(tags)) as run:
+            with mlflow.start_run(
+                experiment_id=self._experiment(spec.name), run_name=run_name, tags=_prefixed(tags)
+            ) as run:
                 logged = mlflow.sklearn.log_model(
                     pipeline,
                     name="model",
@@ -152,7 +155,7 @@ class Registry(ModelRegistry):
                 run_id = run.info.run_id
                 mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
                 mlflow.log_metrics({key: float(value) for key, value in metrics.items()})
-                self.client.log_artifacts(run_id, str(files), "evergreen")
+                self.client.log_artifacts(run_id, str(files), naming.RUN_FOLDER)
                 self.client.log_inputs(run_id, [_dataset(dataset)])
         folder = self._model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
@@ -179,7 +182,7 @@ class Registry(ModelRegistry):
                 "model_id": candidate.model_id,
             }
             made = self.client.create_model_version(
-                model,
+                registered_model(model),
                 f"models:/{candidate.model_id}",
                 run_id=candidate.run_id,
                 model_id=candidate.model_id,
@@ -191,32 +194,36 @@ class Registry(ModelRegistry):
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said; the status last, for it says that the rest is there."""
         with clear(self.settings.tracking):
-            self.client.update_model_version(version.model, str(version.number), description)
+            self.client.update_model_version(registered_model(version.model), str(version.number), description)
             written = _prefixed({**tags, DESCRIBED: short(description)})
             for key, value in {**written, STATUS: status_of(verdict)}.items():
-                self.client.set_model_version_tag(version.model, str(version.number), key, value)
+                self.client.set_model_version_tag(registered_model(version.model), str(version.number), key, value)
         return self.get(version.model, version.number)
 
     def tag(self, version: Version, key: str, value: str) -> None:
         """Set one of Evergreen's tags."""
         with clear(self.settings.tracking):
-            self.client.set_model_version_tag(version.model, str(version.number), PREFIX + key, value)
+            self.client.set_model_version_tag(
+                registered_model(version.model), str(version.number), naming.version_tag(key), value
+            )
 
     def untag(self, version: Version, key: str) -> None:
         """Take one of Evergreen's tags away; one that is not there is no fault."""
         if key in version.tags.raw:
             with clear(self.settings.tracking):
-                self.client.delete_model_version_tag(version.model, str(version.number), PREFIX + key)
+                self.client.delete_model_version_tag(
+                    registered_model(version.model), str(version.number), naming.version_tag(key)
+                )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point an alias at a version: one transaction, never a moment without a target."""
         with clear(self.settings.tracking):
-            self.client.set_registered_model_alias(model, alias, str(number))
+            self.client.set_registered_model_alias(registered_model(model), alias, str(number))
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Take an alias away."""
         with clear(self.settings.tracking):
-            self.client.delete_registered_model_alias(model, alias)
+            self.client.delete_registered_model_alias(registered_model(model), alias)
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The version's pipeline, its hash checked first."""
@@ -234,7 +241,7 @@ class Registry(ModelRegistry):
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""
         with clear(self.settings.tracking):
-            place = f"{self.client.get_run(version.run_id).info.artifact_uri}/evergreen"
+            place = f"{self.client.get_run(version.run_id).info.artifact_uri}/{naming.RUN_FOLDER}"
         folder = self.local(place, version.label)
         verify(folder, version.tags.files_sha256, version.label)
         return folder
@@ -253,28 +260,28 @@ class Registry(ModelRegistry):
         A version that it left PENDING becomes INCONCLUSIVE: whoever takes its decision on judges it again.
         """
         with clear(self.settings.tracking):
-            experiment = self.client.get_experiment_by_name(model)
-            if experiment is None:
+            trained = self.client.get_experiment_by_name(experiment(model))
+            if trained is None:
                 return 0
-            left = self.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+            left = self.client.search_runs([trained.experiment_id], "attributes.status = 'RUNNING'")
             for run in left:
                 self.client.set_terminated(run.info.run_id, status="KILLED")
-            pending = self.client.search_model_versions(f"name='{model}' and tags.`{STATUS}`='{PENDING}'")
+            pending = self.client.search_model_versions(f"{_named(model)} and tags.`{STATUS}`='{PENDING}'")
         for version in pending:
             self.conclude(_version(version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {})
         return len(left)
 
     def _experiment(self, model: str) -> str:
-        found = self.client.get_experiment_by_name(model)
+        found = self.client.get_experiment_by_name(experiment(model))
         if found is not None:
             return str(found.experiment_id)
-        place = self.settings.artifacts / model
+        place = self.settings.artifacts / experiment(model)
         place.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(model, artifact_location=place.as_uri()))
+        return str(self.client.create_experiment(experiment(model), artifact_location=place.as_uri()))
 
     def _ensure_model(self, model: str) -> None:
-        if not self.client.search_registered_models(f"name='{model}'"):
-            self.client.create_registered_model(model)
+        if not self.client.search_registered_models(_named(model)):
+            self.client.create_registered_model(registered_model(model))
 
     def _model_folder(self, model_id: str) -> Path:
         with clear(self.settings.tracking):
@@ -325,8 +332,8 @@ def pages(search: Callable[..., Any], *words: Any) -> list[Any]:
 
 def _version(found: ModelVersion) -> Version:
     # Evergreen's own come last: one that a person gave the same name does not take its place.
-    ordered = sorted(found.tags.items(), key=lambda item: item[0].startswith(PREFIX))
-    tags = {key.removeprefix(PREFIX): value for key, value in ordered}
+    ordered = sorted(found.tags.items(), key=lambda item: item[0].startswith(naming.TAG_PREFIX))
+    tags = {key.removeprefix(naming.TAG_PREFIX): value for key, value in ordered}
     model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
     made = moment(found.creation_timestamp)
     return Version(
@@ -340,6 +347,11 @@ def _version(found: ModelVersion) -> Version:
     )
 
 
+def _named(model: str) -> str:
+    """A model in a search of MLflow's."""
+    return f"name='{registered_model(model)}'"
+
+
 def moment(milliseconds: float) -> datetime:
     """A time of MLflow's (aware, UTC)."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
@@ -351,7 +363,7 @@ def short(text: str) -> str:
 
 
 def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {PREFIX + key: value for key, value in tags.items()}
+    return {naming.version_tag(key): value for key, value in tags.items()}
 
 
 def _signature(spec: ModelSpec, classes: Sequence[Any] | None) -> mlflow.models.ModelSignature:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evergreen.errors import EvergreenError
+from evergreen.naming import TAG_PREFIX, registered_model
 from evergreen.registry.client import Registry, clear, short
-from evergreen.registry.version import DESCRIBED, PREFIX, STATUS, Version
+from evergreen.registry.version import DESCRIBED, STATUS, Version
 
 _LETTERS = 5_000
 """As long as MLflow's database takes a description."""
@@ -30,16 +31,16 @@ def describe(registry: Registry, version: Version, text: str) -> bool:
     # Both hashes, and first: what a killed process left behind is known as Evergreen's either way.
     registry.tag(version, DESCRIBED, f"{short(text)} {before}")
     with clear(registry.settings.tracking):
-        registry.client.update_model_version(version.model, str(version.number), text)
+        registry.client.update_model_version(registered_model(version.model), str(version.number), text)
     return True
 
 
 def stated(registry: Registry, version: Version) -> dict[str, str]:
     """The tags that the model file or a person gave: those of the version, and of the registered model."""
     with clear(registry.settings.tracking):
-        model = registry.client.get_registered_model(version.model).tags
-        own = registry.client.get_model_version(version.model, str(version.number)).tags
-    ours = (PREFIX, "mlflow.", STATUS)
+        model = registry.client.get_registered_model(registered_model(version.model)).tags
+        own = registry.client.get_model_version(registered_model(version.model), str(version.number)).tags
+    ours = (TAG_PREFIX, "mlflow.", STATUS)
     return {key: value for key, value in sorted({**model, **own}.items()) if not key.startswith(ours)}
 
 

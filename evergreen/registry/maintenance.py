@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from evergreen import naming
 from evergreen.registry.client import Registry, clear, moment, pages, quiet_mlflow
-from evergreen.registry.version import PREFIX, Version
+from evergreen.registry.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ def aliases(registry: Registry, model: str) -> dict[str, int]:
 
     with clear(registry.settings.tracking):
         try:
-            found = registry.client.get_registered_model(model).aliases
+            found = registry.client.get_registered_model(naming.registered_model(model)).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return {}
@@ -63,11 +64,13 @@ def gone(registry: Registry, version: Version) -> bool:
 def leftovers(registry: Registry, model: str) -> tuple[Leftover, ...]:
     """What killed runs stored that no version was made of; runs that Evergreen did not make are left out."""
     with clear(registry.settings.tracking):
-        experiment = registry.client.get_experiment_by_name(model)
+        experiment = registry.client.get_experiment_by_name(naming.experiment(model))
         if experiment is None:
             return ()
         known = {version.run_id for version in registry.versions(model)}
-        runs = pages(registry.client.search_runs, [experiment.experiment_id], f"tags.`{PREFIX}decision_id` != ''")
+        runs = pages(
+            registry.client.search_runs, [experiment.experiment_id], f"tags.`{naming.version_tag('decision_id')}` != ''"
+        )
         stray = {run.info.run_id: run.info for run in runs if run.info.run_id not in known}
         models = pages(registry.client.search_logged_models, [experiment.experiment_id]) if stray else ()
     return (

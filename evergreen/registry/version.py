@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from evergreen.evaluation.judgement import Judgement
+from evergreen.naming import champion_metric, holdout_metric
 from evergreen.verdicts import Verdict
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 STATUS = "model_validation_status"
 PENDING = "PENDING"
-PREFIX = "evergreen."
 ROLLED_BACK = "rolled_back"
 """Tag of a version that was rolled back, with the reason."""
 DECLINED = "declined"
@@ -134,7 +134,7 @@ def _figure(text: str) -> float | None:
 def _figures(raw: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     for name, text in raw.items():
         figure = _figure(text)
-        if name.startswith(("holdout_", "champion_")) and name != "holdout_rows" and figure is not None:
+        if name.startswith((holdout_metric(""), champion_metric(""))) and name != "holdout_rows" and figure is not None:
             yield name, figure
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evergreen.actor import PERSON, rejected_because, who
+from evergreen.actor import PERSON, describe_actor, rejection_reason
 from evergreen.markdown import MARK
 from evergreen.reports.card_facts import (
     Facts,
@@ -86,11 +86,11 @@ def approval(facts: Facts) -> str:
         lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
     elif version.tags.declined is not None:
         by = version.tags.declined_by or PERSON
-        lines.append(f"It was {sentence(rejected_because(version.tags.declined or '', by))}")
+        lines.append(f"It was {sentence(rejection_reason(version.tags.declined or '', by))}")
     made = [move for move in facts.moves if move.after == version.number]
     if made:
         first = made[0]
-        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(who(first.by))
+        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(describe_actor(first.by))
         known = facts.word is not None and first.reason in facts.word.reason
         why = "" if known else f" Reason: {sentence(first.reason)}"
         lines.append(f"Put into production on {_when(first.at)} by {mover}.{why}")

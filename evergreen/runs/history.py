@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evergreen.storage.delta_table import Table, child_uri
+from evergreen import naming
+from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,7 @@ class Runs:
     """The `runs` table of one model."""
 
     def __init__(self, lake: str, model: str) -> None:
-        self.table = Table(child_uri(lake, model, "runs"), _schema())
+        self.table = Table(naming.table(lake, model, "runs"), _schema())
 
     def record(self, run: Run) -> tuple[Run, ...]:
         """Keep a run; one that is there already stays as it is. Returns the newest, this one first, at most 12.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from evergreen import naming
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, Outcome, decision_id, suppressed
 from evergreen.drift.report import DriftReport
@@ -204,7 +205,7 @@ def _answered_version(plan: Plan) -> int | None:
 
 
 def _last_value(champion: Version | None, metric: str) -> float | None:
-    return champion.tags.figures.get(f"holdout_{metric}") if champion else None
+    return champion.tags.figures.get(naming.holdout_metric(metric)) if champion else None
 
 
 def data_question(

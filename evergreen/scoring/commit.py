@@ -15,11 +15,9 @@ import numpy as np
 
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
-from evergreen.ingest.quarantine import quarantine_table
 from evergreen.scoring.chunk import RunStamp, ScoredChunk, batch_records
 from evergreen.scoring.input import FIX_INPUT, InputError, ScoringInput
 from evergreen.scoring.staging import read_arrow
-from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
@@ -57,11 +55,11 @@ def require_scored(scoring_input: ScoringInput, progress: Progress) -> None:
 
 
 def commit_chunk(
-    log: PredictionLog, settings: Settings, progress: Progress, scored: ScoredChunk, version: int
+    log: PredictionLog, quarantine: Table, progress: Progress, scored: ScoredChunk, version: int
 ) -> Progress:
     """Commit the next chunk of a batch, its rejected rows first; returns how far the batch has come then."""
     if scored.quarantined:
-        _quarantine_rejected(quarantine_table(settings.lake_uri, log.spec.name), progress, scored)
+        _quarantine_rejected(quarantine, progress, scored)
     after = Progress(
         progress.batch,
         progress.chunks + 1,
@@ -77,11 +75,11 @@ def commit_chunk(
     return after
 
 
-def reject_input(scoring_input: ScoringInput, problem: str, spec: ModelSpec, settings: Settings, now: datetime) -> None:
+def reject_input(quarantine: Table, scoring_input: ScoringInput, problem: str, spec: ModelSpec, now: datetime) -> None:
     """Record in quarantine that an input was rejected as a whole, and where it is; the input stays there."""
     stamp = RunStamp(scoring_input.batch, scoring_input.name, 0, "", now)
     record = batch_records([-1], [problem], [scoring_input.location], spec, stamp)
-    quarantine_table(settings.lake_uri, spec.name).append(record, f"{scoring_input.batch}:whole")
+    quarantine.append(record, f"{scoring_input.batch}:whole")
 
 
 def _quarantine_rejected(quarantine: Table, progress: Progress, scored: ScoredChunk) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import BusyError, EvergreenError
+from evergreen.naming import part_file
 from evergreen.storage.atomic_write import staged_file
 from evergreen.storage.locks import try_lock
 
@@ -87,7 +88,7 @@ def _claim_part(target: Path) -> Iterator[Path]:
     Raises:
         BusyError: another run is writing the file.
     """
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(part_file(target.name))
     while True:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -18,7 +18,6 @@ from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
 from evergreen.scoring.staging import PIECE_ROWS, stage_csv, write_arrow
-from evergreen.settings import Settings
 from evergreen.sources.file_formats import (
     NO_ROWS,
     describe_error,
@@ -28,7 +27,6 @@ from evergreen.sources.file_formats import (
     inspect_ends,
     refuse_duplicate_columns,
 )
-from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
@@ -85,12 +83,14 @@ class Chunk:
     landed: bool = False
 
 
-def resolve(spec: ModelSpec, settings: Settings, source: str | None, version: int, now: datetime) -> ScoringInput:
+def resolve(
+    observations: Observations, log: PredictionLog, source: str | None, version: int, now: datetime
+) -> ScoringInput:
     """Find the input of a scoring, and where a killed run stopped.
 
     Args:
-        spec: the model.
-        settings: where its tables are.
+        observations: of the model.
+        log: its prediction log.
         source: a file, a Delta table (a folder or a URL), or None for the observations without a prediction.
         version: of the model that scores.
         now: a file's age is measured from this (aware).
@@ -98,17 +98,15 @@ def resolve(spec: ModelSpec, settings: Settings, source: str | None, version: in
     Raises:
         DataError: there is nothing of this name, or it is still being written.
     """
-    log = PredictionLog(settings.lake_uri, spec)
     if source is None:
-        return _resolve_observations(spec, settings, log)
-    conditions = contract_digest(spec), str(version)
+        return _resolve_observations(observations, log)
+    conditions = contract_digest(log.spec), str(version)
     if "://" not in source and Path(source).expanduser().is_file():
         return _resolve_file(Path(source).expanduser(), log, conditions, now)
     return _resolve_table(source, log, conditions)
 
 
-def _resolve_observations(spec: ModelSpec, settings: Settings, log: PredictionLog) -> ScoringInput:
-    observations = Observations(settings.lake_uri, spec)
+def _resolve_observations(observations: Observations, log: PredictionLog) -> ScoringInput:
     snapshot = observations.snapshot()
     # Of this table only: in a table that was started anew, rows are numbered from 0 again.
     prefix = f"observations-{hash_parts(observations.identity())[:8]}-"
@@ -180,7 +178,7 @@ def require_readable(scoring_input: ScoringInput) -> None:
 
 
 def write_chunks(
-    scoring_input: ScoringInput, spec: ModelSpec, settings: Settings, folder: Path, rows: int, first: int
+    scoring_input: ScoringInput, observations: Observations, folder: Path, rows: int, first: int
 ) -> Iterator[Chunk]:
     """Write the rows of an input, from its start on, to files in `folder`, at most `rows` rows in each.
 
@@ -192,7 +190,7 @@ def write_chunks(
     folder.mkdir(parents=True, exist_ok=True)
     is_landed = scoring_input.kind == "observations"
     if is_landed:
-        pieces = _read_observations(scoring_input, spec, settings, rows)
+        pieces = _read_observations(scoring_input, observations, rows)
     else:
         is_file = scoring_input.kind == "file"
         tables = _read_file(scoring_input, folder) if is_file else _read_table(scoring_input)
@@ -230,13 +228,12 @@ def _skip_rows(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _read_observations(
-    scoring_input: ScoringInput, spec: ModelSpec, settings: Settings, rows: int
+    scoring_input: ScoringInput, observations: Observations, rows: int
 ) -> Iterator[tuple[pa.Table, int, int]]:
     """Read the observations by their row numbers; a range of numbers without a row is skipped."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    observations = Observations(settings.lake_uri, spec)
     names = [*observations.content, "_row"]
     end = scoring_input.end or 0
     for start in range(scoring_input.start, end, rows):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class KeyTarget:
         with self._connect() as client:
             for chunk in rows:
                 for batch in chunk.to_batches(max_chunksize=ROWS):
-                    client.mset({f"{prefix}:{row['id']}": _to_json(row) for row in batch.to_pylist()})
+                    client.mset({naming.redis_key(prefix, row["id"]): _to_json(row) for row in batch.to_pylist()})
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Redis]:

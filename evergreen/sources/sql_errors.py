@@ -146,12 +146,12 @@ def open_engine(url: URL, place: str, use: Use, *, seconds: float) -> Iterator[E
 def explain_database_error(error: Exception, place: str, use: Use, otherwise: str = "") -> EvergreenError:
     """An error of the database as one line, without what it quotes; `otherwise` is said of an error not known here."""
     cause = getattr(error, "orig", None) or error
-    said = str(cause)
-    if use is SOURCE and (named := _NAMED.search(said)) and re.search("does not exist|no such", said):
+    message = str(cause)
+    if use is SOURCE and (named := _NAMED.search(message)) and re.search("does not exist|no such", message):
         what = f"{place}: the query names {named[1]!r}, which is not there."
         return use.error(what, "Correct the query in the model file.")
     for pattern, what, fix in _MEANINGS:
-        if re.search(pattern, said):
+        if re.search(pattern, message):
             return use.error(f"{place} {what.format(use=use)}.", fix.format(use=use))
     what = otherwise or f"failed ({type(cause).__name__})"
     return use.error(f"{place} {what}.", f"Check {use.setting} and the database's own log, or try it in its shell.")

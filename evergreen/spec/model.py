@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
 from evergreen.spec.data import Features, Labels
 from evergreen.spec.fields import Duration, Frozen, Share
@@ -31,7 +32,7 @@ else:
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ -]{0,99}")
-RESERVED = ("evergreen.", "mlflow.", "model_validation_status")
+RESERVED = (TAG_PREFIX, "mlflow.", "model_validation_status")
 TAG_LETTERS = 5_000
 """As long as MLflow's database takes them."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PART = ".part-"
+from evergreen.naming import PART_PREFIX
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def staged_file(path: Path, part: Path | None = None, *, new: bool = False, dura
         OSError: it cannot be written.
     """
     target = path.resolve()
-    part = part or target.with_name(f"{PART}{uuid.uuid4().hex}")
+    part = part or target.with_name(f"{PART_PREFIX}{uuid.uuid4().hex}")
     try:
         yield part
         if durable:

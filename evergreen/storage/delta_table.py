@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
+from evergreen.naming import COMMIT_PREFIX
 from evergreen.storage.delta_errors import explain_write_errors, read_error
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 OpenTable: TypeAlias = "DeltaTable"
 """A table opened at one of its versions, for callers that pass it on and do not know Delta."""
-
-METADATA_PREFIX = "evergreen."
-"""The keys of our own commit metadata begin with this."""
 
 CONFIGURATION = {"delta.checkpointInterval": "20"}
 """A table is opened several times a batch, and each time Delta reads every commit since the last checkpoint."""
@@ -258,8 +256,10 @@ class Table:
     def _writer_properties(self) -> WriterProperties:
         from deltalake import ColumnProperties, WriterProperties
 
-        plain = dict.fromkeys(self.high_cardinality, ColumnProperties(dictionary_enabled=False))
-        return WriterProperties(compression="LZ4_RAW", column_properties=plain) if plain else WriterProperties()
+        properties = dict.fromkeys(self.high_cardinality, ColumnProperties(dictionary_enabled=False))
+        return (
+            WriterProperties(compression="LZ4_RAW", column_properties=properties) if properties else WriterProperties()
+        )
 
     def _compact_small_files(self, table: DeltaTable) -> None:
         """Compact small files if it is time. The rows are committed, so a failure is left to the next time."""
@@ -297,18 +297,13 @@ class Table:
             return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=configuration)
 
 
-def child_uri(root: str, *parts: str) -> str:
-    """A path below `root`, which may be a folder or a URL."""
-    return "/".join([root.rstrip("/"), *parts])
-
-
 def sql_literal(text: str) -> str:
     """A text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def _own_metadata(commit: Mapping[str, Any]) -> dict[str, str]:
-    prefix = METADATA_PREFIX
+    prefix = COMMIT_PREFIX
     return {key.removeprefix(prefix): str(value) for key, value in commit.items() if key.startswith(prefix)}
 
 
@@ -320,6 +315,6 @@ def _commit_properties(commit: str, metadata: Mapping[str, str]) -> CommitProper
     from deltalake import CommitProperties, Transaction
 
     return CommitProperties(
-        custom_metadata={METADATA_PREFIX + key: value for key, value in {**metadata, "commit": commit}.items()},
+        custom_metadata={COMMIT_PREFIX + key: value for key, value in {**metadata, "commit": commit}.items()},
         app_transactions=[Transaction(app_id=commit, version=1)],
     )

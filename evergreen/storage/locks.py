@@ -19,6 +19,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
 
@@ -45,7 +46,7 @@ class Locks(Protocol):
 
 def open_locks(settings: Settings) -> Locks:
     """The locks that guard the state of these settings."""
-    return FileLocks(settings.root / "locks")
+    return FileLocks(settings.locks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class _HeldFile(contextlib.AbstractContextManager[None]):
 
     def __init__(self, folder: Path, model: str, purpose: str, wait: float, now: datetime) -> None:
         self._folder, self._model, self._purpose, self._wait, self._now = folder, model, purpose, wait, now
-        self._lock = FileLock(folder / f"{model}.{purpose}.lock")
-        self._holder = folder / f"{model}.{purpose}.holder"
+        self._lock = FileLock(folder / f"{naming.lock(model, purpose)}.lock")
+        self._holder = folder / f"{naming.lock(model, purpose)}.holder"
 
     def __enter__(self) -> None:
         try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, holdout_mask, row_weights
 from evergreen.registry.client import Registry
@@ -62,13 +63,13 @@ def build_candidate(
     """
     spec = observations.spec
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "evergreen"
+        folder = Path(place) / naming.RUN_FOLDER
         candidate = fit_candidate(observations, window, folder, params=params, progress=progress)
-        figures = {f"train_{spec.metric.name}": candidate.fitted.value, "train_rows": candidate.rows}
+        figures = {naming.train_metric(spec.metric.name): candidate.fitted.value, "train_rows": candidate.rows}
         return registry.log(
             spec,
             candidate.fitted.pipeline,
-            run_name=f"candidate-{decision}",
+            run_name=naming.training_run(decision),
             classes=candidate.classes,
             params=candidate.fitted.params,
             metrics=figures | importance.shown(candidate.importances),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.windows import Window, cluster_ids, holdout_mask
 from evergreen.errors import ArtifactError, EvergreenError
@@ -177,5 +178,5 @@ def record_judgement(
 def figures(spec: ModelSpec, judgement: Judgement) -> dict[str, float]:
     """The deciding metric on the holdout, of the candidate and of the champion, by the names that they are kept by."""
     name = spec.metric.name
-    values = {f"holdout_{name}": judgement.value, f"champion_{name}": judgement.champion_value}
+    values = {naming.holdout_metric(name): judgement.value, naming.champion_metric(name): judgement.champion_value}
     return {key: value for key, value in values.items() if value is not None}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
 from evergreen.evaluation.measure import measure
@@ -92,7 +93,7 @@ def read(folder: Path) -> dict[str, float] | None:
 def shown(found: Mapping[str, float]) -> dict[str, float]:
     """The largest as metrics of a run, `importance_<column>`; characters that MLflow refuses are replaced."""
     largest = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
-    return {f"importance_{_plain(name)}": value for name, value in largest}
+    return {naming.importance_metric(_plain(name)): value for name, value in largest}
 
 
 def weights(found: Mapping[str, float], features: Sequence[str], whole: Sequence[str]) -> dict[str, float]:

@@ -30,11 +30,11 @@ def score_chunks(
     """
     require_readable(scoring_input)
     settings, spec = context.settings, context.spec
-    folder = settings.root / "scratch" / spec.name
+    folder = settings.scratch(spec.name)
     # A killed run may have left files here. No other run uses them, because this one holds the model's lock.
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        chunks = write_chunks(scoring_input, spec, settings, folder, chunk_rows, progress.chunks)
+        chunks = write_chunks(scoring_input, context.observations, folder, chunk_rows, progress.chunks)
         first = next(chunks, None)
         if first is None:
             return progress

@@ -22,6 +22,8 @@ from evergreen.settings import Settings
 
 _MOST = 4
 _WAIT_SECONDS = 10
+_ANY_PORT = "127.0.0.1:0"
+"""For the dashboard: two clusters on a machine would ask for the same port."""
 
 
 def workers(settings: Settings) -> int:
@@ -44,8 +46,8 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
     if settings.dask:
         _require_scheduler(settings.dask)
         return DaskTaskRunner(address=settings.dask)
-    # One thread a process: chunks take turns at Python's lock otherwise. No dashboard: nothing here asks for a port.
-    cluster = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": None}
+    # One thread a process: chunks take turns at Python's lock otherwise.
+    cluster = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": _ANY_PORT}
     return DaskTaskRunner(cluster_kwargs=cluster)
 
 
@@ -66,7 +68,7 @@ def executor(settings: Settings) -> Iterator[Executor | None]:
         raise _without_dask() from None
     if settings.dask:
         _require_scheduler(settings.dask)
-    own = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": None}
+    own = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": _ANY_PORT}
     with Client(settings.dask or None, **({} if settings.dask else own)) as client:  # type: ignore[no-untyped-call]
         yield client.get_executor(pure=False)
 

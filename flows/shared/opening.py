@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
+from evergreen import naming
 from evergreen.data.snapshot import Snapshot
 from evergreen.events import (
     DATA_REJECTED,
@@ -42,7 +43,7 @@ def _label(model: str) -> None:
     run = flow_run.get_id()
     if run is not None:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), "evergreen", model})
+            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), *naming.run_tags(model)})
 
 
 def ingest_new_data(context: RunContext) -> Ingested:

@@ -50,5 +50,5 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     done = _play(tmp_path)
     assert done.returncode == 2
-    assert "left alone" in done.stderr
+    assert "is not used" in done.stderr
     assert (tmp_path / "thesis.txt").exists()

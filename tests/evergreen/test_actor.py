@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evergreen.actor import approved_because, by_person, named, who
+from evergreen.actor import approval_reason, describe_actor, person, person_name
 
 
 @pytest.mark.parametrize(
@@ -21,17 +21,17 @@ from evergreen.actor import approved_because, by_person, named, who
 )
 def test_a_name_is_one_line_of_a_person(name: str, kept: str, told: str) -> None:
     """Bounded, printable, and never the word by which Evergreen itself is kept."""
-    assert (by_person(name), who(by_person(name))) == (kept, told)
-    assert named(kept) == kept.removeprefix("person").removeprefix(": ")
+    assert (person(name), describe_actor(person(name))) == (kept, told)
+    assert person_name(kept) == kept.removeprefix("person").removeprefix(": ")
 
 
 @pytest.mark.parametrize("by", ["retrain", "shadow", "script"])
 def test_evergreen_itself_has_no_name(by: str) -> None:
     """What moved a version and was no person is told as it was kept."""
-    assert (who(by), named(by)) == (by, "")
+    assert (describe_actor(by), person_name(by)) == (by, "")
 
 
 def test_a_word_names_who_gave_it() -> None:
     """Without a name it was a person."""
-    assert approved_because("fine", by_person("Ann")) == "approved by Ann: fine"
-    assert approved_because("fine", "person") == "approved by a person: fine"
+    assert approval_reason("fine", person("Ann")) == "approved by Ann: fine"
+    assert approval_reason("fine", "person") == "approved by a person: fine"

@@ -297,7 +297,7 @@ def test_a_second_retraining_says_who_is_at_it(driver: Driver, ends: Ends) -> No
     driver.start_from("next")
     assert driver.run(point="fit:before", how="SIGSTOP").signal == signal.SIGSTOP
     second = subprocess.run(
-        [sys.executable, "-m", "deployments.cli.main", "retrain", "toy", "--json"],
+        [sys.executable, "-m", "deployments.cli", "retrain", "toy", "--json"],
         env=driver.environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     first = driver.go_on()

@@ -163,10 +163,9 @@ def test_what_is_answered_or_young_starts_nothing(ledger: Decisions, client: Any
 
 def test_two_at_the_same_time_start_one(ledger: Decisions, settings: Settings, client: Any, deployment: UUID) -> None:
     """Both have looked before either has started anything: the server knows that it is one run."""
-    from tasks.follow_up import _Runs
-
     import models
     from evergreen.ledger import reconciliation
+    from tasks.reconcile_model import _Runs
 
     spec = models.load(MODEL, settings.models).spec
     found = reconciliation.look(
@@ -183,17 +182,16 @@ def test_a_crashed_run_is_started_again_then_told_of_once(
     ledger: Decisions, settings: Settings, client: Any, deployment: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a pause another run takes the decision on; a second crash is told to a person, once, and the pace falls."""
-    from tasks.follow_up import follow_up
-
     import tasks.announce
     from flows.reconcile import reconcile
+    from tasks.reconcile_model import reconcile_model
 
     told: list[Any] = []
     real = tasks.announce.emit_event
     monkeypatch.setattr(tasks.announce, "emit_event", lambda **event: told.append(event) or real(**event))
 
     def later(**after: float) -> tuple[Any, ...]:
-        steps: tuple[Any, ...] = follow_up(settings, MODEL, datetime.now(UTC) + timedelta(**after), grace).steps
+        steps: tuple[Any, ...] = reconcile_model(settings, MODEL, datetime.now(UTC) + timedelta(**after), grace).steps
         return steps
 
     grace = timedelta(minutes=10)

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 import models
 from deployments.cli.console import show_monitor
-from deployments.cli.status import history, show_history
+from deployments.cli.status import read_history, show_history
 from evergreen.errors import ArtifactError, RefusedError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
@@ -157,7 +157,7 @@ def test_a_promotion_that_hurt_is_rolled_back_and_not_repeated(
     assert "| mae | **FAIL** |" in notes["shadow-toy"]
     assert "Version 1 is the champion." in notes["rollback-toy"]
     show_monitor(seen)
-    show_history(history(settings, MODEL, None))
+    show_history(read_history(settings, MODEL, None))
     shown = " ".join(capsys.readouterr().out.split())
     assert "Last promotion: FAIL. the promotion hurt: mae" in shown
     assert "Version 2 was rolled back: version 1 is the champion." in shown

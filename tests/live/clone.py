@@ -37,7 +37,7 @@ class Stack:
     def evergreen(self, *words: str, timeout: float = 600, check: bool = True) -> dict[str, Any]:
         """Run a command with `--json`; what it said."""
         done = subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", *words, "--json"],
+            [sys.executable, "-m", "deployments.cli", *words, "--json"],
             env=self.environment,
             cwd=self.project,
             capture_output=True,

@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from deployments.stack.services import Ports, write_ports
-from deployments.stack.services import folder as stack_folder
 from tests.live.clone import Stack
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -64,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             schedule["active"] = False
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     # Another stack that starts while a server of this one is killed would take the port that everybody likes.
-    stack_folder(bare.settings).mkdir(parents=True)
+    bare.settings.stack.mkdir(parents=True)
     write_ports(bare.settings, Ports(prefect=_free_port(), mlflow=_free_port()))
     try:
         told = bare.evergreen("up", "--detach")

@@ -25,7 +25,7 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.automations import sync
-from deployments.automations.alerts import notices
+from deployments.automations.alerts import alerts_of
 from evergreen import events
 from evergreen.errors import EvergreenError
 from evergreen.events import Event, drift_event
@@ -540,7 +540,7 @@ def test_the_query_of_a_webhook_reaches_it(
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        ("slack-webhook/nowhere", "no block 'slack-webhook/nowhere' is saved"),
+        ("slack-webhook/nowhere", "Prefect has no block 'slack-webhook/nowhere'"),
         ("secret/x", "no notification block of type 'secret'"),
         (f"htps://hooks.example.org/{SECRET}", "item 2 is neither a URL"),
         (f"https:///{SECRET}", "item 2 is neither a URL"),
@@ -624,6 +624,6 @@ def test_without_a_server_there_is_one_clear_line(settings_of: Callable[..., Set
 def test_every_event_that_is_told_is_one_that_is_emitted() -> None:
     """The notices of models wait for names in evergreen/events.py."""
     names = {value for value in vars(events).values() if isinstance(value, str)}
-    waited = {name for notice in notices(()) if notice.about == "model" for name in notice.trigger.expect}
+    waited = {name for notice in alerts_of(()) if notice.about == "model" for name in notice.trigger.expect}
     assert waited
     assert waited <= names

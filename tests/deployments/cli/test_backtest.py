@@ -69,7 +69,7 @@ def test_what_is_recommended_is_shown_and_written(run: Run, tmp_path: Path) -> N
     assert shown.stdout.index("every 14 days: ") < shown.stdout.index(line)
     assert max(map(len, shown.stdout.partition("every 14 days: ")[0].splitlines())) <= 80
     assert line in file.read_text()
-    assert "toy.py has it already." in run(*ASKED, "--apply").stdout
+    assert "toy.py already has this policy." in run(*ASKED, "--apply").stdout
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=["backtest-toy", "backtest-report-toy", "backtest-page-toy"])

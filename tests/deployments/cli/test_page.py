@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import models
 from deployments.cli.main import app
-from deployments.stack.page_server import Pages, Server
+from deployments.stack.page_server import PageCache, Server
 from evergreen.data.contract import check_batch, schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
@@ -162,7 +162,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def server(settings: Settings) -> Iterator[Server]:
     """The pages on a free port."""
-    with Server(Pages(settings, Places("http://127.0.0.1:1", "http://127.0.0.1:2")), 0) as found:
+    with Server(PageCache(settings, Places("http://127.0.0.1:1", "http://127.0.0.1:2")), 0) as found:
         thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield found

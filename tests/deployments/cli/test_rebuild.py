@@ -99,7 +99,7 @@ def test_rebuild_and_clean(
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
     for words, said in (
         (("toy", "7"), "toy has no version 7; there are: 1, 2."),
-        (("tyo", "1"), "Unknown model 'tyo': models/ holds toy."),
+        (("tyo", "1"), "Unknown model 'tyo': models/ has toy."),
         (("toy", "one"), "Invalid value"),
     ):
         wrong = run("rebuild", *words)
@@ -114,7 +114,7 @@ def test_rebuild_and_clean(
     assert _told(run("rebuild", "toy", "1", "--json"), 0)["equal"]
     with open_locks(settings).hold("toy", "retrain", wait=0, now=make_rows(1)["at"].max().to_pydatetime()):
         busy = run("clean", "--yes")
-        assert (busy.exit_code, "Left alone: Another retrain of toy" in busy.stderr) == (1, True)
+        assert (busy.exit_code, "Skipped: Another retrain of toy" in busy.stderr) == (1, True)
         assert run("clean", "toy", "--yes").exit_code == 2
     done = _told(run("clean", "--older-than", "0", "--keep", "1", "--yes", "--json"), 0)
     assert done["deleted"]

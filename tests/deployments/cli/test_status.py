@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing was made yet: every alias and every decision is none, and the next command is named."""
-    told = status.describe_status(settings, "toy")
+    told = status.read_status(settings, "toy")
     assert told == {
         "model": "toy",
         "champion": None,
@@ -31,7 +31,7 @@ def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.Capt
         "last_run": None,
     }
     status.show_status(told)
-    status.show_history(status.describe_history(settings, "toy", None))
+    status.show_history(status.read_history(settings, "toy", None))
     shown = capsys.readouterr().out
     assert shown.count("none") == 7
     assert "evergreen retrain toy" in shown
@@ -56,7 +56,7 @@ def test_history_at_a_time(settings: Settings, log: Callable[..., None], hours: 
     log(0, "promote", None, 1)
     log(2, "promote", 1, 2)
     log(4, "rollback", 2, 1)
-    told = status.describe_history(settings, "toy", NOW + timedelta(hours=hours))
+    told = status.read_history(settings, "toy", NOW + timedelta(hours=hours))
     assert told["champion"] == champion
     assert len(told["moves"]) == len([at for at in (0, 2, 4) if at <= hours])
 
@@ -67,7 +67,7 @@ def test_history_is_a_table_of_moves(
     """Each move once, not its intent as well; a reason that looks like markup stays text."""
     log(0, "promote", None, 1)
     log(2, "promote", 1, 2)
-    told = status.describe_history(settings, "toy", None)
+    told = status.read_history(settings, "toy", None)
     assert [(move["before"], move["champion"]) for move in told["moves"]] == [(None, 1), (1, 2)]
     status.show_history(told)
     assert "<b>why</b> 2" in capsys.readouterr().out
@@ -83,8 +83,8 @@ def test_history_names_the_event_and_the_run_that_a_promotion_came_of(
     decision = Decision("d", "retrain", NOW, "promoted", 1, 3, "digest", "better", detail, "the-run")
     Decisions(settings.lake_uri, "toy").record(decision)
 
-    told = status.describe_history(settings, "toy", None)
+    told = status.read_history(settings, "toy", None)
 
     assert [(move["event_id"], move["flow_run"]) for move in told["moves"]] == [("the-event", "the-run"), (None, None)]
     status.show_history(told)
-    assert "version 2 came of event the-event, decision d, flow run the-run" in capsys.readouterr().out
+    assert "Version 2 comes from event the-event, decision d, flow run the-run." in capsys.readouterr().out

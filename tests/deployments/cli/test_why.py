@@ -75,13 +75,13 @@ def test_entries_for_people(run: Run) -> None:
         "2026-01-01 14:00:00 UTC  retrain rejected  d1",
     ]
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
-    assert "asked to make a version the champion (by: retrain)" in lines
-    assert "because [bold]half" in lines
-    assert "seen FAIL share of drifted columns 0.5 bound 0.3" in lines
-    assert "followed 2026-01-01 14:00:00 UTC: retraining: rejected, version 2; worse" in lines
+    assert "question Make a version the champion? (by: retrain)" in lines
+    assert "reason [bold]half" in lines
+    assert "measured FAIL share of drifted columns 0.5 bound 0.3" in lines
+    assert "afterwards 2026-01-01 14:00:00 UTC: retraining: rejected, version 2; worse" in lines
     assert "report /reports/[x].html" in lines
-    assert "asked to retrain (for: drift)" in lines
-    assert "seen FAIL champion not measured bound 0" in lines
+    assert "question Retrain? (for: drift)" in lines
+    assert "measured FAIL champion not measured bound 0" in lines
     assert "and 2 PASS" in lines
     narrow = run("why", "iris", width=60).stdout.splitlines()
     assert max(map(len, narrow)) <= 60
@@ -119,7 +119,7 @@ def test_bad_input_is_one_line(run: Run) -> None:
     assert run("why", "iris", "--last", "0").exit_code == 2
     empty = run("why", "iris")
     assert empty.exit_code == 0
-    assert empty.stdout == "iris: nothing was checked or decided yet. Begin with: evergreen retrain iris\n"
+    assert empty.stdout == "iris: nothing was checked or decided yet. Run: evergreen retrain iris\n"
     assert "by 2025-01-01 00:00:00 UTC" in run("why", "iris", "--at", "2025-01-01").stdout
     assert run("why", "iris", "--json").stdout == "[]\n"
 

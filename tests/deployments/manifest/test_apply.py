@@ -20,10 +20,9 @@ import yaml
 from deployments.automations.run_follower import no_schedule
 from deployments.manifest import sync, yaml_text
 from deployments.manifest.apply import Applied, apply
-from deployments.manifest.build_step import here
 from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
-from evergreen.events import GROUNDS, Event, decision_event
+from evergreen.events import TRIGGER_EVENTS, Event, decision_event
 from evergreen.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -275,20 +274,22 @@ def by_events(server: Server) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def every_ground(
+def every_trigger(
     first: Applied, server: Server, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """A run of retrain-iris started by an event of each ground; ids of events by decision.
+    """A run of retrain-iris started by an event of each trigger; ids of events by decision.
 
     Then come an event within the cooldown, which an apply does not end, and a canary.
     """
     from prefect.events import emit_event
 
-    folder = tmp_path_factory.mktemp("grounds")
+    folder = tmp_path_factory.mktemp("triggers")
     models, path = folder / "models", folder / "prefect.yaml"
     models.mkdir()
     text = (PROJECT / "models" / "iris.py").read_text()
-    (models / "iris.py").write_text(text.replace("ModelSpec(\n", f"ModelSpec(\n    retrain_on={tuple(GROUNDS)},\n", 1))
+    (models / "iris.py").write_text(
+        text.replace("ModelSpec(\n", f"ModelSpec(\n    retrain_on={tuple(TRIGGER_EVENTS)},\n", 1)
+    )
     shutil.copy(PROJECT / "prefect.yaml", path)
     sync.sync(Settings(home=settings.home, models=models), path)
     # As the triggers of an earlier version have it; the flow takes it still.
@@ -302,35 +303,35 @@ def every_ground(
         return str(sent.id) if sent else ""
 
     sent = {}
-    for ground in GROUNDS:
-        event = found_by_monitor(ground, f"rehearsal-{ground}")
-        assert event.name == GROUNDS[ground]
-        sent[f"rehearsal-{ground}"] = emit(event)
-        until(lambda decision=f"rehearsal-{ground}": by_events(server).get(decision), f"{ground} starts a run")
+    for trigger in TRIGGER_EVENTS:
+        event = found_by_monitor(trigger, f"rehearsal-{trigger}")
+        assert event.name == TRIGGER_EVENTS[trigger]
+        sent[f"rehearsal-{trigger}"] = emit(event)
+        until(lambda decision=f"rehearsal-{trigger}": by_events(server).get(decision), f"{trigger} starts a run")
     assert apply(path).deployed == ()
     emit(found_by_monitor("drift", "rehearsal-too-soon"))
     # A canary has a cooldown of its own; its run shows that the server has come past the event before it.
-    emit(Event(GROUNDS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
+    emit(Event(TRIGGER_EVENTS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
     until(lambda: by_events(server).get("rehearsal-canary"), "the canary starts a run")
     return sent
 
 
-def test_an_event_starts_a_run_with_what_it_said(every_ground: dict[str, str], server: Server) -> None:
-    """Typed parameters from each ground, and no run within the cooldown, which an apply does not end."""
+def test_an_event_starts_a_run_with_what_it_said(every_trigger: dict[str, str], server: Server) -> None:
+    """Typed parameters from each trigger, and no run within the cooldown, which an apply does not end."""
     runs = by_events(server)
-    for ground in GROUNDS:
-        run = runs[f"rehearsal-{ground}"]
-        told = {"model": "iris", "reason": ground, "decision_id": f"rehearsal-{ground}"}
-        told |= {"event_id": every_ground[f"rehearsal-{ground}"]} | ({"share": 0.5} if ground == "drift" else {})
+    for trigger in TRIGGER_EVENTS:
+        run = runs[f"rehearsal-{trigger}"]
+        told = {"model": "iris", "reason": trigger, "decision_id": f"rehearsal-{trigger}"}
+        told |= {"event_id": every_trigger[f"rehearsal-{trigger}"]} | ({"share": 0.5} if trigger == "drift" else {})
         assert run.parameters == told
         assert {"evergreen", "iris", "retrain"} <= set(run.tags)
     assert runs["rehearsal-canary"].parameters["share"] is None
-    assert set(runs) == {*(f"rehearsal-{ground}" for ground in GROUNDS), "rehearsal-canary"}
+    assert set(runs) == {*(f"rehearsal-{trigger}" for trigger in TRIGGER_EVENTS), "rehearsal-canary"}
 
 
 @pytest.mark.slow
 def test_a_bare_worker_does_it(
-    every_ground: dict[str, str], server: Server, environment: dict[str, str], tmp_path: Path
+    every_trigger: dict[str, str], server: Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The code is found from any folder; of the runs that came together one is done."""
     with no_schedule(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
@@ -378,17 +379,12 @@ def test_one_run_after_an_outage(
     assert states.count("CANCELLED") == len(states) - 1
 
 
-def test_the_build_step_knows_this_machine() -> None:
-    """Where this Python is and where this project is."""
-    assert here() == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("deployments: [\n", "cannot be read"),
         ("name: x\n", "has no deployments"),
-        ("deployments: [{entrypoint: x}]\n", "at place 1 has no name"),
+        ("deployments: [{entrypoint: x}]\n", "entry 1 has no name"),
         ("deployments: [{name: x}, {name: x}]\n", "x is there twice"),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_ground_that_the_model_file_dropped_goes(tmp_path: Path, made: Callabl
     path = tmp_path / "prefect.yaml"
     path.write_text(BY_HAND)
     found = sync.sync(made(flower="retrain_on=(), "), path)
-    assert "took out trigger retrain-flower-on-drift: retrain_on does not ask for drift" in found.changes
+    assert "removed trigger retrain-flower-on-drift: the model file does not name drift" in found.changes
     kept = yaml.safe_load(path.read_text())["deployments"][0]["triggers"]
     assert [one["name"] for one in kept] == ["on-harvest"]
     assert "# our own, from the factory" in path.read_text()
@@ -180,7 +180,7 @@ def test_deployments_of_a_lost_model_are_named_and_kept(tmp_path: Path, made: Ca
     found = sync.sync(chosen, path)
     assert (found.changes, found.orphans) == ((), ("retrain-flower",))
     assert path.read_text() == BY_HAND
-    assert sync.sync(chosen, path, prune=True).changes == ("took out retrain-flower",)
+    assert sync.sync(chosen, path, prune=True).changes == ("removed retrain-flower",)
     after = path.read_text()
     assert yaml.safe_load(after)["deployments"] == yaml.safe_load(BY_HAND)["deployments"][1:]
     for comment in ("# a colleague's, nothing to do with us", "# the end", "# Ours since 2024", "# --- what we care"):
@@ -199,7 +199,7 @@ def test_an_anchor_that_others_use_stays_with_them(tmp_path: Path, made: Callabl
         "- name: third\n  entrypoint: other.flow\n  work_pool: *pool   # as the others\n"
     )
     others = yaml.safe_load(path.read_text())["deployments"][1:]
-    assert sync.sync(made(), path, prune=True).changes == ("took out retrain-lost",)
+    assert sync.sync(made(), path, prune=True).changes == ("removed retrain-lost",)
     assert yaml.safe_load(path.read_text())["deployments"] == others
     assert path.read_text().endswith("  work_pool: *pool   # as the others\n")
 
@@ -326,8 +326,8 @@ def test_whatever_stands_between_the_lines_stays(
         ("just words\n", "not a mapping"),
         ("", "not a mapping"),
         ("deployments: {a: b}\n", "not a list"),
-        ("deployments: [a]\n", "at place 1"),
-        ("deployments:\n- {name: a, triggers: 3}\n", "at place 1"),
+        ("deployments: [a]\n", "entry 1 is not a deployment"),
+        ("deployments:\n- {name: a, triggers: 3}\n", "entry 1 is not a deployment"),
         ("\x00", "prefect.yaml"),
     ],
 )

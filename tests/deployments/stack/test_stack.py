@@ -20,22 +20,21 @@ from typing import Any
 import pytest
 
 from deployments.stack import prefect_home
-from deployments.stack.process_group import alive, members
+from deployments.stack.process_group import is_alive, members
 from deployments.stack.services import (
     MLFLOW,
-    PARTS,
     SERVER,
+    SERVICES,
     WORKER,
     Ports,
     claim,
     environment,
-    folder,
     holder,
     read_ports,
     write_ports,
 )
-from deployments.stack.stack import _free
-from deployments.stack.supervisor import Supervisor, end_orphans, listening, socket_path
+from deployments.stack.stack import _choose_ports, down, up
+from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 
@@ -80,7 +79,7 @@ class Home:
     surroundings: dict[str, str]
 
     def words(self, *given: str) -> list[str]:
-        return [sys.executable, "-m", "deployments.cli.main", *given]
+        return [sys.executable, "-m", "deployments.cli", *given]
 
     def run(self, *given: str) -> dict[str, Any]:
         done = subprocess.run(
@@ -105,7 +104,7 @@ def home_in(place: Path, **more: str) -> Home:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVERGREEN_"))}
     told = {f"EVERGREEN_{name.upper()}": value for name, value in more.items()}
     settings = Settings(home=place, **more)  # type: ignore[arg-type]
-    folder(settings).mkdir(parents=True)
+    settings.stack.mkdir(parents=True)
     with socket.socket() as prefect, socket.socket() as mlflow:
         for free in (prefect, mlflow):
             free.bind(("127.0.0.1", 0))
@@ -194,7 +193,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
     parameters = {"place": str(flow_file / "word"), "seconds": 300, "word": "begun"}
     run = str(asked(ports.api, f"deployments/{deployment}/create_flow_run", {"parameters": parameters})["id"])
     until((flow_file / "word").exists)
-    daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+    daemon = int((home.settings.stack / "supervisord.pid").read_text())
     started = [daemon, *members(daemon)]
     assert len(started) >= 5
     foreign = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
@@ -204,7 +203,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
     finally:
         foreign.kill()
         foreign.wait()
-    assert not [number for number in started if alive(number)]
+    assert not [number for number in started if is_alive(number)]
     assert home.run("down") == {"up": False, "ended": False}
     assert not prefect_home._stack(home.settings)
 
@@ -222,13 +221,13 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
             assert now.mlflow != ports.mlflow
             assert state_of(now.api, run) == "Crashed"
             assert asked(now.api, f"deployments/{deployment}")["paused"]
-            daemon = int((folder(home.settings) / "supervisord.pid").read_text())
+            daemon = int((home.settings.stack / "supervisord.pid").read_text())
             started = [daemon, *members(daemon)]
         finally:
             up.send_signal(signal.SIGINT)
             assert up.wait(60) == 0
-    assert not [number for number in started if alive(number)]
-    assert not listening(home.settings)
+    assert not [number for number in started if is_alive(number)]
+    assert not is_listening(home.settings)
 
 
 def _is_there(url: str) -> bool:
@@ -325,28 +324,47 @@ def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
             Supervisor(settings).launch()
             assert len(os.fsencode(socket_path(settings))) < 104
         Supervisor(short).shut_down()
-        assert (listening(short), listening(long)) == (False, True)
+        assert (is_listening(short), is_listening(long)) == (False, True)
     finally:
         for settings in (short, long):
-            if listening(settings):
+            if is_listening(settings):
                 Supervisor(settings).shut_down()
-    assert not listening(long)
+    assert not is_listening(long)
+
+
+def test_a_stack_of_an_earlier_version_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    """Its supervisord could restart no service under the new names: `up` says how to go on, `down` ends it."""
+    settings = Settings(home=tmp_path)
+    supervisor = Supervisor(settings)
+    assert not supervisor.is_outdated()
+    supervisor.launch()
+    try:
+        assert not supervisor.is_outdated()
+        configuration = settings.stack / "supervisord.conf"
+        configuration.write_text(configuration.read_text().replace("deployments.stack.services", "deployments.parts"))
+        with pytest.raises(EvergreenError, match="earlier version") as error:
+            up(settings, print)
+        assert "evergreen down" in error.value.fix
+        assert is_listening(settings)
+    finally:
+        assert down(settings)
+    assert not is_listening(settings)
 
 
 def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     """A part without its supervisord is known by its lock, also where the file's number means nothing any more."""
     settings = Settings(home=tmp_path)
-    folder(settings).mkdir()
+    settings.stack.mkdir()
     assert not end_orphans(settings)
-    for part in PARTS:
-        (folder(settings) / f"{part}.pid").write_text(str(os.getpid()))
+    for part in SERVICES:
+        (settings.stack / f"{part}.pid").write_text(str(os.getpid()))
     assert not end_orphans(settings), "after a restart of the machine these numbers are of other processes"
     code = (
         "import time; from pathlib import Path;"
         "from deployments.stack.services import claim; from evergreen.settings import Settings;"
         f"claim(Settings(home=Path({str(tmp_path)!r})), 'worker'); print('held', flush=True); time.sleep(300)"
     )
-    (folder(settings) / f"{WORKER}.pid").unlink()
+    (settings.stack / f"{WORKER}.pid").unlink()
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True, cwd=PROJECT
     ) as orphan:
@@ -366,7 +384,7 @@ def test_taken_ports_give_way_to_free_ones(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         wanted = Ports(prefect=taken.getsockname()[1], mlflow=free.getsockname()[1])
         free.close()
-        found = _free(wanted)
+        found = _choose_ports(wanted)
     assert found.prefect != wanted.prefect
     assert found.mlflow == wanted.mlflow
 
@@ -400,4 +418,4 @@ def test_a_database_that_is_not_there_is_told_as_the_cause(tmp_path: Path) -> No
     assert done.returncode == 2
     assert "Error: " in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
-    assert not listening(home.settings)
+    assert not is_listening(home.settings)

@@ -21,8 +21,8 @@ import models
 from evergreen.data.contract import check_batch, schema_of
 from evergreen.errors import EvergreenError
 from evergreen.ingest.ingest import ingest
-from evergreen.model_files.first_rows import Data, read_head
-from evergreen.model_files.new import Scaffolded, scaffold
+from evergreen.model_files.first_rows import DataOptions, read_head
+from evergreen.model_files.new import NewModelFile, scaffold
 from evergreen.registry.artifacts import packed
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
@@ -65,7 +65,7 @@ CLASSES = ("no", "yes")
 
 
 def contract() -> DataFrameSchema:
-    """What every row has to be; one that is not goes to quarantine with the reason.
+    """The data contract: a row that breaks it goes to quarantine with the reason.
 
     Types, and where values may be missing, are those of the data so far. Add ranges that you know, such as
     `pa.Check.ge(0)`. Categories are left open, so that a new one is no error.
@@ -83,7 +83,7 @@ def contract() -> DataFrameSchema:
 
 
 def pipeline(seed: int) -> Pipeline:
-    """Gradient-boosted trees, which take missing numbers as they are; a new category counts as a missing one."""
+    """Gradient-boosted trees, which accept missing numbers; a new category counts as a missing one."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.pipeline import Pipeline
@@ -100,7 +100,7 @@ def pipeline(seed: int) -> Pipeline:
 MODEL = ModelSpec(
     name="shop",
     task="classification",
-    # Every file that the pattern names is a batch: widen it, such as to "*.csv", to drop more beside it.
+    # Every file that matches the pattern is a batch: widen it, such as to "*.csv", to add more files.
     source=Folder(
         "FOLDER",
         pattern="shop.csv",
@@ -111,7 +111,7 @@ MODEL = ModelSpec(
     target="bought",
     features=FEATURES,
     pipeline=pipeline,
-    # Four combinations, each tried three times; the best is fitted on all training rows.
+    # Four combinations, each fitted three times; the best is fitted again on all training rows.
     search=Search(grid={"model__learning_rate": (0.05, 0.1), "model__max_leaf_nodes": (15, 31)}, folds=3),
     # How well the rows of "yes" are told from the others, whatever the threshold.
     # Add bound=..., the worst value that may be promoted.
@@ -121,7 +121,7 @@ MODEL = ModelSpec(
     training=Training(min_rows=16),
     # A drift report fails when this share of the features has drifted.
     drift=DriftThresholds(share=0.3, min_rows=20),
-    # What a stored pipeline may hold beyond the types that skops knows to be safe.
+    # Types that a stored pipeline may hold beyond those that skops knows to be safe.
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )
 '''
@@ -157,7 +157,7 @@ def write(folder: Path, frame: pd.DataFrame, name: str = "data.csv", **options: 
 
 def make(
     tmp_path: Path, frame: pd.DataFrame, *, file: str = "data.csv", **options: Any
-) -> tuple[Scaffolded, ModelSpec]:
+) -> tuple[NewModelFile, ModelSpec]:
     """Scaffold from a frame and load what was written."""
     given = {"target": "y"} | options
     made = scaffold("made", write(tmp_path, frame, file), tmp_path / "models", **given)
@@ -390,7 +390,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "target infinite": ({"y": lambda g, n: np.where(np.arange(n) % 5, g.normal(size=n), np.inf)}, {}, "infinite"),
     "regression of text": ({}, {"task": "regression"}, "holds no numbers"),
     "classes of amounts": ({"y": lambda g, n: g.normal(size=n)}, {"task": "classification"}, "neither amounts"),
-    "task": ({}, {"task": "guess"}, "'guess' is no task"),
+    "task": ({}, {"task": "guess"}, "'guess' is not a task"),
     "metric": ({}, {"metric": "best"}, "'best' is not known"),
     "metric of the other task": ({}, {"metric": "mae"}, "mae is for regression"),
     "metric of two classes": (
@@ -471,7 +471,7 @@ def shop(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
     return tmp_path / "shop.db", frame
 
 
-def source_text(made: Scaffolded) -> str:
+def source_text(made: NewModelFile) -> str:
     """The source as the model file has it, with the comments before it, and the line that imports it."""
     text = made.path.read_text()
     lines = re.search(r"\n((?:    #[^\n]*\n)*    source=.*?\n    \),)", text, flags=re.DOTALL)
@@ -480,7 +480,7 @@ def source_text(made: Scaffolded) -> str:
     return f"{imported}\n{lines[1]}"
 
 
-def landed(made: Scaffolded, settings: Settings) -> int:
+def landed(made: NewModelFile, settings: Settings) -> int:
     """How many rows the model's own source, contract and keys let in; none of them is refused."""
     spec = models.load(made.path.stem, made.path.parent).spec
     landing = ingest(spec, settings, now=NOW)
@@ -493,7 +493,7 @@ def test_a_query_becomes_a_model_file(
 ) -> None:
     """A relative path is written in full; the watermark is no feature; the rows land, and then nothing."""
     monkeypatch.chdir(tmp_path)
-    data = Data(sql="sqlite:///shop.db", query="SELECT * FROM rows", watermark="changed")
+    data = DataOptions(sql="sqlite:///shop.db", query="SELECT * FROM rows", watermark="changed")
     made = scaffold("shop", data, tmp_path / "models", target="y", time="at", keys=("id",))
     assert source_text(made).splitlines() == [
         "from evergreen.sources import SqlSource",
@@ -517,14 +517,14 @@ def test_a_password_is_not_written(tmp_path: Path, settings: Settings, monkeypat
         pytest.skip("no PostgreSQL answers at 127.0.0.1:5432 to the user postgres")
     url = "postgresql+psycopg://postgres:a-s3cret@127.0.0.1:5432/postgres"
     query = "SELECT n, n % 7 AS x, n % 2 = 0 AS y FROM generate_series(1, 200) AS n"
-    made = scaffold("shop", Data(sql=url, query=query), tmp_path / "models", target="y", keys=("n",))
+    made = scaffold("shop", DataOptions(sql=url, query=query), tmp_path / "models", target="y", keys=("n",))
     assert source_text(made).splitlines()[1:4] == [
         "    # The URL holds a password: it is read from the environment.",
-        "    # The query is read whole, at every ingest; with a watermark column only what is new.",
+        "    # Every ingest reads the whole query; with a watermark column only what is new.",
         "    source=SqlSource(",
     ]
     assert made.notes[0] == "the URL holds a password, and is not written: set SHOP_SQL_URL to it where runs are"
-    assert "s3cret" not in made.path.read_text() + repr(Data(sql=url))
+    assert "s3cret" not in made.path.read_text() + repr(DataOptions(sql=url))
     assert "SHOP_SQL_URL" not in os.environ
     monkeypatch.setenv("SHOP_SQL_URL", url)
     assert landed(made, settings) == 200
@@ -536,7 +536,7 @@ def test_a_delta_table_becomes_a_model_file(
     """By its full path, with what its rows say."""
     monkeypatch.chdir(tmp_path)
     write_deltalake("shop", shop[1])
-    made = scaffold("shop", Data(delta="shop"), tmp_path / "models", target="y", time="at", keys=("id",))
+    made = scaffold("shop", DataOptions(delta="shop"), tmp_path / "models", target="y", time="at", keys=("id",))
     marked = "  # noqa: S108" if str(tmp_path).startswith("/tmp") else ""  # noqa: S108
     assert (
         source_text(made)
@@ -558,7 +558,7 @@ def test_what_dvc_tracks_becomes_a_model_file(
     tracked.commit("v1", "data/rows.csv")
     path = tmp_path / "proj" / "data" / "rows.csv"
     marked = "  # noqa: S108" if str(tmp_path).startswith("/tmp") else ""  # noqa: S108
-    made = scaffold("shop", Data(dvc=path, rev="v1"), tmp_path / "models", target="y", time="at")
+    made = scaffold("shop", DataOptions(dvc=path, rev="v1"), tmp_path / "models", target="y", time="at")
     assert (
         source_text(made)
         == f'''from evergreen.sources import DvcSource
@@ -570,7 +570,7 @@ def test_what_dvc_tracks_becomes_a_model_file(
     ),'''
     )
     assert landed(made, settings) == 400
-    other = scaffold("other", Data(dvc=path), tmp_path / "models", target="y", time="at")
+    other = scaffold("other", DataOptions(dvc=path), tmp_path / "models", target="y", time="at")
     assert "rev=" not in source_text(other)
     ruff = [sys.executable, "-m", "ruff"]
     config = str(PROJECT / "pyproject.toml")
@@ -607,6 +607,6 @@ def test_a_beginning_that_cannot_be_is_one_line(case: str, tmp_path: Path, shop:
     given, options, said = BEGINNINGS[case]
     given = {key: f"sqlite:///{shop[0]}" if value == "FILE" else value for key, value in given.items()}
     with pytest.raises(EvergreenError, match=said) as caught:
-        scaffold("made", Data(**given), tmp_path / "models", **({"target": "y"} | options))
+        scaffold("made", DataOptions(**given), tmp_path / "models", **({"target": "y"} | options))
     assert "\n" not in str(caught.value) and caught.value.fix
     assert not (tmp_path / "models").exists()

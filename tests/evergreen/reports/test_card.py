@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 import models
-from evergreen.actor import by_person, rejected_because
+from evergreen.actor import person, rejection_reason
 from evergreen.decision import Decision
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
@@ -193,8 +193,8 @@ def test_words_stay_words(make_facts: Make) -> None:
         make_facts(
             purpose=HOSTILE,
             stated={HOSTILE: HOSTILE},
-            moves=(replace(move(1, 1, 2), reason=HOSTILE, by=by_person(HOSTILE)),),
-            word=entry("approval", "rejected", rejected_because(HOSTILE, by_person(HOSTILE))),
+            moves=(replace(move(1, 1, 2), reason=HOSTILE, by=person(HOSTILE)),),
+            word=entry("approval", "rejected", rejection_reason(HOSTILE, person(HOSTILE))),
             judgement=judgement,
             version=version(reason=HOSTILE, git_commit=HOSTILE),
             importance={HOSTILE: 1.0},
@@ -243,7 +243,7 @@ def test_a_description_has_whole_sections(make_facts: Make) -> None:
 def test_the_purpose_is_the_model_files(make_spec: Make) -> None:
     """Its description; without one, the first words of its docstring, and never those of another module."""
     iris = models.load("iris", PROJECT / "models").spec
-    assert card_store.purpose(iris).startswith("The classic: three species of iris")
+    assert card_store.purpose(iris).startswith("The iris data set: three species")
     assert card_store.purpose(make_spec()) == ""
     assert card_store.purpose(make_spec(description="Lines.")) == "Lines."
 

@@ -54,7 +54,9 @@ class Scorer:
 
     def __call__(self, source: str | Path | None, rows: int = 20, stop_after: int | None = None) -> Progress:
         """Score an input; with `stop_after` as if it were killed after so many chunks."""
-        found = resolve(self.spec, self.settings, source if source is None else str(source), self.version, NOW)
+        observations = Observations(self.settings.lake_uri, self.spec)
+        quarantine = quarantine_table(self.settings.lake_uri, self.spec.name)
+        found = resolve(observations, self.log, source if source is None else str(source), self.version, NOW)
         progress = self.log.progress(found.batch)
         if progress.closed:
             require_scored(found, progress)
@@ -64,9 +66,7 @@ class Scorer:
         try:
             require_readable(found)
             folder = self.settings.root / "scratch"
-            for number, chunk in enumerate(
-                write_chunks(found, self.spec, self.settings, folder, rows, progress.chunks)
-            ):
+            for number, chunk in enumerate(write_chunks(found, observations, folder, rows, progress.chunks)):
                 if number == stop_after:
                     return progress
                 if not number:
@@ -74,11 +74,11 @@ class Scorer:
                 done = score_chunk(
                     chunk, LoadedVersion(self.spec, schema, self.pipeline), stamp, self.settings.lake_uri
                 )
-                progress = commit_chunk(self.log, self.settings, progress, done, self.version)
+                progress = commit_chunk(self.log, quarantine, progress, done, self.version)
             if found.kind != "observations":
                 require_rows(found, progress)
         except InputError as error:
-            reject_input(found, error.what, self.spec, self.settings, NOW)
+            reject_input(quarantine, found, error.what, self.spec, NOW)
             raise
         progress = self.log.close(progress) if progress.chunks else progress
         if found.kind != "observations":

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from evergreen.naming import PART_PREFIX
 from evergreen.sources import Folder
-from evergreen.storage.atomic_write import PART, staged_file, write_text
+from evergreen.storage.atomic_write import staged_file, write_text
 
 
 def test_the_file_takes_its_place_in_one_step(tmp_path: Path) -> None:
@@ -113,5 +114,5 @@ def test_what_a_killed_process_leaves_is_no_row_of_a_source(tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", script, str(folder / "a.csv")], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (folder / "a.csv").read_text() == "x\n1\n"
-    assert sorted(path.name.startswith(PART) for path in folder.iterdir()) == [False, True]
+    assert sorted(path.name.startswith(PART_PREFIX) for path in folder.iterdir()) == [False, True]
     assert [file.name for file in Folder("landing").files(tmp_path)] == ["a.csv"]

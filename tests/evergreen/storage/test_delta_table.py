@@ -18,7 +18,7 @@ import pytest
 from evergreen.errors import BusyError, DataError, EvergreenError
 from evergreen.maintenance import delta_files
 from evergreen.maintenance.delta_files import Unneeded
-from evergreen.storage.delta_table import KEEP_LOG, Table, child_uri, sql_literal
+from evergreen.storage.delta_table import KEEP_LOG, Table, sql_literal
 
 PROJECT = Path(__file__).resolve().parents[3]
 SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])
@@ -26,7 +26,7 @@ SCHEMA = pa.schema([("n", pa.int64()), ("word", pa.string())])
 
 @pytest.fixture
 def table(tmp_path: Path) -> Table:
-    return Table(child_uri(str(tmp_path / "lake"), "toy", "things"), SCHEMA)
+    return Table(str(tmp_path / "lake" / "toy" / "things"), SCHEMA)
 
 
 def rows(*numbers: int, word: str = "a") -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evergreen.sources import Folder
-from evergreen.spec import DriftPolicy, Features, Gates, Holdout, Metric, ModelSpec
+from evergreen.spec import DriftThresholds, Features, Gates, Holdout, Metric, ModelSpec
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -52,5 +52,5 @@ MODEL = ModelSpec(
     metric=Metric(name="mae"),
     gates=Gates(latency_ms=10_000),
     holdout=Holdout(strategy="latest", share=0.2),
-    drift=DriftPolicy(min_rows=50),
+    drift=DriftThresholds(min_rows=50),
 )

@@ -43,13 +43,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "toy"
 RETRAIN = [
     "ingest",
-    "split",
+    "plan",
     "detect",
     "fit",
     "register",
     "gate",
     "promote",
-    "record-drift",
     "record-retrain",
     "announce",
 ]
@@ -194,9 +193,9 @@ def test_approved_in_the_ui(stage: Stage) -> None:
     assert stage.aliases == {"champion": 2, CHALLENGER: None}
     move = Promotions(stage.settings.lake_uri, MODEL).done()[-1]
     assert (move.by, move.reason, move.after) == ("person: Ann", "looks good", 2)
-    told = status.describe_status(stage.settings, MODEL)["last_retrain"]
+    told = status.read_status(stage.settings, MODEL)["last_retrain"]
     assert (told["outcome"], told["reason"]) == ("promoted", "approved by Ann: looks good")
-    assert status.describe_history(stage.settings, MODEL, None)["moves"][-1]["flow_run"] == str(run)
+    assert status.read_history(stage.settings, MODEL, None)["moves"][-1]["flow_run"] == str(run)
     assert len(Registry(stage.settings).versions(MODEL)) == 2
     # What landed meanwhile is for the next run.
     assert sorted(stage.tasks(run)) == sorted([*RETRAIN, "approve", "announce", "report-retrain"])
@@ -212,7 +211,7 @@ def test_rejected_in_the_ui(stage: Stage) -> None:
 
     assert stage.aliases == {"champion": 1, CHALLENGER: None}
     assert Registry(stage.settings).get(MODEL, 2).tags.raw["declined"] == "not in the peak season"
-    told = status.describe_status(stage.settings, MODEL)["last_retrain"]
+    told = status.read_status(stage.settings, MODEL)["last_retrain"]
     assert (told["outcome"], told["reason"]) == ("rejected", "rejected by a person: not in the peak season")
     again = retrain(MODEL, reason="schedule")
     assert again is not None
@@ -232,7 +231,7 @@ def test_answered_from_the_command_line(stage: Stage) -> None:
     assert ended.state_name == "Completed"
     moves = Promotions(stage.settings.lake_uri, MODEL).done()[1:]
     assert [(move.by, move.after) for move in moves] == [("person: retrain", 2)]
-    told = status.describe_status(stage.settings, MODEL)["last_retrain"]
+    told = status.read_status(stage.settings, MODEL)["last_retrain"]
     assert told["reason"] == "approved by retrain: seen in the meeting"
     card = Registry(stage.settings).get(MODEL, 2).description
     assert "approved by retrain: seen in the meeting. Put into production on" in card

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from evergreen import naming
 from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.job_runner import JobRunner, JobSource, Spent
 from evergreen.backtest.report import Backtest
@@ -26,9 +27,8 @@ from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
-from evergreen.storage.delta_table import child_uri
 from flows.shared.executors import executor, task_runner, workers
-from models import spec_of
+from models import load_spec
 
 TOYS = PROJECT / "tests" / "faults" / "models"
 
@@ -91,7 +91,7 @@ def test_dask_gives_the_same_table_as_threads(
     rows = make_rows(1000, start=200).drop(columns="y")
     rows.loc[rows.index % 100 == 7, "kind"] = "never seen"
     rows.to_csv(given, index=False)
-    place = child_uri(settings.lake_uri, "toy", "predictions")
+    place = naming.table(settings.lake_uri, "toy", "predictions")
 
     def predicted() -> pd.DataFrame:
         result = score("toy", str(given), chunk_rows=120)
@@ -101,7 +101,7 @@ def test_dask_gives_the_same_table_as_threads(
         return found.drop(columns=["run_id", "scored_at"])
 
     on_threads = predicted()
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv("EVERGREEN_RUNNER", "dask")
         monkeypatch.setenv("EVERGREEN_DASK", cluster.scheduler_address)
         on_dask = predicted()
@@ -117,7 +117,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     """In processes beside each other, or on a Dask cluster of its own, as in this process alone; all of it once."""
     if runner == "dask":
         pytest.importorskip("distributed")
-    spec = spec_of("toy", TOYS)
+    spec = load_spec("toy", TOYS)
     observations = Observations(settings.lake_uri, spec)
     rows = make_rows(42 * 24)
     observations.land(
@@ -127,7 +127,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
 
     def told(place: str, pool: Executor | None) -> tuple[Backtest, Spent]:
         source = JobSource(
-            partial(spec_of, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
+            partial(load_spec, "toy", TOYS), settings.lake_uri, JobCache(tmp_path / place), "hash", version
         )
         bench = source.context()
         given = JobRunner(bench, source, pool)

@@ -1,0 +1,110 @@
+"""evergreen clean: delete what no model needs any more. It needs no Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli.command import Json, guard
+from evergreen.errors import BusyError
+from evergreen.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from evergreen.maintenance.retention import Plan, Retention
+
+_MEGABYTE = 1e6
+
+
+def clean(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; by default all of them.")] = None,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=0, help="Keep everything that is younger.")
+    ] = 30,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", min=0, help="Keep this many of the newest versions.")
+    ] = 10,
+    quarantine: Annotated[
+        int | None,
+        typer.Option("--quarantine-older-than", metavar="DAYS", min=0, help="Delete rejected batches that are older."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without this option nothing is changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what can be deleted; with --yes, delete it.
+
+    It also says why the rest stays.
+    """
+
+    def work() -> None:
+        import models
+        from deployments.cli import console
+        from evergreen.maintenance.retention import Retention
+
+        settings = load_settings()
+        retention = Retention(older_than, keep, quarantine)
+        plans: list[Plan] = []
+        busy: list[str] = []
+        with console.show_work("deleting" if yes else "looking for what can be deleted") as (step, _):
+            for model in models.names(settings.models) if name is None else [name]:
+                try:
+                    plans.append(_clean_model(model, settings, retention, step if yes else None))
+                except BusyError as error:
+                    if name is not None:
+                        raise
+                    busy.append(str(error))
+        if as_json:
+            summary = {"deleted": yes, "bytes": sum(plan.bytes for plan in plans), "busy": busy}
+            console.print_json(summary | {"models": [plan.to_json() for plan in plans]})
+        else:
+            _show_plans(plans, busy, deleted=yes)
+        if busy:
+            raise typer.Exit(1)
+
+    guard(work, as_json)
+
+
+def _clean_model(model: str, settings: Settings, retention: Retention, step: Callable[[str], None] | None) -> Plan:
+    """Delete, with a line for each step, and return what was deleted; without `step` only plan it."""
+    import models
+    from evergreen.maintenance import clean
+    from evergreen.maintenance.retention import plan
+    from evergreen.registry.client import Registry
+
+    spec, registry, now = models.load(model, settings.models).spec, Registry(settings), datetime.now(UTC)
+    if step is None:
+        return plan(settings, registry, spec, retention, now=now)
+    return clean.clean(settings, registry, spec, retention, now=now, step=step)
+
+
+def _show_plans(plans: Sequence[Plan], busy: Sequence[str], *, deleted: bool) -> None:
+    from rich.markup import escape
+
+    from deployments.cli.console import err, out
+
+    for plan in plans:
+        _show_plan(plan, deleted=deleted)
+    total = sum(plan.bytes for plan in plans) / _MEGABYTE
+    if deleted:
+        out.print(f"{total:.2f} MB were freed. Decisions and their reasons are kept.")
+    elif any(plan.going or plan.small for plan in plans):
+        out.print(f"{total:.2f} MB would be freed. Nothing was deleted; to delete it, add [bold]--yes[/].")
+    for line in busy:
+        err.print(f"[yellow]Skipped:[/] {escape(line)}", soft_wrap=True)
+
+
+def _show_plan(plan: Plan, *, deleted: bool) -> None:
+    from deployments.cli.console import grid, out
+
+    if plan.going:
+        rows = [(item.kind, item.name, f"{item.bytes / _MEGABYTE:.2f}", item.why) for item in plan.going]
+        out.print(grid(f"{plan.model}: {'deleted' if deleted else 'to delete'}", ("what", "which", "MB", "why"), rows))
+    else:
+        out.print(f"[bold]{plan.model}[/]: nothing to delete.")
+    if plan.small:
+        out.print(f"{plan.small} small files of its observations {'were' if deleted else 'would be'} joined.")
+    if plan.kept:
+        kept = [(item.kind, item.name, item.why) for item in plan.kept]
+        out.print(grid(f"{plan.model}: kept", ("what", "which", "why"), kept))

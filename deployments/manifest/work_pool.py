@@ -1,5 +1,0 @@
-"""The work pool that the deployments run in."""
-
-from __future__ import annotations
-
-POOL = "evergreen"
