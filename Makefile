@@ -8,10 +8,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install demo test test-all prove check format bench lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 install: $(STAMP) ## make .venv from requirements.lock; the second time it does nothing
 
@@ -28,8 +28,28 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## keep a model fresh in front of your eyes (two minutes; KEEP=1 leaves the pages running)
 	@$(BIN)/python -m deployments.demo
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) ## run the tests but the slow ones (about ten minutes)
 	@$(BIN)/python -m pytest
+
+test-all: $(STAMP) ## run the slow tests, too: every crash point, outages, storms, a season, the demo (about twenty minutes)
+	@$(BIN)/python -m pytest -m 'not proof'
+
+# The words behind `prove` are names of proofs, not of targets.
+ifeq (prove,$(firstword $(MAKECMDGOALS)))
+PROOFS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(PROOFS)
+$(PROOFS): prove ; @:
+endif
+
+prove: $(STAMP) ## run long proofs by their names: make prove NAME (alone it lists the names)
+ifeq (,$(PROOFS))
+	@sed -nE 's/^\| `([a-z-]+)` \| ([^|]+[^ |]) *\|.*/\1\t\2/p' docs/proofs.md | expand -t 10
+else
+	@for name in $(PROOFS); do \
+		grep -q "^| \`$$name\` |" docs/proofs.md || { echo "There is no proof $$name; make prove lists them." >&2; exit 2; }; \
+		$(BIN)/python -m pytest -n 0 -s -m "proof(name='$$name')" || exit 1; \
+	done
+endif
 
 check: $(STAMP) ## lint, types, layers, and whether README and docs tell the truth
 	@$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from hypothesis import settings as hypothesis
+from xdist.scheduler import LoadFileScheduling
 
 from evergreen.ledger.detail_json import detail_to_json
 
@@ -30,6 +34,7 @@ os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 for name in ("PREFECT_API_URL", "EVERGREEN_HOME", "EVERGREEN_MODELS", "EVERGREEN_TRACKING_URI", "EVERGREEN_LAKE"):
     os.environ.pop(name, None)
 
+import tests.unsynced  # noqa: F401 - SQLite does not wait for the disk
 from evergreen.decision import Decision
 from evergreen.ledger.promotions import Move
 from evergreen.settings import Settings
@@ -47,10 +52,30 @@ PROJECT = Path(__file__).resolve().parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class _Scheduling(LoadFileScheduling):
+    """A file stays in one process; all of `tests/live/` does, which has one stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return "tests/live" if scope.startswith("tests/live/") else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _Scheduling(config, log)
+
+
+LONGEST_FIRST = ("live", "faults", "proofs", "flows", "deployments", "benchmarks")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests begin first, so that no process is left alone with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Folders whose tests start servers come first, so that no process is left alone with a long file at the end."""
+    order = {PROJECT / "tests" / name: place for place, name in enumerate(LONGEST_FIRST)}
+
+    def place(item: pytest.Item) -> int:
+        return min((order[folder] for folder in item.path.parents if folder in order), default=len(order))
+
+    items.sort(key=place)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -172,6 +197,36 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder that all processes of the session share: once(name, make) -> what `make(folder)` made."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder, half = shared / name, shared / f"{name}.half"
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                half.mkdir()
+                make(half)
+                half.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def empty_database(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """MLflow's database as it is after its first opening, which takes two seconds; a test works on a copy."""
+
+    def make(folder: Path) -> None:
+        from evergreen.registry.client import Registry
+
+        Registry(Settings(home=folder)).client  # noqa: B018 - opening it makes it
+
+    return once("mlflow", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API's URL of a real Prefect server on a free port, with a home of its own; ended by its process id."""
     folder = tmp_path_factory.mktemp("prefect-server")
@@ -187,12 +242,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             _until_healthy(url, server)
             yield url
         finally:
-            server.terminate()
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            server.kill()
+            server.wait()
 
 
 def _until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -220,7 +271,7 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
             "PREFECT_API_URL": prefect_server,
         }
         return subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", *words],
+            [sys.executable, "-m", "deployments.cli", *words],
             env=surroundings | environment,
             cwd=PROJECT,
             capture_output=True,
@@ -232,12 +283,9 @@ def evergreen(home: Path, prefect_server: str) -> Callable[..., subprocess.Compl
     return run
 
 
-@pytest.fixture
-def in_process(home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run flows in the test's own process against the session's server, results kept in the test's folder."""
-    (home / "prefect").mkdir(parents=True)
-    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
-    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+@contextmanager
+def _flows_here(home: Path, server: str) -> Iterator[None]:
+    """Run flows in this process against a server, results kept in a state folder."""
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_HOME,
@@ -246,14 +294,35 @@ def in_process(home: Path, prefect_server: str, monkeypatch: pytest.MonkeyPatch)
         temporary_settings,
     )
 
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
     changed = {
-        PREFECT_API_URL: prefect_server,
+        PREFECT_API_URL: server,
         PREFECT_HOME: home / "prefect",
         PREFECT_LOCAL_STORAGE_PATH: home / "prefect" / "storage",
         # Log lines are sent on a thread that outlives the server.
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
-    with temporary_settings(changed):
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(changed):
+        # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
+        patch.setattr("prefect.flow_engine._send_heartbeats", lambda *_, **__: nullcontext())
+        patch.setenv("EVERGREEN_HOME", str(home))
+        patch.setenv("PREFECT_HOME", str(home / "prefect"))
+        patch.setenv("PREFECT_API_URL", server)
+        yield
+
+
+@pytest.fixture(scope="session")
+def flows_here() -> Callable[[Path, str], AbstractContextManager[None]]:
+    """Run flows in the test's own process for a while: `with flows_here(home, server):`."""
+    return _flows_here
+
+
+@pytest.fixture
+def in_process(home: Path, prefect_server: str, empty_database: Path) -> Iterator[None]:
+    """Run flows in the test's own process against the session's server, results kept in the test's folder."""
+    home.mkdir(exist_ok=True)
+    shutil.copy(empty_database, home / "mlflow.db")
+    with _flows_here(home, prefect_server):
         yield
 
 

@@ -49,14 +49,23 @@ def test_paths_named_in_a_page_exist(page: Path) -> None:
 def test_commands_named_in_a_page_exist(page: Path) -> None:
     """A make target or an evergreen command that a page names is there, with the options it names."""
     text = page.read_text()
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)(?:$|`)", text, flags=re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)(?:$|`| )", text, flags=re.MULTILINE)) <= targets
     known = _commands()
     for line in re.findall(r"(?:`|^|bin/)evergreen ([a-z][^`\n|]*)", text, flags=re.MULTILINE):
         words = shlex.split(line)
         assert words[0] in known, line
         options = {flag for option in known[words[0]].params for flag in option.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_every_proof_has_its_line() -> None:
+    """docs/proofs.md, from which `make prove` takes its list, names the proofs that there are, in their order."""
+    listed = re.findall(
+        r"^\| `([a-z-]+)` \| [^|]+ \|", (PROJECT / "docs" / "proofs.md").read_text(), flags=re.MULTILINE
+    )
+    marked = [re.findall(r'proof\(name="([^"]+)"\)', file.read_text()) for file in (PROJECT / "tests").rglob("*.py")]
+    assert listed == sorted({name for names in marked for name in names})
 
 
 def test_readme_names_every_command() -> None:

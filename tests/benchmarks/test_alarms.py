@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import alarms
+from benchmarks.measure import Scale
 
 
 def test_windows_are_seeded_and_of_one_law() -> None:
@@ -25,6 +28,13 @@ def test_a_window_without_drift_is_judged_by_all() -> None:
     assert set(found) == {*alarms.OURS, *alarms.PRESET}
     assert not any(found[name] for name in alarms.OURS)
     assert found["preset: any test"]
+
+
+@pytest.mark.proof(name="alarms")
+def test_alarms_without_drift_are_rare(tmp_path: Path) -> None:
+    """Of a thousand windows without drift at most one in twenty fails, by whichever policy of ours."""
+    (finding,) = alarms.run(Scale(), tmp_path, "")
+    assert finding.met, finding
 
 
 @pytest.mark.slow

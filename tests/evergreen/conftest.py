@@ -24,14 +24,6 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database as it is after its first opening, which takes seconds."""
-    settings = Settings(home=tmp_path_factory.mktemp("empty"))
-    Registry(settings).client  # noqa: B018 - opening it makes it
-    return settings.root / "mlflow.db"
-
-
 @pytest.fixture
 def registry(settings: Settings, empty_database: Path) -> Registry:
     """A real registry in the test's own folder, empty."""

@@ -3,22 +3,31 @@
 One process imports everything once and then forks for each order that it reads from stdin (a JSON object a line), so
 that a killed run costs a second rather than ten. The flows have no hooks for this: functions are wrapped before they
 are called. MLflow keeps a database open by its path, and only a new process sees a state folder that was put in the
-place of another, so that the state is read here, too. An order is {"flow", "arguments", "point", "signal", "out"};
-without a flow it lets a stopped child go on. The answer on stdout is the child's wait status.
+place of another, so that the state is read here, too. An order is {"flow", "arguments", "point", "signal", "out"}; with
+"kill_after" the child is killed so many seconds after its start, with "look" the state before and after the flow is
+told beside its result. An order without a flow lets a stopped child go on. The answer on stdout is the child's wait
+status.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from mlflow.utils import requirements_utils
+from prefect import flow_engine
+
+import tests.unsynced  # noqa: F401 - SQLite does not wait for the disk
 
 Match = Callable[[tuple[Any, ...], dict[str, Any]], bool]
 
@@ -151,19 +160,36 @@ def _figures(tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _run(order: dict[str, Any]) -> None:
-    """In the child: run a flow and leave what came of it in the order's file."""
+    """In the child: run a flow and leave what came of it in the order's file, and what it imported beside it."""
     if order["point"]:
         arm(order["point"], signal.Signals[order["signal"]])
     told: dict[str, Any]
     try:
+        before = state() if order.get("look") else None
         if order["flow"] == "state":
             told = state()
         else:
             module = importlib.import_module(f"flows.{order['flow']}")
             told = getattr(module, order["flow"])(**order["arguments"]).to_json()
+        if before is not None:
+            told = {"told": told, "before": before, "after": state()}
     except BaseException as error:
         told = {"error": str(error), "type": type(error).__name__, "trace": traceback.format_exc()}
     Path(order["out"]).write_text(json.dumps(told, default=str))
+    _modules(order).write_text("\n".join(sys.modules))
+
+
+def _modules(order: dict[str, Any]) -> Path:
+    return Path(order["out"]).with_suffix(".modules")
+
+
+def _warm(modules: Path) -> None:
+    """In the parent: import what a child had to import, so that the next one has it already."""
+    for name in modules.read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    modules.unlink()
 
 
 def main() -> None:
@@ -175,6 +201,10 @@ def main() -> None:
         "sqlalchemy", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
     ):  # fmt: skip
         importlib.import_module(name)
+    # The thread that sends a run's heartbeats sleeps for whole seconds, and a run waits for it at its end.
+    flow_engine._send_heartbeats = lambda *_, **__: contextlib.nullcontext()
+    # Logging a model looks up every installed package, once a process: half a second.
+    requirements_utils._init_packages_to_modules_map()
     print("ready", flush=True)
     child = 0
     for line in sys.stdin:
@@ -188,7 +218,12 @@ def main() -> None:
                     _run(order)
                 finally:
                     os._exit(0)
+            if "kill_after" in order:
+                time.sleep(order["kill_after"])
+                os.kill(child, signal.SIGKILL)
         print(os.waitpid(child, os.WUNTRACED)[1], flush=True)
+        if order["flow"] is not None and _modules(order).exists():
+            _warm(_modules(order))
 
 
 if __name__ == "__main__":

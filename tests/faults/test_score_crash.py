@@ -23,8 +23,6 @@ from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 BAD = [7, 70, 131]

@@ -21,7 +21,7 @@ from evergreen.settings import Settings
 from flows.monitor import monitor
 from flows.retrain import retrain
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 Land = Callable[..., None]

@@ -19,7 +19,6 @@ from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings
 from tests.details import detail_of
 
-pytestmark = pytest.mark.slow
 MODEL = "toy"
 SPEC = """
 from evergreen.sources import Bundled

@@ -14,7 +14,7 @@ from evergreen.registry.client import Registry
 from evergreen.settings import Settings
 from evergreen.sources.simulator import simulate
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 MODEL = "bike_demand"
 CHANGE = date(2011, 8, 29)
 PERFORMANCE = {"FAIL": "failed", "PASS": "passed", "INCONCLUSIVE": "inconclusive"}

@@ -23,7 +23,7 @@ from evergreen.storage.locks import open_locks
 from flows.retrain import retrain
 from flows.score import score
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from flows.promote import promote
 from flows.retrain import retrain
 from flows.rollback import rollback
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
 FIELDS = """
@@ -98,21 +97,6 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Events:
 
     monkeypatch.setattr(tasks.announce, "emit_event", emit)
     return seen
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database as it is after its first opening, which takes seconds."""
-    settings = Settings(home=tmp_path_factory.mktemp("empty"))
-    Registry(settings).client  # noqa: B018 - opening it makes it
-    return settings.root / "mlflow.db"
-
-
-@pytest.fixture(autouse=True)
-def database(settings: Settings, empty_database: Path) -> None:
-    """A registry that opens at once."""
-    settings.root.mkdir(parents=True, exist_ok=True)
-    shutil.copy(empty_database, settings.root / "mlflow.db")
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ The clone is a copy of the code, so that `evergreen deployments sync` may write 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from deployments.stack.services import Ports, write_ports
 from tests.live.clone import Stack
@@ -56,25 +57,37 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     bare.evergreen("deployments", "sync")
     # No run here but those that a test or an event starts, whatever the time of day.
     manifest = project / "prefect.yaml"
-    manifest.write_text(re.sub(r'cron: "[^"]+"', 'cron: "0 0 1 1 *"', manifest.read_text()))
+    document = yaml.safe_load(manifest.read_text())
+    for entry in document["deployments"]:
+        for schedule in entry["schedules"]:
+            schedule["active"] = False
+    manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     # Another stack that starts while a server of this one is killed would take the port that everybody likes.
     bare.settings.stack.mkdir(parents=True)
     write_ports(bare.settings, Ports(prefect=_free_port(), mlflow=_free_port()))
-    told = bare.evergreen("up", "--detach")
     try:
+        told = bare.evergreen("up", "--detach")
         yield Stack(project, home, f"{told['prefect']}/api", environment)
     finally:
         bare.evergreen("down")
 
 
 @pytest.fixture
-def champion(stack: Stack, make_rows: Callable[..., pd.DataFrame]) -> Callable[[str], int]:
+def champion(
+    stack: Stack,
+    make_rows: Callable[..., pd.DataFrame],
+    flows_here: Callable[..., AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], int]:
     """Give a toy model its first champion; returns the rows that it knows."""
 
     def make(model: str, rows: int = 240) -> int:
+        from flows.retrain import retrain
+
         stack.land(model, "history", make_rows(rows))
-        run = stack.start("retrain", f"retrain-{model.replace('_', '-')}", reason="first")
-        assert stack.ended(run)["state_type"] == "COMPLETED"
+        monkeypatch.setenv("EVERGREEN_MODELS", str(stack.project / "models"))
+        with flows_here(stack.home, stack.url):
+            assert retrain(model, reason="first").outcome == "promoted"
         return rows
 
     return make

@@ -45,7 +45,7 @@ def test_twenty_failed_reports_of_two_models_give_one_retrain_each(
     def started() -> dict[str, list[dict[str, Any]]]:
         return {model: stack.runs(f"retrain-{model}")[before[model] :] for model in before}
 
-    until(lambda: all(started().values()), "both models are retrained", 60)
+    until(lambda: all(started().values()), "both models are retrained")
     for model, runs in started().items():
         # The server hears events that come together in any order.
         assert [run["parameters"]["decision_id"].partition("-")[0] for run in runs] == [model]

@@ -50,11 +50,8 @@ def work(folder: str, suspended: bool = False) -> None:
         time.sleep(0.1)
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    # Apprise, which sends for Prefect, looks for a module that Python is about to drop.
-    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
-]
+# Apprise, which sends for Prefect, looks for a module that Python is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
 def until(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from deployments.cli.main import app
 from evergreen.settings import PROJECT, Settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 
 Run = Callable[..., Result]
 KEYS = "name window error interval regret retrains rejected train_seconds".split()

@@ -21,8 +21,6 @@ from evergreen.spec.metric import Metric
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training
 
-pytestmark = pytest.mark.slow
-
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = tuple(NOW + timedelta(weeks=number) for number in range(60))
 SCRIPT = "<script>alert(1)</script>"

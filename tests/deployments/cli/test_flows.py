@@ -17,7 +17,7 @@ from deployments.cli.main import app
 from evergreen.ledger.decisions import Decisions
 from evergreen.settings import Settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 
 Run = Callable[..., Result]
 KEYS = "model version rows_in rows_scored rows_rejected output run_id".split()

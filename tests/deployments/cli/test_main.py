@@ -17,7 +17,7 @@ from evergreen.data.observations import Observations
 from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
+pytestmark = pytest.mark.usefixtures("in_process")
 
 Run = Callable[..., Result]
 

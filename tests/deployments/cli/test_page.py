@@ -40,8 +40,6 @@ from evergreen.training.candidate import build_candidate
 from evergreen.training.evaluate import evaluate_candidate
 from tests.details import detail_of
 
-pytestmark = pytest.mark.slow
-
 SCRIPT = "<script>alert(1)</script>"
 TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
 MODEL = TOY.replace('(str, pa.Check.isin(["a", "b"]))', "(str)")

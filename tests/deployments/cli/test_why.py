@@ -161,7 +161,6 @@ def deployment(in_process: None) -> Iterator[None]:
         client.delete_deployment(made)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("toy", "deployment")
 def test_a_story_of_real_flows(run: Run, settings: Settings, make_rows: Callable[..., Any]) -> None:
     """Drift that fired, a cooldown, a lost event, a slice gate, a refused batch, a rollback by hand: each is told."""

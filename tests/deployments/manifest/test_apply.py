@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deployments.automations.run_follower import no_schedule
 from deployments.manifest import sync, yaml_text
 from deployments.manifest.apply import Applied, apply
 from evergreen.decision import Decision, Kind
@@ -27,7 +28,9 @@ from tests.details import detail_of
 
 PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-NAMES = tuple(entry["name"] for entry in yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"])
+DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+NAMES = tuple(entry["name"] for entry in DEPLOYMENTS)
+FULL_NAMES = tuple(f"{entry['entrypoint'].rpartition('.')[2]}/{entry['name']}" for entry in DEPLOYMENTS)
 QUICK = """
 from prefect import flow
 
@@ -38,7 +41,7 @@ def quick() -> None:
 """
 
 
-def until(found: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def until(found: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """What `found` gives once it gives something."""
     deadline = time.monotonic() + seconds
     while not (answer := found()):
@@ -64,6 +67,10 @@ class Server:
 
     def automations(self) -> list[Any]:
         return [one for one in self.client.read_automations(limit=200) if one.name.startswith(NAMES)]
+
+    def on_drift(self) -> Any:
+        (found,) = [one for one in self.automations() if one.name == "retrain-iris-on-drift"]
+        return found
 
     def runs(self, name: str) -> list[Any]:
         from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
@@ -169,7 +176,6 @@ def edited(path: Path, **changes: Any) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Settings) -> None:
     """Everything is deployed once, with its pool; ten times more change nothing, not even an automation's id."""
     assert first.deployed == NAMES
@@ -186,7 +192,6 @@ def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Set
     assert {name: server.deployment(name).updated for name in NAMES} == updated
 
 
-@pytest.mark.slow
 def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> None:
     """The scheduler makes runs of every deployment that has a schedule; with the wrong SQLAlchemy it makes none."""
     for name in sorted(set(NAMES) - {"backtest"}):
@@ -198,17 +203,25 @@ def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> N
     assert "reason" not in server.deployment("retrain-iris").parameters
 
 
-@pytest.mark.slow
-def test_what_a_person_paused_or_switched_off_stays_so(
-    first: Applied, server: Server, settings: Settings, tmp_path: Path
-) -> None:
-    """Through a change that is deployed; a plain `prefect deploy --all` keeps the schedule, not the automation."""
+@pytest.fixture
+def paused(first: Applied, server: Server) -> Iterator[None]:
+    """A schedule and a deployment that a person paused, and an automation that is switched off; on again afterwards."""
     client = server.client
     iris, bike = server.deployment("retrain-iris"), server.deployment("monitor-bike-demand")
     client.update_deployment_schedule(iris.id, iris.schedules[0].id, active=False)
     client.pause_deployment(bike.id)
-    (trigger,) = [one for one in server.automations() if one.name == "retrain-iris-on-drift"]
-    client.pause_automation(trigger.id)
+    client.pause_automation(server.on_drift().id)
+    yield
+    iris = server.deployment("retrain-iris")
+    client.update_deployment_schedule(iris.id, iris.schedules[0].id, active=True)
+    client.resume_deployment(bike.id)
+    client.resume_automation(server.on_drift().id)
+
+
+def test_what_a_person_paused_or_switched_off_stays_so(
+    paused: None, server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    """Through an apply that changes nothing, and through a change that is deployed."""
     # Prefect forgets a schedule's parameters when it is paused.
     assert server.deployment("retrain-iris").schedules[0].parameters == {}
     found = apply()
@@ -225,15 +238,20 @@ def test_what_a_person_paused_or_switched_off_stays_so(
     assert server.deployment("retrain-iris").description == "Another one."
     assert not server.active("retrain-iris")
     assert server.deployment("monitor-bike-demand").paused
-    assert [one.enabled for one in server.automations() if one.name == trigger.name] == [False]
+    assert not server.on_drift().enabled
 
+
+@pytest.mark.slow
+def test_a_plain_deploy_keeps_the_schedule_not_the_automation(
+    paused: None, server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    """`prefect deploy --all`, once and again, beside what a person paused; the file rules where it says so."""
     for _ in range(2):
         prefect("deploy", "--all")
     assert len(server.automations()) == 2
     assert not server.active("retrain-iris")
     assert not server.deployment("monitor-bike-demand").paused
-    assert [one.enabled for one in server.automations() if one.name == trigger.name] == [True]
-    # The file rules where it says so.
+    assert server.on_drift().enabled
     document = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     schedules = next(entry["schedules"] for entry in document if entry["name"] == "retrain-iris")
     insisting = [schedules[0] | {"active": True}]
@@ -248,14 +266,23 @@ def found_by_monitor(kind: Kind, decision: str, **detail: Any) -> Event:
     return decision_event("iris", entry)
 
 
-@pytest.mark.slow
-def test_an_event_starts_a_run_that_a_bare_worker_does(
-    first: Applied, server: Server, settings: Settings, environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Typed parameters from each ground, a cooldown that an apply does not end, and code found from any folder."""
+def by_events(server: Server) -> dict[str, Any]:
+    """The runs of retrain-iris that events started, by their decision."""
+    return {run.parameters["decision_id"]: run for run in server.runs("retrain-iris") if not run.auto_scheduled}
+
+
+@pytest.fixture(scope="module")
+def every_trigger(
+    first: Applied, server: Server, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """A run of retrain-iris started by an event of each trigger; ids of events by decision.
+
+    Then come an event within the cooldown, which an apply does not end, and a canary.
+    """
     from prefect.events import emit_event
 
-    models, path = tmp_path / "models", tmp_path / "prefect.yaml"
+    folder = tmp_path_factory.mktemp("triggers")
+    models, path = folder / "models", folder / "prefect.yaml"
     models.mkdir()
     text = (PROJECT / "models" / "iris.py").read_text()
     (models / "iris.py").write_text(
@@ -273,33 +300,51 @@ def test_an_event_starts_a_run_that_a_bare_worker_does(
         sent = emit_event(event=event.name, resource=event.resource, payload=dict(event.payload))
         return str(sent.id) if sent else ""
 
-    def started() -> dict[str, Any]:
-        runs = [run for run in server.runs("retrain-iris") if not run.auto_scheduled]
-        return {run.parameters["decision_id"]: run for run in runs}
-
-    for ground in TRIGGER_EVENTS:
-        event = found_by_monitor(ground, f"rehearsal-{ground}")
-        assert event.name == TRIGGER_EVENTS[ground]
-        sent = emit(event)
-        run = until(lambda decision=event.payload["decision_id"]: started().get(decision), f"{ground} starts a run")
-        told = {"model": "iris", "reason": ground, "decision_id": f"rehearsal-{ground}", "event_id": sent}
-        assert run.parameters == told | ({"share": 0.5} if ground == "drift" else {})
-        assert {"evergreen", "iris", "retrain"} <= set(run.tags)
+    sent = {}
+    for trigger in TRIGGER_EVENTS:
+        event = found_by_monitor(trigger, f"rehearsal-{trigger}")
+        assert event.name == TRIGGER_EVENTS[trigger]
+        sent[f"rehearsal-{trigger}"] = emit(event)
+        until(lambda decision=f"rehearsal-{trigger}": by_events(server).get(decision), f"{trigger} starts a run")
     assert apply(path).deployed == ()
     emit(found_by_monitor("drift", "rehearsal-too-soon"))
     # A canary has a cooldown of its own; its run shows that the server has come past the event before it.
     emit(Event(TRIGGER_EVENTS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
-    assert until(lambda: started().get("rehearsal-canary"), "the canary starts a run").parameters["share"] is None
-    assert set(started()) == {*(f"rehearsal-{ground}" for ground in TRIGGER_EVENTS), "rehearsal-canary"}
-    with worker(tmp_path / "elsewhere", environment) as log:
-        ended = until(lambda: all(run.state.is_final() for run in started().values()) and started(), "the runs end", 90)
+    until(lambda: by_events(server).get("rehearsal-canary"), "the canary starts a run")
+    return sent
+
+
+def test_an_event_starts_a_run_with_what_it_said(every_trigger: dict[str, str], server: Server) -> None:
+    """Typed parameters from each trigger, and no run within the cooldown, which an apply does not end."""
+    runs = by_events(server)
+    for trigger in TRIGGER_EVENTS:
+        run = runs[f"rehearsal-{trigger}"]
+        told = {"model": "iris", "reason": trigger, "decision_id": f"rehearsal-{trigger}"}
+        told |= {"event_id": every_trigger[f"rehearsal-{trigger}"]} | ({"share": 0.5} if trigger == "drift" else {})
+        assert run.parameters == told
+        assert {"evergreen", "iris", "retrain"} <= set(run.tags)
+    assert runs["rehearsal-canary"].parameters["share"] is None
+    assert set(runs) == {*(f"rehearsal-{trigger}" for trigger in TRIGGER_EVENTS), "rehearsal-canary"}
+
+
+@pytest.mark.slow
+def test_a_bare_worker_does_it(
+    every_trigger: dict[str, str], server: Server, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The code is found from any folder; of the runs that came together one is done."""
+    with no_schedule(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
+        ended = until(
+            lambda: all(run.state.is_final() for run in by_events(server).values()) and by_events(server),
+            "the runs end",
+            300,
+        )
     states = [run.state.type.value for run in ended.values()]
     assert sorted(states) == ["CANCELLED"] * 3 + ["COMPLETED"], log.read_text()
 
 
 @pytest.mark.slow
 def test_one_run_after_an_outage(
-    server: Server, settings: Settings, environment: dict[str, str], tmp_path: Path
+    first: Applied, server: Server, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """No worker was there for three periods of a schedule: one of the missed runs is done, not three."""
     (tmp_path / "quick.py").write_text(QUICK)
@@ -325,8 +370,8 @@ def test_one_run_after_an_outage(
     server.client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
     waiting = {run.id for run in server.runs("quick")}
     assert len(waiting) >= 3
-    with worker(tmp_path / "elsewhere", environment) as log:
-        until(lambda: all(run.state.is_final() for run in server.runs("quick")), "all have ended", 90)
+    with no_schedule(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
+        until(lambda: all(run.state.is_final() for run in server.runs("quick")), "all have ended", 300)
     states = [run.state.type.value for run in server.runs("quick")]
     assert states.count("COMPLETED") == 1, log.read_text()
     assert states.count("CANCELLED") == len(states) - 1
@@ -359,7 +404,6 @@ def test_without_a_server_it_says_how_to_have_one(settings: Settings) -> None:
         apply()
 
 
-@pytest.mark.slow
 def test_what_prefect_refuses_is_one_line(server: Server, settings: Settings, tmp_path: Path) -> None:
     """A pool that is not there, a parameter that the flow does not take, a flow that is not there."""
     pool = {"name": "moon"}

@@ -280,6 +280,7 @@ def test_line_ends_of_another_system_stay(tmp_path: Path, made: Callable[..., Se
 COMMENTS = st.sampled_from(["# kept", "#", "# - name: retrain-rose", "# deployments:", "", "   ", "# ünïcode: {a: [b"])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     phases=[Phase.explicit, Phase.generate],

@@ -12,6 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from deployments.stack.services import (
     environment,
     holder,
     read_ports,
+    write_ports,
 )
 from deployments.stack.stack import _choose_ports, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
@@ -77,7 +79,7 @@ class Home:
     surroundings: dict[str, str]
 
     def words(self, *given: str) -> list[str]:
-        return [sys.executable, "-m", "deployments.cli.main", *given]
+        return [sys.executable, "-m", "deployments.cli", *given]
 
     def run(self, *given: str) -> dict[str, Any]:
         done = subprocess.run(
@@ -98,10 +100,16 @@ class Home:
 
 
 def home_in(place: Path, **more: str) -> Home:
-    """A home with nothing of the session's own Prefect in its environment."""
+    """A home with nothing of the session's own Prefect in its environment, and with ports that no other stack wants."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVERGREEN_"))}
     told = {f"EVERGREEN_{name.upper()}": value for name, value in more.items()}
-    return Home(Settings(home=place, **more), kept | {"EVERGREEN_HOME": str(place)} | told)  # type: ignore[arg-type]
+    settings = Settings(home=place, **more)  # type: ignore[arg-type]
+    settings.stack.mkdir(parents=True)
+    with socket.socket() as prefect, socket.socket() as mlflow:
+        for free in (prefect, mlflow):
+            free.bind(("127.0.0.1", 0))
+        write_ports(settings, Ports(prefect=prefect.getsockname()[1], mlflow=mlflow.getsockname()[1]))
+    return Home(settings, kept | {"EVERGREEN_HOME": str(place)} | told)
 
 
 @pytest.fixture(scope="module")
@@ -237,16 +245,14 @@ def databases() -> Iterator[dict[str, str]]:
     import redis
 
     server = os.environ.get("EVERGREEN_TEST_POSTGRES", "postgres:word@127.0.0.1:5432")
-    carrier = os.environ.get("EVERGREEN_TEST_REDIS", "redis://127.0.0.1:6379/13")
-    try:
-        admin = psycopg.connect(f"postgresql://{server}/postgres", autocommit=True, connect_timeout=3)
-        empty = not redis.Redis.from_url(carrier, socket_connect_timeout=3).dbsize()
-    except (psycopg.OperationalError, redis.RedisError) as error:
-        pytest.skip(f"no PostgreSQL or Redis here: {error}")
-    if not empty:
-        pytest.skip("the Redis database of the tests is in use; set EVERGREEN_TEST_REDIS to an empty one")
     names = [f"evergreen_{what}_{uuid.uuid4().hex[:8]}" for what in ("prefect", "mlflow")]
-    with admin:
+    with ExitStack() as opened:
+        try:
+            carrier = opened.enter_context(_empty_redis())
+            url = f"postgresql://{server}/postgres"
+            admin = opened.enter_context(psycopg.connect(url, autocommit=True, connect_timeout=3))
+        except (psycopg.OperationalError, redis.RedisError) as error:
+            pytest.skip(f"no PostgreSQL or Redis here: {error}")
         for name in names:
             admin.execute(f"CREATE DATABASE {name}")
         yield {
@@ -256,8 +262,24 @@ def databases() -> Iterator[dict[str, str]]:
         }
         for name in names:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    with redis.Redis.from_url(carrier) as client:
-        client.flushdb()
+
+
+@contextmanager
+def _empty_redis() -> Iterator[str]:
+    """The URL of a Redis database that held nothing, claimed by a key: others may test on this machine, too."""
+    import redis
+
+    for number in range(15, 0, -1):
+        url = f"redis://127.0.0.1:6379/{number}"
+        with redis.Redis.from_url(url, socket_connect_timeout=3) as client:
+            if client.dbsize() or not client.set("claimed", os.getpid(), nx=True):
+                continue
+            try:
+                yield url
+            finally:
+                client.flushdb()
+            return
+    pytest.skip("every Redis database here is in use")
 
 
 @pytest.mark.slow
@@ -275,7 +297,7 @@ def test_the_stack_on_postgresql_and_redis(tmp_path: Path, flow_file: Path, data
         with psycopg.connect(databases["tracking_uri"].replace("+psycopg", "")) as connection:
             assert connection.execute("SELECT count(*) FROM registered_models").fetchone() == (0,)
         with redis.Redis.from_url(databases["redis"]) as client:
-            assert client.dbsize()
+            assert client.dbsize() > 1
         assert not (home.settings.root / "prefect" / "prefect.db").exists()
         deployment = deployed(api, flow_file)
         trigger = {"type": "event", "posture": "Reactive", "threshold": 1, "within": 0, "expect": ["test.happened"]}

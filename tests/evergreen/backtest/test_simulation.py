@@ -300,7 +300,7 @@ def killable(tmp_path: Path, make_rows: Make) -> Iterator[Callable[[str], subpro
     import models
 
     spec = models.load("toy", folder).spec
-    frame = make_rows(56 * 24)
+    frame = make_rows(42 * 24)
     lake = str(tmp_path / "lake")
     Observations(lake, spec).land(frame.assign(at=frame["at"].dt.tz_localize("UTC")), "b", "test", now=START)
     begun: list[subprocess.Popen[str]] = []
@@ -317,6 +317,7 @@ def killable(tmp_path: Path, make_rows: Make) -> Iterator[Callable[[str], subpro
         process.communicate()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_where_it_was(killable: Make, tmp_path: Path) -> None:
     """What a killed run had worked out is not worked out again, and the report is that of an undisturbed run."""
     import json

@@ -469,6 +469,7 @@ def test_a_slice_that_has_no_metric_is_not_judged() -> None:
     assert verdict_of(checks) is PASS
 
 
+@pytest.mark.slow
 def test_slices_of_an_equal_model_seldom_reject(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty slices of two equally good models: the level holds for all of them together."""
     monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=1000))

@@ -551,8 +551,9 @@ class CrashError(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_crash_at_any_commit_changes_nothing_in_the_end(
-    make_spec: Make, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_spec: Make, make_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     """Cut before any of its commits and run again, with more rows there by then, it ends as an uninterrupted one."""
     start = World(make_spec, tmp_path / "start")
@@ -580,7 +581,7 @@ def test_a_crash_at_any_commit_changes_nothing_in_the_end(
     assert wanted.ingest().labels == ()
     assert len({reason for _, _, reason in end[2]}) == 6
     real = Table._open_for_commit
-    for at in range(1, 30):
+    for at in range(1, 30, stride):
         calls, here = iter(range(1, 99)), begin(str(at))
 
         def cut(table: Table, *arguments: Any, calls: Any = calls, at: int = at) -> Any:

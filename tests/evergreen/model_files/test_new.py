@@ -262,6 +262,7 @@ def test_file_is_what_a_person_would_have_written(tmp_path: Path) -> None:
     assert any("8 rows will judge" in note for note in made.notes)
 
 
+@pytest.mark.slow
 def test_files_pass_the_projects_own_checks(tmp_path: Path) -> None:
     """Linter, formatter and type checker have nothing to say, whatever the names of columns."""
     folder = tmp_path / "models"

@@ -15,6 +15,8 @@ from evergreen.registry.version import VersionTags
 from evergreen.reports.explanation import ROWS, explain
 
 Make = Callable[..., Any]
+PLENTY = 3600
+"""Seconds: on a busy machine SHAP's first values alone take longer than it has by default."""
 
 
 def hard(_seed: int) -> Any:
@@ -44,7 +46,7 @@ def test_a_straight_line_is_explained_by_its_slope(
     made = make_version(spec, rows.assign(kind=rows["kind"].where(rows.index % 7 > 0)))
     np.random.seed(7)
     before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]
-    found = explain(spec, registry, made)
+    found = explain(spec, registry, made, seconds=PLENTY)
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]
     assert (found.method, found.rows, found.note) == ("shap", ROWS, "")
     assert list(found.columns) == ["x", "kind"]
@@ -52,7 +54,7 @@ def test_a_straight_line_is_explained_by_its_slope(
     assert found.columns["x"] == pytest.approx(3 * (x - x.mean()).abs().mean(), rel=0.25)
     assert found.columns["kind"] < 0.1
     assert found.unit == "mean |SHAP value|, in the unit of y"
-    assert explain(spec, registry, made) == found
+    assert explain(spec, registry, made, seconds=PLENTY) == found
 
     hurried = explain(spec, registry, made, seconds=0)
     assert (hurried.rows, hurried.note) == (1, "SHAP values of 1 rows only: there were no more, or no more time.")
@@ -68,7 +70,7 @@ def test_what_cannot_be_explained_is_told_from_what_is_stored(
     assert (damaged.method, damaged.columns) == ("permutation", {})
     assert damaged.note.startswith("No importance is known, for toy version 1: ")
     monkeypatch.setitem(sys.modules, "shap", None)
-    found = explain(spec, registry, made)
+    found = explain(spec, registry, made, seconds=PLENTY)
     assert (found.method, found.rows, found.unit) == ("permutation", 0, "loss of mae")
     assert found.note == "Permutation importance, for shap is not installed (extra `explain`)."
     assert list(found.columns) == ["x", "kind"]
@@ -83,7 +85,7 @@ def test_classes_need_probabilities(
     spec = make_spec(**changes, features={"numeric": ("x", "y")})
     rows = make_rows(200)
     made = make_version(spec, rows.assign(kind=np.where(rows["x"] > 0, "a", "b")))
-    found = explain(spec, registry, made)
+    found = explain(spec, registry, made, seconds=PLENTY)
     assert found.method == method
     if method == "shap":
         assert found.unit == "mean |SHAP value|, as probability"

@@ -38,7 +38,6 @@ from flows.promote import promote
 from flows.reconcile import reconcile
 from flows.retrain import retrain
 
-pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = "toy"

@@ -110,8 +110,7 @@ def test_dask_gives_the_same_table_as_threads(
     assert on_dask["chunk"].nunique() == 9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("runner", ["threads", "dask"])
+@pytest.mark.parametrize("runner", ["threads", pytest.param("dask", marks=pytest.mark.slow)])
 def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     runner: str, settings: Settings, make_rows: Callable[..., pd.DataFrame], tmp_path: Path
 ) -> None:
@@ -120,7 +119,7 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
         pytest.importorskip("distributed")
     spec = load_spec("toy", TOYS)
     observations = Observations(settings.lake_uri, spec)
-    rows = make_rows(56 * 24)
+    rows = make_rows(42 * 24)
     observations.land(
         rows.assign(at=rows["at"].dt.tz_localize("UTC")), "b", "test", now=datetime(2026, 1, 1, tzinfo=UTC)
     )
