@@ -69,7 +69,7 @@ class Bikes:
 
     def evergreen(self, command: str, flags: Sequence[str] = ()) -> Run:
         """Run a command of Evergreen as it stands in `home`."""
-        return fresh(python("deployments.cli.main", command, "bike_demand", "--json", flags=flags), self.environment)
+        return fresh(python("deployments.cli", command, "bike_demand", "--json", flags=flags), self.environment)
 
     def retrain(self, flags: Sequence[str] = ()) -> Run:
         """`evergreen retrain` from the prepared state."""

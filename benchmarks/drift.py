@@ -42,7 +42,7 @@ def _champion(place: Path, rows: int, api: str) -> Path:
     fresh(python("benchmarks.given", "wide", place, rows))
     shutil.move(place / "history.csv", landing / "1.csv")
     told = fresh(
-        python("deployments.cli.main", "retrain", "wide", "--json"),
+        python("deployments.cli", "retrain", "wide", "--json"),
         {
             "EVERGREEN_HOME": str(home),
             "EVERGREEN_MODELS": str(PROJECT / "benchmarks" / "models"),

@@ -49,7 +49,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     told = home / "told"
     told.mkdir(parents=True)
     environment = {"EVERGREEN_HOME": str(home)}
-    began = fresh(python("deployments.cli.main", "up", "--detach", "--json"), environment)
+    began = fresh(python("deployments.cli", "up", "--detach", "--json"), environment)
     try:
         own = str(began.told["api"])
         environment |= {"PREFECT_API_URL": own, "PREFECT_HOME": str(home / "prefect")}
@@ -58,7 +58,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         idle, memory = _idle(home, tiny)
         _add_triggers(own, starts)
     finally:
-        fresh(python("deployments.cli.main", "down", "--json"), {"EVERGREEN_HOME": str(home)})
+        fresh(python("deployments.cli", "down", "--json"), {"EVERGREEN_HOME": str(home)})
     starts = starts[1:]
     _show(starts)
     median = statistics.median(times["first line"] - times["sent"] for times in starts)

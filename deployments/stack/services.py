@@ -139,7 +139,7 @@ def command(service: str, ports: Ports) -> list[str]:
     return {
         SERVER: [*python, "deployments.stack.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
-        PAGES: [*python, "deployments.cli.main", "page", "--serve", "--port", str(ports.pages)],
+        PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
         WORKER: [
             *python,
             "prefect",

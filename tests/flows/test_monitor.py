@@ -13,6 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from deployments.cli.console import show_monitor
+from evergreen.decision_detail import DriftDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.registry.client import Registry
@@ -151,9 +152,9 @@ def test_one_failed_report_of_three_is_a_suspicion(
     land(50, shift=3.0)
     second = monitor(MODEL)
     assert (second.verdict, second.confirmed, second.doubt) == ("FAIL", True, "")
-    details = [entry.detail for entry in Decisions(settings.lake_uri, MODEL).all("drift")]
-    assert [(one["confirmed"], one["failed"]) for one in details] == [(False, [1, 3]), (True, [2, 3])]
-    drift = [name for name, _ in events if name.startswith("evergreen.drift.compare")]
+    details = [entry.detail_as(DriftDetail) for entry in Decisions(settings.lake_uri, MODEL).all("drift")]
+    assert [(one.confirmed, one.failed) for one in details] == [(False, (1, 3)), (True, (2, 3))]
+    drift = [name for name, _ in events if name.startswith("evergreen.drift.")]
     assert drift == ["evergreen.drift.suspected"] * 2 + ["evergreen.drift.failed"]
     answer = retrain(MODEL, reason="drift", decision_id=second.decision_id)
     assert answer.outcome in ("promoted", "rejected", "inconclusive")

@@ -64,7 +64,7 @@ def test_what_is_recommended_is_shown_and_written(run: Run, tmp_path: Path) -> N
     assert file.read_text() == before
     shown = run(*ASKED, "--apply")
     assert shown.exit_code == 0, shown.output
-    line = "policy=Every(days=14),"
+    line = "retraining=Retraining(policy=Every(days=14)),"
     assert f"+    {line}" in shown.stdout
     assert shown.stdout.index("every 14 days: ") < shown.stdout.index(line)
     assert max(map(len, shown.stdout.partition("every 14 days: ")[0].splitlines())) <= 80

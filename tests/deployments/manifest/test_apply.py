@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.automations.run_follower import no_schedule
+from deployments.automations.run_follower import pause_schedules
 from deployments.manifest import sync, yaml_text
 from deployments.manifest.apply import Applied, apply
 from evergreen.decision import Decision, Kind
@@ -332,7 +332,7 @@ def test_a_bare_worker_does_it(
     every_trigger: dict[str, str], server: Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The code is found from any folder; of the runs that came together one is done."""
-    with no_schedule(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
+    with pause_schedules(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
         ended = until(
             lambda: all(run.state.is_final() for run in by_events(server).values()) and by_events(server),
             "the runs end",
@@ -370,7 +370,7 @@ def test_one_run_after_an_outage(
     server.client.update_deployment_schedule(made.id, made.schedules[0].id, active=False)
     waiting = {run.id for run in server.runs("quick")}
     assert len(waiting) >= 3
-    with no_schedule(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
+    with pause_schedules(*FULL_NAMES), worker(tmp_path / "elsewhere", environment) as log:
         until(lambda: all(run.state.is_final() for run in server.runs("quick")), "all have ended", 300)
     states = [run.state.type.value for run in server.runs("quick")]
     assert states.count("COMPLETED") == 1, log.read_text()
