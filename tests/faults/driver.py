@@ -163,6 +163,8 @@ def _run(order: dict[str, Any]) -> None:
     """In the child: run a flow and leave what came of it in the order's file, and what it imported beside it."""
     if order["point"]:
         arm(order["point"], signal.Signals[order["signal"]])
+    from evergreen.ledger.detail_json import to_json
+
     told: dict[str, Any]
     try:
         before = state() if order.get("look") else None
@@ -170,7 +172,7 @@ def _run(order: dict[str, Any]) -> None:
             told = state()
         else:
             module = importlib.import_module(f"flows.{order['flow']}")
-            told = getattr(module, order["flow"])(**order["arguments"]).to_json()
+            told = to_json(getattr(module, order["flow"])(**order["arguments"]))
         if before is not None:
             told = {"told": told, "before": before, "after": state()}
     except BaseException as error:
