@@ -80,15 +80,16 @@ def detect(home: Path) -> dict[str, Any]:
     """The drift report of the champion of `wide`, from the lake."""
     import models
     from evergreen.data.observations import Observations
-    from evergreen.drift import check
+    from evergreen.drift.check import check_drift
     from evergreen.registry.client import Registry
     from evergreen.settings import Settings
 
     settings = Settings(home=home, models=MODELS)
     spec, registry = models.load("wide", MODELS).spec, Registry(settings)
-    champion, snapshot = registry.champion("wide"), Observations(settings.lake_uri, spec).snapshot()
+    champion, observations = registry.champion("wide"), Observations(settings.lake_uri, spec)
     assert champion is not None
-    report = check.detect(spec, settings, registry, champion, snapshot, decision="benchmark")
+    snapshot = observations.snapshot()
+    report = check_drift(observations, registry, champion, snapshot, reports=settings.root / "reports")
     assert report.html is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": snapshot.rows}
 

@@ -73,12 +73,12 @@ def compare(
     level = significance.level(len(numeric) + len(categorical))
     inspections = [inspect_column(name, "numeric", before, after, thresholds, level) for name in numeric]
     inspections += [inspect_column(name, "categorical", before, after, thresholds, level) for name in categorical]
-    bins = {one.column.name: one.bins for one in inspections if one.bins is not None}
-    bounds = {one.column.name: one.column.missing_reference + thresholds.missing for one in inspections}
+    bins = {each.column.name: each.bins for each in inspections if each.bins is not None}
+    bounds = {each.column.name: each.column.missing_reference + thresholds.missing for each in inspections}
     drawn = draw(bins, method=thresholds.method, threshold=thresholds.threshold, missing=bounds, folder=folder)
     columns = tuple(
-        column_verdict(one, drawn.scores.get(one.column.name), drawn.failed.get(one.column.name), thresholds, level)
-        for one in inspections
+        column_verdict(each, drawn.scores.get(each.column.name), drawn.failed.get(each.column.name), thresholds, level)
+        for each in inspections
     )
     return replace(report_verdict(columns, thresholds, sizes, weights), html=drawn.html, json=drawn.json)
 

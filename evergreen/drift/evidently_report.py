@@ -72,13 +72,13 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
         snapshot, failed = _run(cells, method, threshold, missing)
         if snapshot is None:
             return Drawn({}, failed, None, None)
-        found = {
+        values = {
             metric["config"]["column"]: metric["value"]
             for metric in snapshot.dict()["metrics"]
             if metric["config"]["type"].endswith(":ValueDrift")
         }
         # Evidently adds up over a set of texts: its order changes from process to process, and with it the last digit.
-        scores = {name: round(float(found[_safe(name)]), 12) for name in cells if _safe(name) in found}
+        scores = {name: round(float(values[_safe(name)]), 12) for name in cells if _safe(name) in values}
         folder.mkdir(parents=True, exist_ok=True)
         page, data = folder / "report.html", folder / "report.json"
         with staged_file(page) as part:

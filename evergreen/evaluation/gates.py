@@ -121,8 +121,8 @@ def _bound(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
         return
     upward = spec.metric.kind.greater_is_better
     met = value >= bound if upward else value <= bound
-    asked = f"at {'least' if upward else 'most'} {bound:.4g}"
-    reason = f"{name} {value:.4g} on the holdout; {asked} is {'met' if met else 'asked'}."
+    condition = f"at {'least' if upward else 'most'} {bound:.4g}"
+    reason = f"{name} {value:.4g} on the holdout; {condition} is {'met' if met else 'asked'}."
     yield Check("bound", Verdict.PASS if met else Verdict.FAIL, value, bound, reason)
 
 

@@ -50,7 +50,7 @@ class Judgement:
     @classmethod
     def of_text(cls, text: str) -> Judgement:
         """The judgement that was kept as JSON."""
-        told = json.loads(text)
-        checks = tuple(Check(**check | {"status": Verdict(check["status"])}) for check in told["checks"])
-        intervals = {name: tuple(told[name]) if told.get(name) else None for name in ("interval", "spread")}
-        return cls(**told | intervals | {"checks": checks, "verdict": Verdict(told["verdict"])})
+        stored = json.loads(text)
+        checks = tuple(Check(**check | {"status": Verdict(check["status"])}) for check in stored["checks"])
+        intervals = {name: tuple(stored[name]) if stored.get(name) else None for name in ("interval", "spread")}
+        return cls(**stored | intervals | {"checks": checks, "verdict": Verdict(stored["verdict"])})

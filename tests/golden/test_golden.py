@@ -21,7 +21,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from tests.golden import state as golden_state
 from tests.golden.answers import ask, differences
-from tests.golden.cases import CASES, Case
+from tests.golden.cases import CASES, Case, Command
 
 KINDS = set("data drift performance shadow suppressed reconciled retrain approval escalation".split())
 TAGS = set(
@@ -67,6 +67,15 @@ def test_commands_that_only_read_answer_the_same(case: Case, state: Path) -> Non
 def test_commands_that_run_flows_answer_the_same(case: Case, in_process: None, state: Path) -> None:
     """Score, rollback, promote, monitor and retrain continue where that commit stopped."""
     assert differences(case, ask(case, state)) == []
+
+
+@pytest.mark.slow
+def test_a_question_that_was_answered_before_keeps_its_answer(in_process: None, state: Path) -> None:
+    """A monitor of rows that the stored reports have judged, of a model with a policy, gives their answer again."""
+    again = Command("monitor golden_rush --at 2011-04-07T02:00:00+00:00")
+    first, second = ask(Case("", (again, again), flows=True), state)
+    assert first["status"] == second["status"] == 0, first
+    assert first["told"]["decision_id"] == second["told"]["decision_id"]
 
 
 def _change_registry(home: Path, change: str) -> None:

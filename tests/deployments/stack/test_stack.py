@@ -205,7 +205,7 @@ def test_down_ends_what_up_started_and_nothing_else(home: Home, flow_file: Path)
         foreign.wait()
     assert not [number for number in started if is_alive(number)]
     assert home.run("down") == {"up": False, "ended": False}
-    assert not prefect_home._stack(home.settings)
+    assert not prefect_home._running_stack(home.settings)
 
     with socket.socket() as taken, (flow_file / "up.log").open("wb") as log:
         # Its last connections are not forgotten yet.
