@@ -14,7 +14,7 @@ from pydantic import Field
 
 import models
 from evergreen.errors import EvergreenError
-from evergreen.ledger.reconciliation import Step, escalation_event
+from evergreen.ledger.reconciliation import Action, escalation_event
 from evergreen.settings import load_settings
 from flows.shared.approval import recover_answers
 from flows.shared.opening import open_run
@@ -25,7 +25,7 @@ from tasks.sweep import sweep
 
 
 @flow(flow_run_name="reconcile", timeout_seconds=1800)
-def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Step]:
+def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Action]:
     """Start what is due, end what is dead, tell of what does not help.
 
     Args:

@@ -26,7 +26,7 @@ from evergreen.decision import Decision, reconciled, suppressed
 from evergreen.events import is_rehearsal
 from evergreen.ledger import reconciliation
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.reconciliation import Attempt, Finding, Step
+from evergreen.ledger.reconciliation import Action, Attempt, PendingRetrain
 from evergreen.settings import Settings
 
 _TURNED_AWAY = "Deployment concurrency limit reached"
@@ -44,7 +44,7 @@ class Followed:
 
     model: str
     asked: bool = False
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Action, ...] = ()
     escalation: Decision | None = None
 
 
@@ -54,15 +54,17 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
     spec = models.load(model, settings.models).spec
     ledger = reconciliation.read_ledger(settings, spec)
     asked = reconciliation.is_asking(ledger)
-    finding = reconciliation.look(spec, ledger, now=now, grace=grace)
+    finding = reconciliation.find_pending(spec, ledger, now=now, grace=grace)
     _keep_held(settings, model, finding, now)
-    if finding.status != "due" and (reconciliation.is_escalated(ledger) or not reconciliation.fruitless(ledger)):
+    if finding.status != "due" and (
+        reconciliation.is_escalated(ledger) or not reconciliation.unsuccessful_retrains(ledger)
+    ):
         return Followed(model, asked)
-    steps: list[Step] = []
+    steps: list[Action] = []
     with get_client(sync_client=True) as client:
         runs = _Runs(client, model)
         attempts = runs.attempts(finding, ledger.since, now)
-        finding = reconciliation.look(spec, ledger, attempts, now=now, grace=grace)
+        finding = reconciliation.find_pending(spec, ledger, attempts, now=now, grace=grace)
         _keep_held(settings, model, finding, now)
         if finding.status == "due":
             steps.extend(runs.start(finding))
@@ -70,13 +72,13 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
     escalation = reconciliation.escalation(spec, ledger, attempts, now=now)
     if escalation is not None:
         Decisions(settings.lake_uri, model).record(escalation)
-        steps.append(Step(model, escalation.id, now, f"told a person: {escalation.reason}"))
+        steps.append(Action(model, escalation.id, now, f"told a person: {escalation.reason}"))
     for step in steps:
         get_run_logger().info("reconcile: %s, %s: %s", model, step.about, step.what)
     return Followed(model, asked, tuple(steps), escalation)
 
 
-def _keep_held(settings: Settings, model: str, finding: Finding, now: datetime) -> None:
+def _keep_held(settings: Settings, model: str, finding: PendingRetrain, now: datetime) -> None:
     """Note why a decision is not answered now, once for each reason."""
     if finding.held and finding.decision is not None:
         run = flow_run.get_id() or ""
@@ -85,7 +87,12 @@ def _keep_held(settings: Settings, model: str, finding: Finding, now: datetime) 
 
 
 def _keep_started(
-    settings: Settings, model: str, finding: Finding, steps: Sequence[Step], attempts: Sequence[Attempt], now: datetime
+    settings: Settings,
+    model: str,
+    finding: PendingRetrain,
+    steps: Sequence[Action],
+    attempts: Sequence[Attempt],
+    now: datetime,
 ) -> None:
     """Note that a decision got the run that its event had not brought, or that had failed."""
     if finding.decision is None:
@@ -111,7 +118,7 @@ class _Runs:
         except ObjectNotFound:
             self.deployment = None
 
-    def attempts(self, finding: Finding, since: datetime | None, now: datetime) -> tuple[Attempt, ...]:
+    def attempts(self, finding: PendingRetrain, since: datetime | None, now: datetime) -> tuple[Attempt, ...]:
         """Those since the champion became it, the newest first; runs that are scheduled for later are left out."""
         if self.deployment is None:
             return ()
@@ -125,7 +132,7 @@ class _Runs:
         decision = finding.decision.id if finding.decision else ""
         return tuple(filter(None, (_attempt(run, decision, now) for run in self.runs)))
 
-    def start(self, finding: Finding) -> tuple[Step, ...]:
+    def start(self, finding: PendingRetrain) -> tuple[Action, ...]:
         """Start one run of the deployment; two that look at the same time start one."""
         decision = finding.decision
         if decision is None or finding.since is None:
@@ -143,7 +150,7 @@ class _Runs:
             parameters=parameters,
             idempotency_key=naming.reconcile_key(self.model, decision.id, str(earlier[0].id) if earlier else "first"),
         )
-        return (Step(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
+        return (Action(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
 
 
 def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
@@ -151,14 +158,14 @@ def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
     state, asked = run.state, run.parameters.get("decision_id")
     if state is None or is_rehearsal(asked):
         return None
-    ground = reconciliation.ground_of(str(run.parameters.get("reason", "")))
+    trigger = reconciliation.trigger_of(str(run.parameters.get("reason", "")))
     at = run.end_time or run.expected_start_time or now
     if state.is_running() or state.is_pending() or state.is_cancelling():
-        return Attempt(str(run.id), asked, ground, at, "open")
+        return Attempt(str(run.id), asked, trigger, at, "open")
     if not state.is_final():
         # A schedule's next run, or one that waits for a person's word on another decision, is not on this one.
         mine = bool(asked) if state.is_scheduled() else asked == decision
-        return Attempt(str(run.id), asked, ground, at, "open") if mine else None
+        return Attempt(str(run.id), asked, trigger, at, "open") if mine else None
     if state.is_cancelled() and _TURNED_AWAY in (state.message or ""):
         return None
-    return Attempt(str(run.id), asked, ground, at, "completed" if state.is_completed() else "failed")
+    return Attempt(str(run.id), asked, trigger, at, "completed" if state.is_completed() else "failed")

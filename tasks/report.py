@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from evergreen.backtest.report import Backtest
 from evergreen.decision_detail import RetrainDetail
 from evergreen.drift.report import DriftReport
-from evergreen.ledger.reconciliation import Step
+from evergreen.ledger.reconciliation import Action
 from evergreen.markdown import MARK, escape, table
 from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
@@ -125,7 +125,7 @@ def report_backtest(context: RunContext, found: Backtest, place: str | None = No
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-steps")
-def report_steps(steps: Sequence[Step], now: datetime) -> None:
+def report_steps(steps: Sequence[Action], now: datetime) -> None:
     """What a reconciliation did, one row each."""
     rows = [
         {"model": step.model, "decision or run": step.about, "age": _age(now, step.since), "done": step.what}

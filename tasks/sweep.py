@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
-from evergreen.ledger.reconciliation import Step
+from evergreen.ledger.reconciliation import Action
 from evergreen.naming import PREFECT_TAG
 
 _STUCK = ["PENDING", "RUNNING", "CANCELLING"]
@@ -30,7 +30,7 @@ _LATE_SECONDS = 15
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=900, task_run_name="sweep")
-def sweep(now: datetime, patience: timedelta) -> tuple[Step, ...]:
+def sweep(now: datetime, patience: timedelta) -> tuple[Action, ...]:
     """Mark as crashed what gave no sign of life for `patience`, or for three heartbeats where that is longer.
 
     A run that has started is watched for one more heartbeat: while the server was away those of a sound run were lost.
@@ -75,7 +75,7 @@ def _last_beat(client: SyncPrefectClient, run: UUID, since: datetime, now: datet
     return events[0].occurred if events else since
 
 
-def _ended(client: SyncPrefectClient, run: FlowRun, since: datetime) -> Step | None:
+def _ended(client: SyncPrefectClient, run: FlowRun, since: datetime) -> Action | None:
     """End the run by the server's rules, not by force: one that has come to an end in the meantime stays as it is."""
     message = f"No sign of life since {since:%Y-%m-%d %H:%M:%S} UTC; swept."
     cancelling = run.state is not None and run.state.is_cancelling()
@@ -83,7 +83,7 @@ def _ended(client: SyncPrefectClient, run: FlowRun, since: datetime) -> Step | N
     if client.set_flow_run_state(run.id, ended).status is not SetStateStatus.ACCEPT:
         return None
     get_run_logger().warning("sweep: %s: %s", run.name, message)
-    return Step(str(run.parameters.get("model", "")), str(run.id), since, f"marked {run.name} as ended, slot freed")
+    return Action(str(run.parameters.get("model", "")), str(run.id), since, f"marked {run.name} as ended, slot freed")
 
 
 def _is_pending(run: FlowRun) -> bool:

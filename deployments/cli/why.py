@@ -18,7 +18,7 @@ from evergreen.timestamps import parse_time
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from evergreen.ledger.timeline import Entry, Seen
+    from evergreen.ledger.timeline_entries import Entry, Measurement
 
 _MEASUREMENTS = 4
 """How many measurements of an entry are shown, the worst ones."""
@@ -57,12 +57,12 @@ def why(
 
     def work() -> None:
         import models
-        from evergreen.ledger.timeline import ledger
+        from evergreen.ledger.timeline import read_timeline
         from evergreen.settings import load_settings
 
         settings, time = load_settings(), parse_time(at, "--at")
         spec = models.load(name, settings.models).spec
-        entries = ledger(settings, name, at=time, last=last, spec=spec)
+        entries = read_timeline(settings, name, at=time, last=last, spec=spec)
         if as_json:
             print(json.dumps([_finite(entry.to_json()) for entry in entries]))
         elif entries:
@@ -110,12 +110,12 @@ def _body(entry: Entry) -> Table:
     table.add_column(width=10, style="dim", justify="right")
     table.add_column(overflow="fold")
     parts: list[tuple[str, Sequence[str]]] = [("question", [_QUESTIONS.get(entry.kind, entry.kind) + _asker(entry)])]
-    parts += [("reason", [entry.reason]), ("decision", [entry.decided]), ("afterwards", entry.followed)]
+    parts += [("reason", [entry.reason]), ("decision", [entry.decided]), ("afterwards", entry.consequences)]
     for label, lines in parts:
         for number, line in enumerate(filter(None, lines)):
             table.add_row("" if number else label, escape(line))
-        if label == "reason" and entry.seen:
-            table.add_row("measured", _measurements(entry.seen))
+        if label == "reason" and entry.measurements:
+            table.add_row("measured", _measurements(entry.measurements))
     for link, label in _LINKS.items():
         if link in entry.links:
             table.add_row(label, escape(entry.links[link]))
@@ -132,7 +132,7 @@ def _asker(entry: Entry) -> str:
     return ""
 
 
-def _measurements(seen: Sequence[Seen]) -> Table:
+def _measurements(seen: Sequence[Measurement]) -> Table:
     """The worst measurements against their bounds, and how many others there are."""
     from rich.markup import escape
     from rich.table import Table
@@ -156,7 +156,7 @@ def _measurements(seen: Sequence[Seen]) -> Table:
     return table
 
 
-def _value(figure: Seen) -> str:
+def _value(figure: Measurement) -> str:
     from evergreen.markdown import number
 
     if figure.value is None:

@@ -25,7 +25,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.ledger.timeline import ledger
+from evergreen.ledger.timeline import read_timeline
 from evergreen.pages.environment import policy
 from evergreen.pages.gather import gather
 from evergreen.pages.links import Places
@@ -110,7 +110,7 @@ class PageCache:
         try:
             models.load(model, self.settings.models)
             champion = Registry(self.settings).by_alias(model, CHAMPION)
-            entries = ledger(self.settings, model)
+            entries = read_timeline(self.settings, model)
         except EvergreenError as error:
             return Line(model, None, "", "", "", None, str(error))
         last = {entry.kind: entry.outcome for entry in entries}

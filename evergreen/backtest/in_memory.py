@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from evergreen.decision import Decision, Kind
 from evergreen.errors import RegistryError
@@ -20,9 +19,6 @@ from evergreen.registry.version import PENDING, STATUS, Version, VersionTags, st
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
 
 class InMemoryRegistry(ModelRegistry):
     """The versions and aliases of one model.
@@ -33,7 +29,7 @@ class InMemoryRegistry(ModelRegistry):
     """
 
     def __init__(self, files: StoredVersions) -> None:
-        """`files` loads what was stored with a version."""
+        """`files` has what was stored with a version."""
         self.stored: dict[int, Version] = {}
         self.aliases: dict[str, int] = {}
         self._files = files
@@ -97,9 +93,9 @@ class InMemoryRegistry(ModelRegistry):
         """Take an alias away."""
         self.aliases.pop(alias, None)
 
-    def load(self, version: Version, spec: ModelSpec) -> Pipeline:
-        """The fitted pipeline of a version."""
-        return self._files.load(version, spec)
+    def require_intact(self, version: Version, spec: ModelSpec) -> None:
+        """Refuse a version whose files differ from their hash. The pipeline is not loaded, which would import it."""
+        self._files.files(version)
 
     def _retag(self, number: int, tags: Mapping[str, str]) -> Version:
         present = self.stored[number]

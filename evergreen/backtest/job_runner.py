@@ -33,6 +33,8 @@ from evergreen.spec.model import ModelSpec
 T = TypeVar("T")
 JobResult = Mapping[str, Any]
 _Name = tuple[str, str]
+_AHEAD = 2
+"""Jobs for later that are under way at a time: more would stand before what a simulation waits for."""
 _PLURALS = {
     "fit": "fits",
     "drift": "drift reports",
@@ -125,6 +127,7 @@ class JobRunner:
         self._source, self._executor, self._progress = source, executor, progress
         self._results: dict[_Name, Future[JobResult]] = {}
         self._lock = threading.Lock()
+        self._later: Iterator[Job] = iter(())
         self._stopped = False
 
     def result(self, job: Job) -> Any:
@@ -150,13 +153,15 @@ class JobRunner:
         """
         if self._executor is None:
             return {name: simulate() for name, simulate in simulations.items()}
-        for job in later:
-            self._begin(job)
+        self._later = iter(tuple(later))
+        for _ in range(_AHEAD):
+            self._begin_later()
         with ThreadPoolExecutor(len(simulations), thread_name_prefix="simulation") as threads:
             running = {name: threads.submit(simulate) for name, simulate in simulations.items()}
             try:
                 wait(running.values(), return_when=FIRST_EXCEPTION)
             finally:
+                self._later = iter(())
                 # Where one failed, or the run is interrupted, the others end at their next job.
                 self._stopped = not all(future.done() for future in running.values())
                 for job_result in self._results.values() if self._stopped else ():
@@ -188,6 +193,18 @@ class JobRunner:
             self._results[name] = future
         future.add_done_callback(lambda done: self._count(job.kind, done, fresh=fresh))
         return future
+
+    def _begin_later(self) -> None:
+        """Begin the next job that will be asked for later, and when it is done the one after it."""
+        for job in self._later:
+            future = self._begin(job)
+            if not future.done():
+                future.add_done_callback(self._continue_later)
+                return
+
+    def _continue_later(self, done: Future[JobResult]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._begin_later()
 
     def _has_fit(self, known: JobResult) -> bool:
         return "result" not in known or self.context.cache.fit(known["result"]["model_id"]).exists()

@@ -1,6 +1,6 @@
 """Simulate one retraining policy over the recorded history: what would have been decided and predicted.
 
-Step by step, as the flows do it: the monitor judges what is known, the policy is asked, what it asks for is planned,
+Action by step, as the flows do it: the monitor judges what is known, the policy is asked, what it asks for is planned,
 fitted, held to the gates and promoted, and the champion predicts the rows until the next step. All of it by the code
 that runs live; only storage is in memory, and training takes simulated time. No Prefect.
 """
@@ -25,7 +25,7 @@ from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move
-from evergreen.ledger.reconciliation import CALLS, calls
+from evergreen.ledger.reconciliation import TRIGGER_OUTCOMES, requests_retrain
 from evergreen.performance.labelled_rows import performance_decision_id
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow import FormerComparison, Pair, check_promotion, roll_back_if_worse
@@ -234,7 +234,7 @@ class Simulation:
         requests = [
             Request(reason=decision.kind, decision_id=decision.id)
             for decision in decisions
-            if decision is not None and calls(self.spec, decision)
+            if decision is not None and requests_retrain(self.spec, decision)
         ]
         period = self.plan.schedule
         due = self._scheduled is None or period is None or now - self._scheduled >= period
@@ -307,4 +307,4 @@ class Simulation:
 
 
 def _events(policy: RetrainPolicy | Any) -> tuple[str, ...]:
-    return tuple(trigger for trigger in TRIGGERS if trigger in CALLS and trigger in triggers_of(policy))
+    return tuple(trigger for trigger in TRIGGERS if trigger in TRIGGER_OUTCOMES and trigger in triggers_of(policy))

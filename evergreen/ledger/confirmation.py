@@ -1,6 +1,6 @@
 """How many drift reports have to fail before one calls for a retraining: `confirm` of the last `of`.
 
-What was said of a report is stored with it and never reckoned again, so that the same question has one answer.
+Whether a report is confirmed is stored with it and never worked out again, so that the same question has one answer.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def confirm(
 
     Reports on another champion do not count, those on the same data count once, and INCONCLUSIVE is no failure.
     """
-    past = sorted((one for one in earlier if one.champion == champion), key=lambda one: one.at, reverse=True)
+    reports = sorted((each for each in earlier if each.champion == champion), key=lambda each: each.at, reverse=True)
     newest: dict[str, bool] = {digest: verdict is Verdict.FAIL}
-    for one in past:
-        newest.setdefault(one.digest, one.outcome == Verdict.FAIL)
+    for report in reports:
+        newest.setdefault(report.digest, report.outcome == Verdict.FAIL)
     failed = sum(list(newest.values())[: policy.of])
     enough = newest[digest] and failed >= policy.confirm
     return Confirmation(enough and not answered_by, failed, policy.confirm, policy.of, answered_by)

@@ -21,19 +21,19 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.retraining import RetrainTrigger
 
-CALLS: Mapping[RetrainTrigger, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
+TRIGGER_OUTCOMES: Mapping[RetrainTrigger, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
 """The outcome with which a decision of each kind calls for a retraining."""
 
-FRUITLESS = ("rejected", "inconclusive", "rolled-back")
+UNSUCCESSFUL = ("rejected", "inconclusive", "rolled-back")
 """Outcomes of a retraining that brought no new champion; one that awaits approval is a person's turn."""
 
-_TOLD: tuple[Kind, ...] = ("retrain", "approval", "escalation")
-_GROUND = re.compile(rf"({'|'.join(get_args(RetrainTrigger))})\b")
+_ANSWERS: tuple[Kind, ...] = ("retrain", "approval", "escalation")
+_TRIGGER = re.compile(rf"({'|'.join(get_args(RetrainTrigger))})\b")
 _LONGEST_PAUSE, _MOST_DOUBLINGS = 6, 10
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class LedgerState:
     """What is known of one model without opening its registry.
 
     Attributes:
@@ -56,24 +56,24 @@ class Attempt:
     Attributes:
         run: its id.
         decision_id: the decision that it was started for.
-        ground: what it was started for; None for a schedule or a person.
+        trigger: what it was started for; None for a schedule or a person.
         at: when it ended; when it was to start, where it has not ended.
         status: `open`, waiting or running; `failed`, ended by a fault or a kill; `completed`.
     """
 
     run: str
     decision_id: str | None
-    ground: RetrainTrigger | None
+    trigger: RetrainTrigger | None
     at: datetime
     status: Literal["open", "failed", "completed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PendingRetrain:
     """What there is to do for one model: `nothing` is open, an open decision `waits`, or one is `due`.
 
     Attributes:
-        decision: the newest open decision of its ground; its retraining covers the older ones.
+        decision: the newest open decision of its trigger; its retraining covers the older ones.
         since: since when the oldest one that it covers has been open.
         held: a rule keeps it from being answered: a cooldown, or the pause after runs that gave no answer.
     """
@@ -86,7 +86,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Action:
     """Something that was done; `about` is a decision or a flow run, open since `since`; `run` is one it started."""
 
     model: str
@@ -96,25 +96,28 @@ class Step:
     run: str = ""
 
 
-def ground_of(reason: str) -> RetrainTrigger | None:
-    """The ground that a retraining's reason begins with; None for a schedule or a person."""
-    found = _GROUND.match(reason)
-    return cast(RetrainTrigger, found[1]) if found else None
+def trigger_of(reason: str) -> RetrainTrigger | None:
+    """The trigger that a retraining's reason begins with; None for a schedule or a person."""
+    match = _TRIGGER.match(reason)
+    return cast(RetrainTrigger, match[1]) if match else None
 
 
-def cooling(spec: ModelSpec, entries: Sequence[Decision], ground: RetrainTrigger, now: datetime) -> datetime | None:
-    """Until when no second retraining for the same ground is started; None when one may be."""
+def cooldown_until(
+    spec: ModelSpec, entries: Sequence[Decision], trigger: RetrainTrigger, now: datetime
+) -> datetime | None:
+    """Until when no second retraining for the same trigger is started; None when one may be."""
     ends = [
         entry.at + spec.retraining.cooldown
         for entry in _retrains(entries)
-        if ground_of(entry.detail_as(RetrainDetail).reason) == ground
+        if trigger_of(entry.detail_as(RetrainDetail).reason) == trigger
     ]
     return max(ends) if ends and max(ends) > now else None
 
 
-def calls(spec: ModelSpec, decision: Decision) -> bool:
+def requests_retrain(spec: ModelSpec, decision: Decision) -> bool:
     """Whether a decision calls for a retraining, answered or not."""
-    if (decision.kind, decision.outcome) not in CALLS.items() or decision.kind not in spec.retraining.triggers:
+    requesting = (decision.kind, decision.outcome) in TRIGGER_OUTCOMES.items()
+    if not requesting or decision.kind not in spec.retraining.triggers:
         return False
     detail = decision.detail_as(TriggerDetail)
     if isinstance(detail, DriftDetail) and not detail.confirmed:
@@ -124,18 +127,18 @@ def calls(spec: ModelSpec, decision: Decision) -> bool:
     return detail.called
 
 
-def open_decisions(spec: ModelSpec, ledger: Ledger) -> tuple[Decision, ...]:
+def open_decisions(spec: ModelSpec, ledger: LedgerState) -> tuple[Decision, ...]:
     """The decisions that call for a retraining and have no answer, oldest first.
 
     An answer is a retraining of the decision's own id, a later one against the same champion that saw its data, or
     another champion.
     """
-    asked = [entry for entry in ledger.entries if calls(spec, entry)]
-    left = [entry for entry in asked if not answer(entry, ledger.entries, ledger.champion)]
-    return tuple(sorted(left, key=_order))
+    requests = (entry for entry in ledger.entries if requests_retrain(spec, entry))
+    unanswered = [entry for entry in requests if not answer_to(entry, ledger.entries, ledger.champion)]
+    return tuple(sorted(unanswered, key=_order))
 
 
-def answer(decision: Decision, entries: Sequence[Decision], champion: int | None) -> str:
+def answer_to(decision: Decision, entries: Sequence[Decision], champion: int | None) -> str:
     """What has answered a decision that calls for a retraining, as a sentence; empty where nothing has."""
     if decision.champion != champion:
         about = f"version {decision.champion}" if decision.champion else "a time without a champion"
@@ -151,36 +154,40 @@ def answer(decision: Decision, entries: Sequence[Decision], champion: int | None
     return ""
 
 
-def look(
-    spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = (), *, now: datetime, grace: timedelta
-) -> Finding:
-    """What is due: `grace` is how long an event, or a run that failed, has before another run is started.
+def find_pending(
+    spec: ModelSpec, ledger: LedgerState, attempts: Sequence[Attempt] = (), *, now: datetime, grace: timedelta
+) -> PendingRetrain:
+    """What is due. `grace` is how long an event, or a run that failed, has before another run is started.
 
     Without `attempts` it tells what may be due, which is enough to know that nothing is.
     """
     waits = _waiting(spec, ledger, now, grace)
     if not waits:
-        return Finding("nothing", "nothing is open")
+        return PendingRetrain("nothing", "nothing is open")
     ready = [wait for wait in waits if wait.until <= now]
     if not ready:
         first = min(waits, key=lambda wait: wait.until)
-        return Finding("waits", first.reason, first.decision, first.since, first.cooling)
+        return PendingRetrain("waits", first.reason, first.decision, first.since, first.cooling)
     newest = max(ready, key=lambda wait: _order(wait.decision))
-    hindered = _hindered(spec, ledger, attempts, newest, now, grace)
-    if hindered:
+    hindrance = _hindrance(spec, ledger, attempts, newest, now, grace)
+    if hindrance:
         paused = not any(attempt.status == "open" for attempt in attempts)
-        return Finding("waits", hindered, newest.decision, newest.since, paused)
-    return Finding("due", f"nothing has answered this {newest.decision.kind} decision", newest.decision, newest.since)
+        return PendingRetrain("waits", hindrance, newest.decision, newest.since, paused)
+    return PendingRetrain(
+        "due", f"nothing has answered this {newest.decision.kind} decision", newest.decision, newest.since
+    )
 
 
-def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = (), *, now: datetime) -> Decision | None:
+def escalation(
+    spec: ModelSpec, ledger: LedgerState, attempts: Sequence[Attempt] = (), *, now: datetime
+) -> Decision | None:
     """What to tell a person when retraining does not help: once for each champion.
 
     Rejected and inconclusive candidates count where drift or performance asked for them, failed runs always.
     """
     if is_escalated(ledger):
         return None
-    rejected, failed = fruitless(ledger), _failed(ledger, attempts)
+    rejected, failed = unsuccessful_retrains(ledger), _failed(ledger, attempts)
     number = len(rejected) + len(failed)
     if number < spec.retraining.escalate_after:
         return None
@@ -188,7 +195,7 @@ def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = ()
     if not about:
         return None
     last = max(about, key=_order)
-    outcomes = [(entry.at, _came_to(ledger, entry)) for entry in rejected]
+    outcomes = [(entry.at, _final_outcome(ledger, entry)) for entry in rejected]
     latest = max(outcomes + [(each.at, "failed") for each in failed])[1]
     undone = sum(outcome == "rolled-back" for _, outcome in outcomes)
     reason = (
@@ -211,47 +218,47 @@ def escalation(spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt] = ()
 def escalation_event(model: str, decision: Decision) -> Event:
     """The event of a stored escalation."""
     detail = decision.detail_as(EscalationDetail)
-    told = {"retrains": detail.retrains, "last_outcome": detail.last_outcome}
-    return Event(RETRAIN_ESCALATED, model, {"decision_id": decision.id, **told, "reason": decision.reason})
+    counts = {"retrains": detail.retrains, "last_outcome": detail.last_outcome}
+    return Event(RETRAIN_ESCALATED, model, {"decision_id": decision.id, **counts, "reason": decision.reason})
 
 
-def is_escalated(ledger: Ledger) -> bool:
+def is_escalated(ledger: LedgerState) -> bool:
     """Whether a person was told already."""
     return any(entry.kind == "escalation" and entry.champion == ledger.champion for entry in ledger.entries)
 
 
-def is_asking(ledger: Ledger) -> bool:
+def is_asking(ledger: LedgerState) -> bool:
     """Whether a person was asked to approve a version, and no answer was carried out."""
     answered = {entry.id for entry in ledger.entries if entry.kind == "approval"}
     return any(entry.outcome == "awaiting-approval" and entry.id not in answered for entry in _retrains(ledger.entries))
 
 
-def fruitless(ledger: Ledger) -> tuple[Decision, ...]:
+def unsuccessful_retrains(ledger: LedgerState) -> tuple[Decision, ...]:
     """The retrainings for drift or performance since the champion's, none of which brought a better one.
 
     Neither did those whose version was promoted and taken back, nor those that were held against such a one.
     """
-    found: list[Decision] = []
+    retrains: list[Decision] = []
     for entry in reversed(_retrains(ledger.entries)):
-        outcome = _came_to(ledger, entry)
+        outcome = _final_outcome(ledger, entry)
         if entry.champion not in (ledger.champion, *ledger.taken_back) or outcome == "promoted":
             break
-        if outcome in FRUITLESS and ground_of(entry.detail_as(RetrainDetail).reason) in ("drift", "performance"):
-            found.append(entry)
-    return tuple(found)
+        if outcome in UNSUCCESSFUL and trigger_of(entry.detail_as(RetrainDetail).reason) in ("drift", "performance"):
+            retrains.append(entry)
+    return tuple(retrains)
 
 
-def read_ledger(settings: Settings, spec: ModelSpec) -> Ledger:
+def read_ledger(settings: Settings, spec: ModelSpec) -> LedgerState:
     """What is stored of a model; passed reports, most of the ledger, are not read."""
-    wanted: dict[Kind, str] = {ground: CALLS[ground] for ground in spec.retraining.triggers}
-    entries = Decisions(settings.lake_uri, spec.name).select(_TOLD, wanted)
+    wanted: dict[Kind, str] = {trigger: TRIGGER_OUTCOMES[trigger] for trigger in spec.retraining.triggers}
+    entries = Decisions(settings.lake_uri, spec.name).select(_ANSWERS, wanted)
     moves = Promotions(settings.lake_uri, spec.name).done() if entries else ()
     last = moves[-1] if moves else None
-    return Ledger(entries, last.after if last else None, last.at if last else None, taken_back(moves))
+    return LedgerState(entries, last.after if last else None, last.at if last else None, taken_back(moves))
 
 
-def _came_to(ledger: Ledger, entry: Decision) -> str:
-    """What a retraining came to in the end."""
+def _final_outcome(ledger: LedgerState, entry: Decision) -> str:
+    """The outcome of a retraining, also where its version was rolled back later."""
     return "rolled-back" if entry.detail_as(RetrainDetail).version in ledger.taken_back else entry.outcome
 
 
@@ -261,7 +268,7 @@ def _retrains(entries: Sequence[Decision]) -> list[Decision]:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """The newest open decision of a ground, and until when it has to wait."""
+    """The newest open decision of a trigger, and until when it has to wait."""
 
     decision: Decision
     since: datetime
@@ -270,26 +277,26 @@ class _Wait:
     cooling: bool
 
 
-def _waiting(spec: ModelSpec, ledger: Ledger, now: datetime, grace: timedelta) -> list[_Wait]:
-    found = []
-    left = open_decisions(spec, ledger)
-    for ground in spec.retraining.triggers:
-        mine = [decision for decision in left if decision.kind == ground]
-        if not mine:
+def _waiting(spec: ModelSpec, ledger: LedgerState, now: datetime, grace: timedelta) -> list[_Wait]:
+    waits = []
+    open_ = open_decisions(spec, ledger)
+    for trigger in spec.retraining.triggers:
+        decisions = [decision for decision in open_ if decision.kind == trigger]
+        if not decisions:
             continue
         # By the oldest: where reports come faster than the grace period, the newest never gets out of it.
-        until = mine[0].at + grace
+        until = decisions[0].at + grace
         reason = f"its event has until {_shown(until)} to start a run"
-        cool = cooling(spec, ledger.entries, ground, now)
+        cool = cooldown_until(spec, ledger.entries, trigger, now)
         cools = cool is not None and cool > until
         if cool is not None and cools:
-            until, reason = cool, f"cooling down after the last retraining for {ground} until {_shown(cool)}"
-        found.append(_Wait(mine[-1], mine[0].at, until, reason, cools))
-    return found
+            until, reason = cool, f"cooling down after the last retraining for {trigger} until {_shown(cool)}"
+        waits.append(_Wait(decisions[-1], decisions[0].at, until, reason, cools))
+    return waits
 
 
-def _hindered(
-    spec: ModelSpec, ledger: Ledger, attempts: Sequence[Attempt], wait: _Wait, now: datetime, grace: timedelta
+def _hindrance(
+    spec: ModelSpec, ledger: LedgerState, attempts: Sequence[Attempt], wait: _Wait, now: datetime, grace: timedelta
 ) -> str:
     """Why no run is to be started now in the light of those that there were; empty where one is."""
     for attempt in attempts:
@@ -297,7 +304,7 @@ def _hindered(
             return f"flow run {attempt.run} is under way"
     answered = max((entry.at for entry in _retrains(ledger.entries)), default=None)
     failed = [each for each in _failed(ledger, attempts) if answered is None or each.at > answered]
-    # What ended while the ground was cooling down had nothing to answer.
+    # What ended while the trigger was cooling down had nothing to answer.
     idle = [
         each
         for each in attempts
@@ -319,9 +326,9 @@ def _pause(spec: ModelSpec, tries: int, grace: timedelta) -> timedelta:
     return min(longest, grace * doubled)
 
 
-def _failed(ledger: Ledger, attempts: Sequence[Attempt]) -> list[Attempt]:
-    told = {entry.flow_run for entry in _retrains(ledger.entries)}
-    return [each for each in attempts if each.status == "failed" and each.ground and each.run not in told]
+def _failed(ledger: LedgerState, attempts: Sequence[Attempt]) -> list[Attempt]:
+    concluded = {entry.flow_run for entry in _retrains(ledger.entries)}
+    return [each for each in attempts if each.status == "failed" and each.trigger and each.run not in concluded]
 
 
 def _order(decision: Decision) -> tuple[datetime, int, str]:

@@ -13,12 +13,17 @@ from datetime import datetime
 from evergreen.decision import Kind
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.ledger.timeline_entries import MOVES, Entry, Seen, of_decision, of_moves, refused, with_seen
-from evergreen.ledger.timeline_outcomes import Sequel
+from evergreen.ledger.timeline_entries import (
+    MOVES,
+    Entry,
+    decision_entry,
+    move_entries,
+    quarantine_entries,
+    with_measurements,
+)
+from evergreen.ledger.timeline_outcomes import Outcomes
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-
-__all__ = ["KINDS", "Entry", "Reign", "Seen", "history", "ledger"]
 
 KINDS: tuple[Kind, ...] = (
     *("data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"),
@@ -28,7 +33,7 @@ _ORDER = ("quarantine", *KINDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
+class ChampionPeriod:
     """A version in production.
 
     Attributes:
@@ -41,7 +46,7 @@ class Reign:
     until: datetime | None
 
 
-def ledger(
+def read_timeline(
     settings: Settings,
     model: str,
     *,
@@ -54,21 +59,23 @@ def ledger(
     With the model file's `spec`, a finding that it does not retrain on is told apart from one that nobody has answered.
     """
     store = Decisions(settings.lake_uri, model)
-    decisions = [one for one in store.select(KINDS) if at is None or one.at <= at]
+    decisions = [each for each in store.select(KINDS) if at is None or each.at <= at]
     lines = [line for line in Promotions(settings.lake_uri, model).all() if at is None or line.at <= at]
-    refusals = refused(settings.lake_uri, model, at)
-    entries = sorted([*refusals, *map(of_decision, decisions), *of_moves(lines)], key=_moment)
-    sequel = Sequel(model, entries, decisions, spec)
-    asked = entries if last is None else entries[max(len(entries) - last, 0) :]
-    return tuple(sequel.told(entry) for entry in with_seen(asked, store, refusals))
+    refusals = quarantine_entries(settings.lake_uri, model, at)
+    entries = sorted([*refusals, *map(decision_entry, decisions), *move_entries(lines)], key=_moment)
+    outcomes = Outcomes(model, entries, decisions, spec)
+    wanted = entries if last is None else entries[max(len(entries) - last, 0) :]
+    return tuple(outcomes.complete(entry) for entry in with_measurements(wanted, store, refusals))
 
 
-def history(entries: Iterable[Entry]) -> tuple[Reign, ...]:
+def history(entries: Iterable[Entry]) -> tuple[ChampionPeriod, ...]:
     """What was in production when, oldest first, from the entries of a whole ledger alone."""
     moves = [entry for entry in entries if entry.kind in MOVES and entry.outcome == "done"]
     ends = [*(move.at for move in moves[1:]), None]
     return tuple(
-        Reign(move.version, move.at, end) for move, end in zip(moves, ends, strict=False) if move.version is not None
+        ChampionPeriod(move.version, move.at, end)
+        for move, end in zip(moves, ends, strict=False)
+        if move.version is not None
     )
 
 

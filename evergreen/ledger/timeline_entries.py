@@ -33,10 +33,12 @@ from evergreen.ledger.promotions import Move
 MOVES = ("promote", "rollback")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")
 _REASONS = 20
+_JSON_NAMES = {"measurements": "seen", "consequences": "followed"}
+"""The names that the output of `why --json` has had from the start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Measurement:
     """One figure that was held to a bound.
 
     Attributes:
@@ -96,8 +98,8 @@ class Entry:
         champion: version in production when it was taken; None before the first.
         version: the version that it is about, such as the candidate; None where there is none.
         reason: one sentence.
-        seen: figures with their bounds, the worst first.
-        followed: what came of it, in words, in the order of time; or why nothing did.
+        measurements: figures with their bounds, the worst first.
+        consequences: what came of it, in words, in the order of time; or why nothing did.
         links: URLs or paths by name, such as `report`.
         flow_run: the Prefect flow run; empty outside of one.
         detail: the whole result as it was stored; None where it is left out.
@@ -112,8 +114,8 @@ class Entry:
     champion: int | None
     version: int | None
     reason: str
-    seen: tuple[Seen, ...] = ()
-    followed: tuple[str, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    consequences: tuple[str, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     flow_run: str = ""
     detail: Detail | MoveDetail | QuarantineDetail | None = None
@@ -142,17 +144,18 @@ class Entry:
                 detail = to_json(self.detail)
             case _:
                 detail = detail_to_json(self.detail)
-        told: dict[str, Any] = to_json(replace(self, detail=None))
-        return told | {"at": self.at.isoformat(), "detail": detail}
+        document: dict[str, Any] = to_json(replace(self, detail=None))
+        document = {_JSON_NAMES.get(name, name): value for name, value in document.items()}
+        return document | {"at": self.at.isoformat(), "detail": detail}
 
 
-def of_decision(decision: Decision) -> Entry:
+def decision_entry(decision: Decision) -> Entry:
     """A decision as an entry, without what it saw."""
     detail = decision.detail
     version = detail.version if isinstance(detail, RetrainDetail | ApprovalDetail) else None
     report = detail.report if isinstance(detail, DriftDetail | RetrainDetail) else None
     event = detail.event_id if isinstance(detail, RetrainDetail | SuppressedDetail) else None
-    named = {"report": report, "flow_run": decision.flow_run, "event": event}
+    links = {"report": report, "flow_run": decision.flow_run, "event": event}
     return Entry(
         decision.id,
         decision.at,
@@ -161,14 +164,14 @@ def of_decision(decision: Decision) -> Entry:
         decision.champion,
         version,
         decision.reason,
-        links={name: link for name, link in named.items() if link},
+        links={name: link for name, link in links.items() if link},
         flow_run=decision.flow_run,
         detail=detail,
         snapshot=decision.snapshot,
     )
 
 
-def of_moves(lines: Sequence[Move]) -> list[Entry]:
+def move_entries(lines: Sequence[Move]) -> list[Entry]:
     """Every move of the alias as it stands after these lines of the log, in their order."""
     last = {line.id: line for line in lines}
     outcomes = {"done": "done", "aborted": "aborted", "intent": "unfinished"}
@@ -188,7 +191,7 @@ def of_moves(lines: Sequence[Move]) -> list[Entry]:
     ]
 
 
-def refused(lake: str, model: str, at: datetime | None) -> list[Entry]:
+def quarantine_entries(lake: str, model: str, at: datetime | None) -> list[Entry]:
     """Every batch of which something was refused until `at`, with how much for which reason; no row is read."""
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -199,23 +202,23 @@ def refused(lake: str, model: str, at: datetime | None) -> list[Entry]:
     until = None if at is None else ds.field("at") <= pa.scalar(at, table.schema.field("at").type)
     names = ["batch", "contract", "origin", "reason", "at"]
     whole = ds.field("row") < 0
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    batches_by_id: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for is_whole, where in ((True, whole), (False, ~whole)):
         batches = list(table.scan(names, where if until is None else where & until))
         rows = pa.Table.from_batches(batches, pa.schema([table.schema.field(name) for name in names]))
         for row in rows.group_by(names[:-1]).aggregate([("at", "min"), ("at", "count")]).to_pylist():
-            found.setdefault((row["batch"], row["contract"]), []).append(row | {"whole": is_whole})
-    entries = [_refused(batch, rows) for (batch, _), rows in found.items()]
+            batches_by_id.setdefault((row["batch"], row["contract"]), []).append(row | {"whole": is_whole})
+    entries = [_quarantine_entry(batch, rows) for (batch, _), rows in batches_by_id.items()]
     return sorted(entries, key=lambda entry: (entry.at, entry.reason))
 
 
-def _refused(batch: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
+def _quarantine_entry(batch: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
     rows = sorted(rows, key=lambda row: (not row["whole"], -row["at_count"], row["reason"]))
     counted = sum(row["at_count"] for row in rows if not row["whole"])
     first, others = rows[0], len(rows) - 1
     what = "the whole batch" if first["whole"] else _counted(counted, "row")
     more = f" ({_counted(others, 'more reason')})" if others else ""
-    seen = [_lost(None if row["whole"] else row["at_count"], row["reason"]) for row in rows[:_REASONS]]
+    measurements = [_rejected_rows(None if row["whole"] else row["at_count"], row["reason"]) for row in rows[:_REASONS]]
     reasons = {row["reason"]: row["at_count"] for row in rows[:_REASONS]}
     return Entry(
         batch,
@@ -225,22 +228,22 @@ def _refused(batch: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
         None,
         None,
         f"{first['origin']}: {what} refused: {first['reason']}{more}",
-        tuple(seen),
+        tuple(measurements),
         detail=QuarantineDetail(batch, first["origin"], counted, reasons),
     )
 
 
-def _lost(rows: int | None, reason: str) -> Seen:
-    return Seen("batch" if rows is None else "rows", rows, None, "FAIL", reason)
+def _rejected_rows(rows: int | None, reason: str) -> Measurement:
+    return Measurement("batch" if rows is None else "rows", rows, None, "FAIL", reason)
 
 
-def with_seen(entries: Sequence[Entry], decisions: Decisions, refusals: Sequence[Entry]) -> tuple[Entry, ...]:
+def with_measurements(entries: Sequence[Entry], decisions: Decisions, refusals: Sequence[Entry]) -> tuple[Entry, ...]:
     """The entries with the figures that they were decided by."""
     columns = _columns(decisions, [entry for entry in entries if entry.kind == "drift"])
     lost: dict[datetime, int] = {}
     for entry in refusals:
         lost[entry.at] = lost.get(entry.at, 0) + entry.detail_as(QuarantineDetail).rows
-    found: dict[str, Callable[[Entry], list[Seen]]] = {
+    by_kind: dict[str, Callable[[Entry], list[Measurement]]] = {
         "drift": lambda entry: [*_share(entry), *columns.get(entry.id, ())],
         "performance": _performance,
         "shadow": _shadow,
@@ -249,22 +252,24 @@ def with_seen(entries: Sequence[Entry], decisions: Decisions, refusals: Sequence
         "escalation": _retrainings,
     }
     return tuple(
-        replace(entry, seen=tuple(sorted(found[entry.kind](entry), key=_badness))) if entry.kind in found else entry
+        replace(entry, measurements=tuple(sorted(by_kind[entry.kind](entry), key=_badness)))
+        if entry.kind in by_kind
+        else entry
         for entry in entries
     )
 
 
-def _badness(seen: Seen) -> int:
-    return _WORST.index(seen.verdict)
+def _badness(measurement: Measurement) -> int:
+    return _WORST.index(measurement.verdict)
 
 
-def _share(entry: Entry) -> list[Seen]:
+def _share(entry: Entry) -> list[Measurement]:
     detail = entry.detail_as(DriftDetail)
     share, bound = _figure(detail.share), _figure(detail.threshold)
-    return [Seen("share of drifted columns", share, bound, entry.outcome)]
+    return [Measurement("share of drifted columns", share, bound, entry.outcome)]
 
 
-def _columns(decisions: Decisions, reports: Sequence[Entry]) -> dict[str, list[Seen]]:
+def _columns(decisions: Decisions, reports: Sequence[Entry]) -> dict[str, list[Measurement]]:
     """The columns of each report, the farthest beyond its threshold first."""
     import pyarrow as pa
     import pyarrow.dataset as ds
@@ -275,28 +280,28 @@ def _columns(decisions: Decisions, reports: Sequence[Entry]) -> dict[str, list[S
     times = [entry.at for entry in reports]
     where = (ds.field("at") >= pa.scalar(min(times), kind)) & (ds.field("at") <= pa.scalar(max(times), kind))
     names = ["decision_id", "column", "score", "threshold", "verdict", "reason", "weight"]
-    found: dict[str, list[Seen]] = {}
+    by_report: dict[str, list[Measurement]] = {}
     for batch in decisions.scores.scan(names, where):
         for report, column, score, bound, verdict, reason, weight in zip(
             *(batch.column(name).to_pylist() for name in names), strict=True
         ):
             figures = (_figure(score), _figure(bound), verdict, reason or "", _figure(weight))
-            found.setdefault(report, []).append(Seen(column, *figures))
-    return {report: sorted(columns, key=_excess) for report, columns in found.items()}
+            by_report.setdefault(report, []).append(Measurement(column, *figures))
+    return {report: sorted(columns, key=_excess) for report, columns in by_report.items()}
 
 
-def _excess(seen: Seen) -> float:
-    return -seen.value / seen.bound if seen.value is not None and seen.bound else 0.0
+def _excess(column: Measurement) -> float:
+    return -column.value / column.bound if column.value is not None and column.bound else 0.0
 
 
-def _performance(entry: Entry) -> list[Seen]:
+def _performance(entry: Entry) -> list[Measurement]:
     """The model file's metric and those beside it that have a bound.
 
     Reports of an older form have no bound of their own, and no verdict on the model file's metric alone.
     """
     detail = entry.detail_as(PerformanceDetail)
     beside = [
-        Seen(
+        Measurement(
             one.name,
             _figure(one.value),
             _figure(one.bound),
@@ -308,7 +313,7 @@ def _performance(entry: Entry) -> list[Seen]:
         if one.verdict
     ]
     failed = any(one.verdict == "FAIL" for one in beside)
-    main = Seen(
+    main = Measurement(
         detail.metric,
         _figure(detail.value),
         _figure(detail.bound),
@@ -319,28 +324,28 @@ def _performance(entry: Entry) -> list[Seen]:
     return [main, *beside]
 
 
-def _shadow(entry: Entry) -> list[Seen]:
+def _shadow(entry: Entry) -> list[Measurement]:
     detail = entry.detail_as(ShadowDetail)
     name, gain = f"gain in {detail.metric}", _figure(detail.gain)
-    return [Seen(name, gain, 0.0, entry.outcome, entry.reason, interval=detail.interval)]
+    return [Measurement(name, gain, 0.0, entry.outcome, entry.reason, interval=detail.interval)]
 
 
-def _landed(entry: Entry, lost: int) -> list[Seen]:
-    landed = Seen("rows landed", entry.detail_as(DataDetail).rows, None, "PASS")
-    return [landed, *([Seen("rows refused", lost, None, "FAIL", "they are in quarantine")] if lost else [])]
+def _landed(entry: Entry, lost: int) -> list[Measurement]:
+    landed = Measurement("rows landed", entry.detail_as(DataDetail).rows, None, "PASS")
+    return [landed, *([Measurement("rows refused", lost, None, "FAIL", "they are in quarantine")] if lost else [])]
 
 
-def _checks(entry: Entry) -> list[Seen]:
+def _checks(entry: Entry) -> list[Measurement]:
     """The gates; the comparison with the champion is told before others of its verdict."""
     checks = entry.detail_as(RetrainDetail).checks
     return [
-        Seen(check.name, _figure(check.value), _figure(check.bound), str(check.status), check.reason)
+        Measurement(check.name, _figure(check.value), _figure(check.bound), str(check.status), check.reason)
         for check in sorted(checks, key=lambda check: (check.name != "champion", check.value is None))
     ]
 
 
-def _retrainings(entry: Entry) -> list[Seen]:
-    return [Seen("retrainings", entry.detail_as(EscalationDetail).retrains, None, "FAIL", "no new champion")]
+def _retrainings(entry: Entry) -> list[Measurement]:
+    return [Measurement("retrainings", entry.detail_as(EscalationDetail).retrains, None, "FAIL", "no new champion")]
 
 
 def _figure(number: float | None) -> float | None:

@@ -16,10 +16,10 @@ from evergreen.ledger.timeline_entries import MOVES, Entry, MoveDetail
 from evergreen.spec.model import ModelSpec
 
 _FORCED = re.compile(r"-\d+$")
-_Found = Sequence[tuple[datetime, str]]
+_Lines = Sequence[tuple[datetime, str]]
 
 
-class Sequel:
+class Outcomes:
     """What came of entries, by all that is in the ledger.
 
     With the model file's `spec`, a finding that it does not retrain on is told apart from one that nobody has answered.
@@ -29,8 +29,8 @@ class Sequel:
         self, model: str, entries: Sequence[Entry], decisions: Sequence[Decision], spec: ModelSpec | None = None
     ) -> None:
         self.model, self.spec = model, spec
-        self.decisions: dict[tuple[str, str], Decision] = {(one.kind, one.id): one for one in decisions}
-        self.retrains = [one for one in decisions if one.kind == "retrain"]
+        self.decisions: dict[tuple[str, str], Decision] = {(each.kind, each.id): each for each in decisions}
+        self.retrains = [each for each in decisions if each.kind == "retrain"]
         self.answers: dict[str, list[Entry]] = {}
         self.about: dict[str, list[Entry]] = {}
         self.moves = [entry for entry in entries if entry.kind in MOVES and entry.outcome == "done"]
@@ -38,22 +38,22 @@ class Sequel:
         for entry in entries:
             if entry.kind == "retrain":
                 # A forced one has the id of what it answers, and a number.
-                for asked in {entry.id, _FORCED.sub("", entry.id)}:
-                    self.answers.setdefault(asked, []).append(entry)
+                for question in {entry.id, _FORCED.sub("", entry.id)}:
+                    self.answers.setdefault(question, []).append(entry)
             about = _about(entry)
             if about:
                 self.about.setdefault(about, []).append(entry)
 
-    def told(self, entry: Entry) -> Entry:
+    def complete(self, entry: Entry) -> Entry:
         """The entry with what was decided, and what followed."""
-        followed = _FOLLOWED.get(entry.kind)
-        lines = sorted(followed(self, entry), key=lambda line: line[0]) if followed else []
-        came = [f"{at:%Y-%m-%d %H:%M:%S} UTC: {what}" for at, what in lines]
-        why_not = self._why_not(entry, came=bool(came))
-        return replace(entry, decided=self._decided(entry), followed=(*came, *([why_not] if why_not else [])))
+        consequences = _CONSEQUENCES.get(entry.kind)
+        lines = sorted(consequences(self, entry), key=lambda line: line[0]) if consequences else []
+        followed = [f"{at:%Y-%m-%d %H:%M:%S} UTC: {what}" for at, what in lines]
+        why_not = self._why_not(entry, happened=bool(followed))
+        return replace(entry, decided=self._decided(entry), consequences=(*followed, *([why_not] if why_not else [])))
 
     def _decided(self, entry: Entry) -> str:
-        if entry.kind in reconciliation.CALLS and entry.outcome in ("FAIL", "LANDED"):
+        if entry.kind in reconciliation.TRIGGER_OUTCOMES and entry.outcome in ("FAIL", "LANDED"):
             doubt = self._doubt(entry)
             return f"no retraining: {doubt}" if doubt else "a retraining is called for"
         if entry.kind in ("drift", "performance"):
@@ -70,14 +70,14 @@ class Sequel:
         if isinstance(entry.detail, DriftDetail) and not entry.detail.confirmed:
             return Confirmation.of_detail(entry.detail).doubt
         if self.spec is not None and entry.kind not in self.spec.retraining.triggers:
-            return f"the model file's retrain_on does not name {entry.kind}"
+            return f"the model file's retraining.triggers do not name {entry.kind}"
         return ""
 
-    def _why_not(self, entry: Entry, *, came: bool) -> str:
-        """Why what could have followed did not; empty where it did, or where nothing could. `came`: something did."""
-        if entry.kind in reconciliation.CALLS and entry.outcome in ("FAIL", "LANDED"):
+    def _why_not(self, entry: Entry, *, happened: bool) -> str:
+        """Why what could have followed did not; empty where it did, or where nothing could."""
+        if entry.kind in reconciliation.TRIGGER_OUTCOMES and entry.outcome in ("FAIL", "LANDED"):
             return "" if self._answers(entry) else self._unanswered(entry)
-        if came:
+        if happened:
             return ""
         if entry.kind == "retrain" and entry.outcome == "awaiting-approval":
             return (
@@ -91,21 +91,21 @@ class Sequel:
         return ""
 
     def _unanswered(self, entry: Entry) -> str:
-        asked = self.decisions[entry.kind, entry.id]
-        covered = reconciliation.answer(asked, self.retrains, asked.champion)
+        decision = self.decisions[entry.kind, entry.id]
+        covered = reconciliation.answer_to(decision, self.retrains, decision.champion)
         if covered:
             return f"nothing of its own: {covered}"
         doubt = self._doubt(entry)
         if doubt:
             return f"nothing: {doubt}"
         champion = self.moves[-1].version if self.moves else None
-        superseded = reconciliation.answer(asked, (), champion) if champion else ""
+        superseded = reconciliation.answer_to(decision, (), champion) if champion else ""
         return f"nothing: {superseded}" if superseded else "nothing yet: no retraining has answered it"
 
-    def _requested(self, entry: Entry) -> _Found:
+    def _requested(self, entry: Entry) -> _Lines:
         """Of a finding: what held it back, what started it, and the retraining with all that came of that."""
-        notes = [(one.at, _note(one)) for one in self.about.get(entry.id, ()) if one.at >= entry.at]
-        return [*notes, *(line for one in self._answers(entry) for line in self._retrained(one))]
+        notes = [(each.at, _note(each)) for each in self.about.get(entry.id, ()) if each.at >= entry.at]
+        return [*notes, *(line for each in self._answers(entry) for line in self._retrained(each))]
 
     def _answers(self, finding: Entry) -> list[Entry]:
         """The retrainings for a finding, and the one that it is part of."""
@@ -113,58 +113,58 @@ class Sequel:
         part_of = self.answers.get(answered_by, [])
         return [*self.answers.get(finding.id, ()), *part_of]
 
-    def _retrained(self, retrain: Entry) -> _Found:
+    def _retrained(self, retrain: Entry) -> _Lines:
         version = f", version {retrain.version}" if retrain.version else ""
         return [(retrain.at, f"retraining: {retrain.outcome}{version}; {retrain.reason}"), *self._candidate(retrain)]
 
-    def _candidate(self, retrain: Entry) -> _Found:
-        """Of a retraining: a person's word, the promotion and what became of that, and whether a person was told."""
-        notes = [one for one in self.about.get(retrain.id, ()) if one.kind in ("approval", "escalation")]
-        return [*((one.at, _note(one)) for one in notes), *self._promoted(retrain)]
+    def _candidate(self, retrain: Entry) -> _Lines:
+        """Of a retraining: its approval, the promotion and what became of that, and whether a person was told."""
+        notes = [each for each in self.about.get(retrain.id, ()) if each.kind in ("approval", "escalation")]
+        return [*((each.at, _note(each)) for each in notes), *self._promoted(retrain)]
 
-    def _promoted(self, retrain: Entry) -> _Found:
-        """Of a retraining or a person's word on it: the promotion, and what became of that."""
-        found: list[tuple[datetime, str]] = []
+    def _promoted(self, retrain: Entry) -> _Lines:
+        """Of a retraining or its approval: the promotion, and what became of that."""
+        lines: list[tuple[datetime, str]] = []
         left = self.begun.get(retrain.id)
         if left is not None:
-            found.append((left.at, f"the move to version {left.version} was begun: {left.outcome}"))
+            lines.append((left.at, f"the move to version {left.version} was begun: {left.outcome}"))
         for move in self.moves:
             if move.kind == "promote" and move.detail_as(MoveDetail).decision == retrain.id:
-                found += [(move.at, _moved(move)), *self._reign(move)]
-        return found
+                lines += [(move.at, _moved(move)), *self._period(move)]
+        return lines
 
-    def _reign(self, move: Entry) -> _Found:
+    def _period(self, move: Entry) -> _Lines:
         """Of a move: whether it helped, and the move that ended it."""
-        found = [(one.at, f"did it help: {one.outcome}; {one.reason}") for one in self.about.get(move.id, ())]
+        lines = [(each.at, f"did it help: {each.outcome}; {each.reason}") for each in self.about.get(move.id, ())]
         if move.outcome == "done":
-            position = next(number for number, one in enumerate(self.moves) if one.id == move.id)
-            found += [(later.at, _moved(later)) for later in self.moves[position + 1 : position + 2]]
-        return found
+            position = next(number for number, each in enumerate(self.moves) if each.id == move.id)
+            lines += [(later.at, _moved(later)) for later in self.moves[position + 1 : position + 2]]
+        return lines
 
-    def _taken_back(self, shadow: Entry) -> _Found:
+    def _taken_back(self, shadow: Entry) -> _Lines:
         return [(move.at, _moved(move)) for move in self.moves if f"(decision {shadow.id})" in move.reason]
 
-    def _asked(self, note: Entry) -> _Found:
+    def _asked(self, note: Entry) -> _Lines:
         """Of a request that was held back or started again: the retraining that answered it in the end."""
         answers = self.answers.get(_about(note), ())
-        return [line for one in answers if one.at >= note.at for line in self._retrained(one)]
+        return [line for each in answers if each.at >= note.at for line in self._retrained(each)]
 
 
-_FOLLOWED: Mapping[str, Callable[[Sequel, Entry], _Found]] = {
-    "drift": Sequel._requested,
-    "performance": Sequel._requested,
-    "data": Sequel._requested,
-    "retrain": Sequel._candidate,
-    "approval": Sequel._promoted,
-    "shadow": Sequel._taken_back,
-    "suppressed": Sequel._asked,
-    "reconciled": Sequel._asked,
-    "promote": Sequel._reign,
-    "rollback": Sequel._reign,
+_CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
+    "drift": Outcomes._requested,
+    "performance": Outcomes._requested,
+    "data": Outcomes._requested,
+    "retrain": Outcomes._candidate,
+    "approval": Outcomes._promoted,
+    "shadow": Outcomes._taken_back,
+    "suppressed": Outcomes._asked,
+    "reconciled": Outcomes._asked,
+    "promote": Outcomes._period,
+    "rollback": Outcomes._period,
 }
 _DECIDED: Mapping[tuple[str, str], str] = {
     ("retrain", "promoted"): "{version} becomes champion; before: {before}",
-    ("retrain", "awaiting-approval"): "{version} waits for a person's word",
+    ("retrain", "awaiting-approval"): "{version} waits for a person's approval",
     ("retrain", "rejected"): "{version} is not promoted; champion stays: {before}",
     ("retrain", ""): "{version} is not promoted, for nothing is proven; champion stays: {before}",
     ("approval", "promoted"): "{version} becomes champion",

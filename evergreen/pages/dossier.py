@@ -15,7 +15,8 @@ from typing import Any
 
 from evergreen import naming
 from evergreen.errors import EvergreenError
-from evergreen.ledger.timeline import Entry, ledger
+from evergreen.ledger.timeline import read_timeline
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.environment import fill
 from evergreen.registry.client import Registry
 from evergreen.registry.version import DESCRIBED, Version
@@ -93,7 +94,7 @@ def dossier(
     text, explanation = kept(registry, version), explain(spec, registry, version)
     entries = [
         _public(spec, entry)
-        for entry in ledger(settings, spec.name, spec=spec)
+        for entry in read_timeline(settings, spec.name, spec=spec)
         if number in (entry.version, entry.champion)
     ]
     notes = []
@@ -174,8 +175,10 @@ def _public(spec: ModelSpec, entry: Entry) -> Entry:
     return replace(
         entry,
         reason=without_slices(spec, entry.reason),
-        followed=tuple(without_slices(spec, line) for line in entry.followed),
-        seen=tuple(one for one in entry.seen if names_slices(spec) or not one.name.startswith("slice ")),
+        consequences=tuple(without_slices(spec, line) for line in entry.consequences),
+        measurements=tuple(
+            one for one in entry.measurements if names_slices(spec) or not one.name.startswith("slice ")
+        ),
         links={},
         detail=None,
     )

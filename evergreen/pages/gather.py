@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from evergreen.actor import PERSON, rejection_reason
 from evergreen.decision_detail import DriftDetail, PerformanceDetail, WindowFigure
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.timeline import Entry, ledger
+from evergreen.ledger.timeline import read_timeline
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution, distributions
 from evergreen.pages.links import Places
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
@@ -36,7 +37,7 @@ def gather(settings: Settings, spec: ModelSpec, places: Places, *, now: datetime
     Raises:
         EvergreenError: the registry or a table cannot be read.
     """
-    registry, entries = Registry(settings), ledger(settings, spec.name, spec=spec)
+    registry, entries = Registry(settings), read_timeline(settings, spec.name, spec=spec)
     numbers = {alias: _number(registry, spec.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     scores = _scores(settings, spec.name)
     reports = _reports(spec.name, entries, scores, places)

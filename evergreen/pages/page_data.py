@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evergreen.evaluation.judgement import Judgement
-from evergreen.ledger.timeline import Entry
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
 
 

@@ -238,6 +238,10 @@ class Registry(ModelRegistry):
                 f"Choose another version: evergreen history {version.model}",
             ) from None
 
+    def require_intact(self, version: Version, spec: ModelSpec) -> None:
+        """Load a version and forget it: its stored files are what was registered, and this Python can read them."""
+        self.load(version, spec)
+
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""
         with clear(self.settings.tracking):

@@ -86,10 +86,10 @@ class ModelRegistry(Protocol):
         """Take an alias away."""
         ...
 
-    def load(self, version: Version, spec: ModelSpec) -> Pipeline:
-        """The fitted pipeline of a version; its hash is checked first.
+    def require_intact(self, version: Version, spec: ModelSpec) -> None:
+        """Refuse a version whose stored files are not what was registered.
 
         Raises:
-            ArtifactError: it is not what was registered.
+            ArtifactError: they are not.
         """
         ...

@@ -48,7 +48,7 @@ def promote(
         if champion is not None and champion.number == version.number:
             return None
         _require_promotable(version, champion)
-        registry.load(version, spec)
+        registry.require_intact(version, spec)
         before = champion.number if champion else None
         return _move("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
 
@@ -122,7 +122,7 @@ def roll_back(
             raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
         if target.status != "PASSED":
             raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
-        registry.load(target, spec)
+        registry.require_intact(target, spec)
         before = logged if present is None or present == target.number else present
         return _move("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
 

@@ -11,7 +11,7 @@ from evergreen.decision import Decision
 from evergreen.decision_detail import Outcome, RetrainDetail, TriggerDetail
 from evergreen.ledger import policy_query, reconciliation
 from evergreen.ledger.decisions import Ledger
-from evergreen.ledger.reconciliation import CALLS, cooling, ground_of
+from evergreen.ledger.reconciliation import TRIGGER_OUTCOMES, cooldown_until, trigger_of
 from evergreen.registry.approval import with_approval
 from evergreen.registry.lineage import against, params_text
 from evergreen.registry.model_registry import ModelRegistry
@@ -20,7 +20,7 @@ from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
 
 ROUTINE = ("manual", "schedule")
-"""Reasons that give no ground of their own: with nothing new, nothing is done."""
+"""Reasons that give no trigger of their own: with nothing new, nothing is done."""
 
 
 UNCHANGED: Outcome = "unchanged"
@@ -107,10 +107,14 @@ def _taken_back(facts: PlanFacts) -> _Settled | None:
 
 def _covered(facts: PlanFacts) -> str:
     """Why the stored decision that is to be answered needs no answer of its own any more."""
-    asked = [facts.ledger.find(ground, facts.decision) for ground in CALLS] if facts.request.decision_id else []
+    asked = (
+        [facts.ledger.find(trigger, facts.decision) for trigger in TRIGGER_OUTCOMES]
+        if facts.request.decision_id
+        else []
+    )
     retrains = facts.ledger.all("retrain") if any(asked) else ()
     number = facts.champion.number if facts.champion else None
-    return next((said for entry in asked if entry and (said := reconciliation.answer(entry, retrains, number))), "")
+    return next((said for entry in asked if entry and (said := reconciliation.answer_to(entry, retrains, number))), "")
 
 
 def _unwanted(facts: PlanFacts) -> _Settled | None:
@@ -123,8 +127,8 @@ def _unwanted(facts: PlanFacts) -> _Settled | None:
             spec, facts.ledger, facts.champion.number, facts.snapshot.rows, facts.now
         )
         return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
-    ground = ground_of(request.reason)
-    asked = facts.ledger.find(ground, facts.decision) if ground is not None else None
+    trigger = trigger_of(request.reason)
+    asked = facts.ledger.find(trigger, facts.decision) if trigger is not None else None
     detail = asked.detail_as(TriggerDetail) if asked else None
     if detail is None or detail.called:
         return None
@@ -133,14 +137,14 @@ def _unwanted(facts: PlanFacts) -> _Settled | None:
 
 
 def _cooling(facts: PlanFacts) -> _Settled | None:
-    """After a retraining for drift, performance or data, the next one for the same ground waits."""
-    ground = ground_of(facts.request.reason)
-    if facts.request.force or ground is None:
+    """After a retraining for drift, performance or data, the next one for the same trigger waits."""
+    trigger = trigger_of(facts.request.reason)
+    if facts.request.force or trigger is None:
         return None
-    until = cooling(facts.spec, facts.ledger.all("retrain"), ground, facts.now)
+    until = cooldown_until(facts.spec, facts.ledger.all("retrain"), trigger, facts.now)
     if until is None:
         return None
-    return UNCHANGED, f"cooling down after the last retraining for {ground} until {until:%Y-%m-%d %H:%M} UTC", None
+    return UNCHANGED, f"cooling down after the last retraining for {trigger} until {until:%Y-%m-%d %H:%M} UTC", None
 
 
 PLAN_CHECKS: tuple[Callable[[PlanFacts], _Settled | None], ...] = (

@@ -39,12 +39,12 @@ class Files:
         self.damaged: set[int] = set()
 
     def load(self, version: Version, spec: Any) -> Any:
-        if version.number in self.damaged:
-            raise ArtifactError(f"{version.label} is not what was registered.", "Restore it.")
-        return object()
+        raise ArtifactError(f"{version.label} has no pipeline.", "Train one.")
 
     def files(self, version: Version) -> Path:
-        raise ArtifactError(f"{version.label} has no files.", "Restore them.")
+        if version.number in self.damaged:
+            raise ArtifactError(f"{version.label} is not what was registered.", "Restore it.")
+        return Path()
 
 
 class Watched(InMemoryRegistry):

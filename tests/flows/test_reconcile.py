@@ -169,7 +169,7 @@ def test_two_at_the_same_time_start_one(ledger: Decisions, settings: Settings, c
     from tasks.reconcile_model import _Runs
 
     spec = models.load(MODEL, settings.models).spec
-    found = reconciliation.look(
+    found = reconciliation.find_pending(
         spec, reconciliation.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
     )
     pair = [_Runs(client, MODEL), _Runs(client, MODEL)]

@@ -21,7 +21,7 @@ from tests.golden.cases import Case, Command
 from tests.golden.state import HERE, INPUTS
 
 ANSWERS = HERE / "answers"
-REWORDED: Mapping[str, str] = {}
+REWORDED: Mapping[str, str] = {"waits for a person's word": "waits for a person's approval"}
 """Regular expressions of recorded sentences, and the sentence that takes their place.
 
 Add a pair here when a sentence that the code composes for each answer (such as `decided` of `why`) gets other words. A

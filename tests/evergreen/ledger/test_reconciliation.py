@@ -16,16 +16,16 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.ledger.reconciliation import (
     Attempt,
-    Ledger,
-    answer,
-    cooling,
+    LedgerState,
+    answer_to,
+    cooldown_until,
     escalation,
     escalation_event,
-    ground_of,
+    find_pending,
     is_asking,
-    look,
     open_decisions,
     read_ledger,
+    trigger_of,
 )
 from evergreen.settings import Settings
 from evergreen.sources.bundled import Bundled
@@ -92,9 +92,9 @@ def retrained(
 
 
 def attempt(
-    status: Any = "failed", *, at: float = -5, decision: str = "d1", run: str = "r1", ground: Any = "drift"
+    status: Any = "failed", *, at: float = -5, decision: str = "d1", run: str = "r1", trigger: Any = "drift"
 ) -> Attempt:
-    return Attempt(run, decision, ground, NOW + timedelta(minutes=at), status)
+    return Attempt(run, decision, trigger, NOW + timedelta(minutes=at), status)
 
 
 def found(
@@ -104,7 +104,7 @@ def found(
     minutes: float = 0,
     of: ModelSpec = SPEC,
 ) -> Any:
-    return look(of, Ledger(entries, champion), attempts, now=NOW + timedelta(minutes=minutes), grace=GRACE)
+    return find_pending(of, LedgerState(entries, champion), attempts, now=NOW + timedelta(minutes=minutes), grace=GRACE)
 
 
 @pytest.mark.parametrize("kind", GROUNDS)
@@ -148,7 +148,7 @@ def test_a_report_of_a_retraining_that_was_killed_is_not_lost() -> None:
 
 
 def test_only_the_grounds_of_the_model_file_count() -> None:
-    """A ground that the model file does not name starts nothing."""
+    """A trigger that the model file does not name starts nothing."""
     assert found(asks(kind="performance"), of=spec(retrain_on=("drift",))).status == "nothing"
     assert found(asks(), of=spec(retrain_on=())).status == "nothing"
 
@@ -165,7 +165,7 @@ def test_only_the_grounds_of_the_model_file_count() -> None:
 )
 def test_what_answers_a_decision(entry: Decision, said: str) -> None:
     """A retraining of its own id, or a later one against the same champion that saw its data."""
-    assert said in answer(asks(), [entry], 1)
+    assert said in answer_to(asks(), [entry], 1)
     assert found(asks(), entry).status == "nothing"
 
 
@@ -180,18 +180,18 @@ def test_what_answers_a_decision(entry: Decision, said: str) -> None:
 )
 def test_what_does_not_answer_a_decision(entry: Decision) -> None:
     """A retraining that has not seen the decision's data leaves it open."""
-    assert answer(asks(), [entry], 1) == ""
+    assert answer_to(asks(), [entry], 1) == ""
 
 
 @pytest.mark.parametrize("champion", [2, None])
 def test_another_champion_answers(champion: int | None) -> None:
     """What was about a champion that is not the champion any more needs no retraining."""
-    assert "was about version 1" in answer(asks(), [], champion)
+    assert "was about version 1" in answer_to(asks(), [], champion)
     assert found(asks(), champion=champion).status == "nothing"
 
 
 def test_data_before_the_first_champion() -> None:
-    """Where landed data is a ground, the first training is started too."""
+    """Where landed data is a trigger, the first training is started too."""
     assert found(asks(kind="data", champion=None), champion=None).status == "due"
 
 
@@ -210,7 +210,7 @@ def test_an_event_has_its_time() -> None:
 
 
 def test_the_cooldown_delays_and_does_not_forget() -> None:
-    """A decision that came while its ground was cooling down waits, and is due at the end of the cooldown."""
+    """A decision that came while its trigger was cooling down waits, and is due at the end of the cooldown."""
     ledger = (retrained("d0", at=-120, snapshot=1), asks(at=-60))
     waits = found(*ledger)
     assert waits.status == "waits"
@@ -223,20 +223,24 @@ def test_each_ground_cools_down_on_its_own() -> None:
     """A retraining for drift does not hold back one for performance."""
     due = found(retrained("d0", at=-120, snapshot=1), asks("d1"), asks("p1", kind="performance", at=-70))
     assert (due.status, due.decision.id) == ("due", "p1")
-    assert cooling(SPEC, [retrained(reason="schedule")], "drift", NOW) is None
-    assert cooling(SPEC, [retrained(reason="data", at=-30)], "data", NOW) == NOW + COOLDOWN - timedelta(minutes=30)
-    assert cooling(spec(cooldown=timedelta(0)), [retrained()], "drift", NOW) is None
+    assert cooldown_until(SPEC, [retrained(reason="schedule")], "drift", NOW) is None
+    assert cooldown_until(SPEC, [retrained(reason="data", at=-30)], "data", NOW) == NOW + COOLDOWN - timedelta(
+        minutes=30
+    )
+    assert cooldown_until(spec(cooldown=timedelta(0)), [retrained()], "drift", NOW) is None
 
 
-def test_the_ground_of_a_reason() -> None:
-    """A reason begins with its ground as a whole word."""
-    told = [ground_of(reason) for reason in ("drift", "drift again", "performance", "data", "database moved", "manual")]
+def test_the_trigger_of_a_reason() -> None:
+    """A reason begins with its trigger as a whole word."""
+    told = [
+        trigger_of(reason) for reason in ("drift", "drift again", "performance", "data", "database moved", "manual")
+    ]
     assert told == ["drift", "drift", "performance", "data", None, None]
 
 
 def test_a_run_under_way_is_waited_for() -> None:
     """Whoever started it."""
-    waits = found(asks(), attempts=(attempt("open", decision="", ground=None),))
+    waits = found(asks(), attempts=(attempt("open", decision="", trigger=None),))
     assert (waits.status, waits.reason) == ("waits", "flow run r1 is under way")
 
 
@@ -264,8 +268,8 @@ def test_a_run_that_ended_without_an_answer_does_not_spin() -> None:
 def test_escalation_once_for_a_champion() -> None:
     """Three fruitless retrainings in a row are told, with how many and what the last one came to; once."""
     entries = tuple(retrained(f"d{number}", at=-10 * number) for number in (3, 2, 1))
-    assert escalation(SPEC, Ledger(entries[:2], 1), now=NOW) is None
-    told = escalation(SPEC, Ledger(entries, 1), now=NOW)
+    assert escalation(SPEC, LedgerState(entries[:2], 1), now=NOW) is None
+    told = escalation(SPEC, LedgerState(entries, 1), now=NOW)
     assert told is not None
     assert (told.kind, told.champion, told.at) == ("escalation", 1, NOW)
     assert told.detail == EscalationDetail(3, "rejected", "d1")
@@ -274,8 +278,8 @@ def test_escalation_once_for_a_champion() -> None:
     assert event.payload == {
         "decision_id": told.id, "retrains": 3, "last_outcome": "rejected", "reason": told.reason,
     }  # fmt: skip
-    assert escalation(SPEC, Ledger((*entries, told), 1), now=NOW) is None
-    assert escalation(SPEC, Ledger((*entries, replace(told, champion=0)), 1), now=NOW) is not None
+    assert escalation(SPEC, LedgerState((*entries, told), 1), now=NOW) is None
+    assert escalation(SPEC, LedgerState((*entries, replace(told, champion=0)), 1), now=NOW) is not None
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_escalation_once_for_a_champion() -> None:
 def test_what_does_not_escalate(last: Decision) -> None:
     """Only drift and performance that retraining does not mend are a person's matter."""
     entries = (retrained("d1", at=-50), retrained("d2", at=-40), last)
-    assert escalation(SPEC, Ledger(entries, 1), now=NOW) is None
+    assert escalation(SPEC, LedgerState(entries, 1), now=NOW) is None
 
 
 def test_a_promotion_that_was_rolled_back_is_no_new_champion() -> None:
@@ -308,39 +312,39 @@ def test_a_promotion_that_was_rolled_back_is_no_new_champion() -> None:
         retrained("d9", at=-35, champion=3, outcome="inconclusive"),
         round_of(4, -30, reason="performance"),
     )
-    assert escalation(SPEC, Ledger(entries, 4), now=NOW) is None
-    assert escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({4})), now=NOW) is None
-    told = escalation(SPEC, Ledger(entries, 1, taken_back=frozenset({2, 3, 4})), now=NOW)
+    assert escalation(SPEC, LedgerState(entries, 4), now=NOW) is None
+    assert escalation(SPEC, LedgerState(entries, 1, taken_back=frozenset({4})), now=NOW) is None
+    told = escalation(SPEC, LedgerState(entries, 1, taken_back=frozenset({2, 3, 4})), now=NOW)
     assert told is not None
     assert (told.champion, told.detail) == (1, EscalationDetail(4, "rolled-back", "d4"))
     assert "1 without a better candidate, 3 rolled back, 0 failed runs" in told.reason
     stayed = (round_of(2, -50), round_of(3, -40), replace(round_of(4, -30, champion=3), champion=3))
-    assert escalation(spec(escalate_after=1), Ledger(stayed, 4, taken_back=frozenset({2})), now=NOW) is None
+    assert escalation(spec(escalate_after=1), LedgerState(stayed, 4, taken_back=frozenset({2})), now=NOW) is None
 
 
 def test_failed_runs_and_rejected_candidates_add_up() -> None:
     """A crash is a retraining that brought nothing too; one whose answer is stored is not counted twice."""
     entries = (asks("d2"), retrained("d0", at=-500, snapshot=1, run="r0"))
     ran = (attempt(run="r2", at=-5), attempt(run="r1", at=-9), attempt(run="r0", at=-500))
-    told = escalation(SPEC, Ledger(entries, 1), ran, now=NOW)
+    told = escalation(SPEC, LedgerState(entries, 1), ran, now=NOW)
     assert told is not None
     assert told.detail == EscalationDetail(3, "failed", "d2")
-    assert escalation(SPEC, Ledger(entries, 1), ran[1:], now=NOW) is None
-    by_hand = replace(attempt(run="r3"), ground=None)
-    assert escalation(SPEC, Ledger(entries, 1), (*ran[1:], by_hand), now=NOW) is None
+    assert escalation(SPEC, LedgerState(entries, 1), ran[1:], now=NOW) is None
+    by_hand = replace(attempt(run="r3"), trigger=None)
+    assert escalation(SPEC, LedgerState(entries, 1), (*ran[1:], by_hand), now=NOW) is None
 
 
 def test_a_question_to_a_person_is_open_until_its_answer_is_carried_out() -> None:
     """What waits for approval is answered by the word that is kept under its id."""
     asked = retrained("d1", outcome="awaiting-approval")
-    assert is_asking(Ledger((asked,), 1))
-    assert not is_asking(Ledger((asked, replace(asked, kind="approval", outcome="promoted")), 1))
-    assert not is_asking(Ledger((retrained("d1"),), 1))
+    assert is_asking(LedgerState((asked,), 1))
+    assert not is_asking(LedgerState((asked, replace(asked, kind="approval", outcome="promoted")), 1))
+    assert not is_asking(LedgerState((retrained("d1"),), 1))
 
 
 def test_the_ledger_is_read_without_the_registry(settings: Settings) -> None:
     """Champion and decisions come from the tables; reports that passed are not among them."""
-    assert read_ledger(settings, SPEC) == Ledger((), None)
+    assert read_ledger(settings, SPEC) == LedgerState((), None)
     ledger = Decisions(settings.lake_uri, "toy")
     wanted = (retrained("d0", snapshot=1), asks("d1"), asks("l1", kind="data"))
     for entry in (*wanted, replace(asks("d2"), outcome="PASS")):
@@ -383,7 +387,7 @@ ATTEMPTS = st.lists(
         at=MINUTES,
         decision=st.sampled_from(["d1", "d2", "d3"]),
         run=st.uuids().map(str),
-        ground=st.sampled_from([*GROUNDS, None]),
+        trigger=st.sampled_from([*GROUNDS, None]),
     ),
     max_size=6,
 )
@@ -394,9 +398,9 @@ def test_no_open_decision_is_ever_forgotten(
     entries: list[Decision], attempts: list[Attempt], champion: int | None
 ) -> None:
     """Whatever came before: what is open is due once cooldown and pause are over, and what is not open never is."""
-    ledger = Ledger(tuple(entries), champion)
+    ledger = LedgerState(tuple(entries), champion)
     left = open_decisions(SPEC, ledger)
-    later = look(SPEC, ledger, attempts, now=NOW + COOLDOWN, grace=GRACE)
+    later = find_pending(SPEC, ledger, attempts, now=NOW + COOLDOWN, grace=GRACE)
     assert later.status == ("due" if left else "nothing")
     if left:
         assert later.decision == left[-1]
@@ -409,35 +413,35 @@ def test_what_is_due_is_open_and_outside_of_its_cooldown(
 ) -> None:
     """No run is started for an answered decision, in a cooldown, or while another run is under way."""
     now = NOW + timedelta(minutes=minutes)
-    ledger = Ledger(tuple(entries), champion)
-    seen = look(SPEC, ledger, attempts, now=now, grace=GRACE)
+    ledger = LedgerState(tuple(entries), champion)
+    seen = find_pending(SPEC, ledger, attempts, now=now, grace=GRACE)
     if seen.status != "due":
         return
     decision = seen.decision
     assert decision is not None
-    assert answer(decision, entries, champion) == ""
-    assert cooling(SPEC, entries, decision.kind, now) is None
+    assert answer_to(decision, entries, champion) == ""
+    assert cooldown_until(SPEC, entries, decision.kind, now) is None
     assert seen.since is not None and seen.since + GRACE <= now
-    assert look(SPEC, ledger, [*attempts, attempt("open")], now=now, grace=GRACE).status == "waits"
+    assert find_pending(SPEC, ledger, [*attempts, attempt("open")], now=now, grace=GRACE).status == "waits"
     done = replace(retrained(decision.id, reason=decision.kind, champion=champion), at=now)
-    assert decision not in open_decisions(SPEC, Ledger((*entries, done), champion))
+    assert decision not in open_decisions(SPEC, LedgerState((*entries, done), champion))
 
 
 @given(entries=ENTRIES, champion=st.sampled_from([None, 1, 2]))
 def test_the_last_answer_settles_everything(entries: list[Decision], champion: int | None) -> None:
     """A retraining that saw the newest data leaves nothing open; neither does another champion."""
     saw_all = retrained("last", reason="manual", at=0, champion=champion, snapshot=5)
-    assert open_decisions(SPEC, Ledger((*entries, saw_all), champion)) == ()
-    assert open_decisions(SPEC, Ledger(tuple(entries), 3)) == ()
+    assert open_decisions(SPEC, LedgerState((*entries, saw_all), champion)) == ()
+    assert open_decisions(SPEC, LedgerState(tuple(entries), 3)) == ()
 
 
 @given(entries=ENTRIES, attempts=ATTEMPTS, champion=st.sampled_from([None, 1, 2]))
 def test_an_escalation_is_stored_once(entries: list[Decision], attempts: list[Attempt], champion: int | None) -> None:
     """Once it is in the ledger, it is not made again for the same champion."""
-    told = escalation(SPEC, Ledger(tuple(entries), champion), attempts, now=NOW)
+    told = escalation(SPEC, LedgerState(tuple(entries), champion), attempts, now=NOW)
     if told is not None:
         assert told.detail_as(EscalationDetail).retrains >= SPEC.retraining.escalate_after
-        assert escalation(SPEC, Ledger((*entries, told), champion), attempts, now=NOW) is None
+        assert escalation(SPEC, LedgerState((*entries, told), champion), attempts, now=NOW) is None
 
 
 @given(cooldown=st.integers(0, 600), crashes=st.integers(1, 40))
@@ -446,7 +450,7 @@ def test_a_run_that_always_fails_is_bounded(cooldown: int, crashes: int) -> None
     model = spec(cooldown=timedelta(minutes=cooldown))
     made, now, ran = asks(at=0), NOW, []
     for number in range(crashes):
-        while look(model, Ledger((made,), 1), ran, now=now, grace=GRACE).status != "due":
+        while find_pending(model, LedgerState((made,), 1), ran, now=now, grace=GRACE).status != "due":
             now += timedelta(minutes=5)
         ran.append(Attempt(f"r{number}", "d1", "drift", now, "failed"))
     spent = now - NOW

@@ -28,7 +28,8 @@ from evergreen.ingest.quarantine import quarantine_batch, quarantine_rows, quara
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
-from evergreen.ledger.timeline import Entry, history, ledger
+from evergreen.ledger.timeline import history, read_timeline
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.performance.check import judge
 from evergreen.registry import promotion
 from evergreen.settings import Settings
@@ -83,7 +84,7 @@ def told(entries: Iterable[Entry], kind: str) -> Entry:
 
 def test_an_empty_ledger(settings: Settings) -> None:
     """Nothing was ever decided: no entries, and no table is made by looking."""
-    assert ledger(settings, "toy") == ()
+    assert read_timeline(settings, "toy") == ()
     assert history(()) == ()
     assert not settings.root.exists()
 
@@ -99,7 +100,7 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
         replace(found("shadow", "s1", 4, "FAIL", "it hurt", **harm), champion=2),
         moved("m3", 5, 2, 1, action="rollback", reason="it hurt (decision s1)", decision_id="d0", by="shadow"),
     )
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     assert [entry.kind for entry in entries] == ["promote", "drift", "retrain", "promote", "shadow", "rollback"]
     back = CLOCK.format("05:00") + "rolled back to version 1 in place of version 2, by shadow: it hurt (decision s1)"
     reign = (
@@ -109,11 +110,11 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
     )
     drift, shadow = told(entries, "drift"), told(entries, "shadow")
     assert drift.decided == "a retraining is called for"
-    assert drift.followed == (CLOCK.format("02:00") + "retraining: promoted, version 2; proven", *reign)
-    assert told(entries, "retrain").followed == reign
-    assert entries[3].followed == reign[1:]
-    assert (shadow.decided, shadow.followed) == ("version 1 is to be champion again", (back,))
-    (gain,) = shadow.seen
+    assert drift.consequences == (CLOCK.format("02:00") + "retraining: promoted, version 2; proven", *reign)
+    assert told(entries, "retrain").consequences == reign
+    assert entries[3].consequences == reign[1:]
+    assert (shadow.decided, shadow.consequences) == ("version 1 is to be champion again", (back,))
+    (gain,) = shadow.measurements
     assert (gain.name, gain.value, gain.bound, gain.interval) == ("gain in mae", -0.5, 0.0, (-0.7, -0.3))
     assert drift.links == {"report": "/r.html", "flow_run": "run of d1"}
     assert [(reign.version, reign.until) for reign in history(entries)] == [(1, hours(3)), (2, hours(5)), (1, None)]
@@ -122,11 +123,11 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
 def test_as_it_stood_at_a_time(settings: Settings, keep: Callable[..., None]) -> None:
     """What came later is neither told nor joined; the last ones are told with what came before them known."""
     keep(found("drift", "d1", 1, "FAIL"), retrained("d1", 2, "promoted"), moved("m1", 3, 1, 2))
-    (drift,) = ledger(settings, "toy", at=hours(1.5))
-    assert drift.followed == ("nothing yet: no retraining has answered it",)
-    assert [entry.kind for entry in ledger(settings, "toy", at=hours(2))] == ["drift", "retrain"]
-    assert ledger(settings, "toy", last=2) == ledger(settings, "toy")[1:]
-    assert ledger(settings, "toy", last=9) == ledger(settings, "toy")
+    (drift,) = read_timeline(settings, "toy", at=hours(1.5))
+    assert drift.consequences == ("nothing yet: no retraining has answered it",)
+    assert [entry.kind for entry in read_timeline(settings, "toy", at=hours(2))] == ["drift", "retrain"]
+    assert read_timeline(settings, "toy", last=2) == read_timeline(settings, "toy")[1:]
+    assert read_timeline(settings, "toy", last=9) == read_timeline(settings, "toy")
 
 
 def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable[..., None]) -> None:
@@ -136,7 +137,7 @@ def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable
     for kind in reversed(kinds):
         keep(found(kind, f"a {kind}", 1, "PASS"))
     quarantine_rows(*_bad_rows(settings))
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     assert [entry.kind for entry in entries] == ["quarantine", *kinds, "promote", "rollback", "promote"]
     assert [reign.version for reign in history(entries)] == [2, 1, 3]
 
@@ -152,25 +153,25 @@ def test_why_nothing_followed(settings: Settings, keep: Callable[..., None], mak
         retrained("other", 4, "rejected", "not better", reason="schedule"),
         found("drift", "late", 5, "FAIL"),
     )
-    entries = {entry.id: entry for entry in ledger(settings, "toy", spec=make_spec())}
+    entries = {entry.id: entry for entry in read_timeline(settings, "toy", spec=make_spec())}
     assert entries["suspicion"].decided == "no retraining: 2 of 3 needed, 1 so far"
-    assert entries["errors"].decided == "no retraining: the model file's retrain_on does not name performance"
+    assert entries["errors"].decided == "no retraining: the model file's retraining.triggers do not name performance"
     covered = "nothing of its own: decision early was answered with the later one other: not better"
-    assert entries["early"].followed == (covered,)
-    assert entries["late"].followed == ("nothing yet: no retraining has answered it",)
+    assert entries["early"].consequences == (covered,)
+    assert entries["late"].consequences == ("nothing yet: no retraining has answered it",)
     keep(moved("m2", 6, 1, 2))
-    late = ledger(settings, "toy")[-2]
-    assert late.followed == ("nothing: decision late was about version 1, and the champion is version 2 now",)
-    (suspicion,) = ledger(settings, "toy", at=hours(1), last=1)
-    assert suspicion.followed == ("nothing: 2 of 3 needed, 1 so far",)
+    late = read_timeline(settings, "toy")[-2]
+    assert late.consequences == ("nothing: decision late was about version 1, and the champion is version 2 now",)
+    (suspicion,) = read_timeline(settings, "toy", at=hours(1), last=1)
+    assert suspicion.consequences == ("nothing: 2 of 3 needed, 1 so far",)
 
 
 def test_a_drift_report_that_is_part_of_a_retraining(settings: Settings, keep: Callable[..., None]) -> None:
     """Its retraining is what followed, though it was asked for before the report was made."""
     keep(found("drift", "d1", 1, "FAIL", confirmed=False, answered_by="r1"), retrained("r1", 1, "rejected", "worse"))
-    entry = told(ledger(settings, "toy"), "drift")
+    entry = told(read_timeline(settings, "toy"), "drift")
     assert entry.decided == "no retraining: retraining r1 saw this data already"
-    assert entry.followed == (CLOCK.format("01:00") + "retraining: rejected, version 2; worse",)
+    assert entry.consequences == (CLOCK.format("01:00") + "retraining: rejected, version 2; worse",)
 
 
 def test_what_was_held_back_and_what_was_reconciled(settings: Settings, keep: Callable[..., None]) -> None:
@@ -179,41 +180,41 @@ def test_what_was_held_back_and_what_was_reconciled(settings: Settings, keep: Ca
     cooled = suppressed("toy", asked, why="cooling down until noon", at=hours(2), flow_run="r")
     keep(asked, cooled, suppressed("toy", asked, why="cooling down until noon", at=hours(3), flow_run="s"))
     keep(reconciled("toy", asked, why="no run came of its event; started r", at=hours(4), flow_run="", run="r"))
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     notes = (
         CLOCK.format("02:00") + "held back: cooling down until noon",
         CLOCK.format("04:00") + "reconciled: no run came of its event; started r",
     )
-    assert entries[0].followed == (*notes, "nothing yet: no retraining has answered it")
+    assert entries[0].consequences == (*notes, "nothing yet: no retraining has answered it")
     assert [entry.decided for entry in entries[1:]] == ["no retraining", "a run is started"]
-    assert entries[2].followed == ("nothing yet: the run has not answered it",)
+    assert entries[2].consequences == ("nothing yet: the run has not answered it",)
     keep(retrained("d1-0", 5, "rejected", "worse"))
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     answer = CLOCK.format("05:00") + "retraining: rejected, version 2; worse"
-    assert entries[0].followed == (*notes, answer)
-    assert entries[1].followed == entries[2].followed == (answer,)
+    assert entries[0].consequences == (*notes, answer)
+    assert entries[1].consequences == entries[2].consequences == (answer,)
 
 
 def test_a_person_is_asked_and_answers(settings: Settings, keep: Callable[..., None]) -> None:
     """Until then the command is told; afterwards the answer, the promotion, and later that a person was told."""
     keep(retrained("r1", 1, "awaiting-approval"))
-    (asked,) = ledger(settings, "toy")
-    assert asked.decided == "version 2 waits for a person's word"
-    assert asked.followed[0].startswith("nothing yet: it waits for a person; evergreen promote toy 2 --reason TEXT")
+    (asked,) = read_timeline(settings, "toy")
+    assert asked.decided == "version 2 waits for a person's approval"
+    assert asked.consequences[0].startswith("nothing yet: it waits for a person; evergreen promote toy 2 --reason TEXT")
     keep(
         found("approval", "r1", 2, "promoted", "approved by Ann: fine", version=2),
         moved("m1", 2, 1, 2, decision_id="r1", by="person: Ann", reason="fine"),
         found("escalation", "e1", 3, "ESCALATED", "3 in a row", retrains=3, last_decision="r1"),
     )
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     promoted = CLOCK.format("02:00") + "promoted: version 2 in place of version 1, by Ann, a person: fine"
-    assert entries[0].followed == (
+    assert entries[0].consequences == (
         CLOCK.format("02:00") + "approved by Ann: fine",
         promoted,
         CLOCK.format("03:00") + "a person was told: 3 in a row",
     )
-    assert told(entries, "approval").followed == (promoted,)
-    assert told(entries, "escalation").seen[0].value == 3
+    assert told(entries, "approval").consequences == (promoted,)
+    assert told(entries, "escalation").measurements[0].value == 3
 
 
 def test_moves_that_did_not_come_to_an_end(settings: Settings, keep: Callable[..., None]) -> None:
@@ -221,14 +222,14 @@ def test_moves_that_did_not_come_to_an_end(settings: Settings, keep: Callable[..
     keep(
         moved("m1", 0, None, 1, decision_id="d0"), retrained("d1", 1, "promoted"), moved("m2", 1, 1, 2, phase="intent")
     )
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     assert (entries[-1].outcome, entries[-1].decided[:5]) == ("unfinished", "begun")
-    assert told(entries, "retrain").followed[0].endswith("the move to version 2 was begun: unfinished")
+    assert told(entries, "retrain").consequences[0].endswith("the move to version 2 was begun: unfinished")
     keep(moved("m2", 2, 1, 2, phase="aborted"))
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     assert [(entry.kind, entry.outcome) for entry in entries][-1] == ("promote", "aborted")
     assert [reign.version for reign in history(entries)] == [1]
-    assert ledger(settings, "toy", at=hours(1))[-1].outcome == "unfinished"
+    assert read_timeline(settings, "toy", at=hours(1))[-1].outcome == "unfinished"
 
 
 def test_what_a_drift_report_saw(settings: Settings, keep: Callable[..., None]) -> None:
@@ -247,7 +248,7 @@ def test_what_a_drift_report_saw(settings: Settings, keep: Callable[..., None]) 
     for number in (1, 2):
         decisions.record_scores(f"d{number}", hours(number), 1, report.columns)
         keep(found("drift", f"d{number}", number, "FAIL"))
-    seen = ledger(settings, "toy", last=1)[0].seen
+    seen = read_timeline(settings, "toy", last=1)[0].measurements
     assert [one.name for one in seen] == ["share of drifted columns", "d", "b", "c", "a"]
     assert (seen[1].value, seen[1].bound, seen[1].weight, seen[1].reason) == (9.0, 0.25, 0.25, "d.")
     assert (seen[0].value, seen[0].bound, seen[3].value) == (0.5, 0.3, None)
@@ -261,7 +262,7 @@ def test_what_a_performance_report_saw(
     report = judge(make_spec(), Estimate(value, value - 0.1, value + 0.1), at_promotion=0.5, rows=200)
     assert report.verdict == verdict
     keep(replace(found("performance", "p1", 1, verdict, report.reason), detail=report.detail))
-    (seen,) = ledger(settings, "toy")[0].seen
+    (seen,) = read_timeline(settings, "toy")[0].measurements
     assert (seen.name, seen.value, seen.bound, seen.verdict) == ("mae", value, 0.75, verdict)
     assert seen.interval == pytest.approx((value - 0.1, value + 0.1))
 
@@ -284,7 +285,7 @@ def test_another_metric_that_failed(
     )
     figures = {"value": 0.4, "interval": (0.3, 0.5), "at_promotion": 0.5, "also": also, **held}
     keep(found("performance", "p1", 1, "FAIL", "bias is 4, proven beyond its bound of 1", **figures))
-    seen = ledger(settings, "toy")[0].seen
+    seen = read_timeline(settings, "toy")[0].measurements
     assert [(one.name, one.verdict, one.bound) for one in seen] == order
 
 
@@ -297,10 +298,14 @@ def test_what_the_gates_saw(settings: Settings, keep: Callable[..., None]) -> No
         Check("latency", Verdict.PASS, float("nan"), 200.0, "fast"),
     )
     keep(retrained("r1", 1, "rejected", "slice kind=b: worse by 7", checks=checks))
-    entry = ledger(settings, "toy")[0]
-    assert [one.name for one in entry.seen] == ["slice kind=b", "champion", "latency", "integrity"]
-    assert (entry.seen[0].value, entry.seen[0].bound, entry.seen[0].reason) == (-7.0, -0.04, "worse by 7")
-    assert entry.seen[2].value is None
+    entry = read_timeline(settings, "toy")[0]
+    assert [one.name for one in entry.measurements] == ["slice kind=b", "champion", "latency", "integrity"]
+    assert (entry.measurements[0].value, entry.measurements[0].bound, entry.measurements[0].reason) == (
+        -7.0,
+        -0.04,
+        "worse by 7",
+    )
+    assert entry.measurements[2].value is None
     assert entry.decided == "version 2 is not promoted; champion stays: version 1"
 
 
@@ -319,15 +324,15 @@ def test_refused_batches(settings: Settings, make_spec: Callable[..., Any], keep
         table, settings, make_spec(), replace(batch, id="b2", origin="july.csv"), "no column x", "c", hours(2)
     )
     keep(found("data", "n1", 1, "LANDED", "1 row landed", rows=1))
-    rows, landed, whole = ledger(settings, "toy")
+    rows, landed, whole = read_timeline(settings, "toy")
     assert (rows.id, rows.outcome, rows.decided) == ("b1", "rows", "these rows are not used")
     assert rows.reason == "june.csv: 3 rows refused: x: too large (1 more reason)"
-    assert [(one.value, one.reason) for one in rows.seen] == [(2, "x: too large"), (1, "x: missing")]
+    assert [(one.value, one.reason) for one in rows.measurements] == [(2, "x: too large"), (1, "x: missing")]
     assert (whole.outcome, whole.at, whole.decided) == ("whole", hours(2), "nothing of it is used")
     assert whole.reason == "july.csv: the whole batch refused: no column x"
-    assert {one.name: one.value for one in landed.seen} == {"rows refused": 3, "rows landed": 1}
+    assert {one.name: one.value for one in landed.measurements} == {"rows refused": 3, "rows landed": 1}
     assert "411" not in repr((rows, landed, whole))
-    assert [entry.id for entry in ledger(settings, "toy", at=hours(1))] == ["b1", "n1"]
+    assert [entry.id for entry in read_timeline(settings, "toy", at=hours(1))] == ["b1", "n1"]
 
 
 def test_small_files_are_joined(settings: Settings, keep: Callable[..., None]) -> None:
@@ -371,11 +376,11 @@ def test_a_thousand_windows_are_gathered_at_once(settings: Settings, keep: Calla
         ),
         "bulk",
     )
-    ledger(settings, "toy", last=1)
+    read_timeline(settings, "toy", last=1)
     began = time.process_time()
-    entries = ledger(settings, "toy")
+    entries = read_timeline(settings, "toy")
     took = time.process_time() - began
-    assert (len(entries), len(entries[-3].seen)) == (3002, 1), entries[-3]
+    assert (len(entries), len(entries[-3].measurements)) == (3002, 1), entries[-3]
     assert took < 1.0
 
 
@@ -461,7 +466,7 @@ class Production:
     def check(self, now: datetime) -> None:
         """The ledger alone names the champion, now and at each time before."""
         moves = self.log.all()
-        reigns = history(ledger(self.settings, "toy"))
+        reigns = history(read_timeline(self.settings, "toy"))
         assert [reign.version for reign in reigns] == [move.after for move in moves if move.phase == "done"]
         for moment in [now, *(move.at for move in moves)]:
             past = [reign for reign in reigns if reign.since <= moment]
@@ -497,7 +502,7 @@ def test_the_ledger_alone_tells_what_was_in_production(
                 production.check(now)
         middle = NOW + (now - NOW) / 2
         champion = champion_at(production.log.all(), middle)
-        then = history(ledger(production.settings, "toy", at=middle))
+        then = history(read_timeline(production.settings, "toy", at=middle))
         assert (then[-1].version if then else None) == (champion.after if champion else None)
         production.check(now)
 

@@ -21,8 +21,7 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.ledger.timeline import Entry, Seen
-from evergreen.ledger.timeline_entries import MoveDetail
+from evergreen.ledger.timeline_entries import Entry, Measurement, MoveDetail
 from evergreen.pages.distributions import CATEGORIES, OTHER, spread
 from evergreen.pages.drawing import pictures
 from evergreen.pages.environment import policy, spark, tone
@@ -67,7 +66,9 @@ def full() -> Page:
     """A page with something in every part, and text that looks like a script wherever data gives a text."""
     check = Check(SCRIPT, Verdict.FAIL, 1.0, 0.5, SCRIPT)
     judgement = Judgement((check,), Verdict.FAIL, 1.25, 1.5, None, 40)
-    entry = Entry("e1", NOW, "retrain", "rejected", 1, 2, SCRIPT, (Seen(SCRIPT, 1.0, 2.0, "FAIL", SCRIPT),), (SCRIPT,))
+    entry = Entry(
+        "e1", NOW, "retrain", "rejected", 1, 2, SCRIPT, (Measurement(SCRIPT, 1.0, 2.0, "FAIL", SCRIPT),), (SCRIPT,)
+    )
     move = Entry("m1", NOW, "promote", "done", None, 1, SCRIPT, detail=MoveDetail(f"person: {SCRIPT} Ann", ""))
     links = {"good": "https://example.org/", "bad": "javascript:alert(1)"}
     sides = pd.Series([SCRIPT, "b", "b"]), pd.Series([SCRIPT, "a"])

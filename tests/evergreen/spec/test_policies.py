@@ -15,7 +15,7 @@ from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.policy_query import ask_for_decision, ask_for_schedule
-from evergreen.ledger.reconciliation import calls
+from evergreen.ledger.reconciliation import requests_retrain
 from evergreen.model_files.policy_edit import source_of
 from evergreen.settings import Settings
 from evergreen.spec import policies
@@ -187,7 +187,7 @@ def test_the_answer_is_kept_with_the_report(make_spec: Callable[..., ModelSpec],
     held = ask_for_decision(spec, decisions, waiting, rows=100)
     assert held is not None and not held.retrain and "budget" in held.reason
     stored = report(called=held.retrain, because=held.reason)
-    assert calls(spec, waiting) and not calls(spec, stored)
+    assert requests_retrain(spec, waiting) and not requests_retrain(spec, stored)
     told = [decision_event(spec.name, one).name for one in (waiting, stored)]
     assert told == [DRIFT_FAILED, DRIFT_SUSPECTED]
     assert ask_for_decision(make_spec(), decisions, waiting, rows=100) is None
