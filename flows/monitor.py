@@ -1,8 +1,8 @@
 """Watch one model: land new data, compare it with what the champion was trained on, measure the champion on it.
 
-The champion is measured beside the one that it replaced, too, and taken back where that promotion is proven to have
-hurt. Each finding is stored and then told, before the next is looked for: what goes wrong later takes nothing back. The
-event is a hint; the stored decision is the truth. Nothing is trained here.
+The champion is also compared with the former champion, and rolled back if it is proven to be worse. Each decision is
+stored and then announced before the next step, so that a later failure loses nothing. The event is a hint; the stored
+decision is the truth. This flow trains nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
 
     Args:
         model: name of a file in `models/`.
-        at: logical time of a look at the past, UTC where it has no offset: labels that became known later do not count.
+        at: logical time of the run, UTC if it has no offset; labels that became known later do not count.
     """
     context = open_run(model, at)
     ingested = ingest_new_data(context)

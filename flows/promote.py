@@ -1,6 +1,6 @@
-"""A person's word on a version that passed its gates: the other half of `approval="manual"`.
+"""Manual approval or rejection of a version that passed its gates, for `approval="manual"`.
 
-A run that waits for it in the Prefect UI goes on, and ends as one that was answered there.
+A run that waits for the answer in the Prefect UI is resumed, and ends as if it had been answered there.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def promote(model: str, reason: str, version: int | None = None, reject: bool = 
     Args:
         model: name of a file in `models/`.
         reason: why; kept in the log.
-        version: the version; the challenger where none is named.
-        reject: take it out of the running instead.
-        by: name of whoever says so; may be left empty.
+        version: the version; the challenger by default.
+        reject: reject the version instead.
+        by: name of the person who decides; may be empty.
     """
     context = open_run(model)
     why, who = require_reason(reason), person(by)

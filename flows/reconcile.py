@@ -1,7 +1,7 @@
-"""Nothing lost: end the runs that died, and start the retraining that a stored decision is still waiting for.
+"""End the runs whose process died, and start each retraining that a stored decision still waits for.
 
-The event that starts a retraining is a hint, and hints get lost; the decision is in the ledger. Scheduled every few
-minutes. A model that cannot be looked at does not keep the others from it; the run fails at the end and says which.
+The event that starts a retraining may get lost; the decision is in the ledger. Scheduled every few minutes. A model
+that cannot be checked does not stop the others: the run fails at the end and names it.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from tasks.sweep import sweep
 
 @flow(flow_run_name="reconcile", timeout_seconds=1800)
 def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Action]:
-    """Start what is due, end what is dead, tell of what does not help.
+    """Start retrainings that are due, end dead runs, and escalate decisions that retraining does not resolve.
 
     Args:
         grace_minutes: how long an event has to start its run, a run to give a sign of life, and a failed run to rest.
     """
     settings, now, grace = load_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
     swept: State[Any] = sweep(now, grace, return_state=True)
-    found: list[State[Any]] = [
+    states: list[State[Any]] = [
         reconcile_model(settings, name, now, grace, return_state=True) for name in models.names(settings.models)
     ]
-    followed: list[Followed] = [state.result() for state in found if state.is_completed()]
-    for one in followed:
-        if one.escalation is not None:
-            announce(escalation_event(one.model, one.escalation))
-    steps = [*(swept.result() if swept.is_completed() else ()), *(step for one in followed for step in one.steps)]
+    followed: list[Followed] = [state.result() for state in states if state.is_completed()]
+    for result in followed:
+        if result.escalation is not None:
+            announce(escalation_event(result.model, result.escalation))
+    steps = [*(swept.result() if swept.is_completed() else ()), *(step for result in followed for step in result.steps)]
     if steps:
         report_steps(steps, now)
-    faults = [str(state.result(raise_on_failure=False)) for state in [swept, *found] if not state.is_completed()]
-    faults += [fault for one in followed if one.asked and (fault := _recovered(one.model))]
+    faults = [str(state.result(raise_on_failure=False)) for state in [swept, *states] if not state.is_completed()]
+    faults += [fault for result in followed if result.asked and (fault := _recover(result.model))]
     if faults:
-        raise EvergreenError(f"Not everything could be looked at: {' '.join(faults)}")
+        raise EvergreenError(f"Not everything could be checked: {' '.join(faults)}")
     return steps
 
 
-def _recovered(model: str) -> str:
-    """Carry out the answers of persons whose runs could not; returns what went wrong."""
+def _recover(model: str) -> str:
+    """Apply the answers whose runs could not; returns the error, empty if there is none."""
     try:
         recover_answers(open_run(model))
     except EvergreenError as error:

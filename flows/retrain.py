@@ -1,8 +1,7 @@
-"""Keep one model fresh: land new data, report drift, train a candidate, hold it to its gates, promote it if proven.
+"""Retrain one model: ingest new data, report drift, train a candidate, run its gates, promote it if it passed.
 
-Scheduled, called by hand, or started by the event of a failed drift report. Needs a model file in `models/` and nothing
-that was set up before. A rerun after a crash ends where an uninterrupted run would; a run that waited for a person goes
-on from the answer.
+Started by a schedule, by hand, or by the event of a decision. Needs only a model file in `models/`. A rerun after a
+crash ends as an uninterrupted run would; a run that waited for approval continues from the answer.
 """
 
 from __future__ import annotations
@@ -37,19 +36,17 @@ def retrain(
     event_id: str | None = None,
     at: datetime | None = None,
 ) -> RetrainDetail | None:
-    """Retrain one model; a rehearsal's canary ends here, with nothing touched.
+    """Retrain one model; the run of a rehearsal ends at once and changes nothing.
 
     Args:
         model: name of a file in `models/`.
-        reason: why; `manual` and `schedule` do nothing when nothing is new.
+        reason: why; `manual` and `schedule` do nothing without new data.
         decision_id: the stored decision that this run answers; one retrain for one decision.
-        force: retrain although nothing is new.
+        force: retrain without new data.
         params: pipeline parameters to use instead of searching.
-        share: read by nobody; triggers of an earlier version name it, and a run with a parameter that the flow lacks
-            fails.
-        event_id: the event that started this run, where one did.
-        at: logical time of a run about the past, UTC where it has no offset: labels that became known later do not
-            count.
+        share: unused; triggers of an earlier version pass it, and a run with an unknown parameter fails.
+        event_id: the event that started this run, if any.
+        at: logical time of the run, UTC if it has no offset; labels that became known later do not count.
     """
     context = open_run(model, at)
     if is_rehearsal(decision_id):

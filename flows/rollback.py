@@ -1,6 +1,6 @@
-"""Give the champion alias back to an earlier version, its reference and all.
+"""Move the champion alias back to an earlier version, with its reference data.
 
-What was taken back does not come back by itself.
+A version that was rolled back is not promoted again automatically.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def rollback(model: str, reason: str, to: int | None = None, by: str = "") -> Mo
 
     Args:
         model: name of a file in `models/`.
-        reason: why; kept in the log and on the version that is taken back.
-        to: the version; the previous champion where none is named.
-        by: name of whoever says so; may be left empty.
+        reason: why; kept in the log and on the version that is rolled back.
+        to: the version; the previous champion by default.
+        by: name of the person who decides; may be empty.
     """
     context = open_run(model)
     move = roll_back(context, to, require_reason(reason), person(by))

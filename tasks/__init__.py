@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def passing(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failure is worth another try: what a person has to fix does not fix itself."""
+    """Whether to retry after a failure: an EvergreenError needs a person to fix something, so a retry is useless."""
     return not isinstance(state.result(raise_on_failure=False), EvergreenError)
 
 
@@ -26,12 +26,12 @@ def retried(
     cache_policy: CachePolicy = NO_CACHE,
     worth_retrying: Callable[[Any, Any, Any], bool] = passing,
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a task of a step that may be done again: two more attempts, after 2 and 10 seconds.
+    """Make a step that is safe to repeat into a task: two more attempts, after 2 and 10 seconds.
 
     Args:
         name: of its task runs; may name arguments of the step in braces.
         timeout_seconds: of each attempt; without a limit where None.
-        cache_policy: when a stored result is taken instead; never by default.
+        cache_policy: when a stored result is used instead; never by default.
         worth_retrying: whether a failure gets another attempt, by task, task run and state.
     """
     return task(

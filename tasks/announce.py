@@ -1,4 +1,4 @@
-"""Tell others by event. Always after the decision was stored: an event may be lost, a decision may not."""
+"""Emit events, always after the decision was stored: an event may be lost, a decision may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare what came since the champion was trained with what it was trained on."""
+"""Compare the data since the champion was trained with its training data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evergreen.runs.context import RunContext
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")
 def detect(context: RunContext, champion: Version | None, snapshot: Snapshot) -> DriftReport:
-    """The drift report of the champion; INCONCLUSIVE before there is one."""
+    """Report the champion's drift; the report is INCONCLUSIVE if there is no champion."""
     if champion is None:
         return no_champion_report(context.spec)
     report = check_drift(

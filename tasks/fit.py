@@ -16,7 +16,7 @@ from evergreen.training.plan import Plan, lineage_of
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")
 def fit(context: RunContext, plan: Plan) -> Candidate:
-    """A fitted, stored, not yet registered candidate."""
+    """Fit and store a candidate; it is not registered yet."""
     logger = get_run_logger()
     shown: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Hold a version to its gates and write down what they found."""
+"""Run the gates on a version and store their judgement."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from evergreen.verdicts import Verdict
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")
 def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) -> Judgement:
-    """The judgement of a version, kept with it; a fault on the way leaves it INCONCLUSIVE, never PENDING.
+    """Evaluate a version and store the judgement with it; an error leaves it INCONCLUSIVE, never PENDING.
 
-    What a killed run has found and written down stands: it is not judged twice.
+    A judgement that a killed run has stored is reused.
     """
-    known = _known(version) if plan.judged else None
+    known = _stored_judgement(version) if plan.judged else None
     if known is not None:
         return known
     registry = context.registry
     try:
-        # What is required may also have been set in MLflow, by a person, on the model or on the version.
+        # A person may also have set requirements in MLflow, on the model or on the version.
         tagged = replace(version, tags=VersionTags.read({**descriptions.stated(registry, version), **version.tags.raw}))
         judgement = evaluate_candidate(context.observations, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
@@ -46,14 +46,13 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
     return judgement
 
 
-def _known(version: Version) -> Judgement | None:
-    """What was written down with the version; its status came last, so that without it the rest may not be whole."""
+def _stored_judgement(version: Version) -> Judgement | None:
+    """The stored judgement; its status is written last, so that without it the rest may be incomplete."""
     judgement = version.tags.judgement
     return judgement if judgement is not None and status_of(judgement.verdict) == version.status else None
 
 
 def _record(context: RunContext, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
-    """Write the judgement down with the version: the figures, the page of the drift report, the gate table."""
     registry, spec = context.registry, context.spec
     heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
     files = {"drift": drift.html} if drift.html else {}

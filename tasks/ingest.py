@@ -1,9 +1,10 @@
-"""Land what is new, once. With an unchanged source, contract and code nothing is read at all."""
+"""Ingest each new batch once. If source, contract and code are unchanged, nothing is read."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ _CODE = (
 
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
-    """The cache key: stale when a source, the model file, the ingest's code or the table itself is another one."""
+    """The cache key; it changes with the sources, the model file, the ingest's code and the table."""
     context: RunContext = parameters["context"]
     spec, landing = context.spec, context.settings.landing
     parts = [
@@ -68,7 +69,7 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
 
 
 def _fingerprint(source: Source, landing: Path) -> str:
-    """That of the source; of one that cannot be asked none that was there before, so that the ingest says why."""
+    """The source's fingerprint; a new value if it cannot be read, so that the ingest runs and reports why."""
     try:
         return source.fingerprint(landing)
     except EvergreenError:
@@ -77,14 +78,10 @@ def _fingerprint(source: Source, landing: Path) -> str:
 
 @retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
 def ingest(context: RunContext) -> Landing:
-    """Land every new batch of the model's source, then of its labels."""
+    """Ingest every new batch of the model's source, then of its labels."""
     logger = get_run_logger()
-    landing = evergreen.ingest.ingest.ingest(
-        context.spec,
-        context.settings,
-        now=context.now,
-        step=lambda origin: logger.debug("reading %s", origin),
-    )
+    step = partial(logger.debug, "reading %s")
+    landing = evergreen.ingest.ingest.ingest(context.spec, context.settings, now=context.now, step=step)
     logger.info(
         "ingest: %d new rows from %d batches, %d with something in quarantine",
         landing.added,

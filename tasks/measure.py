@@ -15,7 +15,7 @@ from evergreen.runs.context import RunContext
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="measure")
 def measure(context: RunContext, champion: Version | None, snapshot: Snapshot) -> PerformanceReport:
-    """The performance report of the champion; INCONCLUSIVE before there is one."""
+    """Measure the champion; the report is INCONCLUSIVE if there is no champion."""
     if champion is None:
         return no_champion(context.spec)
     report = check_performance(

@@ -1,4 +1,4 @@
-"""Decide what there is to do, and which rows teach and which rows judge."""
+"""Plan a retraining: whether to train, and on which training and holdout rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evergreen.training.request import Request
 
 @task(cache_policy=NO_CACHE, timeout_seconds=600, task_run_name="plan")
 def plan(context: RunContext, request: Request) -> Plan:
-    """What a retraining is going to do; what a killed run left behind is swept first."""
+    """Plan a retraining; first clean up after a killed run."""
     context.registry.sweep(context.spec.name)
     retraining = plan_retraining(
         context.observations,

@@ -43,7 +43,7 @@ def promote(context: RunContext, version: Version, judgement: Judgement, reason:
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="promote")
 def promote_by_hand(context: RunContext, number: int | None, reason: str, by: str) -> Move | None:
-    """Make a version champion because a person says so; the challenger where none is named."""
+    """Promote a version manually; the challenger if `number` is None."""
     registry, spec = context.registry, context.spec
     if number is None:
         version = registry.by_alias(spec.name, CHALLENGER)
@@ -60,7 +60,7 @@ def promote_by_hand(context: RunContext, number: int | None, reason: str, by: st
 
 @retried("take-back", timeout_seconds=300)
 def take_back(context: RunContext, report: ShadowReport) -> Move | None:
-    """Give the alias back to the former champion where its successor is proven to be worse; None where it stays.
+    """Roll back to the former champion if its successor is proven to be worse; None if the champion stays.
 
     Nothing is done where the champion was moved since: a person knows better.
     """
@@ -78,7 +78,7 @@ def take_back(context: RunContext, report: ShadowReport) -> Move | None:
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="roll-back")
 def roll_back(context: RunContext, to: int | None, reason: str, by: str) -> Move:
-    """Give the alias back to an earlier version."""
+    """Move the champion alias back to an earlier version."""
     now = context.moment()
     stores, lock = (context.registry, context.promotions), context.promotion_lock(now)
     return promotion.roll_back(context.spec, *stores, to, reason=reason, by=by, now=now, lock=lock)

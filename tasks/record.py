@@ -29,7 +29,7 @@ from tasks import retried
 def record_drift(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: DriftReport
 ) -> Decision | None:
-    """Keep a drift report's verdict, scores and whether it calls for a retraining; None before there is a champion.
+    """Record a drift report's verdict, its scores and whether it requests a retraining; None without a champion.
 
     What was stored of the same question before stays and is returned.
     """
@@ -40,7 +40,7 @@ def record_drift(
 def record_performance(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: PerformanceReport
 ) -> Decision | None:
-    """Keep a performance report; None before there is a champion."""
+    """Record a performance report; None without a champion."""
     return context.recorder.performance(champion, snapshot, report)
 
 
@@ -48,13 +48,13 @@ def record_performance(
 def record_shadow(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: ShadowReport
 ) -> Decision | None:
-    """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""
+    """Record whether a promotion helped; None if that is recorded already or undecided."""
     return context.recorder.shadow(champion, snapshot, report)
 
 
 @retried("record-data", timeout_seconds=120)
 def record_data(context: RunContext, champion: Version | None, snapshot: Snapshot) -> Decision | None:
-    """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
+    """Record new data if the model file requests a retraining for it; None if nothing is new."""
     return context.recorder.data(champion, snapshot)
 
 
@@ -68,14 +68,14 @@ def record_retrain(
     drift: DriftReport | None = None,
     judgement: Judgement | None = None,
 ) -> RetrainDetail:
-    """Keep what became of a candidate and of its drift report, or why there is none: that answers nothing."""
+    """Record the outcome of a candidate and its drift report, or why no candidate was trained."""
     champion = context.registry.champion(context.spec.name)
     return context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="record-run")
 def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: str = "") -> None:
-    """Keep and show how long this flow run took and had waited; `run_id` is the MLflow run that gets the figures too.
+    """Record and show how long this flow run took and had waited; `run_id` is the MLflow run that gets the figures too.
 
     By the clock, whatever the run's logical time. What goes wrong here is a warning: it takes nothing from the run.
     """

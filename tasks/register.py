@@ -1,4 +1,4 @@
-"""Make a version of a stored candidate. It starts as PENDING; only the gates change that."""
+"""Register a stored candidate as a version. It is PENDING until the gates give a verdict."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tasks import retried
 
 @retried("register", timeout_seconds=300)
 def register(context: RunContext, candidate: Candidate) -> Version:
-    """The version of this decision: one that a timed-out attempt has made already is found, not made again."""
+    """Register the candidate; reuse the version if an earlier attempt that timed out has already registered it."""
     registry = context.registry
-    found = registry.find(context.spec.name, candidate.tags["decision_id"])
-    made = found is not None and found.model_id == candidate.model_id
-    version = found if found is not None and made else registry.register(context.spec.name, candidate)
+    version = registry.find(context.spec.name, candidate.tags["decision_id"])
+    if version is None or version.model_id != candidate.model_id:
+        version = registry.register(context.spec.name, candidate)
     get_run_logger().info("register: %s, %s", version.label, version.status)
     return version

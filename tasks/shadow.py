@@ -15,7 +15,7 @@ from evergreen.runs.context import RunContext
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="shadow")
 def shadow(context: RunContext, champion: Version | None, snapshot: Snapshot) -> ShadowReport:
-    """Whether the promotion that made the champion helped; INCONCLUSIVE where there is none to judge."""
+    """Report whether the last promotion helped; INCONCLUSIVE if there is none to evaluate."""
 
     def compare(pair: Pair, before: int) -> FormerComparison:
         return compare_with_former(context.observations, context.registry, snapshot, pair, before, context.now)

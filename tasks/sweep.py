@@ -38,22 +38,22 @@ def sweep(now: datetime, patience: timedelta) -> tuple[Action, ...]:
     """
     beat = get_current_settings().flows.heartbeat_frequency
     with get_client(sync_client=True) as client:
-        found = _silent(client, now, patience, beat)
-        if any(not _is_pending(run) for run, _ in found):
+        silent = _find_silent(client, now, patience, beat)
+        if any(not _is_pending(run) for run, _ in silent):
             pause = (beat or 0) + _LATE_SECONDS
             time.sleep(pause)
-            still = {run.id for run, _ in _silent(client, now + timedelta(seconds=pause), patience, beat)}
-            found = [(run, since) for run, since in found if run.id in still]
-        return tuple(step for run, since in found if (step := _ended(client, run, since)))
+            still = {run.id for run, _ in _find_silent(client, now + timedelta(seconds=pause), patience, beat)}
+            silent = [(run, since) for run, since in silent if run.id in still]
+        return tuple(step for run, since in silent if (step := _end_run(client, run, since)))
 
 
-def _silent(
+def _find_silent(
     client: SyncPrefectClient, now: datetime, patience: timedelta, beat: int | None
 ) -> list[tuple[FlowRun, datetime]]:
     """The runs without a sign of life, and since when."""
-    wanted = {"tags": {"all_": [PREFECT_TAG]}, "state": {"type": {"any_": _STUCK}}}
-    found = []
-    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=200):
+    query = {"tags": {"all_": [PREFECT_TAG]}, "state": {"type": {"any_": _STUCK}}}
+    silent = []
+    for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(query), limit=200):
         since = run.state.timestamp if run.state else None
         if since is None or now - since < patience:
             continue
@@ -61,21 +61,21 @@ def _silent(
             since = _last_beat(client, run.id, since, now)
             if not beat or now - since < max(patience, _MISSED_BEATS * timedelta(seconds=beat)):
                 continue
-        found.append((run, since))
-    return found
+        silent.append((run, since))
+    return silent
 
 
 def _last_beat(client: SyncPrefectClient, run: UUID, since: datetime, now: datetime) -> datetime:
-    wanted = EventFilter(
+    query = EventFilter(
         event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run}"]),
         occurred=EventOccurredFilter.model_validate({"since": since, "until": now}),
     )
-    events = client.read_events(wanted, limit=1).events
+    events = client.read_events(query, limit=1).events
     return events[0].occurred if events else since
 
 
-def _ended(client: SyncPrefectClient, run: FlowRun, since: datetime) -> Action | None:
+def _end_run(client: SyncPrefectClient, run: FlowRun, since: datetime) -> Action | None:
     """End the run by the server's rules, not by force: one that has come to an end in the meantime stays as it is."""
     message = f"No sign of life since {since:%Y-%m-%d %H:%M:%S} UTC; swept."
     cancelling = run.state is not None and run.state.is_cancelling()

@@ -12,7 +12,7 @@ import typer
 from deployments.cli.command import Json, guard
 from deployments.stack.services import PAGES_PORT, read_ports
 from evergreen.errors import EvergreenError
-from evergreen.pages.links import Places, page_file, shown_url
+from evergreen.pages.links import PageLinks, page_file, shown_url
 from evergreen.settings import Settings, load_settings
 
 
@@ -98,14 +98,14 @@ def _serve(settings: Settings, port: int, as_json: bool) -> None:
             console.err.print("Stopped.")
 
 
-def find_links(settings: Settings, folder: Path | None) -> Places:
+def find_links(settings: Settings, folder: Path | None) -> PageLinks:
     """The addresses of MLflow and Prefect, from the environment or `evergreen up`; `folder` is that of the page."""
     ports = read_ports(settings)
     prefect = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     mlflow = shown_url(settings.tracking)
     if ports is not None:
         prefect, mlflow = prefect or ports.prefect_ui, mlflow or ports.mlflow_ui
-    return Places(shown_url(prefect), mlflow, folder)
+    return PageLinks(shown_url(prefect), mlflow, folder)
 
 
 def _make_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.pages.environment import policy
 from evergreen.pages.gather import gather
-from evergreen.pages.links import Places
+from evergreen.pages.links import PageLinks
 from evergreen.pages.render import Line, render, render_index, render_problem
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION
@@ -47,9 +47,9 @@ _REPORT_POLICY = (
 class PageCache:
     """The pages by model. A page is built again when its sources have changed, and at the latest after a minute."""
 
-    def __init__(self, settings: Settings, places: Places) -> None:
+    def __init__(self, settings: Settings, links: PageLinks) -> None:
         self.settings = settings
-        self.places = places
+        self.links = links
         self._lock = threading.Lock()
         self._built: dict[str, tuple[object, float, Any]] = {}
 
@@ -62,7 +62,7 @@ class PageCache:
 
         def build() -> str:
             spec = models.load(model, self.settings.models).spec
-            return render(gather(self.settings, spec, self.places, now=datetime.now(UTC)), self.places)
+            return render(gather(self.settings, spec, self.links, now=datetime.now(UTC)), self.links)
 
         return str(self._cached(f"page {model}", model, build))
 

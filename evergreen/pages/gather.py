@@ -16,7 +16,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution, distributions
-from evergreen.pages.links import Places
+from evergreen.pages.links import PageLinks
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -31,7 +31,7 @@ TREND = 60
 """Reports whose scores are drawn beside a column: the newest."""
 
 
-def gather(settings: Settings, spec: ModelSpec, places: Places, *, now: datetime) -> Page:
+def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: datetime) -> Page:
     """Read everything that a model's page shows; `now` (aware, UTC) is what it says it was made at.
 
     Raises:
@@ -40,7 +40,7 @@ def gather(settings: Settings, spec: ModelSpec, places: Places, *, now: datetime
     registry, entries = Registry(settings), read_timeline(settings, spec.name, spec=spec)
     numbers = {alias: _number(registry, spec.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     scores = _scores(settings, spec.name)
-    reports = _reports(spec.name, entries, scores, places)
+    reports = _reports(spec.name, entries, scores, links)
     columns_of, columns = _columns(reports, scores)
     drawn, note = _distributions(settings, spec, registry, columns_of, columns)
     measured = [entry for entry in entries if entry.kind == "performance"]
@@ -79,7 +79,7 @@ def _scores(settings: Settings, model: str) -> pd.DataFrame:
     return frame.assign(times=(frame["score"] / frame["threshold"]).where(frame["threshold"] > 0))
 
 
-def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, places: Places) -> tuple[DriftPoint, ...]:
+def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, links: PageLinks) -> tuple[DriftPoint, ...]:
     known = scores.dropna(subset=["times"])
     worst = known.loc[known.groupby("decision_id")["times"].idxmax()].set_index("decision_id")
     names, times = worst["column"].to_dict(), worst["times"].to_dict()
@@ -93,7 +93,7 @@ def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, places:
             reason=entry.reason,
             worst=names.get(entry.id, ""),
             times=times.get(entry.id),
-            report=places.report(model, entry.id, entry.detail_as(DriftDetail).report),
+            report=links.report(model, entry.id, entry.detail_as(DriftDetail).report),
         )
         for entry in entries
         if entry.kind == "drift"

@@ -13,7 +13,7 @@ from evergreen.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PageLinks:
     """What a page can link to.
 
     Attributes:

@@ -12,7 +12,7 @@ from evergreen.markdown import number
 from evergreen.naming import page_file
 from evergreen.pages.environment import fill, many, when
 from evergreen.pages.figure_parts import Spec
-from evergreen.pages.links import Places
+from evergreen.pages.links import PageLinks
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
 from evergreen.pages.plots import CROWD, FEW, distribution_plot, drift_plot, metric_plot, windows_plot
 from evergreen.storage.atomic_write import write_text
@@ -38,7 +38,7 @@ class Line:
     problem: str = ""
 
 
-def render(page: Page, places: Places) -> str:
+def render(page: Page, links: PageLinks) -> str:
     """The page of one model."""
     plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows"))
     if page.reports:
@@ -51,7 +51,7 @@ def render(page: Page, places: Places) -> str:
     return fill(
         "page.html.j2",
         page=page,
-        places=places,
+        links=links,
         plots=plots,
         columns=columns,
         drawn=bool(columns or any(plots.values())),
@@ -73,7 +73,7 @@ def render_problem(title: str, error: EvergreenError) -> str:
     return fill("problem.html.j2", title=title, error=error)
 
 
-def write(page: Page, places: Places, path: Path) -> None:
+def write(page: Page, links: PageLinks, path: Path) -> None:
     """Write the page of one model to a file, whole or not at all.
 
     Raises:
@@ -82,7 +82,7 @@ def write(page: Page, places: Places, path: Path) -> None:
     if path.is_dir():
         raise EvergreenError(f"{path} is a folder.", f"Name a file in it: --out {path / page_file(page.model)}")
     try:
-        write_text(path, render(page, places))
+        write_text(path, render(page, links))
     except OSError as error:
         raise EvergreenError(
             f"{path} cannot be written: {error.strerror or error}.", "Name a file in a folder of yours with --out."

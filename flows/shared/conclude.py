@@ -1,4 +1,4 @@
-"""Conclude a retraining in the order that loses nothing: the decision is stored, then told by event, then shown."""
+"""Conclude a retraining: store the decision, then emit its event, then report it, so that no crash loses it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
-from evergreen.events import (
-    MODEL_PROMOTED,
-    MODEL_REJECTED,
-    MODEL_WAITING,
-    Event,
-    decision_event,
-)
+from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING, Event, decision_event
 from evergreen.pages.links import page_url
 from evergreen.registry.version import Version
 from evergreen.reports import card_store
@@ -27,7 +21,7 @@ from tasks.report import report_drift, report_retrain
 
 
 def emit_decision(context: RunContext, decision: Decision | None) -> Decision | None:
-    """Tell of a decision that was stored, if one was."""
+    """Emit the event of a stored decision; None emits nothing."""
     if decision is not None:
         announce(decision_event(context.spec.name, decision))
     return decision
@@ -42,7 +36,7 @@ def conclude(
     drift: DriftReport | None = None,
     judgement: Judgement | None = None,
 ) -> RetrainDetail:
-    """Store, announce and show what became of a retraining; what was settled before fitting has nothing to announce."""
+    """Store and report the outcome of a retraining; announce it if a candidate was fitted and evaluated."""
     result = record_retrain(context, plan, ingested, outcome, version, drift, judgement)
     if judgement is not None and drift is not None:
         _announce(context, plan, result, drift)
@@ -54,14 +48,14 @@ def conclude(
 
 
 def update_cards(context: RunContext, *numbers: int | None) -> None:
-    """Write the cards of some versions anew; one that cannot be written is no fault of the run."""
+    """Rewrite the cards of some versions; a card that cannot be written is logged and does not fail the run."""
     for number in numbers:
         if number is None:
             continue
         try:
             card_store.keep(context.settings, context.registry, context.spec, number, spec_hash=context.spec_hash)
         except EvergreenError as error:
-            get_run_logger().warning("card: that of version %s was not written: %s", number, error)
+            get_run_logger().warning("card: the card of version %s was not written: %s", number, error)
 
 
 def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: DriftReport) -> None:
@@ -71,7 +65,7 @@ def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: Dri
         "outcome": result.outcome,
         "reason": plan.request.reason,
     }
-    told = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
-    announce(Event(told, result.model, payload))
+    event = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
+    announce(Event(event, result.model, payload))
     report_drift(result.model, drift)
     report_retrain(result, page_url(context.settings, result.model))

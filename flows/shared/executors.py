@@ -1,7 +1,6 @@
-"""What runs tasks beside each other: threads of the flow's own process, or a Dask cluster by setting.
+"""Run tasks in parallel: in threads of the flow's process, or on a Dask cluster if the settings say so.
 
-Chosen when a flow runs and not when it is imported, so that one deployment serves both. Dask is imported only where it
-is asked for.
+The choice is made when a flow runs, not at import, so that one deployment serves both. Dask is imported only if used.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from evergreen.settings import Settings
 _MOST = 4
 _WAIT_SECONDS = 10
 _ANY_PORT = "127.0.0.1:0"
-"""For the dashboard: two clusters on a machine would ask for the same port."""
+"""Of the dashboard; two clusters on one machine would claim the same fixed port."""
 
 
 def workers(settings: Settings) -> int:
-    """How many tasks run at a time, in threads or on a cluster of the run's own."""
+    """The number of tasks that run in parallel, in threads or on the run's own cluster."""
     return settings.workers or min(_MOST, os.cpu_count() or 1)
 
 
 def task_runner(settings: Settings) -> TaskRunner[Any]:
-    """The runner that the settings ask for, not started yet: a context manager with `submit`.
+    """The task runner of the settings, not started yet: a context manager with `submit`.
 
     Raises:
         EvergreenError: the `dask` extra is not installed, or the scheduler does not answer.
@@ -53,7 +52,7 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
 
 @contextmanager
 def executor(settings: Settings) -> Iterator[Executor | None]:
-    """Processes beside each other that take functions, for what is no task; None for one, which is this one.
+    """Parallel processes for functions that are no tasks; None if one process, the current one, is enough.
 
     Raises:
         EvergreenError: as in `task_runner`.
@@ -81,7 +80,7 @@ def _without_dask() -> EvergreenError:
 
 
 def _require_scheduler(address: str) -> None:
-    """Ask whether anything listens there; Dask itself asks for half a minute and ends with a traceback."""
+    """Check that something listens there; Dask itself retries for 30 seconds and ends with a traceback."""
     fix = "Start it: dask scheduler; or set EVERGREEN_DASK to its address, such as tcp://scheduler:8786."
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")

@@ -1,12 +1,8 @@
-"""Announcing a promotion by hand and a rollback."""
+"""Announce a manual promotion or a rollback."""
 
 from __future__ import annotations
 
-from evergreen.events import (
-    MODEL_PROMOTED,
-    MODEL_ROLLED_BACK,
-    Event,
-)
+from evergreen.events import MODEL_PROMOTED, MODEL_ROLLED_BACK, Event
 from evergreen.ledger.promotions import Move
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import PREVIOUS
@@ -19,7 +15,7 @@ from tasks.report import report_move
 
 
 def announce_move(context: RunContext, action: str, move: Move | None, reason: str) -> MoveResult:
-    """Announce and show a promotion by hand, or a rollback."""
+    """Announce and report a manual promotion or a rollback; without a move only return the result."""
     registry, model = context.registry, context.spec.name
     champion, previous = registry.champion(model), registry.by_alias(model, PREVIOUS)
     result = MoveResult(
@@ -39,7 +35,7 @@ def announce_move(context: RunContext, action: str, move: Move | None, reason: s
 
 
 def roll_back_if_worse(context: RunContext, report: ShadowReport) -> Move | None:
-    """Roll back a promotion that hurt, and tell of it; None where the champion stays."""
+    """Roll back a promotion that made the metric worse and announce it; None if the champion stays."""
     move = take_back(context, report)
     if move is not None:
         announce_move(context, "rollback", move, move.reason)

@@ -1,4 +1,4 @@
-"""What a flow begins with: the run's context, new data, the champion and the snapshot."""
+"""The first steps of a flow: open the run's context, ingest new data, read the champion and the snapshot."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tasks.ingest import ingest
 
 
 def open_run(model: str, at: datetime | None = None) -> RunContext:
-    """The surroundings of this run, read from the settings and the model file; `at` is its logical time, if given."""
+    """Build this run's context from the settings and the model file; `at` is its logical time, by default now."""
     settings = load_settings()
     loaded = models.load(model, settings.models)
-    _label(model)
+    _tag_run(model)
     now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
 
 
-def _label(model: str) -> None:
-    """Tag the flow run, and not its tasks: Prefect asks for a concurrency slot for each task that bears a tag."""
+def _tag_run(model: str) -> None:
+    """Tag the flow run but not its tasks: Prefect requests a concurrency slot for each tagged task."""
     run = flow_run.get_id()
     if run is not None:
         with get_client(sync_client=True) as client:
@@ -45,22 +45,26 @@ def _label(model: str) -> None:
 
 
 def ingest_new_data(context: RunContext) -> Ingested:
-    """Ingest, and tell of what was refused."""
+    """Ingest new data and announce the batches with rejected rows."""
     state = ingest(context, return_state=True)
     landing: Landing = state.result()
     cached = state.name == "Cached"
-    model = context.spec.name
     if cached:
         get_run_logger().info("ingest: nothing new, nothing read")
     else:
         for report in landing.quarantined:
-            told = {"batch": report.batch, "origin": report.origin, "rows": report.rejected, "reason": report.problem}
-            announce(Event(DATA_REJECTED, model, told))
+            payload = {
+                "batch": report.batch,
+                "origin": report.origin,
+                "rows": report.rejected,
+                "reason": report.problem,
+            }
+            announce(Event(DATA_REJECTED, context.spec.name, payload))
     return describe_landing(landing, cached=cached)
 
 
 def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
-    """What is in production, and what there is to compare it with."""
+    """The champion, None before the first promotion, and the current snapshot of the observations."""
     champion = context.registry.champion(context.spec.name)
     require_consistent(context.spec.name, champion, context.promotions)
     return champion, context.observations.snapshot()

@@ -26,7 +26,7 @@ from evergreen.pages.distributions import CATEGORIES, OTHER, spread
 from evergreen.pages.drawing import pictures
 from evergreen.pages.environment import policy, spark, tone
 from evergreen.pages.gather import gather
-from evergreen.pages.links import Places, page_file, page_url, shown_url
+from evergreen.pages.links import PageLinks, page_file, page_url, shown_url
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
 from evergreen.pages.render import Line, render, render_index, write
@@ -89,7 +89,7 @@ def full() -> Page:
 
 def test_text_from_data_is_never_markup(full: Page) -> None:
     """Names, reasons and cards that look like a script come out escaped, in the text and in the figures."""
-    html = render(full, Places())
+    html = render(full, PageLinks())
     assert "<script>alert" not in html
     assert html.count("&lt;script&gt;alert(1)") > 10
     assert html.count("&lt;/script&gt; Ann, a person: &lt;/script&gt;") == 2, "the champion, and the ledger"
@@ -101,7 +101,7 @@ def test_text_from_data_is_never_markup(full: Page) -> None:
 
 def test_links_lead_where_they_may(full: Page) -> None:
     """MLflow, Prefect and https are linked; a link that would run is not."""
-    html = render(full, Places("https://prefect.example", "https://mlflow.example"))
+    html = render(full, PageLinks("https://prefect.example", "https://mlflow.example"))
     assert 'href="https://prefect.example/runs/flow-run/run-1"' in html
     assert 'href="https://mlflow.example/#/models/toy/versions/2"' in html
     assert 'href="https://example.org/"' in html
@@ -110,14 +110,14 @@ def test_links_lead_where_they_may(full: Page) -> None:
 
 def test_an_empty_page_names_what_is_missing_and_the_next_command() -> None:
     """Before a champion, before a report, before labels: each says so, and nothing is drawn."""
-    html = render(EMPTY, Places())
+    html = render(EMPTY, PageLinks())
     assert "There is no champion yet." in html
     assert "evergreen retrain toy" in html
     body = html.partition("<body>")[2].partition("<script>")[0]
     assert "data-plot" not in body and "vega" not in body
     assert len(html) < 40_000
     waiting = replace(EMPTY, champion=1, measures=(replace(measure(0, None, "INCONCLUSIVE"), reason="no labels yet"),))
-    html = render(waiting, Places())
+    html = render(waiting, PageLinks())
     assert "The last report says: no labels yet." in html
     assert html.count("evergreen monitor toy") >= 2
 
@@ -126,7 +126,7 @@ def test_a_page_is_whole_and_bounded(full: Page) -> None:
     """No address of a style or a script, its own policy, and a long history of which the newest is shown and said."""
     entries = tuple(replace(full.entries[0], id=str(number)) for number in range(1_234))
     reports = tuple(point(day) for day in range(1_000))
-    html = render(replace(full, reports=reports, entries=entries), Places())
+    html = render(replace(full, reports=reports, entries=entries), PageLinks())
     assert "The newest 200 of 1,234 entries" in html
     assert "The newest 200 of 1,000 reports." in html
     body = re.sub(r'<script( type="application/gzip" id="packed-vega")?>.*?</script>', "", html, flags=re.DOTALL)
@@ -209,7 +209,7 @@ def test_where_a_page_is(settings: Settings) -> None:
     assert page_url(settings, "toy") == ""
     place = page_file(settings, "toy")
     place.parent.mkdir(parents=True)
-    write(EMPTY, Places(), place)
+    write(EMPTY, PageLinks(), place)
     assert page_url(settings, "toy") == place.as_uri()
     assert [file.name for file in place.parent.iterdir()] == ["toy.html"]
     served = settings.model_copy(update={"pages": "http://127.0.0.1:4300/"})
@@ -219,9 +219,9 @@ def test_where_a_page_is(settings: Settings) -> None:
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A folder, or a folder that is not there: what is wrong and what to do."""
     with pytest.raises(EvergreenError, match="is a folder"):
-        write(EMPTY, Places(), tmp_path)
+        write(EMPTY, PageLinks(), tmp_path)
     with pytest.raises(EvergreenError, match="cannot be written"):
-        write(EMPTY, Places(), tmp_path / "no" / "toy.html")
+        write(EMPTY, PageLinks(), tmp_path / "no" / "toy.html")
 
 
 def test_the_first_page_lists_the_models() -> None:
@@ -247,7 +247,7 @@ def test_what_is_gathered(settings: Settings, registry: Registry, make_spec: Cal
         ledger.record_scores(name, at, 1, report.columns)
         detail = detail_of("drift", share=0.1 * day, columns=(), confirmed=False, failed=(0, 1))
         ledger.record(Decision(name, "drift", at, "PASS", 1, 0, "", "fine", detail))
-    page = gather(settings, spec, Places(), now=NOW)
+    page = gather(settings, spec, PageLinks(), now=NOW)
     assert page.threshold == spec.drift.share
     assert [(report.worst, report.times) for report in page.reports] == [("kind", 2.0), ("x", 3.6), ("", None)]
     assert page.columns_of == page.reports[1]
