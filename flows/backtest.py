@@ -1,6 +1,6 @@
-"""Choose when one model is retrained, on its history: every policy is replayed, and one is recommended.
+"""Choose a retraining policy for one model: simulate each policy over the recorded history and recommend one.
 
-Nothing that is in production is touched, and nothing is stored but the results, which the next backtest goes on from.
+Production state is not changed. Only the results are stored; the next backtest continues from them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def backtest(
     change: datetime | None = None,
     page: str | None = None,
 ) -> Backtest:
-    """Replay the history of one model under several policies of retraining.
+    """Simulate several retraining policies over the recorded history of one model.
 
     Args:
         model: name of a file in `models/`.
@@ -42,12 +42,12 @@ def backtest(
         report_from: steps from here on are reported, those before choose; by default the second half.
         label_delay_days: how long after its row a label is taken to be known; by default as it was stored.
         train_hours: how long a training takes; by default as long as it was measured to take.
-        change: since when the law of the data is another one, where that is known.
+        change: when the data-generating process is known to have changed.
         page: where the HTML page goes; by default below EVERGREEN_HOME.
     """
     context = open_run(model)
     ingest_new_data(context)
-    asked = {
+    request = {
         "policies": policies,
         "windows": windows,
         "prices": prices or {},
@@ -58,6 +58,6 @@ def backtest(
     }
     delay = None if label_delay_days is None else timedelta(days=label_delay_days)
     with executor(context.settings) as pool:
-        found = replay(context, asked, delay, pool)
-    report_backtest(context, found, page)
-    return found
+        report = replay(context, request, delay, pool)
+    report_backtest(context, report, page)
+    return report

@@ -54,7 +54,8 @@ def score(
             ingest_new_data(context)
         champion, _ = champion_and_snapshot(context)
         if champion is None:
-            return _without_champion(context)
+            get_run_logger().warning("score: %s has no champion yet: nothing was scored", model)
+            return ScoreResult(model, None, 0, 0, 0, None, context.flow_run)
         scoring_input = resolve_input(context, champion, input)
         result = _score_input(context, champion, scoring_input, output, chunk_rows)
     report_score(result)
@@ -62,15 +63,10 @@ def score(
     return result
 
 
-def _without_champion(context: RunContext) -> ScoreResult:
-    get_run_logger().warning("score: %s has no champion yet: nothing was scored", context.spec.name)
-    return ScoreResult(context.spec.name, None, 0, 0, 0, None, context.flow_run)
-
-
 def _score_input(
     context: RunContext, champion: Version, scoring_input: ScoringInput, output: str | None, chunk_rows: int
 ) -> ScoreResult:
-    """Score what is not scored yet, export it, and close the batch: in this order a crash costs nothing."""
+    """Score the rows without a prediction, export them, close the batch; a rerun resumes after any of these steps."""
     before = context.predictions.progress(scoring_input.batch)
     began = time.monotonic()
     try:

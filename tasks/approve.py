@@ -1,4 +1,4 @@
-"""Carry out what a person answered about a challenger, and tell the run that waits for it."""
+"""Apply a manual approval or rejection of a challenger, and resume the run that waits for it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tasks import passing, retried
 
 
 def _worth_another_try(task: object, run: object, state: object) -> bool:
-    """A promotion that is under way ends within seconds."""
+    """Also retry while another promotion holds the lock: it ends within seconds."""
     return passing(task, run, state) or isinstance(state.result(raise_on_failure=False), BusyError)  # type: ignore[attr-defined]
 
 
 @retried("approve", timeout_seconds=300, worth_retrying=_worth_another_try)
 def approve(context: RunContext, number: int, response: ApprovalResponse) -> ApprovalOutcome:
-    """Promote the version or take it out of the running, as was answered."""
+    """Promote or reject the version, as the response says."""
     spec, registry = context.spec, context.registry
     version = registry.get(spec.name, number)
     now = datetime.now(UTC)
@@ -40,7 +40,7 @@ def approve(context: RunContext, number: int, response: ApprovalResponse) -> App
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="reject")
 def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str) -> Version:
-    """Take a version out of the running because a person says so; the challenger where none is named."""
+    """Reject a version manually; the challenger if `number` is None."""
     spec, registry, now = context.spec, context.registry, datetime.now(UTC)
     version = registry.by_alias(spec.name, CHALLENGER) if number is None else registry.get(spec.name, number)
     if version is None:
@@ -52,19 +52,18 @@ def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="resume-the-waiting-run")
 def resume_waiting(context: RunContext, number: int, response: ApprovalResponse) -> None:
-    """Let the run that waits for this answer go on and end; there may be none, or it may have ended."""
+    """Resume the run that waits for this answer, if there is one and it is still suspended."""
     model = context.spec.name
-    decision = context.registry.get(model, number).tags.decision_id
-    asked = context.ledger.find("retrain", decision)
-    if asked is None or not asked.flow_run or asked.outcome != "awaiting-approval":
+    decision = context.ledger.find("retrain", context.registry.get(model, number).tags.decision_id)
+    if decision is None or not decision.flow_run or decision.outcome != "awaiting-approval":
         return
-    run = UUID(asked.flow_run)
+    run = UUID(decision.flow_run)
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run).state
         if state is not None and state.is_paused():
             # A run that was suspended before the form asked for a name refuses one.
             resume_flow_run(run, run_input=response.model_dump(exclude_defaults=True))
-            get_run_logger().info("approve: flow run %s goes on", run)
+            get_run_logger().info("approve: flow run %s was resumed", run)
     except (ObjectNotFound, NotPausedError, FlowPauseTimeout):
-        get_run_logger().info("approve: flow run %s waits no more", run)
+        get_run_logger().info("approve: flow run %s is no longer waiting", run)

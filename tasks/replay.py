@@ -26,16 +26,16 @@ from models import load_spec
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=12 * 3600, task_run_name="replay")
-def replay(context: RunContext, asked: Mapping[str, Any], delay: timedelta | None, pool: Executor | None) -> Backtest:
-    """What every policy would have brought; `asked` are the fields of a `Request`, as they were typed."""
+def replay(context: RunContext, fields: Mapping[str, Any], delay: timedelta | None, pool: Executor | None) -> Backtest:
+    """Simulate every policy; `fields` are those of a backtest `Request`, as typed on the command line."""
     spec, settings, logger = context.spec, context.settings, get_run_logger()
-    times: dict[str, Any] = {name: as_utc(value) for name, value in asked.items() if isinstance(value, datetime)}
+    times: dict[str, Any] = {name: as_utc(value) for name, value in fields.items() if isinstance(value, datetime)}
     request = Request(
-        **dict(asked)
+        **dict(fields)
         | times
         | {
-            "policies": named(asked["policies"], spec),
-            "prices": Prices(asked["prices"].get("retrain"), asked["prices"].get("error")),
+            "policies": named(fields["policies"], spec),
+            "prices": Prices(fields["prices"].get("retrain"), fields["prices"].get("error")),
         }
     )
     cache = JobCache(settings.backtest(spec.name))

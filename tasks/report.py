@@ -1,4 +1,4 @@
-"""Leave what a run decided where a person looks: tables, a note and links among the run's Prefect artifacts."""
+"""Show what a run decided in the Prefect UI: tables, notes and links as artifacts of the run."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def report_shadow(model: str, report: ShadowReport) -> None:
         return
     low, high = report.interval or (None, None)
     what = "metric", "status", f"version {report.champion}", f"version {report.former}", "gain", "from", "to"
-    seen = f"{report.windows} of {report.of}"
+    coverage = f"{report.windows} of {report.of}"
     row = (report.metric, MARK[report.verdict], report.value, report.former_value, report.gain, low, high)
-    facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, seen)])
+    facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, coverage)])
     note = f"# Last promotion of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
     create_markdown_artifact(note, key=artifact("shadow", model), description=report.reason)
 
@@ -91,9 +91,9 @@ def report_score(result: ScoreResult) -> None:
     versions = table(("version", "rows"), result.versions.items())
     reasons = f"\n\n{table(('reason', 'rows'), result.reasons.items())}" if result.reasons else ""
     where = f" Written to {escape(result.output)}." if result.output else ""
-    told = f"{result.rows_scored} of {result.rows_in} rows scored by version {result.version}."
-    note = f"# Scoring with {result.model}\n\n{told}{where}\n\n{facts}\n\n{versions}{reasons}"
-    create_markdown_artifact(note, key=artifact("score", result.model), description=told)
+    summary = f"{result.rows_scored} of {result.rows_in} rows scored by version {result.version}."
+    note = f"# Scoring with {result.model}\n\n{summary}{where}\n\n{facts}\n\n{versions}{reasons}"
+    create_markdown_artifact(note, key=artifact("score", result.model), description=summary)
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-move")
@@ -106,20 +106,19 @@ def report_move(result: MoveResult) -> None:
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
-def report_backtest(context: RunContext, found: Backtest, place: str | None = None) -> Path:
+def report_backtest(context: RunContext, report: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
-    model = found.model
+    model = report.model
     page = Path(place).expanduser().absolute() if place else context.settings.backtest_page(model)
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, backtest_page(found, context.moment()))
-    told = found.to_json()
+    write_text(page, backtest_page(report, context.moment()))
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
-    rows = [{name: one[name] for name in shown} | one["regret"] for one in told["policies"]]
-    create_table_artifact(rows, key=artifact("backtest", model), description=found.reason)
+    rows = [{name: one[name] for name in shown} | one["regret"] for one in report.to_json()["policies"]]
+    create_table_artifact(rows, key=artifact("backtest", model), description=report.reason)
     note = table(list(rows[0]), [one.values() for one in rows])
-    warning = f"**{found.warning}**\n\n" if found.warning else ""
-    text = f"# When to retrain {model}: {found.recommended}\n\n{warning}{found.reason}\n\n{note}"
-    create_markdown_artifact(text, key=artifact("backtest-report", model), description=found.reason)
+    warning = f"**{report.warning}**\n\n" if report.warning else ""
+    text = f"# When to retrain {model}: {report.recommended}\n\n{warning}{report.reason}\n\n{note}"
+    create_markdown_artifact(text, key=artifact("backtest-report", model), description=report.reason)
     create_link_artifact(page.as_uri(), link_text="Backtest", key=artifact("backtest-page", model))
     return page
 

@@ -1,8 +1,8 @@
-"""Waiting for a person, in the Prefect UI: the run is suspended with the gate table and a form, and holds nothing.
+"""Wait for manual approval in the Prefect UI: the run is suspended with the gate table and a form.
 
-Its process ends. When it is resumed the flow starts from its first line, finds in the ledger the question that it had
-put, and goes on from there: nothing is landed, fitted or judged again. Only the run of a deployment can be resumed by a
-worker; any other ends as `awaiting-approval`.
+The process of the run ends. When a person resumes the run, the flow starts from its first line, finds its question in
+the ledger and carries out the answer: it does not ingest, fit or evaluate again. A worker can resume only the run of a
+deployment; any other run ends as `awaiting-approval`.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ _KEY = "approval"
 
 
 def suspended_result(context: RunContext) -> RetrainDetail | None:
-    """What this very run came to before it was suspended; None in its first execution."""
-    asked = asked_by(context.ledger, context.flow_run)
-    return None if asked is None else asked.detail_as(RetrainDetail)
+    """The result of this run before it was suspended; None in its first execution."""
+    decision = asked_by(context.ledger, context.flow_run)
+    return None if decision is None else decision.detail_as(RetrainDetail)
 
 
 def await_approval(context: RunContext, result: RetrainDetail) -> RetrainDetail:
-    """Where a person has to approve, wait for one, and carry out the answer; otherwise the result as it is."""
+    """Wait for manual approval if the result needs it, and apply the answer; else return the result unchanged."""
     if result.outcome != "awaiting-approval" or result.version is None or not deployment.get_id():
         return result
     known = recorded_approval(context.ledger, result.decision_id)
-    return _concluded(context, result, known or approve(context, result.version, _answer(context, result)))
+    return _conclude(context, result, known or approve(context, result.version, _await_answer(context, result)))
 
 
 def recover_answers(context: RunContext) -> tuple[RetrainDetail, ...]:
-    """Carry out answers whose run could not go on: cancelled for want of a slot, or killed, after it was resumed."""
-    found = []
-    for asked in unanswered(context.ledger):
-        answer = _left_behind(asked)
-        result = asked.detail_as(RetrainDetail)
+    """Apply the answers whose run was cancelled (no free slot) or killed after it was resumed."""
+    results = []
+    for decision in unanswered(context.ledger):
+        answer = _read_lost_answer(decision)
+        result = decision.detail_as(RetrainDetail)
         if answer is not None and result.version is not None:
-            found.append(_concluded(context, result, approve(context, result.version, answer)))
-    return tuple(found)
+            results.append(_conclude(context, result, approve(context, result.version, answer)))
+    return tuple(results)
 
 
 def reject_challenger(context: RunContext, number: int | None, reason: str, by: str) -> MoveResult:
@@ -74,53 +74,53 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
         rejected=version.number,
     )
     decision = version.tags.decision_id
-    told = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
-    announce(Event(MODEL_REJECTED, version.model, told))
+    payload = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
+    announce(Event(MODEL_REJECTED, version.model, payload))
     report_move(result)
     update_cards(context, version.number)
     resume_waiting(context, version.number, ApprovalResponse(decision="reject", reason=reason))
     return result
 
 
-def _answer(context: RunContext, result: RetrainDetail) -> ApprovalResponse:
+def _await_answer(context: RunContext, result: RetrainDetail) -> ApprovalResponse:
     """Suspend this run until a person answers; in the execution after that, the answer."""
     timeout = context.spec.approval.timeout
     form = RunInput.subclass_from_base_model_type(ApprovalResponse)
-    asked = form.with_initial_data(description=question(result, datetime.now(UTC) + timeout))
+    form_input = form.with_initial_data(description=question(result, datetime.now(UTC) + timeout))
     try:
-        given = suspend_flow_run(wait_for_input=asked, timeout=int(timeout.total_seconds()), key=_KEY)
+        response = suspend_flow_run(wait_for_input=form_input, timeout=int(timeout.total_seconds()), key=_KEY)
     except ValidationError:
         # A run suspends once: one that nobody answered in time, and that was started anew, finds no answer.
         what = f"{result.model}: nobody answered in time for version {result.version}."
         fix = f"Run: evergreen promote {result.model} {result.version} --reason TEXT"
         raise EvergreenError(what, fix) from None
-    return ApprovalResponse.model_validate(given.model_dump())
+    return ApprovalResponse.model_validate(response.model_dump())
 
 
-def _concluded(context: RunContext, result: RetrainDetail, ruling: ApprovalOutcome) -> RetrainDetail:
-    """Announce and show what became of a challenger; what was known already was announced already."""
+def _conclude(context: RunContext, result: RetrainDetail, approval: ApprovalOutcome) -> RetrainDetail:
+    """Report the outcome for a challenger; announce it unless an earlier run already did."""
     model = context.spec.name
     champion = context.registry.champion(model)
     final = replace(
         result,
-        outcome=ruling.outcome,
-        explanation=ruling.explanation,
+        outcome=approval.outcome,
+        explanation=approval.explanation,
         champion=champion.number if champion else None,
     )
-    if ruling.fresh:
-        name = MODEL_PROMOTED if ruling.outcome == "promoted" else MODEL_REJECTED
-        told = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
-        announce(Event(name, model, told | {"reason": final.explanation}))
+    if approval.fresh:
+        name = MODEL_PROMOTED if approval.outcome == "promoted" else MODEL_REJECTED
+        payload = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
+        announce(Event(name, model, payload | {"reason": final.explanation}))
         update_cards(context, final.version, result.champion if final.outcome == "promoted" else None)
     report_retrain(final)
     return final
 
 
-def _left_behind(asked: Decision) -> ApprovalResponse | None:
+def _read_lost_answer(decision: Decision) -> ApprovalResponse | None:
     """The answer that a run was resumed with, where that run has ended without carrying it out."""
-    if not asked.flow_run:
+    if not decision.flow_run:
         return None
-    run = UUID(asked.flow_run)
+    run = UUID(decision.flow_run)
     with get_client(sync_client=True) as client:
         try:
             state = client.read_flow_run(run).state
@@ -128,5 +128,5 @@ def _left_behind(asked: Decision) -> ApprovalResponse | None:
             return None
     if state is None or not state.is_final():
         return None
-    given = read_flow_run_input(keyset_from_base_key(f"suspended-{_KEY}")["response"], run)
-    return None if given is None else ApprovalResponse.model_validate(given)
+    answer = read_flow_run_input(keyset_from_base_key(f"suspended-{_KEY}")["response"], run)
+    return None if answer is None else ApprovalResponse.model_validate(answer)
