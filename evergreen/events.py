@@ -97,13 +97,13 @@ def decision_event(model: str, decision: Decision) -> Event:
             )
         case PerformanceDetail() as performance:
             names = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}
-            name, told = names.get(decision.outcome, PERFORMANCE_INCONCLUSIVE), _performance_payload(performance)
+            name, payload = names.get(decision.outcome, PERFORMANCE_INCONCLUSIVE), _performance_payload(performance)
         case ShadowDetail() as shadow:
             names = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}
-            name, told = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
+            name, payload = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
         case _:
-            name, told = DATA_LANDED, {"rows": decision.detail_as(DataDetail).rows}
-    return Event(name, model, {"decision_id": decision.id} | told)
+            name, payload = DATA_LANDED, {"rows": decision.detail_as(DataDetail).rows}
+    return Event(name, model, {"decision_id": decision.id} | payload)
 
 
 def _performance_payload(detail: PerformanceDetail) -> dict[str, Any]:

@@ -17,10 +17,10 @@ class Verdict(StrEnum):
     @classmethod
     def worst(cls, verdicts: Iterable[Verdict]) -> Verdict:
         """FAIL if any fails, else INCONCLUSIVE if any is, else PASS; of nothing, INCONCLUSIVE."""
-        seen = set(verdicts)
-        if cls.FAIL in seen:
+        kinds = set(verdicts)
+        if cls.FAIL in kinds:
             return cls.FAIL
-        return cls.PASS if seen == {cls.PASS} else cls.INCONCLUSIVE
+        return cls.PASS if kinds == {cls.PASS} else cls.INCONCLUSIVE
 
 
 @dataclass(frozen=True, slots=True)

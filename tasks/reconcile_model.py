@@ -53,13 +53,13 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
     """Look at one model's ledger, and start or escalate what nobody else has."""
     spec = models.load(model, settings.models).spec
     ledger = reconciliation.read_ledger(settings, spec)
-    asked = reconciliation.is_asking(ledger)
+    awaits_approval = reconciliation.is_asking(ledger)
     finding = reconciliation.find_pending(spec, ledger, now=now, grace=grace)
     _keep_held(settings, model, finding, now)
     if finding.status != "due" and (
         reconciliation.is_escalated(ledger) or not reconciliation.unsuccessful_retrains(ledger)
     ):
-        return Followed(model, asked)
+        return Followed(model, awaits_approval)
     steps: list[Action] = []
     with get_client(sync_client=True) as client:
         runs = _Runs(client, model)
@@ -75,7 +75,7 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
         steps.append(Action(model, escalation.id, now, f"told a person: {escalation.reason}"))
     for step in steps:
         get_run_logger().info("reconcile: %s, %s: %s", model, step.about, step.what)
-    return Followed(model, asked, tuple(steps), escalation)
+    return Followed(model, awaits_approval, tuple(steps), escalation)
 
 
 def _keep_held(settings: Settings, model: str, finding: PendingRetrain, now: datetime) -> None:
@@ -155,17 +155,17 @@ class _Runs:
 
 def _attempt(run: FlowRun, decision: str, now: datetime) -> Attempt | None:
     """A run as the ledger's questions need it; None for one that says nothing about them."""
-    state, asked = run.state, run.parameters.get("decision_id")
-    if state is None or is_rehearsal(asked):
+    state, decision_id = run.state, run.parameters.get("decision_id")
+    if state is None or is_rehearsal(decision_id):
         return None
     trigger = reconciliation.trigger_of(str(run.parameters.get("reason", "")))
     at = run.end_time or run.expected_start_time or now
     if state.is_running() or state.is_pending() or state.is_cancelling():
-        return Attempt(str(run.id), asked, trigger, at, "open")
+        return Attempt(str(run.id), decision_id, trigger, at, "open")
     if not state.is_final():
         # A schedule's next run, or one that waits for a person's word on another decision, is not on this one.
-        mine = bool(asked) if state.is_scheduled() else asked == decision
-        return Attempt(str(run.id), asked, trigger, at, "open") if mine else None
+        concerns = bool(decision_id) if state.is_scheduled() else decision_id == decision
+        return Attempt(str(run.id), decision_id, trigger, at, "open") if concerns else None
     if state.is_cancelled() and _TURNED_AWAY in (state.message or ""):
         return None
-    return Attempt(str(run.id), asked, trigger, at, "completed" if state.is_completed() else "failed")
+    return Attempt(str(run.id), decision_id, trigger, at, "completed" if state.is_completed() else "failed")

@@ -113,9 +113,9 @@ def report_backtest(context: RunContext, report: Backtest, place: str | None = N
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, backtest_page(report, context.moment()))
     shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
-    rows = [{name: one[name] for name in shown} | one["regret"] for one in report.to_json()["policies"]]
+    rows = [{name: each[name] for name in shown} | each["regret"] for each in report.to_json()["policies"]]
     create_table_artifact(rows, key=artifact("backtest", model), description=report.reason)
-    note = table(list(rows[0]), [one.values() for one in rows])
+    note = table(list(rows[0]), [each.values() for each in rows])
     warning = f"**{report.warning}**\n\n" if report.warning else ""
     text = f"# When to retrain {model}: {report.recommended}\n\n{warning}{report.reason}\n\n{note}"
     create_markdown_artifact(text, key=artifact("backtest-report", model), description=report.reason)

@@ -151,7 +151,7 @@ def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
         posture=Posture.Proactive,
         within=within,
     )
-    found = EventTrigger(
+    paused = EventTrigger(
         expect={f"{RUN}{_FOUND}"},
         match={"prefect.resource.id": f"{RUN}*"},
         match_related=run_tag_labels(),
@@ -162,7 +162,7 @@ def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
     end = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
     return [
         _automation(FIND, f"a running run without a heartbeat for {within.total_seconds():.0f} s", silent, [find]),
-        _automation(END, "what was found dead is crashed", found, [end]),
+        _automation(END, "what was found dead is crashed", paused, [end]),
     ]
 
 

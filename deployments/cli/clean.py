@@ -106,5 +106,5 @@ def _show_plan(plan: Plan, *, deleted: bool) -> None:
     if plan.small:
         out.print(f"{plan.small} small files of its observations {'were' if deleted else 'would be'} joined.")
     if plan.kept:
-        kept = [(item.kind, item.name, item.why) for item in plan.kept]
-        out.print(grid(f"{plan.model}: kept", ("what", "which", "why"), kept))
+        kept_rows = [(item.kind, item.name, item.why) for item in plan.kept]
+        out.print(grid(f"{plan.model}: kept", ("what", "which", "why"), kept_rows))

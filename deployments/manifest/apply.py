@@ -161,6 +161,6 @@ def _deploy(document: Mapping[str, Any]) -> None:
 
 
 def _find_strangers(client: SyncPrefectClient, document: Mapping[str, Any]) -> tuple[str, ...]:
-    known = {entry["name"] for entry in document["deployments"]}
-    strangers = [deployment for deployment in read_deployments(client) if deployment.name not in known]
+    names = {entry["name"] for entry in document["deployments"]}
+    strangers = [deployment for deployment in read_deployments(client) if deployment.name not in names]
     return tuple(sorted(f"{client.read_flow(each.flow_id).name}/{each.name}" for each in strangers))

@@ -159,13 +159,13 @@ class Supervisor:
         """Stop the worker, and end every flow run that it or a killed worker has started."""
         from xmlrpc.client import Fault
 
-        kept = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES)}
+        groups = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES)}
         with self._connect() as rpc:
             daemon = int(rpc.getPID())
             # A fault means that it does not run.
             with contextlib.suppress(Fault):
                 rpc.stopProcess(WORKER, True)
-        end([process for process in members(daemon) if process != daemon and group_of(process) not in kept])
+        end([process for process in members(daemon) if process != daemon and group_of(process) not in groups])
 
     def shut_down(self) -> None:
         """Stop every service, the worker first, and supervisord itself; then end what is left of its session."""

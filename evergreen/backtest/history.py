@@ -75,9 +75,9 @@ class History:
             raise DataError(
                 f"{spec.name}: there are no rows to replay.", "Put data where the model file's source looks."
             )
-        found = pa.Table.from_batches(batches)
-        order = pc.sort_indices(found, [(spec.time, "ascending"), ("_row", "ascending")])
-        rows = found.take(order).cast(table.schema).combine_chunks()
+        unsorted = pa.Table.from_batches(batches)
+        order = pc.sort_indices(unsorted, [(spec.time, "ascending"), ("_row", "ascending")])
+        rows = unsorted.take(order).cast(table.schema).combine_chunks()
         times = rows.column(spec.time).cast(pa.int64()).to_numpy()
         came = rows.column("_labelled_at").cast(pa.int64())
         late = np.where(came.is_null().to_numpy(), times, came.fill_null(0).to_numpy())

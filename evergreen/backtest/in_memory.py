@@ -128,7 +128,7 @@ class InMemoryLedger(Ledger):
     def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
         """Every decision of some kinds, and of others `only` those of an outcome, oldest first."""
         outcomes = only or {}
-        decisions = [one for one in self.decisions if one.kind in kinds or outcomes.get(one.kind) == one.outcome]
+        decisions = [each for each in self.decisions if each.kind in kinds or outcomes.get(each.kind) == each.outcome]
         return tuple(sorted(decisions, key=lambda decision: decision.at))
 
 

@@ -287,9 +287,9 @@ def work_out(context: JobContext, job: Job) -> dict[str, Any]:
         outcome = {"result": asdict(KINDS[job.kind][0](context, job.now, job.training, *job.about))}
     except EvergreenError as error:
         outcome = {"fault": [error.what, error.fix]}
-    told = {"cost": time.process_time() - began, **json.loads(json.dumps(outcome, default=str))}
-    context.cache.keep(job.kind, key_of_job(context, job), told)
-    return told
+    stored = {"cost": time.process_time() - began, **json.loads(json.dumps(outcome, default=str))}
+    context.cache.keep(job.kind, key_of_job(context, job), stored)
+    return stored
 
 
 def read_result(kind: str, told: Mapping[str, Any]) -> Any:

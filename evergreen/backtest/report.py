@@ -114,7 +114,7 @@ class Scored:
             for label, (_, result) in results.items()
             if not _complete(result, plan)
         }
-        self.results = {label: one for label, one in results.items() if label not in self.left_out}
+        self.results = {label: each for label, each in results.items() if label not in self.left_out}
         if not self.results:
             last = next(iter(results.values()))[1].trained
             why = f": {last[-1].explanation}" if last else ""
@@ -127,7 +127,7 @@ class Scored:
         self.steps = tuple(step for step in plan.steps[:-1] if step > begin)
         self.series = {label: self._series(result.predicted) for label, (_, result) in self.results.items()}
         self.oracle = self._series(oracle)
-        has = np.all([one.rows > 0 for one in self.series.values()], axis=0)
+        has = np.all([each.rows > 0 for each in self.series.values()], axis=0)
         if has.sum() < 2:
             raise DataError(
                 f"{context.spec.name}: {int(has.sum())} steps have labels to score by: that is too few.",
@@ -138,7 +138,7 @@ class Scored:
 
     def _series(self, served: Sequence[StepPredictions]) -> Series:
         wanted = set(self.steps)
-        return series(self.context.spec, self.context.history, [one for one in served if one.start in wanted])
+        return series(self.context.spec, self.context.history, [step for step in served if step.start in wanted])
 
     def _chosen(self) -> int:
         since, number = self.asked.report_from, len(self.steps)
@@ -171,19 +171,19 @@ class Scored:
         mine = self.series[label].part(self.rest)
         turn = self.steps[self.chosen]
         rivals = {NEVER: self.series.get(NEVER), ALWAYS: self.series.get(ALWAYS), ORACLE: self.oracle}
-        late = [one for one in result.trained if one.at >= turn]
-        scored = [one for one in result.trained if one.at >= self.steps[0]]
+        late = [each for each in result.trained if each.at >= turn]
+        scored = [each for each in result.trained if each.at >= self.steps[0]]
         retrains = len(late)
         return Row(
             variant=variant,
             error=mine.value(),
             chosen_error=self.series[label].part(self.first).value(),
             interval=interval(mine.draws(drawn)) if drawn is not None else None,
-            regret={name: difference(mine, one.part(self.rest), drawn) for name, one in rivals.items() if one},
+            regret={name: difference(mine, each.part(self.rest), drawn) for name, each in rivals.items() if each},
             retrains=retrains,
-            rejected=sum(one.outcome != "promoted" for one in late),
+            rejected=sum(each.outcome != "promoted" for each in late),
             all_retrains=len(scored),
-            train_seconds=sum(one.seconds for one in late),
+            train_seconds=sum(each.seconds for each in late),
             cost=self.asked.prices.cost(mine, retrains) if self.asked.prices.known else None,
             **_triggers(result, self.asked.change, self.steps[0]),
             series=self.series[label],
@@ -192,7 +192,7 @@ class Scored:
 
     def _count(self, result: SimulationResult, turn: datetime, *, before: bool) -> int:
         """Trainings on the scored steps before a time, or from then on."""
-        return sum((one.at < turn) is before for one in result.trained if one.at >= self.steps[0])
+        return sum((each.at < turn) is before for each in result.trained if each.at >= self.steps[0])
 
 
 def _complete(result: SimulationResult, plan: SimulationPlan) -> bool:
@@ -204,9 +204,9 @@ def _triggers(result: SimulationResult, change: datetime | None, begin: datetime
     """Retrainings for drift or performance before the change that is known, and how late the first one after it was."""
     if change is None:
         return {"false_triggers": None, "late": None}
-    asked = [one.at for one in result.trained if one.reason in ("drift", "performance") and one.at >= begin]
-    after = [at for at in asked if at >= change]
-    return {"false_triggers": len(asked) - len(after), "late": after[0] - change if after else None}
+    requested = [each.at for each in result.trained if each.reason in ("drift", "performance") and each.at >= begin]
+    after = [at for at in requested if at >= change]
+    return {"false_triggers": len(requested) - len(after), "late": after[0] - change if after else None}
 
 
 def _warning(steps: int, chosen: int) -> str:
@@ -234,19 +234,19 @@ def _reason(
         f"proven worse with fewer retrainings: {', '.join(worse)}" if worse else
         "no policy with more retrainings is proven to be better"
     )  # fmt: skip
-    told = (
+    reason = (
         f"By the {scored.chosen} steps before {turn:%Y-%m-%d}, {name}: {spec.metric.name} "
         f"{mine.chosen_error:.4g} with {early[name]} retrainings; {why}. On the rest it has {mine.error:.4g}"
         f"{_between(mine.interval)} with {mine.retrains}"
     )
     rivals = [row for row in rows if row.variant.label in ("every 30 days", ALWAYS, NEVER) and row is not mine]
     if not rivals:
-        return f"{told}."
+        return f"{reason}."
     rival = next((row for row in rivals if row.variant.label == "every 30 days"), rivals[0])
-    found = difference(mine.series.part(scored.rest), rival.series.part(scored.rest), drawn)
-    size = f"{abs(found.value):.4g} {'worse' if found.value > 0 else 'better'}"
-    ends = None if found.interval is None else tuple(sorted(np.sign(found.value or 1) * end for end in found.interval))
-    return f"{told}: {size}{_between(ends)} than {rival.variant.label} with {rival.retrains}."
+    gap = difference(mine.series.part(scored.rest), rival.series.part(scored.rest), drawn)
+    size = f"{abs(gap.value):.4g} {'worse' if gap.value > 0 else 'better'}"
+    ends = None if gap.interval is None else tuple(sorted(np.sign(gap.value or 1) * end for end in gap.interval))
+    return f"{reason}: {size}{_between(ends)} than {rival.variant.label} with {rival.retrains}."
 
 
 def _nothing(scored: Scored, beside: Mapping[str, Difference]) -> str:

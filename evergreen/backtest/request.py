@@ -100,7 +100,7 @@ def named(texts: Sequence[str], spec: ModelSpec) -> dict[str, RetrainPolicy | An
     """
     known = usual(spec)
     found: dict[str, RetrainPolicy | Any] = {}
-    for text in (one.strip() for one in texts):
+    for text in (name.strip() for name in texts):
         if text in known:
             found[text] = known[text]
             continue
@@ -124,10 +124,10 @@ def _every(text: str) -> RetrainPolicy | None:
 def _written(text: str) -> RetrainPolicy | None:
     """A policy as it stands in a model file; only calls of this project's own policies and plain values are read."""
     try:
-        made = _made(ast.parse(text, mode="eval").body)
+        policy = _made(ast.parse(text, mode="eval").body)
     except (SyntaxError, TypeError, ValueError, KeyError):
         return None
-    return made if isinstance(made, RetrainPolicy) else None
+    return policy if isinstance(policy, RetrainPolicy) else None
 
 
 def _made(node: ast.expr) -> Any:
@@ -135,7 +135,7 @@ def _made(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     if not isinstance(node.func, ast.Name):
         raise ValueError("only names are called")
-    words = {one.arg: _made(one.value) for one in node.keywords if one.arg is not None}
+    words = {keyword.arg: _made(keyword.value) for keyword in node.keywords if keyword.arg is not None}
     return _CALLED[node.func.id](*map(_made, node.args), **words)
 
 
@@ -182,12 +182,12 @@ def steps_of(history: History, since: datetime | None = None) -> tuple[datetime,
     begin = max(instant(known[least - 1]), since) if since else instant(known[least - 1])
     first = -((epoch - begin) // step)
     last = -((epoch - history.end) // step)
-    found = tuple(epoch + number * step for number in range(first, last + 1))
-    if len(found) < 4:
+    steps = tuple(epoch + number * step for number in range(first, last + 1))
+    if len(steps) < 4:
         days = (history.end - history.start) / timedelta(days=1)
         raise DataError(
-            f"{spec.name}: {days:.0f} days of history hold {max(0, len(found) - 1)} steps of "
+            f"{spec.name}: {days:.0f} days of history hold {max(0, len(steps) - 1)} steps of "
             f"{step / timedelta(days=1):g} days after the first training: that is too short to be replayed.",
             "Wait for more rows, or take a shorter performance.window.",
         )
-    return found
+    return steps

@@ -45,16 +45,16 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
     # Whoever retrains always, and the oracle, ask for every one of these.
     fits = [Job("fit", step, own) for step in plan.steps[:-1]]
     simulations: dict[str, Callable[[], SimulationResult]] = {
-        one.label: Simulation(runner, plan, one.policy, one.training).run for one in variants
+        variant.label: Simulation(runner, plan, variant.policy, variant.training).run for variant in variants
     }
     simulations[ORACLE] = partial(simulate_oracle, runner, plan, own)
     results = runner.run(simulations, fits)
     oracle = results.pop(ORACLE).predicted
-    scored = Scored(context, plan, request, oracle, {one.label: (one, results[one.label]) for one in variants})
+    scored = Scored(context, plan, request, oracle, {each.label: (each, results[each.label]) for each in variants})
     if request.windows:
         crossed = _crossed(spec, scored, request.windows)
-        more = runner.run({one.label: Simulation(runner, plan, one.policy, one.training).run for one in crossed})
-        both = scored.results | {one.label: (one, more[one.label]) for one in crossed}
+        more = runner.run({each.label: Simulation(runner, plan, each.policy, each.training).run for each in crossed})
+        both = scored.results | {each.label: (each, more[each.label]) for each in crossed}
         scored = Scored(context, plan, request, oracle, both)
     return scored.report(set(policies), runner.spent)
 

@@ -246,8 +246,8 @@ class Simulation:
     def _retrain(self, rows: PointInTimeRows, recorder: DecisionRecorder, request: Request, now: datetime) -> None:
         """As the flow `retrain`."""
         stores = (self.registry, self.promotions)
-        asked = (rows, self.plan.spec_hash, *stores, self.ledger, request)
-        plan = plan_retraining(*asked, now=now, lock=nullcontext(), count=self.heavy.count_rows)
+        inputs = (rows, self.plan.spec_hash, *stores, self.ledger, request)
+        plan = plan_retraining(*inputs, now=now, lock=nullcontext(), count=self.heavy.count_rows)
         if plan.settled is not None:
             recorder.conclude(plan, NOTHING_NEW, self.champion)
             return

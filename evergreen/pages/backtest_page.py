@@ -157,11 +157,11 @@ def _is_shown(row: Row, found: Backtest) -> bool:
 
 def _marks(row: Row, found: Backtest) -> Iterator[dict[str, Any]]:
     errors = dict(zip(found.steps, row.series.by_step(), strict=True))
-    for one in row.trained:
-        error = short(float(errors.get(one.at, np.nan)))
+    for retrain in row.trained:
+        error = short(float(errors.get(retrain.at, np.nan)))
         if error is not None:
-            told = {"policy": row.variant.label, "outcome": one.outcome, "reason": one.reason}
-            yield told | {"at": stamp(one.at), "error": error, "symbol": SYMBOLS.get(one.outcome, CROSS)}
+            mark = {"policy": row.variant.label, "outcome": retrain.outcome, "reason": retrain.reason}
+            yield mark | {"at": stamp(retrain.at), "error": error, "symbol": SYMBOLS.get(retrain.outcome, CROSS)}
 
 
 def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[tuple[float | None, str]]]]:
@@ -178,8 +178,8 @@ def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[t
 
 def _told(found: Backtest) -> str:
     names = ", ".join(row.variant.label for row in frontier(found))
-    told = "Error and retrainings on the reported steps; a number is the policy's in the table, a bar is its interval."
-    return f"{told} The dotted line joins those that no other beats in both; none is better in both than: {names}."
+    text = "Error and retrainings on the reported steps; a number is the policy's in the table, a bar is its interval."
+    return f"{text} The dotted line joins those that no other beats in both; none is better in both than: {names}."
 
 
 def _shown_words(found: Backtest) -> str:

@@ -137,9 +137,9 @@ def _of_texts(name: str, old: pd.Series, new: pd.Series) -> Distribution:
     counts = [side.dropna().value_counts() for side in (old, new)]
     share = counts[0].div(max(counts[0].sum(), 1)).add(counts[1].div(max(counts[1].sum(), 1)), fill_value=0.0)
     ranked = sorted(share.items(), key=lambda item: (-item[1], str(item[0])))
-    kept = [key for key, _ in ranked[: len(ranked) if len(ranked) <= CATEGORIES else CATEGORIES]]
-    bars = [[float(side.get(key, 0)) for key in kept] for side in counts]
-    names = [str(key) for key in kept]
+    keys = [key for key, _ in ranked[: len(ranked) if len(ranked) <= CATEGORIES else CATEGORIES]]
+    bars = [[float(side.get(key, 0)) for key in keys] for side in counts]
+    names = [str(key) for key in keys]
     if len(ranked) > CATEGORIES:
         bars = [[*bar, float(side.sum() - sum(bar))] for bar, side in zip(bars, counts, strict=True)]
         names.append(OTHER)

@@ -177,7 +177,7 @@ def _public(spec: ModelSpec, entry: Entry) -> Entry:
         reason=without_slices(spec, entry.reason),
         consequences=tuple(without_slices(spec, line) for line in entry.consequences),
         measurements=tuple(
-            one for one in entry.measurements if names_slices(spec) or not one.name.startswith("slice ")
+            each for each in entry.measurements if names_slices(spec) or not each.name.startswith("slice ")
         ),
         links={},
         detail=None,

@@ -44,7 +44,7 @@ def policy(*, plots: bool = False) -> str:
     """What a browser may do with a page: run its script and, for `plots`, Vega; show what is within it; no more."""
     scripts = (vega(), _script()) if plots else (_script(),)
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     return f"default-src 'none'; script-src {allowed}; {rest}"
 
@@ -76,10 +76,10 @@ def spark(trend: Sequence[float | None]) -> Mapping[str, Any]:
 def _environment() -> Environment:
     from markupsafe import Markup
 
-    made = environment(TEMPLATES)
-    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    made.filters |= {"when": when, "iso": datetime.isoformat, "tone": tone, "spark": spark}
-    made.filters |= {
+    templates = environment(TEMPLATES)
+    templates.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    templates.filters |= {"when": when, "iso": datetime.isoformat, "tone": tone, "spark": spark}
+    templates.filters |= {
         "percent": _percent,
         "sign": lambda word: _SIGNS[tone(word)],
         "href": _href,
@@ -88,10 +88,10 @@ def _environment() -> Environment:
         "signed": _signed,
     }
     # The project's own files, not data: they are put in as they are.
-    made.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
-    made.globals["script"] = Markup(_script())  # noqa: S704
-    made.globals["vega"] = _packed
-    return made
+    templates.globals["style"] = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704
+    templates.globals["script"] = Markup(_script())  # noqa: S704
+    templates.globals["vega"] = _packed
+    return templates
 
 
 @cache

@@ -104,7 +104,7 @@ def drawn(
 def hover(data: str, encoding: Mapping[str, Any], *facts: Spec, only: Any = None) -> Spec:
     """Points that nobody sees and the pointer finds, with some `facts`; only where a plot is explored."""
     layer = drawn(data, "circle", {**encoding, "tooltip": list(facts)}, size=250, opacity=0)
-    return layer | {"transform": [{"filter": one} for one in (EXPLORED, only) if one]}
+    return layer | {"transform": [{"filter": condition} for condition in (EXPLORED, only) if condition]}
 
 
 def line_across(value: float, words: str) -> Spec:

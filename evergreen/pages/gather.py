@@ -67,8 +67,8 @@ def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: dateti
 
 
 def _number(registry: Registry, model: str, alias: str) -> int | None:
-    found = registry.by_alias(model, alias)
-    return found.number if found else None
+    version = registry.by_alias(model, alias)
+    return version.number if version else None
 
 
 def _scores(settings: Settings, model: str) -> pd.DataFrame:
@@ -186,14 +186,14 @@ def _marks(entries: Sequence[Entry]) -> Iterator[Mark]:
 def _versions(
     registry: Registry, model: str, numbers: Mapping[str, int | None], entries: Sequence[Entry]
 ) -> tuple[VersionRow, ...]:
-    made = {entry.version: entry.at for entry in entries if entry.kind == "retrain"}
+    trained_at = {entry.version: entry.at for entry in entries if entry.kind == "retrain"}
     return tuple(
         VersionRow(
             number=version.number,
             status=version.status,
             aliases=tuple(alias for alias, number in numbers.items() if number == version.number),
             declined=_declined(version),
-            made=made.get(version.number),
+            made=trained_at.get(version.number),
             judgement=version.tags.judgement,
             facts=tuple(_facts(version)),
             # A card has a title; before there were cards a version was described by its gates.
@@ -213,14 +213,14 @@ def _facts(version: Version) -> Iterator[tuple[str, str]]:
     tags = version.tags
     span = " to ".join(time[:10] for time in (tags.data_start, tags.data_end) if time)
     dirty = ", with changes" if tags.git_dirty else ""
-    told = {
+    values = {
         "trained for": tags.reason,
         "data": f"{_known(tags.data_rows)} rows, version {_known(tags.data_version)}, {span}".rstrip(", "),
         "code": f"{tags.git_commit[:12]}{dirty}" if tags.git_commit else "",
         "parameters by hand": tags.params,
         "decision": tags.decision_id,
     }
-    yield from ((name, text) for name, text in told.items() if text)
+    yield from ((name, text) for name, text in values.items() if text)
 
 
 def _known(number: int | None) -> str:

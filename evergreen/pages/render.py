@@ -47,7 +47,7 @@ def render(page: Page, links: PageLinks) -> str:
         plots["performance"] = metric_plot(page.measures, page.marks, page.metric)
     if len(page.windows) > 1:
         plots["windows"] = windows_plot(page.windows, page.metric)
-    columns = [(found, distribution_plot(found)) for found in page.distributions]
+    columns = [(column, distribution_plot(column)) for column in page.distributions]
     return fill(
         "page.html.j2",
         page=page,

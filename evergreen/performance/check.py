@@ -93,11 +93,11 @@ def _measured(
 ) -> PerformanceReport:
     """The report of rows that are enough to judge by."""
     frame, y = rows.frame, target_of(spec, rows.frame)
-    given, logged = champion_predictions(spec, log, versions, champion, rows)
+    predictions, logged = champion_predictions(spec, log, versions, champion, rows)
     level, seed = spec.performance.level, spec.seed
-    found = bootstrap(spec.metric, y, given, groups=cluster_ids(spec, frame), level=level, seed=seed)
-    report = judge(spec, found, at_promotion=before, rows=len(frame))
-    also = also_figures(spec, frame, y, given)
+    estimate = bootstrap(spec.metric, y, predictions, groups=cluster_ids(spec, frame), level=level, seed=seed)
+    report = judge(spec, estimate, at_promotion=before, rows=len(frame))
+    also = also_figures(spec, frame, y, predictions)
     judgement = champion.tags.judgement
     return replace(
         report,
@@ -106,30 +106,30 @@ def _measured(
         decision_id=rows.decision,
         logged=logged,
         immature=len(rows.windows) - len(rows.mature),
-        windows=window_figures(spec, frame, rows.numbers, rows.mature, y, given),
-        slices=slice_figures(spec, frame, y, given, judgement.slices if judgement else {}),
+        windows=window_figures(spec, frame, rows.numbers, rows.mature, y, predictions),
+        slices=slice_figures(spec, frame, y, predictions, judgement.slices if judgement else {}),
         also=also,
-        residuals=residuals(spec, frame, y, given),
-        calibration=calibration(spec, y, given),
+        residuals=residuals(spec, frame, y, predictions),
+        calibration=calibration(spec, y, predictions),
     )
 
 
 def _verdict(main: Verdict, also: tuple[AlsoFigure, ...]) -> Verdict:
     """What is proven bad of any metric fails; what is open of another one does not take a proven PASS back."""
-    return Verdict.FAIL if any(one.verdict is Verdict.FAIL for one in also) else main
+    return Verdict.FAIL if any(metric.verdict is Verdict.FAIL for metric in also) else main
 
 
 def _failed(also: tuple[AlsoFigure, ...]) -> list[str]:
     return [
-        f"{one.name} is {number(one.value)} ({number(one.interval[0])} to {number(one.interval[1])}), proven beyond "
-        f"its bound of {number(one.bound)}"
-        for one in also
-        if one.verdict is Verdict.FAIL and one.interval is not None
+        f"{metric.name} is {number(metric.value)} ({number(metric.interval[0])} to {number(metric.interval[1])}), "
+        f"proven beyond its bound of {number(metric.bound)}"
+        for metric in also
+        if metric.verdict is Verdict.FAIL and metric.interval is not None
     ]
 
 
 def _unmeasured(also: tuple[AlsoFigure, ...]) -> list[str]:
-    return [one.problem.rstrip(".") for one in also if one.problem]
+    return [metric.problem.rstrip(".") for metric in also if metric.problem]
 
 
 def _awaited(spec: ModelSpec, rows: LabelledRows) -> list[str]:
@@ -140,10 +140,10 @@ def _awaited(spec: ModelSpec, rows: LabelledRows) -> list[str]:
     if spec.time is None:
         return [f"{every[0].coverage:.0%} of the rows have a label"]
     newest = next((window.start for window in reversed(mature)), None)
-    told = f"{len(mature)} of {len(every)} windows have their labels"
+    coverage = f"{len(mature)} of {len(every)} windows have their labels"
     if newest is None:
-        return [told]
-    return [f"{told}; the newest mature one ends {_plain(newest, spec.performance.window)}"]
+        return [coverage]
+    return [f"{coverage}; the newest mature one ends {_plain(newest, spec.performance.window)}"]
 
 
 def _plain(start: str, length: timedelta) -> str:
@@ -158,16 +158,16 @@ def _waiting(spec: ModelSpec, rows: LabelledRows, report: PerformanceReport) -> 
     if not any(window.labelled for window in rows.windows):
         return f"no labels yet; {watched}"
     if not rows.mature:
-        asked = f"{spec.performance.coverage:.0%} of a window's rows"
-        return "; ".join([*_awaited(spec, rows), f"labels of {asked} are needed; {watched}"])
+        needed = f"{spec.performance.coverage:.0%} of a window's rows"
+        return "; ".join([*_awaited(spec, rows), f"labels of {needed} are needed; {watched}"])
     return "; ".join([report.reason, *_awaited(spec, rows), *([watched] if _awaited(spec, rows) else [])])
 
 
-def judge(spec: ModelSpec, found: Estimate, *, at_promotion: float | None, rows: int) -> PerformanceReport:
+def judge(spec: ModelSpec, estimate: Estimate, *, at_promotion: float | None, rows: int) -> PerformanceReport:
     """Hold a measured metric against the one at promotion."""
     name, better = spec.metric.name, spec.metric.kind.greater_is_better
-    value = float(found.value) if np.isfinite(found.value) else None
-    interval = (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+    value = float(estimate.value) if np.isfinite(estimate.value) else None
+    interval = (estimate.low, estimate.high) if np.isfinite([estimate.low, estimate.high]).all() else None
     bound = _bound(spec, at_promotion)
     problem = _problem(spec, value, interval, at_promotion, rows)
     verdict, reason = Verdict.INCONCLUSIVE, problem

@@ -65,9 +65,9 @@ class LabelledRows:
 def labelled_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> LabelledRows:
     """The rows that judge a champion at `now` (aware); what was not known by then does not count."""
     spec = observations.spec
-    whole = judged_window(spec, snapshot, learned_until(champion), champion.tags.next_row, now)
-    windows, start = _looked_at(observations, replace(whole, start=None))
-    window = replace(whole, start=start)
+    unbounded = judged_window(spec, snapshot, learned_until(champion), champion.tags.next_row, now)
+    windows, start = _looked_at(observations, replace(unbounded, start=None))
+    window = replace(unbounded, start=start)
     rows = _drawn(observations, window, windows)
     digest = Digest(0, 0, 0).plus(row_hashes(rows, observations.content)).hex
     decision = performance_decision_id(spec, champion.number, digest)
@@ -80,8 +80,8 @@ def performance_decision_id(spec: ModelSpec, champion: int, digest: str) -> str:
     """The decision id of the question how a champion does on rows of this digest."""
     policy = spec.performance.model_dump(exclude={"also"})
     # A function has no text that is the same in the next process; its name has to do.
-    asked = (spec.metric.name, policy, [(metric.name, metric.bound) for metric in spec.performance.also])
-    return decision_id(spec.name, champion, "performance", digest, repr(asked))
+    question = (spec.metric.name, policy, [(metric.name, metric.bound) for metric in spec.performance.also])
+    return decision_id(spec.name, champion, "performance", digest, repr(question))
 
 
 def champion_predictions(
@@ -95,18 +95,18 @@ def champion_predictions(
         ArtifactError: the champion's stored files are not what was registered.
     """
     pipeline, frame = versions.load(champion, spec), rows.frame
-    places, kept = _kept(spec, log, champion, pipeline, rows)
+    places, logged = _kept(spec, log, champion, pipeline, rows)
     rest = np.setdiff1d(np.arange(len(frame)), places)
     if not len(places):
         return predict(pipeline, spec, frame), 0
     if not len(rest):
-        return kept, len(places)
-    made = predict(pipeline, spec, frame.iloc[rest].reset_index(drop=True))
+        return logged, len(places)
+    predicted = predict(pipeline, spec, frame.iloc[rest].reset_index(drop=True))
     order = np.argsort(np.concatenate([places, rest]))
-    values = np.concatenate([kept.values, made.values])[order]
-    both = (kept.probability, made.probability)
+    values = np.concatenate([logged.values, predicted.values])[order]
+    both = (logged.probability, predicted.probability)
     probability = None if both[0] is None or both[1] is None else np.concatenate([both[0], both[1]])[order]
-    return Predictions(values, probability, made.classes), len(places)
+    return Predictions(values, probability, predicted.classes), len(places)
 
 
 def _kept(
@@ -118,9 +118,9 @@ def _kept(
         return nothing
     since = rows.frame[spec.time].min().to_pydatetime() if spec.time is not None else None
     classes = tuple(pipeline.classes_.tolist()) if spec.task == "classification" else None
-    places, kept = log.find(champion.number, rows.ids, since, classes)
-    given, asked = kept.probability is not None, classes is not None and hasattr(pipeline, "predict_proba")
-    return (places, kept) if given == asked else nothing
+    places, logged = log.find(champion.number, rows.ids, since, classes)
+    needs_probability = classes is not None and hasattr(pipeline, "predict_proba")
+    return (places, logged) if needs_probability == (logged.probability is not None) else nothing
 
 
 def _looked_at(observations: Observations, whole: Window) -> tuple[tuple[LabelWindow, ...], str | None]:
@@ -137,14 +137,14 @@ def _looked_at(observations: Observations, whole: Window) -> tuple[tuple[LabelWi
     while True:
         begin = _begin(spec, end - reach)
         windows = label_windows(observations, replace(whole, start=begin.isoformat()))
-        newest = max((one.number for one in windows if one.mature), default=None)
+        newest = max((window.number for window in windows if window.mature), default=None)
         start = None if newest is None else min(end, _end(spec, newest)) - last
         if begin <= datetime.fromisoformat(first) or (start is not None and start >= begin):
             break
         reach *= 2
     if start is None:
         return windows, None
-    return tuple(one for one in windows if _end(spec, one.number) > start), start.isoformat()
+    return tuple(window for window in windows if _end(spec, window.number) > start), start.isoformat()
 
 
 def _begin(spec: ModelSpec, time: datetime) -> datetime:
@@ -166,17 +166,17 @@ def _drawn(observations: Observations, window: Window, windows: tuple[LabelWindo
     has_target = ds.field(spec.target).is_valid()
     where = has_target if where is None else where & has_target
     names = (*observations.content, "_labelled_at")
-    kept = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
-    numbers = [one.number for one in windows if one.mature]
+    rows = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
+    numbers = [each.number for each in windows if each.mature]
     for batch in observations.table.scan(names, where, window.snapshot.version) if numbers else ():
         counts = np.isin(window_numbers(observations, _times(spec, batch)), numbers) & _known(batch, window.as_of)
-        kept = pa.concat_tables([kept, pa.Table.from_batches([batch.filter(pa.array(counts))]).cast(kept.schema)])
-        if kept.num_rows > 2 * ROWS:
-            kept = _least(observations, kept)
-    kept = _least(observations, kept).drop_columns(["_labelled_at"])
-    ids = _ids(observations, kept)
-    times = kept.column(spec.time).cast(pa.int64()).to_numpy() if spec.time is not None else np.zeros(len(ids))
-    return kept.take(np.lexsort((ids, times)))
+        rows = pa.concat_tables([rows, pa.Table.from_batches([batch.filter(pa.array(counts))]).cast(rows.schema)])
+        if rows.num_rows > 2 * ROWS:
+            rows = _least(observations, rows)
+    rows = _least(observations, rows).drop_columns(["_labelled_at"])
+    ids = _ids(observations, rows)
+    times = rows.column(spec.time).cast(pa.int64()).to_numpy() if spec.time is not None else np.zeros(len(ids))
+    return rows.take(np.lexsort((ids, times)))
 
 
 def _times(spec: ModelSpec, batch: pa.RecordBatch) -> pd.DataFrame:

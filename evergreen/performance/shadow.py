@@ -102,13 +102,13 @@ def check_promotion(
     former = registry.lookup(spec.name, promotion.before)
     if former is None:
         return _silent(spec, f"version {promotion.before}, the former champion, is gone", promotion)
-    seen = compare((champion, former), last.windows if last else 0)
-    if seen.comparison is None:
-        return last if last and not seen.fault else _silent(spec, seen.problem, promotion)
-    report = judge(spec, seen.comparison, promotion, rows=seen.rows, windows=seen.windows)
+    measured = compare((champion, former), last.windows if last else 0)
+    if measured.comparison is None:
+        return last if last and not measured.fault else _silent(spec, measured.problem, promotion)
+    report = judge(spec, measured.comparison, promotion, rows=measured.rows, windows=measured.windows)
     # What follows from the answer is no part of what is asked.
     policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
-    about = ("shadow", str(promotion.before), promotion.id, seen.digest)
+    about = ("shadow", str(promotion.before), promotion.id, measured.digest)
     name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
     return replace(report, decision_id=name)
 
@@ -123,10 +123,10 @@ def compare_with_former(
     spec = observations.spec
     window = _unseen(spec, snapshot, pair, now)
     windows = matured(spec, label_windows(observations, window), now)
-    known = sum(one.labelled for one in windows)
+    labelled = sum(each.labelled for each in windows)
     is_last = spec.time is not None and len(windows) == looks(spec)
-    if len(windows) <= before or (known < spec.shadow.min_rows and not is_last):
-        return FormerComparison(None, _waiting(spec, known, len(windows)))
+    if len(windows) <= before or (labelled < spec.shadow.min_rows and not is_last):
+        return FormerComparison(None, _waiting(spec, labelled, len(windows)))
     frame = _sample(spec, observations, window, windows)
     try:
         comparison = _compared(spec, versions, frame, *pair)
@@ -151,9 +151,9 @@ def roll_back_if_worse(
     Raises:
         RefusedError: the champion was moved since; a person knows better.
     """
-    left = settle(registry, promotions, now=now, lock=lock)
-    if left is not None and left.by == BY and left.phase == "done":
-        return left
+    move = settle(registry, promotions, now=now, lock=lock)
+    if move is not None and move.by == BY and move.phase == "done":
+        return move
     if report.verdict is not Verdict.FAIL or not (report.rollback and spec.shadow.rollback):
         return None
     reason = f"{report.reason} (decision {report.decision_id})"
@@ -256,9 +256,9 @@ def _silent(spec: ModelSpec, reason: str, promotion: Move | None = None) -> Shad
 
 def _last(ledger: Ledger, promotion: Move) -> ShadowReport | None:
     """The last look that was taken at a promotion."""
-    found = [ShadowReport.of_decision(one) for one in ledger.all("shadow")]
-    mine = [one for one in found if one.promotion == promotion.id]
-    return max(mine, key=lambda one: one.windows, default=None)
+    reports = [ShadowReport.of_decision(report) for report in ledger.all("shadow")]
+    looks_at_it = [report for report in reports if report.promotion == promotion.id]
+    return max(looks_at_it, key=lambda report: report.windows, default=None)
 
 
 def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], now: datetime) -> Window:
@@ -303,11 +303,11 @@ def _compared(
     if len(frame) < spec.shadow.min_rows:
         nothing = float("nan")
         return Comparison(nothing, nothing, nothing, nothing, nothing, len(frame), 0)
-    mine = predict(versions.load(champion, spec), spec, frame)
+    champion_predictions = predict(versions.load(champion, spec), spec, frame)
     return paired_bootstrap(
         spec.metric,
         target_of(spec, frame),
-        mine,
+        champion_predictions,
         _former(spec, versions, frame, former),
         groups=grouped(spec, frame),
         level=spec.shadow.level / looks(spec),

@@ -17,7 +17,7 @@ class ShadowReport(ShadowDetail):
     """What a promotion brought: the figures, and what follows from them.
 
     Attributes:
-        verdict: PASS, it helped: the gain's whole interval is above nought; FAIL, it hurt: all of it is below.
+        verdict: PASS, it helped: the gain's whole interval is above zero; FAIL, it hurt: all of it is below.
         decision_id: follows from model, both versions, the promotion, those rows and the policy; None where nothing was
             decided.
     """

@@ -52,41 +52,41 @@ class ApprovalOutcome:
 
 def asked_by(ledger: Ledger, flow_run: str) -> Decision | None:
     """The question that a run has put to a person before; None where it has put none."""
-    asked = [entry for entry in ledger.all("retrain") if flow_run and entry.flow_run == flow_run]
-    return asked[-1] if asked and asked[-1].outcome == "awaiting-approval" else None
+    questions = [entry for entry in ledger.all("retrain") if flow_run and entry.flow_run == flow_run]
+    return questions[-1] if questions and questions[-1].outcome == "awaiting-approval" else None
 
 
 def unanswered(ledger: Ledger) -> tuple[Decision, ...]:
     """The questions that nobody has answered, oldest first."""
     answered = {entry.id for entry in ledger.all("approval")}
-    asked = ledger.all("retrain")
-    return tuple(entry for entry in asked if entry.outcome == "awaiting-approval" and entry.id not in answered)
+    retrains = ledger.all("retrain")
+    return tuple(entry for entry in retrains if entry.outcome == "awaiting-approval" and entry.id not in answered)
 
 
 def recorded_approval(ledger: Ledger, decision: str) -> ApprovalOutcome | None:
     """What a person has said to a question already."""
-    word = ledger.find("approval", decision)
-    return ApprovalOutcome(cast(Outcome, word.outcome), word.reason, fresh=False) if word else None
+    approval = ledger.find("approval", decision)
+    return ApprovalOutcome(cast(Outcome, approval.outcome), approval.reason, fresh=False) if approval else None
 
 
 def with_approval(ledger: Ledger, entry: Decision) -> Decision:
     """A retraining's entry as it stands after what a person said of it."""
-    word = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
-    if word is None:
+    approval = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
+    if approval is None:
         return entry
-    detail = replace(entry.detail_as(RetrainDetail), outcome=word.outcome)
-    return replace(entry, outcome=word.outcome, reason=word.explanation, detail=detail)
+    detail = replace(entry.detail_as(RetrainDetail), outcome=approval.outcome)
+    return replace(entry, outcome=approval.outcome, reason=approval.explanation, detail=detail)
 
 
 def record_approval(
     ledger: Ledger, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
 ) -> None:
     """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
-    asked = ledger.find("retrain", version.tags.decision_id)
-    if asked is None or asked.outcome != "awaiting-approval":
+    question = ledger.find("retrain", version.tags.decision_id)
+    if question is None or question.outcome != "awaiting-approval":
         return
-    word = replace(asked, kind="approval", at=now, outcome=outcome, reason=explanation)
-    ledger.record(replace(word, detail=ApprovalDetail(version.number, person_name(by))))
+    approval = replace(question, kind="approval", at=now, outcome=outcome, reason=explanation)
+    ledger.record(replace(approval, detail=ApprovalDetail(version.number, person_name(by))))
 
 
 def apply_response(
@@ -106,19 +106,19 @@ def apply_response(
         ArtifactError: the version's stored files are not what was registered.
         BusyError: another process is moving the alias.
     """
-    known = recorded_approval(ledger, version.tags.decision_id)
-    if known is not None:
-        return known
+    recorded = recorded_approval(ledger, version.tags.decision_id)
+    if recorded is not None:
+        return recorded
     by, yes = person(response.by), response.decision == "approve"
-    word = (approval_reason if yes else rejection_reason)(response.reason, by)
+    reason = (approval_reason if yes else rejection_reason)(response.reason, by)
     try:
         if yes:
             promotion.promote(spec, registry, promotions, version, reason=response.reason, by=by, now=now, lock=lock)
         else:
             decline(spec, registry, version, reason=response.reason, by=by, lock=lock)
-        ruling = ApprovalOutcome("promoted" if yes else "rejected", word)
+        ruling = ApprovalOutcome("promoted" if yes else "rejected", reason)
     except RefusedError as refused:
-        ruling = ApprovalOutcome("inconclusive", f"{word}; but {refused}")
+        ruling = ApprovalOutcome("inconclusive", f"{reason}; but {refused}")
     record_approval(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
     return ruling
 

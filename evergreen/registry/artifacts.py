@@ -53,12 +53,12 @@ def state_sha256(path: Path) -> str:
 
     def plain(node: dict[str, Any]) -> dict[str, Any]:
         file = node.get("file")
-        return {**node, "__id__": 0, "file": held.get(file, file) if isinstance(file, str) else file}
+        return {**node, "__id__": 0, "file": actual.get(file, file) if isinstance(file, str) else file}
 
-    held = hashes(path)
+    actual = hashes(path)
     with ZipFile(path) as stored:
-        told = json.loads(stored.read("schema.json"), object_hook=plain)
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        schema = json.loads(stored.read("schema.json"), object_hook=plain)
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
 
 
 def verify(path: Path, expected: str, what: str) -> None:

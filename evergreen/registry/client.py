@@ -85,11 +85,11 @@ class Registry(ModelRegistry):
         Raises:
             RegistryError: there is none of this number.
         """
-        found = self.lookup(model, number)
-        if found is None:
+        version = self.lookup(model, number)
+        if version is None:
             numbers = ", ".join(str(version.number) for version in self.versions(model)) or "none"
             raise RegistryError(f"{model} has no version {number}; there are: {numbers}.", "Choose one of them.")
-        return found
+        return version
 
     def lookup(self, model: str, number: int) -> Version | None:
         """One version; None where there is none of this number, or no more."""
@@ -106,8 +106,8 @@ class Registry(ModelRegistry):
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
         with clear(self.settings.tracking):
-            found = pages(self.client.search_model_versions, _named(model))
-        return tuple(sorted((_version(each) for each in found), key=lambda version: version.number))
+            stored = pages(self.client.search_model_versions, _named(model))
+        return tuple(sorted((_version(each) for each in stored), key=lambda version: version.number))
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The version that a decision made; None where it made none yet."""
@@ -181,7 +181,7 @@ class Registry(ModelRegistry):
                 "size_mb": f"{candidate.size_mb:.3f}",
                 "model_id": candidate.model_id,
             }
-            made = self.client.create_model_version(
+            created = self.client.create_model_version(
                 registered_model(model),
                 f"models:/{candidate.model_id}",
                 run_id=candidate.run_id,
@@ -189,7 +189,7 @@ class Registry(ModelRegistry):
                 await_creation_for=0,
                 tags={**candidate.stated, STATUS: PENDING, **_prefixed({**candidate.tags, **stored})},
             )
-        return self.get(model, int(made.version))
+        return self.get(model, int(created.version))
 
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said; the status last, for it says that the rest is there."""
@@ -267,18 +267,18 @@ class Registry(ModelRegistry):
             trained = self.client.get_experiment_by_name(experiment(model))
             if trained is None:
                 return 0
-            left = self.client.search_runs([trained.experiment_id], "attributes.status = 'RUNNING'")
-            for run in left:
+            running = self.client.search_runs([trained.experiment_id], "attributes.status = 'RUNNING'")
+            for run in running:
                 self.client.set_terminated(run.info.run_id, status="KILLED")
             pending = self.client.search_model_versions(f"{_named(model)} and tags.`{STATUS}`='{PENDING}'")
         for version in pending:
             self.conclude(_version(version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {})
-        return len(left)
+        return len(running)
 
     def _experiment(self, model: str) -> str:
-        found = self.client.get_experiment_by_name(experiment(model))
-        if found is not None:
-            return str(found.experiment_id)
+        experiment_ = self.client.get_experiment_by_name(experiment(model))
+        if experiment_ is not None:
+            return str(experiment_.experiment_id)
         place = self.settings.artifacts / experiment(model)
         place.mkdir(parents=True, exist_ok=True)
         return str(self.client.create_experiment(experiment(model), artifact_location=place.as_uri()))

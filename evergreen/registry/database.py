@@ -35,8 +35,8 @@ def _place(uri: str) -> str:
 def explained(uri: str, error: Exception) -> EvergreenError:
     """An error of MLflow, of the database or of the disk as one line."""
     line = (str(error).splitlines() or [""])[0][:300]
-    said = without_secrets(line, uri).rstrip(". ") or type(error).__name__
-    return sql_errors.explain_database_error(error, _place(uri), REGISTRY, f"failed: {said}")
+    message = without_secrets(line, uri).rstrip(". ") or type(error).__name__
+    return sql_errors.explain_database_error(error, _place(uri), REGISTRY, f"failed: {message}")
 
 
 def probe(uri: str) -> None:

@@ -39,7 +39,7 @@ def lineage(
     `known`, the time after which a label that became known did not count; `code`, what `of_code` said, where that is
     known already.
     """
-    told = {
+    tags = {
         "decision_id": decision,
         "reason": reason,
         "compared_with": against(compared_with),
@@ -58,7 +58,7 @@ def lineage(
         "flow_run": flow_run,
         "event_id": event_id,
     }
-    return {**told, **(of_code() if code is None else code)}
+    return {**tags, **(of_code() if code is None else code)}
 
 
 def of_code() -> dict[str, str]:

@@ -40,7 +40,7 @@ def places(registry: Registry, version: Version) -> tuple[str, ...]:
     """
     from mlflow.exceptions import MlflowException
 
-    client, found = registry.client, list[str]()
+    client, uris = registry.client, list[str]()
     for ask, key, folders in (
         (lambda key: client.get_logged_model(key).artifact_location, version.model_id, ("",)),
         (lambda key: client.get_run(key).info.artifact_uri, version.run_id, ("/evergreen", "/drift")),
@@ -52,8 +52,8 @@ def places(registry: Registry, version: Version) -> tuple[str, ...]:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 continue
-        found += [place + folder for folder in folders]
-    return tuple(found)
+        uris += [place + folder for folder in folders]
+    return tuple(uris)
 
 
 def gone(registry: Registry, version: Version) -> bool:

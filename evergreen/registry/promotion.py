@@ -207,25 +207,25 @@ def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) ->
     elif before is not None:
         registry.set_alias(model, PREVIOUS, before.number)
     registry.set_alias(model, CHAMPION, move.after)
-    seen = registry.champion(model)
-    if seen is None or seen.number != move.after:
+    champion = registry.champion(model)
+    if champion is None or champion.number != move.after:
         raise RegistryError(f"{model}: the champion alias does not read back as version {move.after}.", "Run it again.")
     challenger = registry.by_alias(model, CHALLENGER)
     if challenger is not None and challenger.number == move.after:
         registry.drop_alias(model, CHALLENGER)
-    registry.untag(seen, DECLINED)
-    registry.untag(seen, DECLINED_BY)
+    registry.untag(champion, DECLINED)
+    registry.untag(champion, DECLINED_BY)
     if move.action == "rollback":
         # Whoever asked for it vouches for it again.
-        registry.untag(seen, "rolled_back")
+        registry.untag(champion, "rolled_back")
         _restore_previous(move, registry, promotions)
 
 
 def _restore_previous(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
     """After a rollback, `previous` is what the new champion had replaced, if that can still be gone back to."""
     model = promotions.model
-    made = [entry for entry in promotions.done() if entry.action == "promote" and entry.after == move.after]
-    number = made[-1].before if made else None
+    promoted = [entry for entry in promotions.done() if entry.action == "promote" and entry.after == move.after]
+    number = promoted[-1].before if promoted else None
     before = None if number is None else registry.lookup(model, number)
     if before is not None and before.tags.rolled_back is None:
         registry.set_alias(model, PREVIOUS, before.number)

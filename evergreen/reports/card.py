@@ -87,12 +87,12 @@ def approval(facts: Facts) -> str:
     elif version.tags.declined is not None:
         by = version.tags.declined_by or PERSON
         lines.append(f"It was {sentence(rejection_reason(version.tags.declined or '', by))}")
-    made = [move for move in facts.moves if move.after == version.number]
-    if made:
-        first = made[0]
+    promotions = [move for move in facts.moves if move.after == version.number]
+    if promotions:
+        first = promotions[0]
         mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(describe_actor(first.by))
-        known = facts.word is not None and first.reason in facts.word.reason
-        why = "" if known else f" Reason: {sentence(first.reason)}"
+        repeated = facts.word is not None and first.reason in facts.word.reason
+        why = "" if repeated else f" Reason: {sentence(first.reason)}"
         lines.append(f"Put into production on {_when(first.at)} by {mover}.{why}")
         if first.by == "retrain":
             lines.append('No person was asked: the model file said approval="auto".')
@@ -108,12 +108,12 @@ def limits(facts: Facts) -> Iterator[str]:
         if check.status is not Verdict.PASS:
             word = "not proven" if check.status is Verdict.INCONCLUSIVE else "failed"
             yield f"{word}: {said(check.name)}: {said(check.reason)}"
-    asked = [
+    requirements = [
         ("an absolute bound of the metric", spec.metric.bound),
         ("a limit to over-fitting", spec.gates.overfit),
         ("slices", spec.slices),
     ]
-    missing = [name for name, there in asked if not there]
+    missing = [name for name, there in requirements if not there]
     if missing:
         yield f"not asked by the model file: {', '.join(missing)}"
     yield from _slice_limits(facts)
@@ -138,8 +138,8 @@ def _slice_limits(facts: Facts) -> Iterator[str]:
         return
     for column in spec.slices:
         judged = facts.judgement.slices
-        left = [name for name in common(facts.profile, column) if f"{column}={name}" not in judged]
-        among = f"; among what it learned from: {said(', '.join(left))}" if left else ""
+        unjudged = [name for name in common(facts.profile, column) if f"{column}={name}" not in judged]
+        among = f"; among what it learned from: {said(', '.join(unjudged))}" if unjudged else ""
         least = spec.gates.slice_min_rows
         yield f"values of {said(column)} with fewer than {least} holdout rows were not judged on their own{among}"
 

@@ -92,8 +92,8 @@ def spans(facts: Facts) -> Iterator[tuple[Move, Move | None]]:
 
 def told_checks(facts: Facts) -> tuple[Check, ...]:
     """The checks that may be named one by one."""
-    found = facts.judgement.checks if facts.judgement else ()
-    return tuple(check for check in found if names_slices(facts.spec) or not check.name.startswith("slice "))
+    checks = facts.judgement.checks if facts.judgement else ()
+    return tuple(check for check in checks if names_slices(facts.spec) or not check.name.startswith("slice "))
 
 
 def learned_from(facts: Facts) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def learned_from(facts: Facts) -> tuple[str, str]:
 
 def common(profile: Mapping[str, Any], column: str) -> dict[str, float]:
     """Share of the reference rows by category, of those that at least ten rows have; empty for a number."""
-    found = profile.get("columns", {}).get(column, {})
-    rows = profile.get("rows", 0) * (1 - found.get("missing", 0))
-    shares: Mapping[str, float] = found.get("shares", {})
+    summary = profile.get("columns", {}).get(column, {})
+    rows = profile.get("rows", 0) * (1 - summary.get("missing", 0))
+    shares: Mapping[str, float] = summary.get("shares", {})
     return {name: share for name, share in shares.items() if round(share * rows) >= FEWEST}

@@ -98,12 +98,12 @@ def _shap(spec: ModelSpec, registry: Registry, version: Version, seconds: float)
     codes, decoded = _coded(x)
 
     def outputs(coded: Array) -> Array:
-        given = predict(pipeline, spec, decoded(coded))
-        if given.probability is not None:
-            return np.asarray(given.probability[:, 1:] if given.probability.shape[1] == 2 else given.probability)
+        predictions = predict(pipeline, spec, decoded(coded))
+        if (probability := predictions.probability) is not None:
+            return np.asarray(probability[:, 1:] if probability.shape[1] == 2 else probability)
         if spec.task == "classification":
             raise DataError("the pipeline gives no probabilities")
-        return np.asarray(given.values, dtype=np.float64)
+        return np.asarray(predictions.values, dtype=np.float64)
 
     rows = codes.iloc[_picked(len(codes), ROWS, spec.seed)].to_numpy()
     background = sample(codes, BACKGROUND, seed=spec.seed + 1).to_numpy()
@@ -114,8 +114,8 @@ def _shap(spec: ModelSpec, registry: Registry, version: Version, seconds: float)
         batch = min(evaluations, AT_ONCE // len(background))
         for row in rows[:, None]:
             # One row a call: of every further one in a call shap 0.51 works out main effects that nobody asked for.
-            found = explainer(row, max_evals=evaluations, batch_size=batch, silent=True).values
-            sizes.append(np.abs(np.asarray(found)).reshape(1, rows.shape[1], -1).mean(axis=2))
+            values = explainer(row, max_evals=evaluations, batch_size=batch, silent=True).values
+            sizes.append(np.abs(np.asarray(values)).reshape(1, rows.shape[1], -1).mean(axis=2))
             if time.monotonic() > end:
                 break
     every = np.concatenate(sizes)

@@ -18,30 +18,30 @@ def performance_note(model: str, report: PerformanceReport) -> str:
 
 
 def _parts(report: PerformanceReport) -> Iterator[str]:
-    kept = f"{report.logged} of {report.rows}"
+    logged = f"{report.logged} of {report.rows}"
     row = (
         *(report.metric, MARK[report.own or report.verdict], report.value, _within(report.interval)),
-        *(report.bound, report.at_promotion, report.rows, kept),
+        *(report.bound, report.at_promotion, report.rows, logged),
     )
     names = ("metric", "status", "now", "interval", "bound", "at promotion", "labelled rows", "predicted at the time")
     yield table(names, [row])
     if report.also:
         also = [
             (
-                one.name,
-                MARK[one.verdict] if one.verdict else "",
-                one.value,
-                _within(one.interval),
-                one.bound,
-                one.problem,
+                figure.name,
+                MARK[figure.verdict] if figure.verdict else "",
+                figure.value,
+                _within(figure.interval),
+                figure.bound,
+                figure.problem,
             )
-            for one in report.also
+            for figure in report.also
         ]
         yield "## Beside it\n\n" + table(("metric", "status", "now", "interval", "bound", "problem"), also)
     if report.windows:
         yield _windows(report)
     if report.slices:
-        rows = [(one.name, one.rows, one.value, _within(one.interval), one.at_promotion) for one in report.slices]
+        rows = [(each.name, each.rows, each.value, _within(each.interval), each.at_promotion) for each in report.slices]
         yield "## Slices\n\n" + table(("slice", "rows", report.metric, "interval", "at promotion"), rows)
     yield from _errors(report)
 

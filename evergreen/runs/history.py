@@ -81,12 +81,12 @@ class Runs:
         """
         import pandas as pd
 
-        kept = json.loads(self.table.commit_metadata(self.table.open()).get("newest", "[]"))
-        others = [told for told in kept if told["flow_run"] != run.flow_run]
-        told = [asdict(run) | {"at": run.at.isoformat()}, *others][:NEWEST]
+        newest = json.loads(self.table.commit_metadata(self.table.open()).get("newest", "[]"))
+        others = [entry for entry in newest if entry["flow_run"] != run.flow_run]
+        runs = [asdict(run) | {"at": run.at.isoformat()}, *others][:NEWEST]
         row = asdict(run) | {"at": pd.Timestamp(run.at), "rows_per_second": run.rows_per_second}
-        self.table.append(pd.DataFrame([row]), f"run:{run.flow_run}", {"newest": json.dumps(told)})
-        return tuple(Run(**each | {"at": datetime.fromisoformat(each["at"])}) for each in told)
+        self.table.append(pd.DataFrame([row]), f"run:{run.flow_run}", {"newest": json.dumps(runs)})
+        return tuple(Run(**each | {"at": datetime.fromisoformat(each["at"])}) for each in runs)
 
     def newest(self, count: int) -> tuple[Run, ...]:
         """The runs that concluded last, at most `count`, the newest first."""
@@ -98,8 +98,8 @@ class Runs:
         # Each run is a file of its own: by their statistics, only the newest ones are opened.
         ends = sorted(most for _, most in self.table.file_ranges(self.table.open(), "at") or ())
         recent = ds.field("at") >= pa.scalar(ends[-count], self.table.schema.field("at").type) if ends[count:] else None
-        found = self.table.read(where=recent)
-        found = found.sort_values("at", kind="stable", ascending=False).head(count)
+        recent_runs = self.table.read(where=recent)
+        recent_runs = recent_runs.sort_values("at", kind="stable", ascending=False).head(count)
         return tuple(
             Run(
                 flow=row["flow"],
@@ -110,7 +110,7 @@ class Runs:
                 queue_seconds=float(row["queue_seconds"]),
                 outcome=row["outcome"],
             )
-            for _, row in found.iterrows()
+            for _, row in recent_runs.iterrows()
         )
 
 

@@ -56,12 +56,12 @@ class DecisionRecorder:
 
         `answered_by` is the retraining that this report is part of: it calls for no other one.
         """
-        asked = report.decision_id
-        if champion is None or asked is None:
+        decision_id = report.decision_id
+        if champion is None or decision_id is None:
             return None
-        known = self.ledger.find("drift", asked)
-        if known is not None:
-            return known
+        stored = self.ledger.find("drift", decision_id)
+        if stored is not None:
+            return stored
         told, policy = describe_drift(report), self.spec.drift
         confirmation = confirm(
             policy,
@@ -71,7 +71,7 @@ class DecisionRecorder:
             verdict=report.verdict,
             answered_by=answered_by,
         )
-        self.ledger.record_scores(asked, self.now, champion.number, report.columns)
+        self.ledger.record_scores(decision_id, self.now, champion.number, report.columns)
         detail = DriftDetail(
             share=told.share,
             threshold=report.threshold,
@@ -82,23 +82,23 @@ class DecisionRecorder:
             needed=confirmation.needed,
             answered_by=confirmation.answered_by,
         )
-        return self._kept(asked, "drift", str(report.verdict), champion, snapshot, report.reason, detail)
+        return self._kept(decision_id, "drift", str(report.verdict), champion, snapshot, report.reason, detail)
 
     def performance(self, champion: Version | None, snapshot: Snapshot, report: PerformanceReport) -> Decision | None:
         """Keep a performance report; None before there is a champion."""
-        asked = report.decision_id
-        if champion is None or asked is None:
+        decision_id = report.decision_id
+        if champion is None or decision_id is None:
             return None
         outcome = str(report.verdict)
-        return self._kept(asked, "performance", outcome, champion, snapshot, report.reason, report.detail)
+        return self._kept(decision_id, "performance", outcome, champion, snapshot, report.reason, report.detail)
 
     def shadow(self, champion: Version | None, snapshot: Snapshot, report: ShadowReport) -> Decision | None:
         """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""
-        asked = report.decision_id
-        if asked is None or self.ledger.find("shadow", asked) is not None:
+        decision_id = report.decision_id
+        if decision_id is None or self.ledger.find("shadow", decision_id) is not None:
             return None
         outcome = str(report.verdict)
-        return self._kept(asked, "shadow", outcome, champion, snapshot, report.reason, report.detail)
+        return self._kept(decision_id, "shadow", outcome, champion, snapshot, report.reason, report.detail)
 
     def data(self, champion: Version | None, snapshot: Snapshot) -> Decision | None:
         """Keep that data landed, where the model file asks for a retraining then; None where there is no news."""
@@ -174,9 +174,9 @@ class DecisionRecorder:
         decision = Decision(asked, kind, self.now, outcome, number, *about, detail, self.flow_run)
         answer = ask_for_decision(self.spec, self.ledger, decision, snapshot.rows)
         if answer is not None and isinstance(detail, TriggerDetail):
-            known = self.ledger.find(kind, asked)
-            if known is not None:
-                return known
+            stored = self.ledger.find(kind, asked)
+            if stored is not None:
+                return stored
             decision = replace(decision, detail=replace(detail, called=answer.retrain, because=answer.reason))
         self.ledger.record(decision)
         return decision
@@ -232,10 +232,10 @@ def data_question(
     `known` are the last decisions about data: landed or learned from. By the digest of what is there rather than by
     what this run landed, so that the news of a run that was killed in between is told by the next one.
     """
-    seen = {decision.digest for decision in known if decision is not None}
+    digests = {decision.digest for decision in known if decision is not None}
     if champion is not None:
-        seen.add(champion.tags.data_digest)
-    if snapshot.rows == 0 or snapshot.digest in seen:
+        digests.add(champion.tags.data_digest)
+    if snapshot.rows == 0 or snapshot.digest in digests:
         return None
     rows = snapshot.next_row - (champion.tags.next_row if champion is not None else 0)
     return decision_id(spec.name, champion.number if champion else None, "data", snapshot.digest), rows

@@ -101,18 +101,18 @@ class MonitorResult:
 
         `move` is the rollback of the promotion, where there was one.
         """
-        told = describe_drift(drift)
+        description = describe_drift(drift)
         stored = decision.detail_as(DriftDetail) if decision else None
         return cls(
             model=model,
-            verdict=decision.outcome if decision else told.verdict,
-            share=told.share,
-            columns=told.columns,
-            reason=decision.reason if decision else told.reason,
+            verdict=decision.outcome if decision else description.verdict,
+            share=description.share,
+            columns=description.columns,
+            reason=decision.reason if decision else description.reason,
             decision_id=decision.id if decision else None,
             confirmed=stored is not None and stored.confirmed and stored.called,
             doubt=_doubt(stored) if stored and decision and decision.outcome == "FAIL" else "",
-            report=told.report,
+            report=description.report,
             champion=move.after if move else champion,
             performance=performance,
             shadow=shadow,

@@ -54,8 +54,8 @@ class Scheduled:
 
     def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Yes, where it is the schedule that asks."""
-        asked = context.trigger == "schedule"
-        return RetrainAnswer(asked, "the schedule asked" if asked else "it is not the schedule that asks")
+        scheduled = context.trigger == "schedule"
+        return RetrainAnswer(scheduled, "the schedule asked" if scheduled else "it is not the schedule that asks")
 
     def __str__(self) -> str:
         return "whenever the schedule asks"
@@ -87,10 +87,10 @@ class Every:
             return RetrainAnswer(True, "there was no retraining yet")
         last = context.retrains[-1]
         age, rows = context.now - last.at, context.rows - last.detail_as(RetrainDetail).snapshot.rows
-        told = f"{age / timedelta(days=1):.4g} days and {rows} rows since the last retraining"
+        elapsed = f"{age / timedelta(days=1):.4g} days and {rows} rows since the last retraining"
         period = timedelta(days=self.days) if self.days is not None else None
         due = period is not None and age >= period - min(_SLACK, period / 10)
-        return RetrainAnswer(due or (self.rows is not None and rows >= self.rows), f"{told}; due {self}")
+        return RetrainAnswer(due or (self.rows is not None and rows >= self.rows), f"{elapsed}; due {self}")
 
     def __str__(self) -> str:
         parts = [] if self.days is None else [f"{self.days:g} days"]
@@ -177,28 +177,28 @@ class AtLeast:
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         """Those of all of them."""
-        return tuple(trigger for trigger in TRIGGERS if any(trigger in triggers_of(one) for one in self.policies))
+        return tuple(trigger for trigger in TRIGGERS if any(trigger in triggers_of(policy) for policy in self.policies))
 
     def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether enough of them agree now."""
-        answers = [evaluate(one, context) for one in self.policies]
-        concerned = [context.trigger in triggers_of(one) for one in self.policies]
+        answers = [evaluate(policy, context) for policy in self.policies]
+        concerned = [context.trigger in triggers_of(policy) for policy in self.policies]
         agreed = sum(answer.retrain for answer in answers)
         moved = any(answer.retrain and mine for answer, mine in zip(answers, concerned, strict=True))
         yes = moved and agreed >= self.least
         agreeing = yes or self.least > 1
-        told = [
+        reasons = [
             answer.reason
             for answer, mine in zip(answers, concerned, strict=True)
             if (answer.retrain and agreeing) or (mine and not yes)
         ]
         counted = "" if self.least == 1 else f"{agreed} of {len(answers)} agree, {self.least} are needed: "
-        return RetrainAnswer(yes, counted + "; ".join(told))
+        return RetrainAnswer(yes, counted + "; ".join(reasons))
 
     def __str__(self) -> str:
         words = {1: " or ", len(self.policies): " and "}.get(self.least)
-        named = [name_of(one) for one in self.policies]
-        return words.join(named) if words else f"{self.least} of: {', '.join(named)}"
+        names = [name_of(policy) for policy in self.policies]
+        return words.join(names) if words else f"{self.least} of: {', '.join(names)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Budget:
     def should_retrain(self, context: PolicyContext) -> RetrainAnswer:
         """Whether it agrees and there is something left."""
         answer = evaluate(self.policy, context)
-        spent = sum(one.at > context.now - timedelta(days=self.days) for one in context.retrains)
+        spent = sum(retrain.at > context.now - timedelta(days=self.days) for retrain in context.retrains)
         if not answer.retrain or spent < self.at_most:
             return answer
         return RetrainAnswer(False, f"{spent} retrainings within {self.days:g} days are all that the budget has")
@@ -266,15 +266,17 @@ def _failing(
         return RetrainAnswer(False, f"the last {kind} report says {last.outcome}: {last.reason}")
     if isinstance(last.detail, DriftDetail) and not last.detail.confirmed:
         return RetrainAnswer(False, f"the failed {kind} report is not confirmed")
-    by_digest = {one.digest: _failed(one, share) for one in context.reports if one.kind == kind}
+    by_digest = {report.digest: _failed(report, share) for report in context.reports if report.kind == kind}
     # In the order of the newest report on each data.
-    order = dict.fromkeys(one.digest for one in reversed(context.reports) if one.kind == kind)
+    order = dict.fromkeys(report.digest for report in reversed(context.reports) if report.kind == kind)
     failed = sum(by_digest[digest] for digest in list(order)[: policy.of])
     if failed < policy.confirm:
         return RetrainAnswer(
             False, f"{failed} of the last {policy.of} {kind} reports failed, {policy.confirm} are needed"
         )
-    ended = [one.at for one in context.retrains if re.match(rf"{kind}\b", one.detail_as(RetrainDetail).reason)]
+    ended = [
+        retrain.at for retrain in context.retrains if re.match(rf"{kind}\b", retrain.detail_as(RetrainDetail).reason)
+    ]
     if policy.cooldown is not None and ended and max(ended) + policy.cooldown > context.now:
         return RetrainAnswer(False, f"cooling down until {max(ended) + policy.cooldown:%Y-%m-%d %H:%M} UTC")
     return RetrainAnswer(True, f"{kind} failed: {last.reason}")

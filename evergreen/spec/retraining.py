@@ -111,6 +111,6 @@ def with_changed_sections(update: Mapping[str, Any], retraining: Retraining, app
             continue
         base = changes.get(section, present)
         # The triggers of a new policy follow from it.
-        kept = base.model_fields_set - ({"triggers"} if "policy" in fields else set())
-        changes[section] = type(base)(**{name: getattr(base, name) for name in kept} | fields)
+        names = base.model_fields_set - ({"triggers"} if "policy" in fields else set())
+        changes[section] = type(base)(**{name: getattr(base, name) for name in names} | fields)
     return changes

@@ -100,12 +100,12 @@ def fit_candidate(
     """
     spec = observations.spec
     frame = labelled(spec, window.read(observations))
-    held = holdout_mask(spec, frame)
-    train = frame[~held].reset_index(drop=True)
+    holdout = holdout_mask(spec, frame)
+    train = frame[~holdout].reset_index(drop=True)
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
     predicted = predict(fitted.pipeline, spec, probe)
-    matters = importance.importances(fitted.pipeline, spec, frame[held], seed=spec.seed)
+    matters = importance.importances(fitted.pipeline, spec, frame[holdout], seed=spec.seed)
     folder.mkdir()
     _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
     importance.write(folder, spec, matters)
@@ -140,8 +140,8 @@ def _profile(spec: ModelSpec, reference: pd.DataFrame) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in spec.features.numeric:
         quantiles = plain[name].replace([np.inf, -np.inf], np.nan).quantile([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
-        found = [None if np.isnan(value) else float(value) for value in quantiles]
-        columns[name] = {"missing": float(plain[name].isna().mean()), "quantiles": found}
+        values = [None if np.isnan(value) else float(value) for value in quantiles]
+        columns[name] = {"missing": float(plain[name].isna().mean()), "quantiles": values}
     for name in spec.features.categorical:
         shares = plain[name].value_counts(normalize=True).head(50)
         columns[name] = {"missing": float(plain[name].isna().mean()), "shares": shares.to_dict()}

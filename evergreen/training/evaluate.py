@@ -53,8 +53,8 @@ def evaluate_candidate(
     mask = holdout_mask(spec, frame)
     train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
     if champion is not None:
-        seen = np.isin(observations.ids(holdout), trained_ids(versions, champion))
-        holdout = holdout[~seen].reset_index(drop=True)
+        trained_on = np.isin(observations.ids(holdout), trained_ids(versions, champion))
+        holdout = holdout[~trained_on].reset_index(drop=True)
     candidate = versions.load(version, spec)
     y = target_of(spec, holdout)
     predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
@@ -78,9 +78,10 @@ def evaluate_candidate(
     )
     checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
-    found = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
-    interval = (found.low, found.high) if found and np.isfinite([found.low, found.high]).all() else None
-    rival_value = _finite(found.champion_value) if found else None
+    comparison = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
+    ends = (comparison.low, comparison.high) if comparison else ()
+    interval = ends if ends and np.isfinite(ends).all() else None
+    rival_value = _finite(comparison.champion_value) if comparison else None
     by_slice, spread = _by_slice(spec, evidence), _spread(spec, evidence)
     return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice, spread)
 
@@ -89,8 +90,8 @@ def _spread(spec: ModelSpec, evidence: Evidence) -> tuple[float, float] | None:
     if not len(evidence.y):
         return None
     about = (spec.metric, evidence.y, evidence.candidate)
-    found = bootstrap(*about, groups=evidence.groups, level=LEVEL, seed=spec.seed)
-    return (found.low, found.high) if np.isfinite([found.low, found.high]).all() else None
+    estimate = bootstrap(*about, groups=evidence.groups, level=LEVEL, seed=spec.seed)
+    return (estimate.low, estimate.high) if np.isfinite([estimate.low, estimate.high]).all() else None
 
 
 def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:

@@ -83,7 +83,7 @@ def fit(
         message = (str(error).splitlines() or [""])[0][:200]
         raise ModelFileError(
             f"models/{spec.name}.py: pipeline: fitting failed: {type(error).__name__}: {message}.",
-            "Mend pipeline() or the search grid in the model file.",
+            "Fix pipeline() or the search grid in the model file.",
         ) from error
     value = measure(spec.metric, y, predict(pipeline, spec, train))
     return Fitted(pipeline, dict(params), value, tried)
@@ -145,10 +145,10 @@ def _folds(spec: ModelSpec, x: pd.DataFrame, y: Array) -> list[tuple[Array, Arra
 
     count = spec.search.folds
     if spec.time is not None:
-        found = list(TimeSeriesSplit(n_splits=count).split(x))
+        splits = list(TimeSeriesSplit(n_splits=count).split(x))
         # A stretch in which only one class was seen cannot be learned from.
-        varied = [(a, b) for a, b in found if len(set(y[a].tolist())) > 1]
-        return varied or found
+        varied = [(a, b) for a, b in splits if len(set(y[a].tolist())) > 1]
+        return varied or splits
     if spec.task == "classification" and min(np.unique(y.astype(str), return_counts=True)[1]) >= count:
         return list(StratifiedKFold(count, shuffle=True, random_state=spec.seed).split(x, y))
     return list(KFold(count, shuffle=True, random_state=spec.seed).split(x))

@@ -48,13 +48,13 @@ def importances(pipeline: Pipeline, spec: ModelSpec, held: pd.DataFrame, *, seed
     if len(rows) < FEWEST_ROWS:
         return {}
     try:
-        found = _losses(pipeline, spec, rows, np.random.default_rng(seed))
+        losses = _losses(pipeline, spec, rows, np.random.default_rng(seed))
     except Exception:
         # A shuffled row may be one that cannot be, and a pipeline or a metric of the user's own may refuse it.
         return {}
-    if not np.isfinite(found).all():
+    if not np.isfinite(losses).all():
         return {}
-    return {name: max(value, 0.0) for name, value in zip(features, found, strict=True)}
+    return {name: max(value, 0.0) for name, value in zip(features, losses, strict=True)}
 
 
 def _losses(pipeline: Pipeline, spec: ModelSpec, rows: pd.DataFrame, rng: np.random.Generator) -> list[float]:

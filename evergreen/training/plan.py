@@ -132,17 +132,17 @@ def plan_retraining(
     )
 
 
-def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, held: int) -> str:
+def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, holdout_rows: int) -> str:
     """Why too few rows can be learned from."""
-    if learned + held == 0:
+    if learned + holdout_rows == 0:
         return f"none of the {snapshot.rows} rows has a known {spec.target!r} by now: there is nothing to learn from"
     return f"{learned} training rows are fewer than the minimum of {spec.training.min_rows}"
 
 
 def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:
     """Why there are no rows: what was refused last, if anything was."""
-    known = quarantine is not None and quarantine.exists()
-    refused = quarantine.read(["origin", "row", "reason", "at"]) if quarantine is not None and known else None
+    exists = quarantine is not None and quarantine.exists()
+    refused = quarantine.read(["origin", "row", "reason", "at"]) if quarantine is not None and exists else None
     if refused is None or refused.empty:
         return DataError(
             f"{spec.name}: there are no rows to train on.", "Put data where the model file's source looks."
@@ -151,7 +151,7 @@ def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:
     where = last["origin"] if last["row"] < 0 else f"{last['origin']}, row {last['row']}"
     return DataError(
         f"{spec.name}: there are no rows to train on; {where} is in quarantine: {last['reason']}.",
-        "Mend the file or the contract in the model file, then run it again.",
+        "Fix the file or the contract in the model file, then run it again.",
     )
 
 
@@ -178,9 +178,9 @@ def count_rows(spec: ModelSpec, observations: Observations, window: Window) -> C
     """Rows to learn from, rows to judge by, and the time of the newest of both."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
     frame = labelled(spec, window.read(observations, needed))
-    held = int(holdout_mask(spec, frame).sum())
+    holdout_rows = int(holdout_mask(spec, frame).sum())
     end = frame[spec.time].max().isoformat() if spec.time and len(frame) else None
-    return len(frame) - held, held, end
+    return len(frame) - holdout_rows, holdout_rows, end
 
 
 def _id(

@@ -59,8 +59,8 @@ def _unchanged(facts: PlanFacts) -> _Settled | None:
         judged = version.status in ("FAILED", "INCONCLUSIVE") and version.tags.decision_id != facts.decision
         same = version.tags.compared_with == against(champion.number) and version.tags.params == params_text(None)
         if judged and same and _came_of(version, facts):
-            held = f"held against version {champion.number}: {version.status}"
-            return UNCHANGED, f"nothing is new since version {version.number} was trained and {held}", None
+            why = f"nothing is new since version {version.number} was trained and held against version"
+            return UNCHANGED, f"{why} {champion.number}: {version.status}", None
     return None
 
 
@@ -98,23 +98,24 @@ def _answered(facts: PlanFacts) -> _Settled | None:
 
 def _taken_back(facts: PlanFacts) -> _Settled | None:
     """A killed run promoted its version and told of nothing, and the version was taken back before the rerun."""
-    made = None if facts.request.force else facts.registry.find(facts.spec.name, facts.decision)
-    if made is None or made.tags.rolled_back is None:
+    version = None if facts.request.force else facts.registry.find(facts.spec.name, facts.decision)
+    if version is None or version.tags.rolled_back is None:
         return None
-    why = f"version {made.number} came of this decision and was rolled back: {made.tags.rolled_back}"
+    why = f"version {version.number} came of this decision and was rolled back: {version.tags.rolled_back}"
     return "rejected", why, None
 
 
 def _covered(facts: PlanFacts) -> str:
     """Why the stored decision that is to be answered needs no answer of its own any more."""
-    asked = (
+    decisions = (
         [facts.ledger.find(trigger, facts.decision) for trigger in TRIGGER_OUTCOMES]
         if facts.request.decision_id
         else []
     )
-    retrains = facts.ledger.all("retrain") if any(asked) else ()
+    retrains = facts.ledger.all("retrain") if any(decisions) else ()
     number = facts.champion.number if facts.champion else None
-    return next((said for entry in asked if entry and (said := reconciliation.answer_to(entry, retrains, number))), "")
+    answers = (reconciliation.answer_to(entry, retrains, number) for entry in decisions if entry)
+    return next(filter(None, answers), "")
 
 
 def _unwanted(facts: PlanFacts) -> _Settled | None:
@@ -128,12 +129,12 @@ def _unwanted(facts: PlanFacts) -> _Settled | None:
         )
         return None if answer.retrain else (UNCHANGED, f"{UNWANTED}: {answer.reason}", None)
     trigger = trigger_of(request.reason)
-    asked = facts.ledger.find(trigger, facts.decision) if trigger is not None else None
-    detail = asked.detail_as(TriggerDetail) if asked else None
+    decision = facts.ledger.find(trigger, facts.decision) if trigger is not None else None
+    detail = decision.detail_as(TriggerDetail) if decision else None
     if detail is None or detail.called:
         return None
     # What the policy says of a report is kept with the report.
-    return UNCHANGED, f"{UNWANTED}: {detail.because}", asked
+    return UNCHANGED, f"{UNWANTED}: {detail.because}", decision
 
 
 def _cooling(facts: PlanFacts) -> _Settled | None:

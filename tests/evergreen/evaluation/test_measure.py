@@ -205,7 +205,7 @@ def test_own_function_that_fails() -> None:
 
 
 def test_no_probability() -> None:
-    """A metric of probabilities on a model without them is the user's to mend."""
+    """A metric of probabilities on a model without them is the user's to fix."""
     with pytest.raises(EvergreenError, match="predict_proba"):
         measure(Metric(name="roc_auc"), np.array([0, 1]), Predictions(np.array([0, 1])))
 

@@ -145,7 +145,7 @@ class Production:
 
     @property
     def lost(self) -> bool:
-        """Whether a person deleted the champion; only a rollback mends that."""
+        """Whether a person deleted the champion; only a rollback repairs that."""
         return self.log.champion() not in self.registry.stored
 
 

@@ -294,7 +294,7 @@ def test_escalation_once_for_a_champion() -> None:
     ids=["a new champion", "a person's turn", "a schedule", "new data", "another champion"],
 )
 def test_what_does_not_escalate(last: Decision) -> None:
-    """Only drift and performance that retraining does not mend are a person's matter."""
+    """Only drift and performance that retraining does not fix are a person's matter."""
     entries = (retrained("d1", at=-50), retrained("d2", at=-40), last)
     assert escalation(SPEC, LedgerState(entries, 1), now=NOW) is None
 

@@ -1,4 +1,4 @@
-"""A person's word: typed, kept beside the question, carried out once."""
+"""Manual approval: typed, stored beside the question, carried out once."""
 
 from __future__ import annotations
 

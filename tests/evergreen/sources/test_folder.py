@@ -424,7 +424,7 @@ def test_links_do_not_lead_out(landing: Landing) -> None:
 
 
 def test_an_unreadable_file_is_a_problem(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without permission the batch says so, and other files are read; mended, the file is a new batch."""
+    """Without permission the batch says so, and other files are read; once it is readable, the file is a new batch."""
     landing.put("a.csv", CSV)
     landing.put("b.csv", b"a\n1\n")
     real = Path.open
