@@ -45,7 +45,8 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Holdout, Training
 
 # How long an example takes says how busy the machine is.
-hypothesis.register_profile("evergreen", deadline=None)
+hypothesis.register_profile("evergreen", deadline=None, derandomize=True)
+hypothesis.register_profile("search", deadline=None)
 hypothesis.load_profile("evergreen")
 
 PROJECT = Path(__file__).resolve().parents[1]

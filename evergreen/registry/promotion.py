@@ -164,6 +164,9 @@ def _settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime)
     champion = registry.champion(model)
     present = champion.number if champion else None
     if present not in (move.before, move.after) or registry.lookup(model, move.after) is None:
+        if champion is not None and move.action == "rollback" and present == move.before:
+            # The version to go back to was deleted after the champion was marked: it stays, and unmarked.
+            registry.untag(champion, "rolled_back")
         return _end(move, "aborted", promotions, now)
     _carry_out(move, registry, promotions)
     return _end(move, "done", promotions, now)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evergreen.errors import EvergreenError
@@ -61,6 +61,7 @@ class Production:
         self.registry.wrote = self.wrote
         self.rows = Rows(self.wrote)
         self.fuse = 0
+        self.champion_deleted = False
 
     def wrote(self, _what: str) -> None:
         self.fuse -= 1
@@ -79,6 +80,7 @@ class Production:
         if action == "train":
             self.registry.add(status="FAILED" if number == 7 else "PASSED")
         elif action == "delete" and chosen is not None:
+            self.champion_deleted |= chosen == self.registry.aliases.get("champion")
             self.registry.delete(chosen)
         elif action == "damage" and chosen is not None:
             self.registry.damaged ^= {chosen}
@@ -115,6 +117,7 @@ class Production:
         if champion is None:
             assert self.log.champion() is None or self.lost
         else:
+            self.champion_deleted = False
             assert champion.status == "PASSED"
 
     def check_settled(self, now: datetime) -> None:
@@ -145,8 +148,11 @@ class Production:
 
     @property
     def lost(self) -> bool:
-        """Whether a person deleted the champion; only a rollback repairs that."""
-        return self.log.champion() not in self.registry.stored
+        """Whether a person deleted the champion; only a rollback repairs that.
+
+        Where a move was killed between the alias and its end, that is not the champion of the log.
+        """
+        return self.champion_deleted or self.log.champion() not in self.registry.stored
 
 
 ACTIONS = st.tuples(
@@ -158,10 +164,22 @@ ACTIONS = st.tuples(
 )
 
 
+PROMOTED_TWICE = [
+    *(("train", None, 0, 0, False), ("train", None, 0, 0, False)),
+    *(("promote", None, 0, 0, False), ("promote", 1, 0, 0, False)),
+    *(("train", None, 0, 0, False), ("promote", 3, 0, 0, False)),
+]
+"""Version 2 is champion, then version 4; 2 is the one to go back to."""
+
+
 @pytest.mark.parametrize("deletes", [False, True])
 @settings(
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(actions=[*PROMOTED_TWICE, ("rollback", None, 0, 4, False), ("delete", 1, 0, 0, False)])
+@example(
+    actions=[*PROMOTED_TWICE, *(("rollback", None, 0, fuse, False) for fuse in (2, 4)), ("delete", 1, 0, 0, False)]
 )
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=16))
 def test_one_champion_that_the_log_names(
