@@ -28,7 +28,7 @@ from evergreen.drift.check import check_drift, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions
-from evergreen.pages.links import Places
+from evergreen.pages.links import PageLinks
 from evergreen.performance.report import no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import lineage
@@ -166,7 +166,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def server(settings: Settings) -> Iterator[Server]:
     """The pages on a free port."""
-    with Server(PageCache(settings, Places("http://127.0.0.1:1", "http://127.0.0.1:2")), 0) as found:
+    with Server(PageCache(settings, PageLinks("http://127.0.0.1:1", "http://127.0.0.1:2")), 0) as found:
         thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield found
