@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 PIPELINE = "model.skops"
-_MEND = "Restore it from a backup, or roll back to another version."
+_FIX = "Restore it from a backup, or roll back to another version."
 
 
 def sha256(path: Path) -> str:
@@ -68,7 +68,7 @@ def verify(path: Path, expected: str, what: str) -> None:
         ArtifactError: it is gone, or it is not the same.
     """
     if not path.exists():
-        raise ArtifactError(f"{what}: {path} is missing.", _MEND)
+        raise ArtifactError(f"{what}: {path} is missing.", _FIX)
     if sha256(path) != expected:
         raise _differs(path, what)
 
@@ -89,7 +89,7 @@ def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str
     try:
         content = path.read_bytes()
     except OSError:
-        raise ArtifactError(f"{what}: {path} is missing.", _MEND) from None
+        raise ArtifactError(f"{what}: {path} is missing.", _FIX) from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise _differs(path, what)
     try:
@@ -123,5 +123,5 @@ def packed(pipeline: Pipeline, model: str, trusted: Sequence[str]) -> bytes:
 
 def _differs(path: Path, what: str) -> ArtifactError:
     return ArtifactError(
-        f"{what}: {path} is not what was registered: its sha256 differs.", f"It was not loaded. {_MEND}"
+        f"{what}: {path} is not what was registered: its sha256 differs.", f"It was not loaded. {_FIX}"
     )
