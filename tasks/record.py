@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
-from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
@@ -22,7 +19,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.history import Run, Runs
 from evergreen.training.plan import Plan
-from tasks import retried
+from tasks import retried, shown
 
 
 @retried("record-drift", timeout_seconds=120)
@@ -73,25 +70,22 @@ def record_retrain(
     return context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="record-run")
+@shown("record-run")
 def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: str = "") -> None:
     """Record and show how long this flow run took and had waited; `run_id` is the MLflow run that gets the figures too.
 
-    By the clock, whatever the run's logical time. What goes wrong here is a warning: it takes nothing from the run.
+    By the clock, whatever the run's logical time.
     """
     prefect = FlowRunContext.get()
     if prefect is None or prefect.flow_run is None:
         return
-    try:
-        now, began = datetime.now(UTC), prefect.start_time
-        due = prefect.flow_run.expected_start_time or began
-        waited = max(0.0, (began - due).total_seconds())
-        took = (now - began).total_seconds()
-        run = Run(flow, str(prefect.flow_run.id), now, took, rows, waited, outcome)
-        newest = Runs(context.settings.lake_uri, context.spec.name).record(run)
-        if run_id:
-            context.registry.enrich(run_id, run.metrics, {})
-        shown = [each.to_json() for each in newest]
-        create_table_artifact(shown, key=artifact("runs", context.spec.name), description="The newest runs")
-    except Exception as error:
-        get_run_logger().warning("record-run: this run's own figures were not kept: %s", error)
+    now, began = datetime.now(UTC), prefect.start_time
+    due = prefect.flow_run.expected_start_time or began
+    waited = max(0.0, (began - due).total_seconds())
+    took = (now - began).total_seconds()
+    run = Run(flow, str(prefect.flow_run.id), now, took, rows, waited, outcome)
+    newest = Runs(context.settings.lake_uri, context.spec.name).record(run)
+    if run_id:
+        context.registry.enrich(run_id, run.metrics, {})
+    shown_runs = [each.to_json() for each in newest]
+    create_table_artifact(shown_runs, key=artifact("runs", context.spec.name), description="The newest runs")

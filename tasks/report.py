@@ -25,9 +25,10 @@ from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, ScoreResult
 from evergreen.storage.atomic_write import write_text
+from tasks import shown
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-drift")
+@shown("report-drift")
 def report_drift(model: str, report: DriftReport, page: str = "") -> None:
     """The drift table, and links to Evidently's page and to the model's own (`page`, where there is one)."""
     _link_page(model, page)
@@ -39,7 +40,7 @@ def report_drift(model: str, report: DriftReport, page: str = "") -> None:
         create_link_artifact(report.html.as_uri(), link_text="Evidently report", key=artifact("drift-report", model))
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-performance")
+@shown("report-performance")
 def report_performance(model: str, report: PerformanceReport) -> None:
     """What the champion's metric is now and what it was, by window and slice, and what it gets wrong."""
     if report.decision_id is None:
@@ -48,7 +49,7 @@ def report_performance(model: str, report: PerformanceReport) -> None:
     create_markdown_artifact(note, key=artifact("performance", model), description=report.reason)
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-shadow")
+@shown("report-shadow")
 def report_shadow(model: str, report: ShadowReport) -> None:
     """The champion beside the one that it replaced."""
     if report.decision_id is None:
@@ -62,7 +63,7 @@ def report_shadow(model: str, report: ShadowReport) -> None:
     create_markdown_artifact(note, key=artifact("shadow", model), description=report.reason)
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-retrain")
+@shown("report-retrain")
 def report_retrain(result: RetrainDetail, page: str = "") -> None:
     """The gate table and what came of it, and a link to the model's page, where there is one."""
     _link_page(result.model, page)
@@ -80,7 +81,7 @@ def report_retrain(result: RetrainDetail, page: str = "") -> None:
     create_markdown_artifact(note, key=artifact("gates", result.model), description=f"{result.outcome}: {explained}")
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-score")
+@shown("report-score")
 def report_score(result: ScoreResult) -> None:
     """How many rows were scored, by which version, how fast, and why others were not."""
     if result.version is None:
@@ -96,7 +97,7 @@ def report_score(result: ScoreResult) -> None:
     create_markdown_artifact(note, key=artifact("score", result.model), description=summary)
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-move")
+@shown("report-move")
 def report_move(result: MoveResult) -> None:
     """The note of a promotion or a rejection by hand, or of a rollback."""
     rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
@@ -112,8 +113,8 @@ def report_backtest(context: RunContext, report: Backtest, place: str | None = N
     page = Path(place).expanduser().absolute() if place else context.settings.backtest_page(model)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, backtest_page(report, context.moment()))
-    shown = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
-    rows = [{name: each[name] for name in shown} | each["regret"] for each in report.to_json()["policies"]]
+    columns = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
+    rows = [{name: each[name] for name in columns} | each["regret"] for each in report.to_json()["policies"]]
     create_table_artifact(rows, key=artifact("backtest", model), description=report.reason)
     note = table(list(rows[0]), [each.values() for each in rows])
     warning = f"**{report.warning}**\n\n" if report.warning else ""
@@ -123,7 +124,7 @@ def report_backtest(context: RunContext, report: Backtest, place: str | None = N
     return page
 
 
-@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-steps")
+@shown("report-steps")
 def report_steps(steps: Sequence[Action], now: datetime) -> None:
     """What a reconciliation did, one row each."""
     rows = [

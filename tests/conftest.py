@@ -234,10 +234,11 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
-    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    # The server of `evergreen up`: Prefect's own on SQLite stands still for a minute now and then.
+    words = [sys.executable, "-m", "deployments.stack.prefect_server", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=PROJECT)
         url = f"http://127.0.0.1:{port}/api"
         try:
             _until_healthy(url, server)

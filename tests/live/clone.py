@@ -76,6 +76,14 @@ class Stack:
             seconds,
         )  # fmt: skip
 
+    def completed(self, run: str) -> None:
+        """Wait until a run has ended; fails with its log unless it completed."""
+        ended = self.ended(run)
+        if ended["state_type"] != "COMPLETED":
+            lines = self.ask("logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
+            log = "\n".join(f"{line['timestamp']} {line['message']}" for line in lines)
+            pytest.fail(f"run {run}: {ended['state']['name']}: {ended['state']['message']}\n{log}")
+
     def land(self, model: str, name: str, rows: pd.DataFrame) -> None:
         """Put a batch where a model's source looks."""
         folder = self.settings.landing / model

@@ -131,11 +131,16 @@ def api(log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    environment = os.environ | {"PREFECT_HOME": str(log.parent / "server"), "PREFECT_LOGGING_SERVER_LEVEL": "DEBUG"}
+    environment = os.environ | {
+        "PREFECT_HOME": str(log.parent / "server"),
+        "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "DEBUG",
+    }
     environment["PREFECT_API_URL"] = url  # As `evergreen up` does: without it the server knows no links.
-    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    # The server of `evergreen up`: Prefect's own on SQLite stands still for a minute now and then, or loses a notice.
+    words = [sys.executable, "-m", "deployments.stack.prefect_server", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
-        server = subprocess.Popen(words, env=environment, stdout=out, stderr=out, cwd=log.parent)
+        server = subprocess.Popen(words, env=environment, stdout=out, stderr=out, cwd=PROJECT)
         try:
             until(lambda: urllib.request.urlopen(f"{url}/health", timeout=2).status == 200, "the server", 120)  # noqa: S310
             with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
