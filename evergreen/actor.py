@@ -6,6 +6,8 @@ Stored as `person` or `person: NAME`, so that no person's name can be mistaken f
 
 from __future__ import annotations
 
+import getpass
+
 PERSON = "person"
 MAX_NAME_LENGTH = 100
 _NAMED = f"{PERSON}: "
@@ -15,6 +17,14 @@ def clean_name(name: str) -> str:
     """Reduce a name to one line of at most 100 printable characters; the result may be empty."""
     readable = "".join(letter if letter.isprintable() else " " for letter in name)
     return " ".join(readable.split())[:MAX_NAME_LENGTH].rstrip()
+
+
+def login_name() -> str:
+    """The login name of whoever runs this process; empty where the system does not know it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return ""
 
 
 def person(name: str) -> str:

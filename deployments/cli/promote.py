@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from deployments.cli.command import Json, Name, Reason, guard, prepare, starting
+from evergreen.actor import login_name
 
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides this; by default your login name.")]
 
@@ -35,7 +35,7 @@ def promote(
             from flows.promote import promote as flow
 
             listen()
-            result = flow(name, reason, version, reject, _login_name() if by is None else by)
+            result = flow(name, reason, version, reject, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
 
     guard(work, as_json)
@@ -60,15 +60,7 @@ def rollback(
             from flows.rollback import rollback as flow
 
             listen()
-            result = flow(name, reason, to, _login_name() if by is None else by)
+            result = flow(name, reason, to, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
 
     guard(work, as_json)
-
-
-def _login_name() -> str:
-    """The login name of whoever runs the command; empty where the system does not know it."""
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        return ""

@@ -7,7 +7,6 @@ died. Whether something runs is known from locks and sockets, which vanish with 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import re
 import signal
@@ -24,6 +23,7 @@ from deployments.stack.health import answers, is_online, is_ours, mark_crashed
 from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening
 from evergreen import naming
+from evergreen.actor import login_name
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
 from evergreen.settings import Settings
@@ -211,7 +211,7 @@ def _read_cause(log: Path) -> str:
 @contextlib.contextmanager
 def _lock_port_choice() -> Iterator[None]:
     """Let one stack of a user at a time choose its ports, until it listens: two at once would choose the same ones."""
-    with hold_file(Path(tempfile.gettempdir()) / naming.ports_lock(getpass.getuser())):
+    with hold_file(Path(tempfile.gettempdir()) / naming.ports_lock(login_name() or str(os.getuid()))):
         yield
 
 

@@ -307,12 +307,20 @@ class Registry(ModelRegistry):
         return Path(found)
 
 
+_FOREIGN = (
+    "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI",
+)  # fmt: skip
+"""Of another project's shell: MLflow would write into its run, or ask its server, whatever it is told here."""
+
+
 def quiet_mlflow() -> Any:
-    """MLflow without telemetry or progress bars."""
+    """MLflow without telemetry, progress bars, and what the environment says of another project."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # A tracking server that does not answer: MLflow's own seven retries take four minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    for name in _FOREIGN:
+        os.environ.pop(name, None)
     import mlflow
     import mlflow.sklearn
 

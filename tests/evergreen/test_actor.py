@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+
 import pytest
 
-from evergreen.actor import approval_reason, describe_actor, person, person_name
+from evergreen.actor import approval_reason, describe_actor, login_name, person, person_name
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,15 @@ def test_a_word_names_who_gave_it() -> None:
     """Without a name it was a person."""
     assert approval_reason("fine", person("Ann")) == "approved by Ann: fine"
     assert approval_reason("fine", "person") == "approved by a person: fine"
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError, ImportError])
+def test_a_user_without_a_name(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run under user ids that the system has no name for: the person is one without a name."""
+
+    def fail() -> str:
+        raise error("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert not login_name()
+    assert person(login_name()) == "person"
