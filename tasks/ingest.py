@@ -11,21 +11,10 @@ from typing import Any
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.logging import get_run_logger
 
-import evergreen.data.coercion
-import evergreen.data.contract
-import evergreen.data.frames
-import evergreen.data.label_rules
-import evergreen.data.observations
-import evergreen.data.row_commits
+import evergreen.data
 import evergreen.ingest.ingest
-import evergreen.ingest.pending_labels
-import evergreen.ingest.quarantine
-import evergreen.ingest.read_position
-import evergreen.sources.base
-import evergreen.sources.file_formats
-import evergreen.storage.delta_table
-import evergreen.storage.row_digest
-import evergreen.storage.row_lookup
+import evergreen.sources
+import evergreen.storage
 from evergreen import naming
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
@@ -34,23 +23,8 @@ from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
 from tasks import retried
 
-_CODE = (
-    evergreen.ingest.read_position,
-    evergreen.data.coercion,
-    evergreen.data.contract,
-    evergreen.storage.row_digest,
-    evergreen.sources.file_formats,
-    evergreen.data.frames,
-    evergreen.ingest.pending_labels,
-    evergreen.ingest.ingest,
-    evergreen.storage.row_lookup,
-    evergreen.data.label_rules,
-    evergreen.storage.delta_table,
-    evergreen.data.observations,
-    evergreen.data.row_commits,
-    evergreen.ingest.quarantine,
-    evergreen.sources.base,
-)
+_CODE = (evergreen.data, evergreen.ingest, evergreen.sources, evergreen.storage)
+"""The folders whose code decides what lands."""
 
 
 def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
@@ -63,9 +37,13 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
         context.spec_hash,
         context.observations.identity(),
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
-        *(hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in _CODE),
+        *(hashlib.sha256(file.read_bytes()).hexdigest() for file in _code_files()),
     ]
     return naming.ingest_cache_key(spec.name, hashlib.sha256("|".join(parts).encode()).hexdigest())
+
+
+def _code_files() -> list[Path]:
+    return sorted(file for folder in _CODE for file in Path(folder.__path__[0]).glob("*.py"))
 
 
 def _fingerprint(source: Source, landing: Path) -> str:

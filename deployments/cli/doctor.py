@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -14,9 +15,10 @@ import typer
 import models
 from deployments.cli.command import Json, guard, use_prefect
 from deployments.manifest.apply import read_document
-from evergreen.errors import EvergreenError
+from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
+from evergreen.sources.folder import Folder
 
 _FREE_GB = 2.0
 
@@ -66,6 +68,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         ("packages", _check_packages),
         ("state folder", _check_home),
         ("model files", _check_models),
+        ("landing", _check_landing),
         ("deployments", _check_manifest),
         ("registry", _check_registry),
         ("prefect", _check_prefect),
@@ -127,11 +130,25 @@ def _check_home(settings: Settings) -> Finding:
 
 
 def _check_models(settings: Settings) -> Finding:
-    names = models.names(settings.models)
-    for name in names:
-        models.load(name, settings.models)
+    specs = [models.load(name, settings.models).spec for name in models.names(settings.models)]
+    names = [spec.name for spec in specs]
     detail = ", ".join(names) or f"none in {settings.models}"
+    before = [spec.name for spec in specs if spec.reading is None and isinstance(spec.source, Folder)]
+    if before:
+        detail += f"; without Reading(...) NA, None, null and the like are missing in the files of {', '.join(before)}"
     return Finding("model files", bool(names), detail, "Write one: evergreen new NAME --csv FILE --target COLUMN")
+
+
+def _check_landing(settings: Settings) -> Finding:
+    """Files that lie in a landing folder and are no data by their names; nothing has to be done about them."""
+    passed_over = []
+    for name in models.names(settings.models):
+        with contextlib.suppress(ModelFileError):
+            source = models.load(name, settings.models).spec.source
+            files = source.passed_over(settings.landing) if isinstance(source, Folder) else []
+            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+            passed_over += [f"{', '.join(files[:5])}{more} ({name})"] if files else []
+    return Finding("landing", True, f"passed over by their names: {'; '.join(passed_over) or 'none'}")
 
 
 def _check_manifest(_settings: Settings) -> Finding:

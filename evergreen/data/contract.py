@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evergreen.data.coercion import Mask, RowErrors, coerce_column, kind_of
+from evergreen.data.coercion import Reader, kind_of
+from evergreen.data.column_names import match_names, missing_columns
 from evergreen.data.frames import SYSTEM_COLUMNS
+from evergreen.data.row_errors import Mask, RowErrors
+from evergreen.data.written_text import MISSING_BEFORE, guess_types, missing_words
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
@@ -77,6 +80,14 @@ def schema_of(spec: ModelSpec) -> DataFrameSchema:
         raise _contract_error(
             spec, f"the time column {spec.time!r} has another type", "Make it a pa.Column('datetime64[us, UTC]')."
         )
+    for field, kinds in (("numbers", ("integer", "number")), ("times", ("time",))):
+        for name in getattr(spec.reading, field, ()):
+            if name not in schema.columns or kind_of(schema.columns[name].dtype) not in kinds:
+                raise _contract_error(
+                    spec,
+                    f"reading: {field} names {name!r}, which is no such column",
+                    "Fix the name, or the type.",
+                )
     not_numeric = [name for name in spec.features.numeric if kind_of(schema.columns[name].dtype) in ("text", "time")]
     if not_numeric:
         raise _contract_error(
@@ -120,7 +131,13 @@ def scoring_schema(spec: ModelSpec) -> DataFrameSchema:
 
 
 def check_batch(
-    frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, *, now: datetime, scoring: bool = False
+    frame: pd.DataFrame,
+    spec: ModelSpec,
+    schema: DataFrameSchema,
+    *,
+    now: datetime,
+    scoring: bool = False,
+    written: bool = False,
 ) -> CheckedBatch:
     """Check a batch against the contract.
 
@@ -130,27 +147,24 @@ def check_batch(
         schema: of `schema_of`, or of `scoring_schema` for scoring.
         now: a row's time may not be later than this (aware), a clock skew aside.
         scoring: check every row on its own: it may repeat another, be about the future, and be one of many bad rows.
+        written: the cells are texts of a file, as `Batch.written`.
 
     Raises:
         ModelFileError: times carry no offset, and the model file does not say which zone they are in.
     """
     import pandas as pd
 
-    frame = frame.reset_index(drop=True)
+    frame = match_names(frame.reset_index(drop=True), spec, schema)
+    if written and gets_guesses(spec):
+        frame, written = guess_types(frame, text_columns(schema), MISSING_BEFORE), False
     prepared, problem = _prepare(frame, spec)
-    missing = [name for name, column in schema.columns.items() if name not in prepared.columns and column.required]
-    if not problem and missing:
-        problem = f"column {', '.join(map(repr, missing))} is missing"
+    problem = problem or missing_columns(prepared, schema)
     if problem:
         return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem)
     errors = RowErrors(prepared.index)
     optional = [name for name in schema.columns if name not in prepared.columns]
     prepared = prepared.assign(**dict.fromkeys(optional)) if optional else prepared
-    rows = pd.DataFrame(
-        {name: coerce_column(prepared[name], name, column, spec, errors) for name, column in schema.columns.items()},
-        index=prepared.index,
-        copy=False,
-    )
+    rows = _read_columns(prepared, schema, Reader(spec, missing_words(spec.reading, written=written), errors))
     if spec.time:
         errors.reject(rows[spec.time].isna(), f"{spec.time}: no time")
         if not scoring:
@@ -165,6 +179,31 @@ def check_batch(
         problem = _too_many_rejected(rejected, distinct, spec.max_rejected)
     accepted = errors.accepted & ~repeats
     return CheckedBatch(rows if accepted.all() else rows[accepted], rejected, problem, int(repeats.sum()))
+
+
+def gets_guesses(spec: ModelSpec) -> bool:
+    """Whether `prepare` expects numbers where a column of a file has no others: without `reading` it does."""
+    return spec.prepare is not None and spec.reading is None
+
+
+def text_columns(schema: DataFrameSchema) -> frozenset[str]:
+    """The columns of a contract that are text."""
+    return frozenset(name for name, column in schema.columns.items() if kind_of(column.dtype) == "text")
+
+
+def _read_columns(rows: pd.DataFrame, schema: DataFrameSchema, reader: Reader) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, pd.Series] = {}
+    times = [name for name, column in schema.columns.items() if kind_of(column.dtype) == "time"]
+    for name, column in schema.columns.items():
+        if name not in times:
+            columns[name] = reader.read(rows[name], name, column)
+    # Times come last: a repeated hour is resolved within the series that the other keys tell apart.
+    others = [columns[key] for key in reader.spec.keys if key in columns and key not in times]
+    for name in times:
+        columns[name] = reader.read_times(rows[name], name, others if name in reader.spec.keys else ())
+    return pd.DataFrame({name: columns[name] for name in schema.columns}, index=rows.index, copy=False)
 
 
 def _prepare(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str]:
@@ -251,7 +290,9 @@ def _too_many_rejected(rejected: pd.Series, rows: int, allowed: float) -> str:
 
 def contract_digest(spec: ModelSpec) -> str:
     """A digest of everything that a batch is checked against; when it changes, rejected batches are checked again."""
-    rules = (spec.keys, spec.time, spec.timezone, spec.lateness, spec.max_rejected)
+    rules: tuple[object, ...] = (spec.keys, spec.time, spec.timezone, spec.lateness, spec.max_rejected)
+    if spec.reading is not None:
+        rules = (*rules, spec.reading)
     code = [_source_code(function) for function in (spec.contract, spec.prepare) if function is not None]
     # The text of a schema shows a user's own check by its address in memory.
     schema = re.sub(r" at 0x[0-9a-f]+", "", repr(schema_of(spec)))

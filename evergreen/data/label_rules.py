@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.coercion import Mask
 from evergreen.data.contract import CLOCK_SKEW, CheckedBatch, check_batch
+from evergreen.data.row_errors import Mask
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 
@@ -69,7 +69,13 @@ def labels_schema(spec: ModelSpec, labels: Labels, schema: DataFrameSchema, now:
 
 
 def check_labels(
-    frame: pd.DataFrame, spec: ModelSpec, labels: Labels, schema: DataFrameSchema, *, now: datetime
+    frame: pd.DataFrame,
+    spec: ModelSpec,
+    labels: Labels,
+    schema: DataFrameSchema,
+    *,
+    now: datetime,
+    written: bool = False,
 ) -> CheckedBatch:
     """Check a batch of labels against the contract's own keys and target; of several for one key, one is accepted.
 
@@ -78,7 +84,7 @@ def check_labels(
     # Without keys, so that labels with one key are compared here, by when each became known.
     time = spec.time if spec.time in spec.keys else None
     unkeyed = spec.model_copy(update={"prepare": labels.prepare, "keys": (), "time": time})
-    checked = check_batch(frame, unkeyed, labels_schema(spec, labels, schema, now), now=now)
+    checked = check_batch(frame, unkeyed, labels_schema(spec, labels, schema, now), now=now, written=written)
     if checked.problem:
         return checked
     import pandas as pd

@@ -154,7 +154,9 @@ def _ingest_labels(
             waiting.append(item)
             continue
         run.step(item.name)
-        checked = None if item.frame is None else check_labels(item.frame, run.spec, labels, run.schema, now=run.now)
+        checked = None
+        if item.frame is not None:
+            checked = check_labels(item.frame, run.spec, labels, run.schema, now=run.now, written=item.written)
         if checked is None or checked.problem:
             reader.skip(item)
             reports.append(run.reject(item, checked.problem if checked else item.problem, pending.contract))
@@ -181,7 +183,7 @@ def _check_item(item: Batch, spec: ModelSpec, schema: DataFrameSchema, now: date
 
     if item.frame is None:
         return CheckedBatch(pd.DataFrame(), pd.Series(dtype="object"), item.problem)
-    return check_batch(item.frame, spec, schema, now=now)
+    return check_batch(item.frame, spec, schema, now=now, written=item.written)
 
 
 def _reject_late_rows(spec: ModelSpec, observations: Observations, checked: CheckedBatch) -> CheckedBatch:

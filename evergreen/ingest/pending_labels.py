@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen import naming
-from evergreen.data.coercion import Mask
 from evergreen.data.contract import CheckedBatch
 from evergreen.data.label_rules import LABELLED_AT, LabelResolution, latest_per_key, resolve_labels
 from evergreen.data.observations import MatchedRows, Observations
 from evergreen.data.row_commits import Carried
+from evergreen.data.row_errors import Mask
 from evergreen.ingest.quarantine import quarantine_labels
 from evergreen.sources.base import Batch
 from evergreen.storage.delta_table import Table

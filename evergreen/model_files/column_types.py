@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from evergreen.data.written_text import EXPONENT_OF_A_FLOAT
 from evergreen.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def infer_clock(raw: pd.Series, notes: list[str]) -> Clock:
     if best.startswith("%"):
         rivals = [layout for layout in times if layout != best and bool((times[layout].isna() == unread).all())]
         doubt = f" (it could be {rivals[0]} as well: check it)" if rivals else ""
-        notes.append(f"{quote_name(name)} is read as {best}{doubt}: see prepare() in the file")
+        notes.append(f"{quote_name(name)} is read as {best}{doubt}: see Reading in the file")
     has_offsets = best == "" and bool(raw.astype("str").str.contains(UTC_OFFSET, regex=True, na=False).any())
     return Clock(name, best, naive=best not in ("s", "ms") and not has_offsets)
 
@@ -140,6 +141,10 @@ def infer_clock(raw: pd.Series, notes: list[str]) -> Clock:
 def _parse_numbers(column: pd.Series) -> pd.Series:
     import pandas as pd
 
+    if dtype_kind(column) == "O":
+        # 02139 and 1E3 are codes, until a person says otherwise.
+        text = column.astype("object").map(str).str.strip()
+        column = column.where(text.str.fullmatch(rf"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+|inf)|{EXPONENT_OF_A_FLOAT}"))
     return pd.to_numeric(column.astype("object"), errors="coerce").astype("float64")
 
 

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 LEAKAGE_CORRELATION = 0.95
 """From this correlation with the target on, a column may be the target under another name."""
 
-MIN_DECIMAL_COMMAS = 0.95
-"""From this share of texts with a decimal comma on, a column of texts holds numbers."""
-
-DECIMAL_COMMA = r"[+-]?\d+,\d+"
 ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed"))
 
 
@@ -65,8 +61,6 @@ def _useless_reason(raw: pd.Series, target: pd.Series, inferred: Target) -> str:
 def _no_category_reason(raw: pd.Series) -> str:
     """Why a column of text is no category; empty if it is one."""
     text, distinct = raw.dropna().astype("object").map(str), int(raw.nunique())
-    if text.str.fullmatch(DECIMAL_COMMA).mean() >= MIN_DECIMAL_COMMAS:
-        return "numbers with a decimal comma; turn it into a point in prepare() to use them"
     if time_layouts(text):
         return "a time; derive a feature from it in prepare() to use it"
     if distinct > MAX_CATEGORIES or distinct > len(raw) / 2:

@@ -141,7 +141,7 @@ def read_head(csv: Path, *, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, bool]:
         raise DataError(f"{where} cannot be read: {reason}.", "Give a CSV file that you may read.") from None
     if frame is None:
         raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header and rows.")
-    return frame.rename(columns=str), head is not None
+    return frame, head is not None
 
 
 def _write_head(csv: Path, rows: int, folder: Path) -> Path | None:
@@ -247,7 +247,7 @@ def _read_first(source: Source) -> tuple[pd.DataFrame | None, bool]:
 def _require_some(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
     if frame is None or frame.empty:
         raise DataError(f"{what} has no rows.", "SourceDraft from data: types and categories are inferred from it.")
-    return frame.rename(columns=str)
+    return frame
 
 
 @contextmanager

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evergreen.data.frames import SYSTEM_COLUMNS
+from evergreen.data.instants import localize
 from evergreen.errors import DataError
 from evergreen.model_files.column_types import (
     MAX_REJECTED,
     Clock,
     Column,
-    Kind,
     dtype_kind,
     infer_clock,
+    parse_times,
     quote_name,
     rows_text,
     unusable_rows,
@@ -61,9 +62,15 @@ class Findings:
 
 
 def examine(
-    frame: pd.DataFrame, *, target: str, time: str | None = None, keys: Sequence[str] = (), task: Task | None = None
+    frame: pd.DataFrame,
+    *,
+    target: str,
+    time: str | None = None,
+    keys: Sequence[str] = (),
+    task: Task | None = None,
+    zone: str | None = None,
 ) -> Findings:
-    """Infer a model from rows as they arrived.
+    """Infer a model from rows as they are meant; `zone` is that of times without an offset.
 
     Raises:
         DataError: a named column is missing or cannot be what it was named for, or nothing is left to learn from.
@@ -71,7 +78,9 @@ def examine(
     _require_columns(frame, target=target, time=time, keys=keys)
     notes: list[str] = []
     clock = infer_clock(frame[time], notes) if time else None
-    key_columns = _key_columns(frame, [key for key in keys if key != time], keys, notes)
+    other_keys = [key for key in keys if key != time]
+    keyed = _with_instants(frame, clock, zone, other_keys) if clock and clock.name in keys else frame
+    key_columns = _key_columns(keyed, other_keys, keys, notes)
     inferred = infer_target(frame[target], task, notes)
     not_features = {target, time} | (set(keys) if len(keys) == 1 else set())
     numeric: list[Column] = []
@@ -169,8 +178,18 @@ def _key_columns(
         )
     if len(distinct) < len(frame):
         notes.append(f"{rows_text(len(frame) - len(distinct))} repeat another row exactly; they count once")
-    kinds: dict[str, Kind] = {"i": "int", "f": "float", "u": "float"}
-    return tuple(Column(name, kinds.get(dtype_kind(frame[name]), "str"), False) for name in names)
+    # A float would lose digits of a key.
+    return tuple(Column(name, "int" if dtype_kind(frame[name]) == "i" else "str", False) for name in names)
+
+
+def _with_instants(frame: pd.DataFrame, clock: Clock, zone: str | None, others: Sequence[str]) -> pd.DataFrame:
+    """The rows with the instants of their clock times: an hour that the zone repeats is two of them in each series."""
+    if not clock.naive or zone is None:
+        return frame
+    time = parse_times(frame[clock.name].astype("str").mask(frame[clock.name].isna()), clock.layout)
+    # Where a time is no time, its text tells rows apart.
+    instants = localize(time, time.notna(), zone, [frame[name] for name in others])
+    return frame.assign(**{clock.name: instants.astype("str").where(instants.notna(), frame[clock.name].astype("str"))})
 
 
 def _note_rejected(frame: pd.DataFrame, columns: Sequence[Column], notes: list[str]) -> None:

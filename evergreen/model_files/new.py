@@ -18,6 +18,7 @@ from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.first_rows import DataOptions
 from evergreen.model_files.inference import Findings, examine
 from evergreen.model_files.literals import literal, shorten
+from evergreen.model_files.notation import recognise
 from evergreen.model_files.source_text import model_source
 from evergreen.model_files.target import Task
 from evergreen.spec.metric import KNOWN
@@ -79,11 +80,18 @@ def scaffold(
     if options.watermark not in (None, target, time, *keys):
         # The watermark says when a row was written, not what the row is about.
         frame = frame.drop(columns=options.watermark)
-    findings = examine(frame, target=target, time=time, keys=keys, task=chosen_task)
+    recognised = recognise(frame)
+    findings = examine(recognised.rows, target=target, time=time, keys=keys, task=chosen_task, zone=timezone)
     chosen_metric, why = _choose_metric(findings, metric)
     zone = timezone or ("UTC" if findings.time and findings.time.naive else None)
-    _write(path, model_source(name, draft, findings, chosen_metric, why, zone))
-    notes = (*draft.notes, *_notes(findings, zone if not timezone else None, more=draft.more))
+    columns = (*findings.key_columns, *findings.numeric, findings.target.column)
+    used = {column.name for column in columns}
+    written = {name: notation for name, notation in recognised.reading.numbers.items() if name in used}
+    reading = recognised.reading.model_copy(update={"numbers": written})
+    if findings.time and findings.time.layout:
+        reading = reading.model_copy(update={"times": {findings.time.name: findings.time.layout}})
+    _write(path, model_source(name, draft, findings, reading, chosen_metric, why, zone))
+    notes = (*draft.notes, *recognised.notes, *_notes(findings, zone if not timezone else None, more=draft.more))
     return NewModelFile(path, findings.target.task, chosen_metric, notes)
 
 

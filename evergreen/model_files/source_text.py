@@ -10,10 +10,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from evergreen.model_files.column_types import Clock, Column
+from evergreen.model_files.column_types import Column
 from evergreen.model_files.features import LeftOut
 from evergreen.model_files.inference import Findings
 from evergreen.model_files.literals import literal, shorten
+from evergreen.spec.data import Notation, Reading
 
 if TYPE_CHECKING:
     from evergreen.model_files.first_rows import SourceDraft
@@ -38,7 +39,7 @@ from typing import TYPE_CHECKING
 {imports}
 
 if TYPE_CHECKING:
-{pandas}    from pandera.pandas import DataFrameSchema
+    from pandera.pandas import DataFrameSchema
     from sklearn.pipeline import Pipeline
 
 '''
@@ -89,26 +90,28 @@ RANDOM = """\
     # A random fifth of the rows judges a candidate: without a time column they have no order.
     holdout=Holdout(strategy="random", share=0.2, seed=42),"""
 
-SPEC = "from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec, Search, Training"
+SPEC = ("DriftThresholds", "Features", "Holdout", "Metric", "ModelSpec", "Reading", "Search", "Training")
 
 
-def model_source(name: str, draft: SourceDraft, findings: Findings, metric: str, why: str, zone: str | None) -> str:
+def model_source(
+    name: str, draft: SourceDraft, findings: Findings, reading: Reading, metric: str, why: str, zone: str | None
+) -> str:
     """The text of a model file.
 
     Args:
         name: of the model.
         draft: where its rows come from.
         findings: what was inferred from them.
+        reading: how their values are written.
         metric: the metric that decides.
         why: the reason for the metric, as a sentence.
         zone: the zone of times without an offset; None if there are none.
     """
     parts = [
-        _head(draft, findings) + _features(findings),
-        *([_prepare(findings.time)] if findings.time and findings.time.layout else []),
+        _head(draft, findings, reading) + _features(findings),
         _contract(findings),
         _pipeline(findings, metric),
-        _model(name, draft, findings, metric, why, zone),
+        _model(name, draft, findings, reading, metric, why, zone),
     ]
     text = "\n\n\n".join(parts) + "\n"
     # A name may need lines that cannot be broken, or letters that look like others.
@@ -120,15 +123,14 @@ def model_source(name: str, draft: SourceDraft, findings: Findings, metric: str,
     return text
 
 
-def _head(draft: SourceDraft, findings: Findings) -> str:
+def _head(draft: SourceDraft, findings: Findings, reading: Reading) -> str:
     target = f"`{findings.target.column.name}`" if PLAIN_NAME.fullmatch(findings.target.column.name) else "the target"
     return HEAD.format(
         task=findings.target.task.capitalize(),
         target=target,
         data=draft.name if PLAIN_NAME.fullmatch(draft.name) else draft.kind,
         rows=f"{'the first ' if draft.more else ''}{findings.rows:,}",
-        imports="\n".join(sorted([f"from {draft.module} import {draft.source}", SPEC])),
-        pandas="    import pandas as pd\n" if findings.time and findings.time.layout else "",
+        imports="\n".join(sorted([f"from {draft.module} import {draft.source}", _spec_import(reading)])),
     )
 
 
@@ -155,27 +157,6 @@ def _features(findings: Findings) -> str:
 
 def _reason(column: LeftOut) -> str:
     return f"{shorten(literal(column.name))}: {column.why}"
-
-
-def _prepare(time: Clock) -> str:
-    column, layout = literal(time.name), time.layout
-    raw, how = f'frame[{column}].astype("str")', f'format="{layout}"'
-    doc = f"Times arrive as {layout}; what is none becomes missing, and its row goes to quarantine."
-    if layout in ("s", "ms"):
-        doc = f"Times arrive as {'seconds' if layout == 's' else 'milliseconds'} since 1970."
-        raw, how = f'pd.to_numeric(frame[{column}], errors="coerce")', f'unit="{layout}", utc=True'
-    elif layout == "%Y%m%d":
-        raw = f'{raw}.str.removesuffix(".0")'
-    return "\n".join(
-        [
-            "def prepare(frame: pd.DataFrame) -> pd.DataFrame:",
-            f'    """{doc}"""',
-            "    import pandas as pd",
-            "",
-            f"    raw = {raw}",
-            f'    return frame.assign(**{{{column}: pd.to_datetime(raw, {how}, errors="coerce")}})',
-        ]
-    )
 
 
 def _contract(findings: Findings) -> str:
@@ -217,9 +198,44 @@ def _pipeline(findings: Findings, metric: str) -> str:
     )
 
 
-def _model(name: str, draft: SourceDraft, findings: Findings, metric: str, why: str, zone: str | None) -> str:
+def _spec_import(reading: Reading) -> str:
+    names = sorted((*SPEC, *(["Notation"] if reading.numbers else [])))
+    return f"from evergreen.spec import {', '.join(names)}"
+
+
+def _reading_lines(reading: Reading) -> list[str]:
+    """How values are written, in the model file's own words."""
+    comment = "    # How values are written in files: the empty cell is missing, and the texts named here."
+    if not any((reading.missing, reading.numbers, reading.times)):
+        return [comment, "    reading=Reading(),"]
+    lines = [comment, "    reading=Reading("]
+    if reading.missing:
+        lines += _tuple("        missing=", list(map(literal, reading.missing)), ",")
+    if reading.numbers:
+        numbers = (f"            {literal(name)}: {_notation(each)}," for name, each in reading.numbers.items())
+        lines += ["        numbers={", *numbers, "        },"]
+    if reading.times:
+        times = ", ".join(f"{literal(name)}: {literal(layout)}" for name, layout in reading.times.items())
+        lines.append(f"        times={{{times}}},")
+    return [*lines, "    ),"]
+
+
+def _notation(notation: Notation) -> str:
+    parts = []
+    if notation.decimal != ".":
+        parts.append(f"decimal={literal(notation.decimal)}")
+    if notation.thousands:
+        parts.append(f"thousands={literal(notation.thousands)}")
+    if notation.remove:
+        comma = "," if len(notation.remove) == 1 else ""
+        parts.append(f"remove=({', '.join(map(literal, notation.remove))}{comma})")
+    return f"Notation({', '.join(parts)})"
+
+
+def _model(
+    name: str, draft: SourceDraft, findings: Findings, reading: Reading, metric: str, why: str, zone: str | None
+) -> str:
     rows, target = findings.target.rows, findings.target
-    prepared = ["    prepare=prepare,"] if findings.time and findings.time.layout else []
     time = [f"    time={literal(findings.time.name)},"] if findings.time else []
     zoned = ["    # The zone of times that carry no offset.", f"    timezone={literal(zone)},"] if zone else []
     return "\n".join(
@@ -228,7 +244,7 @@ def _model(name: str, draft: SourceDraft, findings: Findings, metric: str, why: 
             f'    name="{name}",',
             f'    task="{target.task}",',
             *(f"    {line}" for line in draft.lines),
-            *prepared,
+            *_reading_lines(reading),
             "    contract=contract,",
             *_key_lines(findings.keys),
             *time,

@@ -24,6 +24,7 @@ from evergreen.ingest.quarantine import quarantine_records, quarantine_table, to
 from evergreen.scoring.input import FIX_INPUT, Chunk, InputError, ScoringInput
 from evergreen.scoring.row_ids import row_ids
 from evergreen.scoring.staging import read_arrow, write_arrow
+from evergreen.sources.typed_frames import frame_of_table
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict, threads
 
@@ -108,8 +109,9 @@ def require_columns(scoring_input: ScoringInput, chunk: Chunk, spec: ModelSpec, 
     if not chunk.landed:
         head = _read_frame(chunk, 1)
         schema = scoring_schema(spec)
-        problem = check_batch(_with_target(head, spec), spec, schema, now=now, scoring=True).problem
-        if problem.endswith("is missing"):
+        rows = _with_target(head, spec)
+        problem = check_batch(rows, spec, schema, now=now, scoring=True, written=chunk.written).problem
+        if problem.startswith("column "):
             raise InputError(f"{scoring_input.name}: {problem}.", FIX_INPUT)
 
 
@@ -123,7 +125,7 @@ def score_chunk(chunk: Chunk, version: LoadedVersion, stamp: RunStamp, lake: str
     # Landed rows are prepared already.
     prepared_spec = spec.model_copy(update={"prepare": None}) if chunk.landed else spec
     rows_in = frame if chunk.landed else _with_target(frame, spec)
-    checked = _check_rows(rows_in, prepared_spec, version.schema, stamp.at)
+    checked = _check_rows(rows_in, prepared_spec, version.schema, stamp.at, written=chunk.written)
     predictions = _predict_rows(version.pipeline, spec, checked.rows, stamp)
     path = Path(chunk.path)
     scored_file, quarantined_file = (
@@ -158,8 +160,7 @@ def batch_records(
 
 def _read_frame(chunk: Chunk, rows: int | None = None) -> pd.DataFrame:
     """The first `rows` rows of a chunk, by default all, numbered from 0."""
-    frame: pd.DataFrame = read_arrow(chunk.path).slice(0, rows).to_pandas()
-    return frame.reset_index(drop=frame.index.names == [None])
+    return frame_of_table(read_arrow(chunk.path).slice(0, rows))
 
 
 def _with_target(frame: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
@@ -168,7 +169,9 @@ def _with_target(frame: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
     return frame.assign(**{spec.target: np.nan}) if is_absent else frame
 
 
-def _check_rows(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, now: datetime) -> CheckedRows:
+def _check_rows(
+    frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, now: datetime, *, written: bool
+) -> CheckedRows:
     """Check each row against the contract.
 
     `prepare` may fail because of a single row, and a check may reject everything it is given. Such rows are checked
@@ -182,7 +185,7 @@ def _check_rows(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema, n
     checks = 0
     while pieces:
         start, stop = pieces.pop()
-        checked = check_batch(frame.iloc[start:stop], spec, schema, now=now, scoring=True)
+        checked = check_batch(frame.iloc[start:stop], spec, schema, now=now, scoring=True, written=written)
         checks += 1
         if not checked.problem:
             accepted.append(checked.rows.set_axis(checked.rows.index + start))

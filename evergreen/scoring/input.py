@@ -1,7 +1,7 @@
 """The input of a scoring, as a stream of bounded chunks, each in a small file that a task reads by itself.
 
 A file or a table is identified by its content, so that one that comes again is recognised. A CSV file is read to its
-end before its first row is scored: only then its columns' types are known, and whether it is complete.
+end before its first row is scored: only then it is known whether it is complete.
 """
 
 from __future__ import annotations
@@ -13,20 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evergreen.data.contract import contract_digest
+from evergreen.data.contract import contract_digest, gets_guesses, schema_of, text_columns
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
 from evergreen.scoring.staging import PIECE_ROWS, stage_csv, write_arrow
-from evergreen.sources.file_formats import (
-    NO_ROWS,
-    describe_error,
-    format_of,
-    hash_parts,
-    identify_file,
-    inspect_ends,
-    refuse_duplicate_columns,
-)
+from evergreen.sources.csv_file import NO_ROWS, refuse_duplicate_columns
+from evergreen.sources.file_formats import describe_error, format_of, hash_parts, identify_file, inspect_ends
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
@@ -74,6 +67,7 @@ class Chunk:
         first: position of the first row in the input.
         end: position after the last row.
         landed: the rows are observations, which have the contract's columns and their position as `_row`.
+        written: the cells are texts of a file, as `Batch.written`.
     """
 
     number: int
@@ -81,6 +75,7 @@ class Chunk:
     first: int
     end: int
     landed: bool = False
+    written: bool = False
 
 
 def resolve(
@@ -189,16 +184,19 @@ def write_chunks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     is_landed = scoring_input.kind == "observations"
+    is_csv = scoring_input.kind == "file" and format_of(Path(scoring_input.location)) != "parquet"
+    # A `prepare` of before wants numbers, which are told from texts over the whole file.
+    texts = text_columns(schema_of(observations.spec)) if is_csv and gets_guesses(observations.spec) else None
     if is_landed:
         pieces = _read_observations(scoring_input, observations, rows)
     else:
         is_file = scoring_input.kind == "file"
-        tables = _read_file(scoring_input, folder) if is_file else _read_table(scoring_input)
+        tables = _read_file(scoring_input, folder, texts) if is_file else _read_table(scoring_input)
         pieces = _regroup(_skip_rows(tables, scoring_input.start), rows, scoring_input.start)
     for number, (table, start, end) in enumerate(pieces, first):
         path = folder / f"{number:06}.arrow"
         write_arrow(table, path)
-        yield Chunk(number, str(path), start, end, is_landed)
+        yield Chunk(number, str(path), start, end, is_landed, written=is_csv and texts is None)
 
 
 def _regroup(tables: Iterable[pa.Table], rows: int, start: int) -> Iterator[tuple[pa.Table, int, int]]:
@@ -253,10 +251,10 @@ def _read_table(scoring_input: ScoringInput) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _read_file(scoring_input: ScoringInput, folder: Path) -> Iterator[pa.Table]:
+def _read_file(scoring_input: ScoringInput, folder: Path, texts: frozenset[str] | None) -> Iterator[pa.Table]:
     file = Path(scoring_input.location)
     kind = format_of(file)
-    tables = _read_parquet(file) if kind == "parquet" else stage_csv(file, folder / "staged")
+    tables = _read_parquet(file) if kind == "parquet" else stage_csv(file, folder / "staged", texts)
     empty = True
     try:
         for table in tables:

@@ -15,10 +15,17 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import pandas as pd
 
-UNFINISHED_ENDINGS = (".tmp", ".part", ".crdownload")
-"""Files whose names end like this are ignored: a program is still writing them."""
+_UNFINISHED = (".tmp", ".part", ".crdownload", ".filepart", ".partial", ".swp")
+_BESIDE_DATA = (".md5", ".sha1", ".sha256", ".sha512", ".crc", ".done", ".ok", ".ready", "~")
+_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 
 CHANGED = "it changed while it was read"
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file of this name is no data: hidden, half written, a checksum, a flag, or the system's own."""
+    lower = name.lower()
+    return lower.startswith((".", "_", "~$")) or lower.endswith(_UNFINISHED + _BESIDE_DATA) or lower in _OF_THE_SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,7 @@ class Batch:
         offset: where a resumable source continues after this batch; empty for other sources.
         revision: the revision of the source that the batch was read from; it is kept with the rows. Empty for a source
             without revisions.
+        written: the cells are texts as a file has them, and what they mean is the contract's to say.
     """
 
     id: str
@@ -44,6 +52,7 @@ class Batch:
     path: Path | None = None
     offset: str = ""
     revision: str = ""
+    written: bool = False
 
     @property
     def name(self) -> str:

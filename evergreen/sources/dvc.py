@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.sources.base import UNFINISHED_ENDINGS, Batch, Waiting
+from evergreen.sources.base import Batch, Waiting, is_passed_over
 from evergreen.sources.file_formats import hash_parts, read_batch
 from evergreen.sources.object_store import refuse_secret
 
@@ -121,7 +121,7 @@ class DvcSource:
         return {
             name: str(info.get("md5") or info.get("md5-dos2unix"))
             for name, info in infos.items()
-            if not Path(name).name.startswith((".", "_")) and not name.lower().endswith(UNFINISHED_ENDINGS)
+            if not is_passed_over(Path(name).name)
         }
 
     def _fetch(self, repo: Repo, name: str, md5: str, file: Path) -> None:

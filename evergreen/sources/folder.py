@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from evergreen.errors import DataError, ModelFileError
-from evergreen.sources.base import CHANGED, UNFINISHED_ENDINGS, Batch, Waiting
-from evergreen.sources.file_formats import INCOMPLETE, hash_parts, identify_file, inspect_ends, read_rows
+from evergreen.sources.base import CHANGED, Batch, Waiting, is_passed_over
+from evergreen.sources.file_formats import INCOMPLETE, hash_parts, identify_file, inspect_ends, is_written, read_rows
 
 LEADS_OUT = "it is a link out of the folder, or not a plain file"
 
@@ -22,8 +22,9 @@ LEADS_OUT = "it is a link out of the folder, or not a plain file"
 class Folder:
     """A landing folder of CSV (`.csv`, `.csv.gz`) and Parquet files, each one a batch, in the order of their names.
 
-    CSV is UTF-8 with a header, separated by commas, or by semicolons or tabs if the header has no comma. Names that
-    begin with `.` or `_` or end with `.tmp`, `.part` or `.crdownload` are ignored, and so are subfolders.
+    CSV is UTF-8 with a header, its fields separated by commas, semicolons, tabs or bars; lines before the header are
+    skipped. Hidden names, those of half-written files (such as `.tmp`, `.part`, `.filepart`), of checksums and flags
+    (`.md5`, `.done`) and of the system (`Thumbs.db`) are ignored, and so are subfolders.
 
     Attributes:
         path: relative to the landing root, or absolute; `~` is the home folder.
@@ -57,6 +58,14 @@ class Folder:
         Raises:
             DataError: the path is no folder, or may not be listed.
         """
+        return [file for file in self._list(root) if not is_passed_over(file.name)]
+
+    def passed_over(self, root: Path) -> list[str]:
+        """The names that match the pattern and are no data: half-written files, checksums, flags and the like."""
+        return [_printable(file.name) for file in self._list(root) if is_passed_over(file.name)]
+
+    def _list(self, root: Path) -> list[Path]:
+        """Every file whose name matches the pattern, by name."""
         folder = self.folder(root)
         try:
             names = sorted(file.name for file in folder.iterdir())
@@ -64,10 +73,8 @@ class Folder:
             return []
         except OSError as error:
             raise DataError(f"{folder} cannot be listed: {error.strerror}.", "Make it a folder you may read.") from None
-        matching = (name for name in names if fnmatchcase(name, self.pattern) and not name.startswith((".", "_")))
-        files = (folder / name for name in matching if not name.lower().endswith(UNFINISHED_ENDINGS))
         # Path.is_dir raises where a name may be listed and not looked at.
-        return [file for file in files if not os.path.isdir(file)]  # noqa: PTH112
+        return [folder / name for name in names if fnmatchcase(name, self.pattern) and not os.path.isdir(folder / name)]  # noqa: PTH112
 
     def fingerprint(self, root: Path) -> str:
         """Hash of every file's name, size, times and inode, and of what a fresh file is waited for.
@@ -130,7 +137,7 @@ class Folder:
             return Waiting(origin, CHANGED)
         if problem in INCOMPLETE and ends.doubt:
             return Waiting(origin, problem)
-        return Batch(batch, origin, frame, problem, file)
+        return Batch(batch, origin, frame, problem, file, written=is_written(file))
 
     def _age(self, status: os.stat_result) -> float:
         """Seconds since the last change. A clock that is slightly off must not make a fresh file look old."""

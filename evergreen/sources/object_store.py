@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
-from evergreen.sources.base import UNFINISHED_ENDINGS, Batch, Waiting
+from evergreen.sources.base import Batch, Waiting, is_passed_over
 from evergreen.sources.file_formats import hash_parts, inspect_ends, read_batch
 from evergreen.storage.credentials import holds_secret, resolve_env
 
@@ -207,4 +207,4 @@ def _identity(info: dict[str, Any]) -> str:
 
 def _is_wanted(name: str) -> bool:
     parts = name.split("/")
-    return not any(part.startswith((".", "_")) for part in parts) and not parts[-1].lower().endswith(UNFINISHED_ENDINGS)
+    return not any(part.startswith((".", "_")) for part in parts) and not is_passed_over(parts[-1])

@@ -17,6 +17,7 @@ from evergreen.errors import DataError
 from evergreen.sources.base import CHANGED, Batch, Waiting
 from evergreen.sources.file_formats import describe_error, hash_parts
 from evergreen.sources.object_store import Entry, FileStore, listing_fingerprint, refuse_secret, wait_reason
+from evergreen.sources.typed_frames import frame_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,7 @@ def split_into_pieces(
                 parts.append(part)
             if position == ends[number]:
                 if parts:
-                    yield number, pa.Table.from_batches(parts).to_pandas(ignore_metadata=True)
+                    yield number, frame_of_table(pa.Table.from_batches(parts))
                 parts, number = [], number + 1
 
 

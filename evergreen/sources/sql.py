@@ -21,6 +21,7 @@ from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.file_formats import hash_parts
 from evergreen.sources.sql_errors import SOURCE, display_url, open_engine, parse_url
 from evergreen.sources.sql_watermark import MAX_HASHES, Offset, RecentRows, row_hash
+from evergreen.sources.typed_frames import frame_of_rows
 from evergreen.storage.credentials import holds_secret, resolve_env
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class SqlSource:
             result = connection.execute(self._select(min(rows + 1, self.batch_rows)))
             first = [tuple(row) for _, row in zip(range(rows + 1), result, strict=False)]
             result.close()
-        return _to_frame(names, first[:rows]), len(first) > rows
+        return frame_of_rows(names, first[:rows]), len(first) > rows
 
     def _read_from_offset(
         self, connection: Connection, names: list[str], new: Callable[[str], bool]
@@ -170,7 +171,7 @@ class SqlSource:
         # Rows with one watermark come in any order: the number of rows and the sum of their hashes ignore it.
         total = sum(int(digest, 16) for digest in hashes) % (1 << 64)
         batch = hash_parts("sql", *names, str(len(rows)), str(total))
-        return Batch(batch, self._origin(), _to_frame(names, rows), offset=offset)
+        return Batch(batch, self._origin(), frame_of_rows(names, rows), offset=offset)
 
     def _origin(self) -> str:
         """The source as a person would name it.
@@ -243,22 +244,6 @@ class SqlSource:
         place = f"source: {display_url(url)}"
         with open_engine(url, place, SOURCE, seconds=_WAIT_SECONDS) as engine, engine.connect() as connection:
             yield connection
-
-
-def _to_frame(names: list[str], rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Rows as a frame; a column of `Decimal` becomes a column of numbers."""
-    from decimal import Decimal
-
-    import pandas as pd
-
-    frame = pd.DataFrame.from_records(list(rows), columns=names)
-    decimals = [name for name in names if frame[name].dtype == object and _starts_with(frame[name], Decimal)]
-    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in decimals})
-
-
-def _starts_with(column: pd.Series, kind: type) -> bool:
-    present = column.dropna()
-    return bool(len(present)) and isinstance(present.iloc[0], kind)
 
 
 def absolute_url(url: str) -> str:

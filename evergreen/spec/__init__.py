@@ -3,7 +3,7 @@
 The door for model files: `from evergreen.spec import Features, Metric, ModelSpec`.
 """
 
-from evergreen.spec.data import Features, Labels
+from evergreen.spec.data import Features, Labels, Notation, Reading
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -42,12 +42,14 @@ __all__ = [
     "Metric",
     "ModelSpec",
     "Never",
+    "Notation",
     "OnData",
     "OnDrift",
     "OnPerformance",
     "PerformancePolicy",
     "PerformanceThresholds",
     "PolicyContext",
+    "Reading",
     "RetrainAnswer",
     "RetrainPolicy",
     "Retraining",

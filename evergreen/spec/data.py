@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from evergreen.sources.base import Source
 from evergreen.spec.fields import Frozen
@@ -35,6 +35,44 @@ class Features(Frozen):
         if twice:
             raise ValueError(f"{', '.join(twice)} is named twice")
         return self
+
+
+class Notation(Frozen):
+    """How the numbers of a column are written, such as 1.234,50 with a decimal comma and points between thousands.
+
+    Attributes:
+        decimal: before the fraction.
+        thousands: between groups of three digits; empty for none.
+        remove: texts around the digits that say nothing, such as a currency or a percent sign: 4.2% becomes 4.2.
+    """
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'", "\u00a0", "\u202f"] = ""
+    remove: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"{self.decimal!r} cannot stand before the fraction and between thousands")
+        if not all(self.remove):
+            raise ValueError("remove: an empty text cannot be removed")
+        return self
+
+
+class Reading(Frozen):
+    """What the texts of a file mean. The contract says which type a column has; this says how its values are written.
+
+    Attributes:
+        missing: texts that mean a missing value, beside the empty cell. In every column: a country with the code NA
+            is missing if NA is named here.
+        numbers: columns whose numbers are not written as 1234.5.
+        times: columns whose times are not written as 2026-11-21T10:00:00: a format of strptime, or `s` or `ms` for
+            seconds or milliseconds since 1970.
+    """
+
+    missing: tuple[str, ...] = ()
+    numbers: Mapping[str, Notation] = Field(default_factory=dict)
+    times: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Labels(Frozen):

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
-from evergreen.spec.data import Features, Labels
+from evergreen.spec.data import Features, Labels, Reading
 from evergreen.spec.fields import Duration, Frozen, Share
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
@@ -46,6 +46,8 @@ class ModelSpec(Frozen):
         tags: put on every version in MLflow, such as who owns the model and whom to ask.
         source: where rows come from.
         labels: where targets come from that are known later than their rows; None where they come together.
+        reading: how values are written in files. Without it, as in a file of before, the words that pandas takes for
+            missing (NA, None, null ...) are missing, and `prepare` gets numbers where a column of a file has no others.
         prepare: turns a batch as it arrives into the contract's columns; None where they agree.
         contract: builds the pandera schema that every row has to meet.
         keys: columns that name a row. A row with a known key replaces the earlier one. Without keys a changed file
@@ -65,6 +67,7 @@ class ModelSpec(Frozen):
     task: Literal["regression", "classification"]
     source: Source
     labels: Labels | None = None
+    reading: Reading | None = None
     prepare: Callable[[DataFrame], DataFrame] | None = None
     contract: Callable[[], DataFrameSchema]
     keys: tuple[str, ...] = ()

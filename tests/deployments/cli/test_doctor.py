@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli.doctor import Finding, examine
+from evergreen.model_files.new import scaffold
 from evergreen.settings import Settings
 
 
@@ -57,3 +58,23 @@ def test_a_folder_that_cannot_be_made_is_found(settings: Settings, tmp_path: Pat
     found = _named(examine(settings.model_copy(update={"home": tmp_path / "file" / "home"})))["state folder"]
     assert not found.ok
     assert "EVERGREEN_HOME" in found.fix
+
+
+def test_what_is_passed_over_is_listed(settings: Settings, tmp_path: Path) -> None:
+    """Files that are no data by their names, and model files that read as before, are named; nothing is wrong."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("".join(["x,y\n", *(f"{n},{n % 2}\n" for n in range(100))]))
+    for name in ("a.csv.md5", "Thumbs.db"):
+        (tmp_path / "in" / name).write_text("x")
+    made = scaffold("shop", tmp_path / "in" / "a.csv", tmp_path / "models", target="y").path
+    text = made.read_text().replace('pattern="a.csv"', 'pattern="*"')
+    made.write_text(text)
+    (tmp_path / "models" / "older.py").write_text(
+        text.replace("    reading=Reading(),\n", "").replace('name="shop"', 'name="older"')
+    )
+    found = _named(examine(settings.model_copy(update={"models": tmp_path / "models"})))
+    assert found["landing"].ok
+    assert "Thumbs.db, a.csv.md5 (shop)" in found["landing"].detail
+    assert found["model files"].ok
+    assert found["model files"].detail.endswith("are missing in the files of older")

@@ -67,7 +67,6 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "row numbers without a name": ("Unnamed: 0", N, "an identifier"),
     "dates": ("c", pd.date_range("2020-01-01", periods=ROWS).strftime("%Y-%m-%d"), "a time"),
     "dates of another form": ("c", pd.date_range("2020-01-01", periods=ROWS).strftime("%d.%m.%Y"), "a time"),
-    "decimal commas": ("c", [f"{n},5" for n in N], "decimal comma"),
     "a column of the tables": ("_landed_at", N % 3, "rename it"),
     "another case of a name": ("X", N % 3, "rename it"),
     "the prediction": ("prediction", N % 3, "rename it"),

@@ -44,7 +44,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evergreen.sources import Folder
-from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec, Search, Training
+from evergreen.spec import DriftThresholds, Features, Holdout, Metric, ModelSpec, Reading, Search, Training
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -105,6 +105,8 @@ MODEL = ModelSpec(
         "FOLDER",
         pattern="shop.csv",
     ),
+    # How values are written in files: the empty cell is missing, and the texts named here.
+    reading=Reading(),
     contract=contract,
     # A row with a known key replaces the earlier one.
     keys=("id",),
@@ -169,7 +171,7 @@ def rows_of(spec: ModelSpec, root: Path, *, rejected: int = 0) -> pd.DataFrame:
     (batch,) = list(spec.source.read(root, lambda _id: True))
     assert isinstance(batch, Batch)
     assert batch.frame is not None, batch.problem
-    checked = check_batch(batch.frame, spec, schema_of(spec), now=NOW)
+    checked = check_batch(batch.frame, spec, schema_of(spec), now=NOW, written=batch.written)
     assert not checked.problem
     assert len(checked.rejected) == rejected, checked.rejected.value_counts()
     return checked.rows

@@ -144,9 +144,10 @@ def test_files_come_in_the_order_of_their_names(landing: Landing) -> None:
     ],
 )
 def test_the_usual_ways_to_write_a_table(landing: Landing, name: str, content: bytes) -> None:
-    """Line ends, byte-order mark, separators, quotes, gzip and Parquet all give the same rows."""
+    """Line ends, byte-order mark, separators, quotes, gzip and Parquet all give the same rows; CSV as it is written."""
     landing.put(name, content)
-    assert_frame_equal(landing.frame(), pd.read_csv(io.BytesIO(CSV)))
+    wanted = pd.read_csv(io.BytesIO(CSV), dtype=str if "csv" in name.lower() else None)
+    assert_frame_equal(landing.frame(), wanted)
 
 
 def test_a_named_index_of_parquet_is_a_column(landing: Landing) -> None:
@@ -357,12 +358,12 @@ def test_any_name_is_one_line_of_text(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"a,b,c\n1,2,3\n4,5,6\n7,8,9\nsecret,1,2,3\n1,2,3\n", "line 5 has 4 fields, and the header has 3"),
-        (b"a,b\n1,2,secret\n", "its first row has more fields than its header"),
+        (b"a,b,c\n1,2,3\n4,5,6\n7,8,9\nsecret,1,2,3\n1,2,3\n", "row 4 has 4 fields, and the header has 3"),
+        (b"a,b\n1,2,secret\n", "row 1 has 3 fields, and the header has 2"),
         (b"a,b,c\n1,2,3\n4,secret\n", "its last row has 2 of 3 fields"),
         (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name"),
         (b"a,b\n1,\0secret\n", "it is not text: it holds zero bytes"),
-        (CSV.decode().encode("utf-16"), "it is not text: it holds zero bytes"),
+        (CSV.decode().encode("utf-16"), "its text is UTF-16; save it as UTF-8"),
         ("a,b\né,secret\n".encode("latin-1"), "its text is not UTF-8"),
         (b'a,b\n1,"secret\n2,3\n', "it is cut short: a quote is never closed"),
         (b"a,b\n", "it has a header and no rows"),
