@@ -23,6 +23,9 @@ MISSING_BEFORE = frozenset(
 )
 """The words that pandas takes for missing. A model file without `reading` was written when pandas read the files."""
 
+ACCOUNTING_NEGATIVE = r"^\(([^()]*)\)$"
+"""A negative amount as accounts have it: (1,234.50) is -1234.5."""
+
 WHOLE = r"^[+-]?\d+$"
 WHOLE_WITH_POINT = r"^[+-]?\d+\.0*$"
 DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)$"
@@ -72,7 +75,7 @@ def plain_number(column: pd.Series, notation: Notation | None) -> pd.Series:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cells = pa.array(column)
+    cells = pc.replace_substring_regex(pa.array(column), ACCOUNTING_NEGATIVE, r"-\1")
     for mark in notation.remove:
         cells = pc.replace_substring(cells, mark, "")
     cells = pc.utf8_trim_whitespace(cells)

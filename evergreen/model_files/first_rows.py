@@ -246,7 +246,7 @@ def _read_first(source: Source) -> tuple[pd.DataFrame | None, bool]:
 
 def _require_some(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
     if frame is None or frame.empty:
-        raise DataError(f"{what} has no rows.", "SourceDraft from data: types and categories are inferred from it.")
+        raise DataError(f"{what} has no rows.", "Give data with rows: types and categories are inferred from them.")
     return frame
 
 

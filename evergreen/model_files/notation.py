@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from evergreen.data.column_names import plain_name
 from evergreen.data.written_text import (
+    ACCOUNTING_NEGATIVE,
     MISSING_BEFORE,
     as_kind,
     blank_missing,
@@ -25,7 +26,7 @@ from evergreen.spec.data import Notation, Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-DOUBTFUL_WORDS = frozenset({"NA", "None", "-", "--", "?", "."})
+DOUBTFUL_WORDS = frozenset({"NA", "None", "-", "--", "?", ".", "n.a.", "N.A.", "k.A."})
 """Words that mean a missing value among numbers, and may mean themselves among texts: Namibia, a plan called None."""
 
 SURE_WORDS = MISSING_BEFORE - DOUBTFUL_WORDS - {""}
@@ -95,7 +96,7 @@ def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | N
     sample = present.drop_duplicates().head(5_000)
     if not len(sample) or not sample.str.contains(r"\d", regex=True).all():
         return None
-    signs = sample.str.extract(_SIGN)
+    signs = sample.str.replace(ACCOUNTING_NEGATIVE, r"-\1", regex=True).str.extract(_SIGN)
     marks = sorted({str(mark) for column in signs for mark in signs[column].dropna() if mark}, key=len, reverse=True)
     if not all(map(_is_sign, marks)):
         return None

@@ -40,6 +40,8 @@ class Features(Frozen):
 class Notation(Frozen):
     """How the numbers of a column are written, such as 1.234,50 with a decimal comma and points between thousands.
 
+    An amount in parentheses is negative, as accounts write it.
+
     Attributes:
         decimal: before the fraction.
         thousands: between groups of three digits; empty for none.

@@ -100,6 +100,8 @@ def test_integers_come_back(values: list[int]) -> None:
         (Notation(decimal=",", thousands="\u202f"), "1\u202f234,5", 1234.5),
         (Notation(thousands=",", remove=("$",)), "-$1,234.50", -1234.5),
         (Notation(remove=("%",)), "4.2 %", 4.2),
+        (Notation(thousands=",", remove=("$",)), "($1,234.50)", -1234.5),
+        (Notation(thousands=",", remove=("$",)), "(($1,234.50))", None),
         # What is written in another notation is never another number.
         (Notation(decimal=","), "1.5", None),
         (Notation(decimal=",", thousands="."), "1.5", None),

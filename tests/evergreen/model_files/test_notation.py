@@ -23,6 +23,10 @@ def texts(**columns: list[str]) -> pd.DataFrame:
         ([f"{n},{n % 10}00" for n in range(1, 60)], Notation(thousands=",")),
         ([f"{n} {n % 10}00" for n in range(1, 60)], Notation(thousands=" ")),
         ([f"{n},{n % 10}00.50 $" for n in range(1, 60)], Notation(thousands=",", remove=("$",))),
+        (
+            [f"(${n},{n % 10}00.50)" if n % 3 else f"${n}.50" for n in range(1, 60)],
+            Notation(thousands=",", remove=("$",)),
+        ),
         ([f"-{n}.5%" for n in N], Notation(remove=("%",))),
         ([f"{n},50 €" for n in N], Notation(decimal=",", remove=("€",))),
         # Fractions with three digits are told by their zero.
