@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BLOCK_BYTES = 1 << 20
-PIECE_BYTES = 8 << 20
+PIECE_BYTES = 4 << 20
 """Bytes that are parsed at a time where rows are read in pieces; no row may be longer."""
 
 EMPTY = "it is empty"
@@ -211,7 +211,7 @@ def _check_quotes(file: Path, dialect: Dialect, *, packed: bool) -> bool:
     amid_text = re.compile(rb'[^\r\n"' + mark + rb']"[^\r\n"' + mark + rb"]")
     quotes, suspicious, last = 0, False, b""
     with _open_bytes(file, packed=packed) as handle:
-        while block := handle.read(16 * BLOCK_BYTES):
+        while block := handle.read(BLOCK_BYTES):
             if found := block.count(b'"'):
                 quotes += found
                 suspicious = suspicious or amid_text.search(last + block) is not None
