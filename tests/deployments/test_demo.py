@@ -23,7 +23,7 @@ def _play(home: Path) -> subprocess.CompletedProcess[str]:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,  # It ends a demo that hangs; how long one takes says how busy the machine is.
         check=False,
     )
 
