@@ -194,7 +194,8 @@ def _coerce_numbers(raw: pd.Series, name: str, kind: str, errors: RowErrors) -> 
         raw = raw.astype("str")
     if kind == "integer" and raw.dtype == object and pd.api.types.infer_dtype(raw, skipna=True) == "decimal":
         # As texts, which have every digit of them.
-        numbers, wrong, fraction, too_large = parse_integers(raw.map(lambda value: format(value, "f")).astype("str"))
+        digits = raw.map(lambda value: format(value, "f"), na_action="ignore").astype("str")
+        numbers, wrong, fraction, too_large = parse_integers(digits)
         errors.reject(wrong | fraction, f"{name}: not a whole number")
         errors.reject(too_large, f"{name}: too large")
         return numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from evergreen.spec.model import ModelSpec
@@ -18,6 +19,12 @@ def plain_name(name: object) -> str:
     return unicodedata.normalize("NFC", str(name)).strip(" \t\u00a0\ufeff")
 
 
+def plain_names(names: Sequence[object], kept: Collection[str] = ()) -> list[str]:
+    """The plain names of columns; those in `kept`, and two that would have one name, stay as they are."""
+    plain = [str(name) if str(name) in kept else plain_name(name) for name in names]
+    return [new if plain.count(new) == 1 else str(old) for old, new in zip(names, plain, strict=True)]
+
+
 def match_names(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema) -> pd.DataFrame:
     """Give columns their plain names; a name that the contract has as it is stays.
 
@@ -25,9 +32,7 @@ def match_names(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema) -
     """
     names = [str(name) for name in frame.columns]
     if spec.prepare is None or spec.reading is not None:
-        plain = [name if name in schema.columns else plain_name(name) for name in names]
-        # Two columns that would have one name keep their own.
-        names = [new if plain.count(new) == 1 else old for old, new in zip(names, plain, strict=True)]
+        names = plain_names(names, frozenset(schema.columns))
     return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from evergreen.data.frames import to_text
 from evergreen.data.row_errors import RowErrors
 from evergreen.data.written_text import parse_decimals
 from evergreen.errors import ModelFileError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 UTC_OFFSET = r"[T ]\d\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
 """Matches a time of day that carries an offset from UTC."""
 
-HOUR_24 = r"[T ]24:00"
+HOUR_24 = r"[T ]24:00(?::00(?:\.0+)?)?(?:$|[^\d:.])"
 """Matches the end of a day, as meters and weather stations write it."""
 
 
@@ -110,12 +111,13 @@ def _parse_layout(raw: pd.Series, layout: str) -> tuple[pd.Series, pd.Series]:
     import pandas as pd
 
     if layout in ("s", "ms"):
-        numbers = parse_decimals(raw.astype("str"))[0]
+        numbers = parse_decimals(to_text(raw))[0]
         # In milliseconds, because a float of nanoseconds would lose digits.
         scaled = (numbers * (1000 if layout == "s" else 1)).round()
         time = pd.to_datetime(scaled.where(scaled.abs() < 1e14), unit="ms", utc=True)
         return time, pd.Series(False, index=raw.index)
-    time = pd.to_datetime(raw.astype("str"), errors="coerce", format=layout, utc=True)
+    # As text: 20260101 may come as a number, and beside a missing one as a float.
+    time = pd.to_datetime(to_text(raw), errors="coerce", format=layout, utc=True)
     return time, raw.notna() & ("%z" not in layout)
 
 

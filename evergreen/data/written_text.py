@@ -26,6 +26,8 @@ MISSING_BEFORE = frozenset(
 ACCOUNTING_NEGATIVE = r"^\(([^()]*)\)$"
 """A negative amount as accounts have it: (1,234.50) is -1234.5."""
 
+_SPACE = "[ \u00a0\u202f]"
+
 WHOLE = r"^[+-]?\d+$"
 WHOLE_WITH_POINT = r"^[+-]?\d+\.0*$"
 DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)$"
@@ -76,8 +78,10 @@ def plain_number(column: pd.Series, notation: Notation | None) -> pd.Series:
     import pyarrow.compute as pc
 
     cells = pc.replace_substring_regex(pa.array(column), ACCOUNTING_NEGATIVE, r"-\1")
-    for mark in notation.remove:
-        cells = pc.replace_substring(cells, mark, "")
+    for mark in map(re.escape, notation.remove):
+        # At an end only: 4%2 is no 42.
+        cells = pc.replace_substring_regex(cells, rf"^([+-]?){_SPACE}*{mark}{_SPACE}*", r"\1")
+        cells = pc.replace_substring_regex(cells, rf"{_SPACE}*{mark}{_SPACE}*$", "")
     cells = pc.utf8_trim_whitespace(cells)
     point = re.escape(notation.decimal)
     group = re.escape(notation.thousands) if notation.thousands else None

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evergreen.data.column_names import plain_name
+from evergreen.data.column_names import plain_names
 from evergreen.data.written_text import (
     ACCOUNTING_NEGATIVE,
     MISSING_BEFORE,
@@ -58,7 +58,7 @@ class Recognised:
 
 def recognise(frame: pd.DataFrame) -> Recognised:
     """Find out what the texts of a frame mean; columns that are typed already stay as they are."""
-    frame = _with_plain_names(frame)
+    frame = frame.set_axis(plain_names(list(frame.columns)), axis=1)
     texts = [name for name in frame.columns if is_text(frame[name])]
     notes: list[str] = []
     if texts and _has_units(frame, texts):
@@ -201,10 +201,3 @@ def _has_totals(frame: pd.DataFrame, texts: list[str]) -> bool:
 
 def _are_numbers(cells: pd.Series) -> bool:
     return guessed_kind(cells) in ("int", "float") or find_notation(cells, "", []) is not None
-
-
-def _with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
-    names = [plain_name(name) for name in frame.columns]
-    return frame.set_axis(
-        [new if names.count(new) == 1 else str(old) for old, new in zip(frame.columns, names, strict=True)], axis=1
-    )

@@ -192,6 +192,9 @@ def _truncation(head: bytes, tail: bytes, *, tail_is_all: bool) -> str:
     while quotes % 2 and start > 0:
         start -= 1
         quotes += lines[start].count(b'"')
+    if quotes % 2:
+        # A quote that is never closed, or one within a plain cell: the reader tells them apart.
+        return ""
     if start <= 0:
         return (NO_ROWS if any(lines) else EMPTY) if tail_is_all else ""
     try:

@@ -85,6 +85,15 @@ def test_quotes_that_are_sound(place: Place) -> None:
     assert set(place.rows()["name"]) == {'say "hi", now', "two\nlines", "a,b", "plain", '5" pipe'}
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_one_inch_mark(place: Place, last: bool) -> None:
+    """An odd number of quotes, none of which begins a cell, is no quote that is never closed."""
+    rows = [f"{n},pipe,{n % 2}\n" for n in range(40)]
+    rows.insert(40 if last else 20, '99,5" pipe,1\n')
+    place.new(place.drop("first.csv", "id,name,y\n" + "".join(rows)), "y", keys=("id",))
+    assert place.ingest().added == 41
+
+
 def test_text_that_is_utf_16(place: Place) -> None:
     """It is called by its name."""
     with pytest.raises(DataError, match="its text is UTF-16; save it as UTF-8"):

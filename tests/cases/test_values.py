@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 import pytest
 
-from evergreen.data.contract import check_batch, scoring_schema
+from evergreen.data.contract import check_batch, schema_of, scoring_schema
 from evergreen.errors import DataError
 from evergreen.sources.file_formats import read_rows
+from evergreen.spec.data import Features, Reading
+from evergreen.spec.training import Holdout
 from tests.cases.conftest import NOW, Place, rejected
 
 RANDOM = np.random.default_rng(7)
@@ -221,16 +226,43 @@ def test_what_no_column_can_hold(place: Place, value: object, holds: str) -> Non
 
 def test_decimals_of_a_database_keep_every_digit(place: Place) -> None:
     """Decimal(19, 0) keys are exact integers or texts."""
-    import pyarrow as pa
+    import pyarrow
     import pyarrow.parquet as pq
 
     place.new(place.drop("first.csv", csv(people())), "left", keys=("id",))
-    ids = pa.array([str(9007199254740993 + 2 * n) for n in range(20)]).cast(pa.decimal128(19, 0))
+    ids = pyarrow.array([str(9007199254740993 + 2 * n) for n in range(20)]).cast(pyarrow.decimal128(19, 0))
     packed = io.BytesIO()
-    pq.write_table(pa.table({"id": ids, "age": pa.array([30] * 20), "left": pa.array([0] * 20)}), packed)
+    columns = {"id": ids, "age": pyarrow.array([30] * 20), "left": pyarrow.array([0] * 20)}
+    pq.write_table(pyarrow.table(columns), packed)
     place.drop("next.parquet", packed.getvalue())
     assert place.ingest().added == 220
     assert set(place.rows()["id"]) >= {9007199254740993 + 2 * n for n in range(20)}
+
+
+def test_decimals_beside_a_missing_one(make_spec: Any) -> None:
+    """A column of decimals that lacks a value is read, digit for digit."""
+    columns = {"id": pa.Column(int), "n": pa.Column(int, nullable=True), "y": pa.Column(float)}
+    features, holdout = Features(numeric=("n",)), Holdout(strategy="random")
+    spec = make_spec(
+        contract=lambda: pa.DataFrameSchema(columns), time=None, timezone=None, holdout=holdout, features=features
+    )
+    rows = pd.DataFrame({"id": [1, 2, 3], "n": [Decimal(2**53 + 1), None, Decimal("7.00")], "y": 1.0})
+    found = check_batch(rows, spec, schema_of(spec), now=NOW)
+    assert found.rejected.empty
+    assert found.rows["n"].tolist()[::2] == [2**53 + 1, 7]
+
+
+def test_days_as_numbers_beside_a_missing_one(make_spec: Any) -> None:
+    """A day such as 20260105 that comes as a float is the same day; 24:00:01 is no time."""
+    reading = Reading(times={"at": "%Y%m%d"})
+    rows = pd.DataFrame({"id": [1, 2], "at": [20260105.0, None], "x": 1.0, "kind": "a", "y": 1.0})
+    spec = make_spec(reading=reading)
+    found = check_batch(rows, spec, schema_of(spec), now=NOW)
+    assert found.rows["at"].tolist() == [pd.Timestamp("2026-01-05", tz="UTC")]
+    late = rows.assign(at=["2026-01-05T24:00:01", "2026-01-05 24:00:00"])
+    spec = make_spec(reading=Reading())
+    found = check_batch(late, spec, schema_of(spec), now=NOW, scoring=True)
+    assert found.rows["at"].tolist() == [pd.Timestamp("2026-01-06", tz="UTC")]
 
 
 def test_a_units_row(place: Place) -> None:
