@@ -30,7 +30,9 @@ def pack(home: Path) -> None:
 def unpack(home: Path) -> None:
     """Extract `STATE` to a folder; call `relocate` before a command uses it."""
     with tarfile.open(STATE) as archive:
-        archive.extractall(home, filter="data")
+        # Set, not passed: Python 3.11.2 and 3.11.3 know no such argument.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(home)  # noqa: S202 - the archive is the repository's own
 
 
 def relocate(home: Path) -> None:
