@@ -267,7 +267,7 @@ class Ingested:
     """What came in: rows that are new or changed, and what was refused or left waiting.
 
     `labels` are rows that got a label from a source of labels, or another one; `labels_waiting` are those, of all runs,
-    whose row is not there yet.
+    whose row is not there yet. `doubts` are sentences about what landed and may not be what it seems.
     """
 
     cached: bool
@@ -276,6 +276,7 @@ class Ingested:
     waiting: tuple[WaitingBatch, ...] = ()
     labels: int = 0
     labels_waiting: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,4 +74,6 @@ def ingest(context: RunContext) -> Landing:
         logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:
         logger.warning("left alone: %s: %s", item.origin, item.reason)
+    for doubt in landing.doubts:
+        logger.warning("doubt: %s", doubt)
     return landing

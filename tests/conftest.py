@@ -348,7 +348,8 @@ def make_version(settings: Settings) -> Callable[..., Any]:
     from evergreen.training.candidate import build_candidate
 
     def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
-        from evergreen.data.contract import check_batch, schema_of
+        from evergreen.data.checked_batch import check_batch
+        from evergreen.data.contract import schema_of
 
         registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
         checked = check_batch(rows, spec, schema_of(spec), now=NOW)

@@ -235,3 +235,5 @@ def _show_ingest(ingest: Ingested) -> None:
         out.print(f"[yellow]In quarantine:[/] {escape(refused.origin)}: {escape(refused.reason)}")
     for waiting in ingest.waiting:
         out.print(f"[yellow]Not read yet:[/] {escape(waiting.origin)}: {escape(waiting.reason)}")
+    for doubt in ingest.doubts:
+        out.print(f"[yellow]Look at this:[/] {escape(doubt)}")

@@ -1,9 +1,4 @@
-"""The data contract: what a row has to satisfy before anything else sees it.
-
-Types, times and keys are coerced first, then pandera checks the model file's schema. A row that breaks the contract is
-rejected alone; too many of them reject the batch. The time of a row is kept to the millisecond, because Delta's
-statistics of a file, which say what time range a snapshot spans, are no finer.
-"""
+"""The data contract: what a row has to satisfy before anything else sees it, as the model file's schema says."""
 
 from __future__ import annotations
 
@@ -11,45 +6,17 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from evergreen.data.coercion import Reader, kind_of
-from evergreen.data.column_names import match_names, missing_columns
+from evergreen.data.coercion import kind_of
 from evergreen.data.frames import SYSTEM_COLUMNS
-from evergreen.data.row_errors import Mask, RowErrors
-from evergreen.data.written_text import MISSING_BEFORE, guess_types, missing_words
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from pandera.pandas import DataFrameSchema
-
-CLOCK_SKEW = timedelta(days=1)
-"""How far ahead of our own clock a row's time may be."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CheckedBatch:
-    """A batch after the contract.
-
-    Attributes:
-        rows: the accepted rows, in the contract's types and columns.
-        rejected: the reason of each rejected row, by its position in the batch.
-        problem: why the batch as a whole is rejected; empty otherwise.
-        repeated: how many rows are exactly equal to another row of the batch; they count once.
-    """
-
-    rows: pd.DataFrame
-    rejected: pd.Series
-    problem: str = ""
-    repeated: int = 0
 
 
 def schema_of(spec: ModelSpec) -> DataFrameSchema:
@@ -130,57 +97,6 @@ def scoring_schema(spec: ModelSpec) -> DataFrameSchema:
     return schema.update_columns({name: {"unique": False} for name in schema.columns})
 
 
-def check_batch(
-    frame: pd.DataFrame,
-    spec: ModelSpec,
-    schema: DataFrameSchema,
-    *,
-    now: datetime,
-    scoring: bool = False,
-    written: bool = False,
-) -> CheckedBatch:
-    """Check a batch against the contract.
-
-    Args:
-        frame: the rows as the source gave them; the result's index numbers them from 0.
-        spec: the model.
-        schema: of `schema_of`, or of `scoring_schema` for scoring.
-        now: a row's time may not be later than this (aware), a clock skew aside.
-        scoring: check every row on its own: it may repeat another, be about the future, and be one of many bad rows.
-        written: the cells are texts of a file, as `Batch.written`.
-
-    Raises:
-        ModelFileError: times carry no offset, and the model file does not say which zone they are in.
-    """
-    import pandas as pd
-
-    frame = match_names(frame.reset_index(drop=True), spec, schema)
-    if written and gets_guesses(spec):
-        frame, written = guess_types(frame, text_columns(schema), MISSING_BEFORE), False
-    prepared, problem = _prepare(frame, spec)
-    problem = problem or missing_columns(prepared, schema)
-    if problem:
-        return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem)
-    errors = RowErrors(prepared.index)
-    optional = [name for name in schema.columns if name not in prepared.columns]
-    prepared = prepared.assign(**dict.fromkeys(optional)) if optional else prepared
-    rows = _read_columns(prepared, schema, Reader(spec, missing_words(spec.reading, written=written), errors))
-    if spec.time:
-        errors.reject(rows[spec.time].isna(), f"{spec.time}: no time")
-        if not scoring:
-            errors.reject(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: in the future")
-    for key in spec.keys:
-        errors.reject(rows[key].isna(), f"{key}: a key is missing")
-    problem = _validate(rows, schema.remove_columns(optional) if optional else schema, errors)
-    repeats = np.zeros(len(rows), dtype=bool) if scoring else _find_repeats(rows, errors, spec)
-    distinct = len(rows) - int(repeats.sum())
-    rejected = errors.by_row()
-    if not problem and not scoring and len(rejected) > spec.max_rejected * distinct:
-        problem = _too_many_rejected(rejected, distinct, spec.max_rejected)
-    accepted = errors.accepted & ~repeats
-    return CheckedBatch(rows if accepted.all() else rows[accepted], rejected, problem, int(repeats.sum()))
-
-
 def gets_guesses(spec: ModelSpec) -> bool:
     """Whether `prepare` expects numbers where a column of a file has no others: without `reading` it does."""
     return spec.prepare is not None and spec.reading is None
@@ -189,103 +105,6 @@ def gets_guesses(spec: ModelSpec) -> bool:
 def text_columns(schema: DataFrameSchema) -> frozenset[str]:
     """The columns of a contract that are text."""
     return frozenset(name for name, column in schema.columns.items() if kind_of(column.dtype) == "text")
-
-
-def _read_columns(rows: pd.DataFrame, schema: DataFrameSchema, reader: Reader) -> pd.DataFrame:
-    import pandas as pd
-
-    columns: dict[str, pd.Series] = {}
-    times = [name for name, column in schema.columns.items() if kind_of(column.dtype) == "time"]
-    for name, column in schema.columns.items():
-        if name not in times:
-            columns[name] = reader.read(rows[name], name, column)
-    # Times come last: a repeated hour is resolved within the series that the other keys tell apart.
-    others = [columns[key] for key in reader.spec.keys if key in columns and key not in times]
-    for name in times:
-        columns[name] = reader.read_times(rows[name], name, others if name in reader.spec.keys else ())
-    return pd.DataFrame({name: columns[name] for name in schema.columns}, index=rows.index, copy=False)
-
-
-def _prepare(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str]:
-    """Run the model file's `prepare`; returns the rows, and what is wrong with the batch as a whole, or empty."""
-    import pandas as pd
-
-    if spec.prepare is None:
-        return frame, ""
-    try:
-        rows = spec.prepare(frame.copy(deep=False))
-        if not isinstance(rows, pd.DataFrame):
-            return frame, f"prepare() returned a {type(rows).__name__}, not a frame"
-        # Did it number the rows from 0 again, or leave out only the tail? With other numbers the two differ.
-        renumbered = (
-            len(rows) < len(frame)
-            and rows.index.equals(pd.RangeIndex(len(rows)))
-            and 0 in spec.prepare(frame.set_axis(frame.index + 1)).index
-        )
-    except Exception as error:
-        column_is_missing = isinstance(error, KeyError) and error.args and error.args[0] not in frame.columns
-        reason = f"column {error} is missing" if column_is_missing else f"prepare() failed: {type(error).__name__}"
-        return frame, reason
-    if not rows.index.is_unique or len(rows) > len(frame):
-        return frame, "prepare() repeated rows; it may change or leave out rows, not add any"
-    same_index = rows.index.equals(frame.index)
-    if renumbered or not (same_index or rows.index.isin(frame.index).all()):
-        return frame, "prepare() renumbered the rows that it kept; keep the index, which names the rows in quarantine"
-    return rows, ""
-
-
-def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) -> str:
-    """Run the schema on the rows that are accepted so far; reject rows, and return what is wrong with the batch."""
-    import pandas as pd
-    from pandera.errors import SchemaErrors
-
-    # The types are right by now, and pandera's own check would reject a nullable integer for an allowed null.
-    relaxed = schema.update_columns({name: {"dtype": None, "coerce": False} for name in schema.columns})
-    # Rows are rejected here, with a reason; pandera must not drop any.
-    relaxed.drop_invalid_rows = False
-    accepted = errors.accepted
-    try:
-        relaxed.validate(rows if accepted.all() else rows[accepted], lazy=True, inplace=True)
-    except SchemaErrors as error:
-        cases = error.failure_cases
-        batchwide = cases[cases["index"].isna()]
-        if len(batchwide):
-            first = batchwide.iloc[0]
-            return f"{first['column'] or 'the batch'}: {first['check']}"
-        for (column, reason), group in cases.groupby(["column", "check"], sort=False, dropna=False):
-            positions = pd.Index(group["index"].astype("int64").unique())
-            errors.reject(errors.index.isin(positions), f"{column}: {reason}")
-    return ""
-
-
-def _find_repeats(rows: pd.DataFrame, errors: RowErrors, spec: ModelSpec) -> Mask:
-    """Find rows that repeat another exactly; of rows with one key that differ, keep the last and reject the others."""
-    no_rows = np.zeros(len(rows), dtype=bool)
-    if not spec.keys:
-        return no_rows
-    accepted = errors.accepted
-    keys = list(spec.keys)
-    shares_key = no_rows.copy()
-    shares_key[accepted] = rows.loc[accepted, keys].duplicated(keep=False)
-    if not shares_key.any():
-        return no_rows
-    rivals = rows[shares_key]
-    repeats = rivals.index[rivals.duplicated(keep="last")]
-    different = rivals.drop(repeats)
-    superseded = different.index[different.duplicated(subset=keys, keep="last")]
-    errors.reject(errors.index.isin(superseded), "another row of this batch has the same key")
-    return np.asarray(rows.index.isin(repeats))
-
-
-def _too_many_rejected(rejected: pd.Series, rows: int, allowed: float) -> str:
-    """Why a batch of `rows` rows is rejected whole, with its most frequent reason."""
-    counts = rejected.value_counts()
-    reason, count = counts.index[0], int(counts.iloc[0])
-    first = rejected.index[(rejected == reason).to_numpy().argmax()] + 1
-    return (
-        f"{len(rejected)} of {rows} rows break the contract ({len(rejected) / rows:.1%}, at most {allowed:.1%}): "
-        f"{reason} ({count} rows, first in row {first})"
-    )
 
 
 def contract_digest(spec: ModelSpec) -> str:

@@ -53,6 +53,30 @@ def read_instants(
     return time.dt.floor("ms") if name == spec.time else time
 
 
+def find_swapped_days(raw: pd.Series, time: pd.Series, layout: str) -> str:
+    """What says that a column has day and month the other way round than its layout; empty if nothing does.
+
+    Days up to the twelfth can be read both ways. One that cannot be read as `layout` says, in a column that can be read
+    whole the other way round, makes every other day of the column doubtful.
+
+    Args:
+        raw: the times as they came, without the words that mean a missing one.
+        time: as they were read, NaT for what could not be.
+        layout: a format of strptime, or what else `Reading.times` takes.
+    """
+    if "%d" not in layout or "%m" not in layout:
+        return ""
+    present = raw[raw.notna()].str.strip()
+    unread = present[time[present.index].isna()]
+    other = layout.replace("%d", "%D").replace("%m", "%d").replace("%D", "%m")
+    if unread.empty or _parse_layout(present, other)[0].isna().any():
+        return ""
+    return (
+        f"{unread.iloc[0]!r} (row {int(unread.index[0]) + 1}) is no time as {layout}, and all {len(present)} of the "
+        f"column are times as {other}: day and month stand the other way round; correct the file, or Reading(times=...)"
+    )
+
+
 def _with_hour_24(
     raw: pd.Series, late: pd.Series, time: pd.Series, naive: pd.Series, layout: str
 ) -> tuple[pd.Series, pd.Series]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.contract import CLOCK_SKEW, CheckedBatch, check_batch
+from evergreen.data.checked_batch import CLOCK_SKEW, CheckedBatch, check_batch
 from evergreen.data.row_errors import Mask
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec

@@ -20,7 +20,8 @@ class Evidence:
         baseline: what a dummy, or a business rule, predicts.
         slices: column -> its value in each row.
         groups: rows that are alike, such as those of a day; None where rows are independent.
-        overlap: how many of the rows the candidate or the champion was trained on.
+        overlap: how many of the rows the candidate or the champion was trained on, by their keys.
+        repeated: how many of the rows stand word for word among the training rows; None with keys, which say more.
         train_value: the candidate's metric on its training rows.
         latency_ms: median time of a prediction of one row.
         size_mb: size of the stored model.
@@ -37,6 +38,7 @@ class Evidence:
     slices: Mapping[str, Array]
     groups: Array | None
     overlap: int
+    repeated: int | None
     train_value: float
     latency_ms: float
     size_mb: float

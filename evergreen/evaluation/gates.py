@@ -84,7 +84,7 @@ def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
             f"{evidence.overlap} of {rows} holdout rows were in the training data of the candidate or the champion."
         )
         return Check("holdout", Verdict.FAIL, float(evidence.overlap), 0.0, reason)
-    status, reason = Verdict.INCONCLUSIVE, f"{rows} holdout rows, none of them trained on."
+    status, reason = Verdict.INCONCLUSIVE, f"{rows} holdout rows, {_known_rows(evidence)}"
     if rows < least:
         reason = f"Only {rows} holdout rows; at least {least} are needed to judge."
     elif not finite(evidence.y):
@@ -95,6 +95,19 @@ def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
     else:
         status = Verdict.PASS
     return Check("holdout", status, float(rows), float(least), reason)
+
+
+def _known_rows(evidence: Evidence) -> str:
+    """What is known of holdout rows among the training rows."""
+    rows, repeated = len(evidence.y), evidence.repeated
+    if repeated is None:
+        return "none of them trained on."
+    if repeated == 0:
+        return "none of them word for word among the training rows."
+    return (
+        f"{repeated} of them ({repeated / rows:.0%}) word for word among the training rows: without keys=(...) nothing "
+        "says whether they are the same."
+    )
 
 
 def _outputs(evidence: Evidence) -> Check:

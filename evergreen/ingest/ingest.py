@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.contract import CheckedBatch, check_batch, contract_digest, labels_digest, schema_of
+from evergreen.data.checked_batch import CheckedBatch, check_batch
+from evergreen.data.contract import contract_digest, labels_digest, schema_of
 from evergreen.data.label_rules import LABELLED_AT, check_labels, rows_schema
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, ModelFileError
@@ -21,6 +22,7 @@ from evergreen.ingest.landing import BatchReport, Landing
 from evergreen.ingest.pending_labels import PendingLabels
 from evergreen.ingest.quarantine import quarantine_batch, quarantine_labels, quarantine_rows, quarantine_table
 from evergreen.ingest.read_position import Reader
+from evergreen.ingest.shared_rows import describe_shared_rows, distinct_columns
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.simulator import SIMULATED
@@ -51,14 +53,15 @@ def ingest(
     run = _Run(spec, settings, now, step)
     waiting: list[Waiting] = []
     batches = _ingest_rows(run, waiting)
+    doubts = (*run.doubts, *describe_shared_rows(run.observations, run.landed))
     if spec.labels is None:
-        return Landing(batches, tuple(waiting))
+        return Landing(batches, tuple(waiting), doubts=doubts)
     pending = PendingLabels(settings.lake_uri, run.observations, run.quarantine, labels_digest(spec, spec.labels))
     labels = _ingest_labels(run, spec.labels, pending, waiting)
     pending_count = pending.count()
     if pending_count:
         waiting.append(Waiting("labels", f"{pending_count} wait for a row with their key"))
-    return Landing(batches, tuple(waiting), labels, pending_count)
+    return Landing(batches, tuple(waiting), labels, pending_count, doubts)
 
 
 class _Run:
@@ -69,6 +72,9 @@ class _Run:
         self.observations = Observations(settings.lake_uri, spec)
         self.quarantine = quarantine_table(settings.lake_uri, spec.name)
         self.schema = schema_of(spec)
+        self.doubts: list[str] = []
+        # Of a model without keys: the origins that landed, each with what may tell its rows apart.
+        self.landed: dict[str, tuple[str, ...]] = {}
 
     def reject(self, item: Batch, problem: str, contract: str) -> BatchReport:
         """Put a whole batch into quarantine."""
@@ -140,7 +146,19 @@ def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, pos
         carried={"rows_position": position, "revision": item.name if item.revision else ""},
     )
     repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
-    return BatchReport(item.id, item.name, counts.added, counts.replaced, repeated, rejected, superseded=superseded)
+    if checked.doubt:
+        run.doubts.append(f"{item.name}, {checked.doubt}")
+    if not run.spec.keys and item.frame is not None:
+        run.landed[item.origin] = distinct_columns(item.frame, run.schema)
+    return BatchReport(
+        item.id,
+        item.name,
+        counts.added,
+        counts.replaced,
+        repeated,
+        rejected,
+        superseded=superseded,
+    )
 
 
 def _ingest_labels(

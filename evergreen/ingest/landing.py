@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evergreen.data.contract import CheckedBatch
+from evergreen.data.checked_batch import CheckedBatch
 from evergreen.ingest.pending_labels import LabelCounts
 from evergreen.sources.base import Waiting
 
@@ -63,12 +63,14 @@ class Landing:
         waiting: what was left alone, and why.
         labels: batches of labels; first, labels that had waited for rows that landed now.
         pending_labels: how many labels wait for a row with their key, those of earlier runs included.
+        doubts: what landed and may not be what it seems, each a sentence.
     """
 
     batches: tuple[BatchReport, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     labels: tuple[BatchReport, ...] = ()
     pending_labels: int = 0
+    doubts: tuple[str, ...] = ()
 
     @property
     def added(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen import naming
-from evergreen.data.contract import CheckedBatch
+from evergreen.data.checked_batch import CheckedBatch
 from evergreen.data.label_rules import LABELLED_AT, LabelResolution, latest_per_key, resolve_labels
 from evergreen.data.observations import MatchedRows, Observations
 from evergreen.data.row_commits import Carried

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen import naming
-from evergreen.data.contract import CheckedBatch
+from evergreen.data.checked_batch import CheckedBatch
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch

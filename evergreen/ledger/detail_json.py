@@ -17,6 +17,7 @@ from evergreen.decision_detail import (
     Detail,
     DriftDetail,
     EscalationDetail,
+    Ingested,
     PerformanceDetail,
     ReconciledDetail,
     RetrainDetail,
@@ -49,6 +50,15 @@ def detail_to_json(detail: Detail) -> dict[str, Any]:
         del told["asked_for"], told["event_id"]
     if isinstance(detail, RetrainDetail):
         told["report"] = told["drift"].pop("report")
+        told["ingest"] = ingested_to_json(detail.ingest)
+    return told
+
+
+def ingested_to_json(ingested: Ingested) -> dict[str, Any]:
+    """What came in; doubts only where there are any."""
+    told: dict[str, Any] = to_json(ingested)
+    if not ingested.doubts:
+        del told["doubts"]
     return told
 
 

@@ -20,10 +20,11 @@ ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid"
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A column that is no feature, and why."""
+    """A column that is no feature, and why; `identifies`: it is different in every row, so that it may be a key."""
 
     name: str
     why: str
+    identifies: bool = False
 
 
 def infer_feature(
@@ -39,13 +40,13 @@ def infer_feature(
         return LeftOut(name, why)
     if numbers is not None:
         if why := _identifier_reason(raw, name, kind, has_time):
-            return LeftOut(name, why)
+            return LeftOut(name, why, identifies=True)
         _note_leakage(numbers, target, inferred, notes)
         return Column(name, "int" if kind == "i" else "float", nullable)
     if kind == "b":
         return Column(name, "bool", nullable)
     why = _no_category_reason(raw)
-    return LeftOut(name, why) if why else Column(name, "str", nullable)
+    return LeftOut(name, why, identifies=raw.is_unique) if why else Column(name, "str", nullable)
 
 
 def _useless_reason(raw: pd.Series, target: pd.Series, inferred: Target) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from evergreen.model_files.first_rows import DataOptions
 from evergreen.model_files.inference import Findings, examine
 from evergreen.model_files.literals import literal, shorten
 from evergreen.model_files.notation import recognise
+from evergreen.model_files.repeated_rows import find_repeats
 from evergreen.model_files.source_text import model_source
 from evergreen.model_files.target import Task
 from evergreen.spec.metric import KNOWN
@@ -91,7 +93,13 @@ def scaffold(
     if findings.time and findings.time.layout:
         reading = reading.model_copy(update={"times": {findings.time.name: findings.time.layout}})
     _write(path, model_source(name, draft, findings, reading, chosen_metric, why, zone))
-    notes = (*draft.notes, *recognised.notes, *_notes(findings, zone if not timezone else None, more=draft.more))
+    repeats = find_repeats(options.csv, frame) if options.csv is not None and not keys else ()
+    notes = (
+        *draft.notes,
+        *recognised.notes,
+        *repeats,
+        *_notes(findings, zone if not timezone else None, more=draft.more),
+    )
     return NewModelFile(path, findings.target.task, chosen_metric, notes)
 
 
@@ -175,6 +183,12 @@ def _notes(findings: Findings, assumed_zone: str | None, *, more: bool) -> tuple
         notes.append("times without an offset are read as UTC: change timezone in the file if they are not")
     notes.extend(findings.notes)
     notes.extend(f"{quote_name(column.name)} is left out: {column.why}" for column in findings.left_out)
+    names = [column.name for column in findings.left_out if column.identifies]
+    if names and not findings.key_columns:
+        notes.append(
+            f"without a key, a row that comes again in another file counts again: if {quote_name(names[0])} names a "
+            f"row, take --key {shlex.quote(names[0])}"
+        )
     holdout = int(findings.target.rows * 0.2)
     if holdout < 30:
         notes.append(f"{holdout} rows will judge a candidate, and fewer than 30 decide nothing: land more data")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evergreen.data.column_names import plain_names
+from evergreen.data.totals import TOTAL_WORDS
 from evergreen.data.written_text import (
     ACCOUNTING_NEGATIVE,
     MISSING_BEFORE,
@@ -31,7 +32,7 @@ DOUBTFUL_WORDS = frozenset({"NA", "None", "-", "--", "?", ".", "n.a.", "N.A.", "
 
 SURE_WORDS = MISSING_BEFORE - DOUBTFUL_WORDS - {""}
 
-_TOTALS = re.compile(r"(?i)(grand |sub)?totals?|sum|summe|gesamt|insgesamt|mittel(wert)?|mean|average|somme|suma")
+_SENTINEL = re.compile(r"-?(9{2,}|9{2,}\.9+|1|32768|2147483648)")
 
 _SPACES = " \u00a0\u202f"
 _MARK = r"([^\d\s.,+'-]{0,3})"
@@ -64,8 +65,11 @@ def recognise(frame: pd.DataFrame) -> Recognised:
     if texts and _has_units(frame, texts):
         frame = frame.iloc[1:].reset_index(drop=True)
         notes.append("row 1 holds units, no values: it will go to quarantine")
-    if texts and _has_totals(frame, texts):
-        notes.append(f"row {len(frame)}, the last of them, looks like a total: it was not learned from")
+    has_totals = bool(texts) and _has_totals(frame, texts)
+    if has_totals:
+        notes.append(
+            f"row {len(frame)}, the last of them, looks like a total: it was left out, and such rows are refused"
+        )
         frame = frame.iloc[:-1]
     every_word = frozenset(("", *SURE_WORDS, *DOUBTFUL_WORDS))
     numbers: dict[str, Notation] = {}
@@ -84,7 +88,10 @@ def recognise(frame: pd.DataFrame) -> Recognised:
             columns[name] = as_kind(plain, guessed_kind(plain), words)
         else:
             columns[name] = as_kind(frame[name], kind, words)
-    return Recognised(frame.assign(**columns), Reading(missing=tuple(missing), numbers=numbers), tuple(notes))
+    rows = frame.assign(**columns)
+    notes += _find_sentinels(rows)
+    reading = Reading(missing=tuple(missing), numbers=numbers, refuse_totals=has_totals)
+    return Recognised(rows, reading, tuple(notes))
 
 
 def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | None:
@@ -176,6 +183,26 @@ def _missing_words(frame: pd.DataFrame, kinds: dict[str, str], notes: list[str])
     return missing
 
 
+def _find_sentinels(rows: pd.DataFrame) -> list[str]:
+    """Numbers that stand for missing ones, such as -999: far from all others, further than these from each other."""
+    import pandas as pd
+
+    notes = []
+    for name in rows.columns:
+        if not pd.api.types.is_numeric_dtype(rows[name].dtype) or pd.api.types.is_bool_dtype(rows[name].dtype):
+            continue
+        counts = rows[name].value_counts()
+        for value in (counts.index.min(), counts.index.max()) if len(counts) > 10 else ():
+            others = counts.index[counts.index != value]
+            gap = min(abs(float(others.min()) - float(value)), abs(float(others.max()) - float(value)))
+            if _SENTINEL.fullmatch(f"{value:.10g}") and counts[value] > 1 and gap > float(others.max() - others.min()):
+                notes.append(
+                    f"{value:.10g} in {counts[value]:,} cells of {quote_name(str(name))} is far from all others; if it "
+                    f"means missing, add it to Reading(missing=...) as the file writes it"
+                )
+    return notes
+
+
 def _has_units(frame: pd.DataFrame, texts: list[str]) -> bool:
     """Whether the first row holds texts above columns of numbers, and no number at all."""
     if len(frame) < 3 or frame[texts].iloc[0].str.contains(r"\d$", regex=True, na=False).any():
@@ -195,7 +222,7 @@ def _has_totals(frame: pd.DataFrame, texts: list[str]) -> bool:
     is_empty = last.isin(["", "-"])
     is_never_empty = ~frame[texts].iloc[:-1].apply(lambda cells: cells.str.strip().isin(["", "-"])).any()
     lacking = int((is_empty & is_never_empty).sum())
-    called_so = last.str.fullmatch(_TOTALS).fillna(False) & ~frame[texts].iloc[:-1].isin(list(last)).any()
+    called_so = last.str.fullmatch(TOTAL_WORDS).fillna(False) & ~frame[texts].iloc[:-1].isin(list(last)).any()
     return lacking > 0 and (bool(called_so.any()) or 2 * lacking >= len(texts))
 
 

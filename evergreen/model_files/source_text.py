@@ -206,7 +206,7 @@ def _spec_import(reading: Reading) -> str:
 def _reading_lines(reading: Reading) -> list[str]:
     """How values are written, in the model file's own words."""
     comment = "    # How values are written in files: the empty cell is missing, and the texts named here."
-    if not any((reading.missing, reading.numbers, reading.times)):
+    if not any((reading.missing, reading.numbers, reading.times, reading.refuse_totals)):
         return [comment, "    reading=Reading(),"]
     lines = [comment, "    reading=Reading("]
     if reading.missing:
@@ -217,6 +217,8 @@ def _reading_lines(reading: Reading) -> list[str]:
     if reading.times:
         times = ", ".join(f"{literal(name)}: {literal(layout)}" for name, layout in reading.times.items())
         lines.append(f"        times={{{times}}},")
+    if reading.refuse_totals:
+        lines.append("        refuse_totals=True,")
     return [*lines, "    ),"]
 
 

@@ -19,7 +19,7 @@ from evergreen.decision_detail import (
 from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import Landing
 from evergreen.ledger.confirmation import Confirmation
-from evergreen.ledger.detail_json import detail_to_json
+from evergreen.ledger.detail_json import detail_to_json, ingested_to_json
 from evergreen.ledger.promotions import Move
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
@@ -43,7 +43,9 @@ def describe_landing(landing: Landing, *, cached: bool) -> Ingested:
         for batch in landing.quarantined
     )
     waiting = tuple(WaitingBatch(batch.origin, batch.reason) for batch in landing.waiting)
-    return Ingested(False, landing.added, refused, waiting, landing.labelled, landing.pending_labels)
+    return Ingested(
+        False, landing.added, refused, waiting, landing.labelled, landing.pending_labels, doubts=landing.doubts
+    )
 
 
 def describe_snapshot(snapshot: Snapshot) -> SnapshotFacts:
@@ -124,7 +126,7 @@ class MonitorResult:
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
         reports = {"performance": _report_json(self.performance), "shadow": _report_json(self.shadow)}
-        return asdict(self) | reports
+        return asdict(self) | reports | {"ingest": ingested_to_json(self.ingest)}
 
 
 def _report_json(report: PerformanceReport | ShadowReport) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.contract import check_batch, contract_digest, scoring_schema
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import contract_digest, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions

@@ -70,11 +70,13 @@ class Reading(Frozen):
         numbers: columns whose numbers are not written as 1234.5.
         times: columns whose times are not written as 2026-11-21T10:00:00: a format of strptime, or `s` or `ms` for
             seconds or milliseconds since 1970.
+        refuse_totals: reject the row of a file that looks like a total of the others; it is told either way.
     """
 
     missing: tuple[str, ...] = ()
     numbers: Mapping[str, Notation] = Field(default_factory=dict)
     times: Mapping[str, str] = Field(default_factory=dict)
+    refuse_totals: bool = False
 
 
 class Labels(Frozen):

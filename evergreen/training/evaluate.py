@@ -53,13 +53,15 @@ def evaluate_candidate(
     mask = holdout_mask(spec, frame)
     train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
     if champion is not None:
-        trained_on = np.isin(observations.ids(holdout), trained_ids(versions, champion))
-        holdout = holdout[~trained_on].reset_index(drop=True)
+        known = np.isin(observations.ids(holdout), trained_ids(versions, champion))
+        holdout = holdout[~known].reset_index(drop=True)
     candidate = versions.load(version, spec)
     y = target_of(spec, holdout)
     predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
     rival = predict(versions.load(champion, spec), spec, holdout) if champion and len(holdout) else None
     groups = cluster_ids(spec, holdout)
+    # Rows without keys are known by their content, and two flowers may have the same measures.
+    trained_on = int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
     evidence = Evidence(
         y=y,
         candidate=predictions,
@@ -67,7 +69,8 @@ def evaluate_candidate(
         baseline=baseline(spec, target_of(spec, train), len(holdout)),
         slices={column: holdout[column].to_numpy() for column in spec.slices},
         groups=groups,
-        overlap=_overlap(observations, spec, versions, version, holdout),
+        overlap=trained_on if spec.keys else 0,
+        repeated=None if spec.keys else trained_on,
         train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
         latency_ms=_latency(candidate, spec, frame),
         size_mb=version.tags.size_mb,
@@ -102,16 +105,6 @@ def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:
         with suppress(EvergreenError):
             found[name] = measure(spec.metric, evidence.y[rows], picked(evidence.candidate, rows))
     return {name: value for name, value in found.items() if np.isfinite(value)}
-
-
-def _overlap(
-    observations: Observations, spec: ModelSpec, versions: StoredVersions, version: Version, holdout: pd.DataFrame
-) -> int:
-    """Holdout rows that the candidate was trained on, by what was stored with it rather than by how it was split."""
-    if not spec.keys:
-        # Rows without keys are known by their content, and two flowers may have the same measures.
-        return 0
-    return int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
 
 
 def _integrity(candidate: Pipeline, spec: ModelSpec, versions: StoredVersions, version: Version) -> str:

@@ -12,7 +12,8 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from evergreen.data.contract import check_batch, schema_of, scoring_schema
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of, scoring_schema
 from evergreen.errors import DataError
 from evergreen.sources.file_formats import read_rows
 from evergreen.spec.data import Features, Reading

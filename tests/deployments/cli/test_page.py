@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import models
 from deployments.cli.main import app
 from deployments.stack.page_server import PageCache, Server
-from evergreen.data.contract import check_batch, schema_of
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision

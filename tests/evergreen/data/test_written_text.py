@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check_batch, schema_of
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
 from evergreen.data.written_text import (
     guess_types,
     guessed_kind,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from evergreen.data.contract import check_batch, schema_of
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
 from evergreen.data.label_rules import rows_schema
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot

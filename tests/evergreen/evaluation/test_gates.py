@@ -75,6 +75,7 @@ def evidence(**changes: Any) -> Evidence:
         "slices": {},
         "groups": None,
         "overlap": 0,
+        "repeated": None,
         "train_value": 0.8,
         "latency_ms": 5.0,
         "size_mb": 1.0,
@@ -702,3 +703,18 @@ def test_one_more_question_never_helps(statuses: list[Verdict], more: Verdict) -
     if checks:
         assert order.index(verdict_of([*checks, Check("d", more, None, None, "")])) >= order.index(verdict_of(checks))
     assert verdict_of([]) is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("repeated", "said"),
+    [
+        (None, "200 holdout rows, none of them trained on."),
+        (0, "200 holdout rows, none of them word for word among the training rows."),
+        (150, "200 holdout rows, 150 of them (75%) word for word among the training rows: without keys=(...) nothing"),
+    ],
+)
+def test_the_holdout_says_what_was_checked(repeated: int | None, said: str) -> None:
+    """With keys a row is known again; without them only its content is, and the share is told."""
+    check = named(run_gates(evidence(repeated=repeated), spec(), seed=1), "holdout")
+    assert check.status is PASS
+    assert check.reason.startswith(said)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.decision import Kind
-from evergreen.decision_detail import Detail, SuppressedDetail, TriggerDetail, WindowFigure
+from evergreen.decision_detail import Detail, Ingested, SuppressedDetail, TriggerDetail, WindowFigure
 from evergreen.errors import EvergreenError
 from evergreen.ledger.detail_json import DETAILS, detail_from_json, detail_to_json
 from evergreen.verdicts import Check, Verdict
@@ -79,6 +79,8 @@ def test_keys_of_a_newer_version_are_left_out(kind: Kind) -> None:
     window = WindowFigure(None, 24, 1.0, 0.5, None)
     detail = detail_of(kind, **({"windows": (window,)} if kind == "performance" else {}))
     told = detail_to_json(detail) | {"newer": 1}
+    if kind == "retrain":
+        assert "doubts" not in told["ingest"]
     windows = told["windows"] if kind == "performance" else []
     for part in (*windows, told.get("snapshot", {}), told.get("ingest", {})):
         part["newer"] = 1
@@ -106,6 +108,14 @@ def test_rows_of_older_versions_are_read(kind: Kind, facts: Mapping[str, Any], m
         *parents, last = path.split(".")
         del (told[parents[0]] if parents else told)[last]
     assert detail_from_json(kind, "d1", told) == detail
+
+
+def test_doubts_are_stored_where_there_are_any() -> None:
+    """They come back as they were."""
+    detail = detail_of("retrain", ingest=Ingested(False, 3, doubts=("a.csv, row 3 looks like a total.",)))
+    told = detail_to_json(detail)
+    assert told["ingest"]["doubts"] == ["a.csv, row 3 looks like a total."]
+    assert detail_from_json("retrain", "d1", told) == detail
 
 
 def test_a_row_that_cannot_be_read_is_one_clear_line() -> None:

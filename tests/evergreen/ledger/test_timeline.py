@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.contract import CheckedBatch
+from evergreen.data.checked_batch import CheckedBatch
 from evergreen.decision import Decision, Kind, decision_id, reconciled, suppressed
 from evergreen.decision_detail import AlsoFigure, WindowFigure
 from evergreen.drift.compare import ColumnDrift

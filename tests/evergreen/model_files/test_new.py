@@ -18,7 +18,8 @@ from deltalake import write_deltalake
 from sqlalchemy import create_engine
 
 import models
-from evergreen.data.contract import check_batch, schema_of
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
 from evergreen.errors import EvergreenError
 from evergreen.ingest.ingest import ingest
 from evergreen.model_files.first_rows import DataOptions, read_head

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check_batch, schema_of
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.decision import Decision

@@ -95,7 +95,7 @@ def test_a_card_tells_everything_that_is_known(make_facts: Make) -> None:
         *("# toy version 2\n\nStraight lines.", "| status | PASSED, champion |", "| owner | the team |"),
         *(
             "| judged by | mae, less is better; at most 5 |",
-            "on 160 holdout rows, none of them trained on: mae 2 (95 %: 1.8 to 2.2)\n",
+            "on 160 holdout rows: mae 2 (95 %: 1.8 to 2.2)\n",
         ),
         *("in training, on 640 rows: mae 1.9", "95 % interval 1.5 to 2.5.", "95 % interval -0.1 to 0.3."),
         *("| kind=a | 1.75 | 40 rows: better by 0.5. |", "| champion | *INCONCLUSIVE* | -0.1 | 0 |"),

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from evergreen.data.contract import check_batch, schema_of, scoring_schema
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError, EvergreenError

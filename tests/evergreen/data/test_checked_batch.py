@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.contract import CheckedBatch, arrow_schema, check_batch, schema_of
+from evergreen.data.checked_batch import CheckedBatch, check_batch
+from evergreen.data.contract import arrow_schema, schema_of
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
