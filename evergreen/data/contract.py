@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from evergreen.data.coercion import kind_of
@@ -42,6 +43,11 @@ def schema_of(spec: ModelSpec) -> DataFrameSchema:
     if reserved := [name for name in schema.columns if name in SYSTEM_COLUMNS]:
         raise _contract_error(
             spec, f"the name {reserved[0]!r} is reserved for the lake", "Rename the column in prepare()."
+        )
+    by_case = sorted(schema.columns, key=lambda name: (name.lower(), name))
+    if alike := next((pair for pair in pairwise(by_case) if pair[0].lower() == pair[1].lower()), None):
+        raise _contract_error(
+            spec, f"{alike[0]!r} and {alike[1]!r} differ in case only, and a table takes them for one", "Rename one."
         )
     if spec.time and kind_of(schema.columns[spec.time].dtype) != "time":
         raise _contract_error(

@@ -7,7 +7,7 @@ once. No message of the driver is passed on: it may quote rows or the URL.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ ROWS = 5_000
 """Rows that are handed to the driver at a time."""
 _WAIT_SECONDS = 30
 _KEY_LENGTH = 64
+_FOLDING = ("sqlite", "mysql", "mariadb", "mssql")
+"""Dialects in which the case of a column's name tells nothing apart."""
+
 _EXAMPLE = "postgresql+psycopg://host/name#predictions"
 
 
@@ -59,6 +62,7 @@ class TableTarget:
         from sqlalchemy.exc import DBAPIError
 
         schema_name, _, name = self.url.rpartition("#")[2].rpartition(".")
+        self._require_names(engine, [*filter(None, (schema_name, name)), *schema.names])
         columns = [
             Column(field.name, _sql_type(field), primary_key=field.name in ("batch", "row"), autoincrement=False)
             for field in schema
@@ -78,6 +82,22 @@ class TableTarget:
             )
         return table
 
+    def _require_names(self, engine: Engine, names: Sequence[str]) -> None:
+        """Refuse names that the database would cut off or take for one another, as it does without a word."""
+        dialect, fix = engine.dialect, "Give the classes shorter names in the model file's prepare(), or name a file."
+        longest = dialect.max_identifier_length
+        if long := [name for name in names if len(name.encode()) > longest]:
+            raise EvergreenError(
+                f"{self.name}: {dialect.name} takes names of at most {longest} bytes, and would cut off "
+                f"{_quote(long)}.",
+                fix,
+            )
+        folded = [name.casefold() for name in names]
+        if dialect.name in _FOLDING and (alike := [name for name in names if folded.count(name.casefold()) > 1]):
+            raise EvergreenError(
+                f"{self.name}: {dialect.name} takes {_quote(alike)} for one name, whatever their case.", fix
+            )
+
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Engine]:
         """An engine; an error while it is open becomes one line."""
@@ -93,6 +113,11 @@ class TableTarget:
                 yield engine
             except IntegrityError:
                 raise BusyError(f"{self.name}: another run wrote the same batch.", "Run it again.") from None
+
+
+def _quote(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(map(repr, names[:4])) + more
 
 
 def _sql_type(column: pa.Field) -> TypeEngine[Any]:

@@ -343,6 +343,7 @@ def test_prepare_cannot_change_what_came(make_spec: Make, make_rows: Rows) -> No
         ({"slices": ("region",)}, "contract: it has no column 'region'"),
         ({"features": Features(numeric=("kind",))}, "contract: 'kind' is a numeric feature"),
         ({"time": "x"}, "contract: the time column 'x' has another type"),
+        ({"contract": lambda: of(int)().add_columns({"X": pa.Column(float)})}, "'X' and 'x' differ in case only"),
         ({"contract": lambda: pa.DataFrameSchema({"_row": pa.Column(int)}).add_columns(of(int)().columns)}, "'_row'"),
     ],
 )

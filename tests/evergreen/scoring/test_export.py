@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -324,6 +325,45 @@ def test_a_batch_is_in_a_postgresql_table_once(
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
     assert found["at"].tolist()[:6] == [pd.Timestamp(AT) + pd.Timedelta(hours=n) for n in range(6)]
     assert found["prediction"].tolist()[:6] == [n / 7 for n in range(6)]
+
+
+LONG = "complaint about a delivery that the carrier brought late, "
+
+
+ALIKE = [f"{LONG}without damage", f"{LONG}with damage"]
+SIGNS = ["=1+1", "50 % (a:b), 'c'.[d]"]
+
+
+@pytest.mark.parametrize("labels", [ALIKE, SIGNS])
+def test_class_names_in_every_target(tmp_path: Path, scored: Log, classification: ModelSpec, labels: list[str]) -> None:
+    """A column for each class, under its own name."""
+    log, classes = scored(classification, "a"), {3: labels}
+    for name in (f"{tmp_path}/out.csv", f"{tmp_path}/out.parquet", f"sqlite:///{tmp_path}/out.db#predictions"):
+        export_batch(log, "a", name, classification, classes)
+    csv, parquet = pd.read_csv(tmp_path / "out.csv"), pd.read_parquet(tmp_path / "out.parquet")
+    for found in (csv, parquet, rows_of(f"sqlite:///{tmp_path}/out.db")):
+        assert [name for name in found if name.startswith("probability")] == [f"probability_{one}" for one in labels]
+        np.testing.assert_allclose(found[f"probability_{labels[1]}"], np.arange(6) / 10)
+
+
+def test_class_names_in_postgresql(postgres: str, scored: Log, classification: ModelSpec) -> None:
+    """It takes 63 bytes: names that it would cut off are refused before anything is written."""
+    log, target = scored(classification, "a"), f"{POSTGRES}#{postgres}.predictions"
+    with pytest.raises(EvergreenError, match="takes names of at most 63 bytes, and would cut off") as raised:
+        export_batch(log, "a", target, classification, {3: ALIKE})
+    assert all(repr(f"probability_{label}") in raised.value.what for label in ALIKE)
+    export_batch(log, "a", target, classification, {3: SIGNS})
+    found = rows_of(POSTGRES, f"{postgres}.predictions")
+    np.testing.assert_allclose(found[f"probability_{SIGNS[1]}"], np.arange(6) / 10)
+
+
+def test_class_names_that_differ_in_case_only(tmp_path: Path, scored: Log, classification: ModelSpec) -> None:
+    """SQLite takes them for one name; a file does not."""
+    log, classes = scored(classification, "a"), {3: ["S", "s"]}
+    with pytest.raises(EvergreenError, match="'probability_S', 'probability_s' for one name, whatever their case"):
+        export_batch(log, "a", f"sqlite:///{tmp_path}/out.db#predictions", classification, classes)
+    export_batch(log, "a", f"{tmp_path}/out.csv", classification, classes)
+    assert list(pd.read_csv(tmp_path / "out.csv").columns[3:5]) == ["probability_S", "probability_s"]
 
 
 def test_two_writers_of_one_batch_end_with_one(postgres: str, scored: Log, regression: ModelSpec) -> None:
