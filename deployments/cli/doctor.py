@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -19,6 +20,7 @@ from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.sources.folder import Folder
+from evergreen.surroundings import make_home
 
 _FREE_GB = 2.0
 
@@ -71,6 +73,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         ("landing", _check_landing),
         ("deployments", _check_manifest),
         ("registry", _check_registry),
+        ("champions", _check_champions),
         ("prefect", _check_prefect),
     )
     findings = []
@@ -120,11 +123,18 @@ def _check_packages(_settings: Settings) -> Finding:
 def _check_home(settings: Settings) -> Finding:
     root = settings.root
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_home(root)
     except OSError as error:
         return Finding("state folder", False, f"{root}: {error.strerror}", "Set EVERGREEN_HOME to a folder of yours.")
-    if not os.access(root, os.W_OK):
-        return Finding("state folder", False, f"{root} cannot be written", "Set EVERGREEN_HOME to a folder of yours.")
+    try:
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(b"evergreen")
+            file.flush()
+            file.seek(0)
+            file.read()
+    except OSError as error:
+        what = f"{root} cannot be written: {error.strerror}"
+        return Finding("state folder", False, what, "Set EVERGREEN_HOME to a folder of yours, or free space.")
     free = shutil.disk_usage(root).free / 1e9
     return Finding("state folder", free >= _FREE_GB, f"{root}, {free:.0f} GB free", f"Free at least {_FREE_GB:.0f} GB.")
 
@@ -161,19 +171,43 @@ def _check_registry(settings: Settings) -> Finding:
     return Finding("registry", True, "opens, has the version of this MLflow, and can be written")
 
 
+def _check_champions(settings: Settings) -> Finding:
+    """Load each champion as a scoring would, and hold its files to what was registered."""
+    registry, loaded, wrong = Registry(settings), [], []
+    for name in models.names(settings.models):
+        with contextlib.suppress(ModelFileError):
+            spec = models.load(name, settings.models).spec
+            champion = registry.champion(name)
+            if champion is None:
+                continue
+            try:
+                registry.load(champion, spec)
+                loaded.append(f"{name} version {champion.number}")
+            except EvergreenError as error:
+                wrong.append(error)
+    if wrong:
+        return Finding("champions", False, "; ".join(error.what for error in wrong), wrong[0].fix)
+    return Finding("champions", True, f"{', '.join(loaded)} can be loaded" if loaded else "none yet")
+
+
 def _check_prefect(_settings: Settings) -> Finding:
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return Finding("prefect", True, "PREFECT_API_URL is not set: each command starts a temporary server")
     import httpx
 
+    key, login = os.environ.get("PREFECT_API_KEY"), os.environ.get("PREFECT_API_AUTH_STRING", "")
+    user, _, password = login.partition(":")
     try:
-        healthy = httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        healthy = False
-    return Finding(
-        "prefect",
-        healthy,
-        f"server at {url}",
-        "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL.",
-    )
+        status = httpx.get(
+            f"{url.rstrip('/')}/health",
+            timeout=5,
+            auth=(user, password) if login else None,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+        ).status_code
+    except (httpx.HTTPError, ValueError, ImportError) as error:
+        detail = f"server at {url} does not answer: {type(error).__name__}"
+        fix = "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL."
+        return Finding("prefect", False, detail, fix)
+    fix = "Check PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING."
+    return Finding("prefect", status == 200, f"server at {url} answers {status}", fix)

@@ -8,6 +8,8 @@ With `--json` there is one JSON object on stdout, and everything else is on stde
 from __future__ import annotations
 
 import gc
+import io
+import sys
 
 import typer
 
@@ -54,6 +56,10 @@ def main() -> None:
     # The imports leave so many objects that Python's cycle collector takes 2 of the 12 seconds of a retraining, during
     # the run and at the exit. Arrays and frames are freed by reference counts, without it.
     gc.set_threshold(100_000, 20, 100)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not of UTF-8 gets a question mark for what it cannot show, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     finally:

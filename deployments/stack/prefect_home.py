@@ -10,10 +10,12 @@ from deployments.stack.services import HOST, Ports, read_ports, shared_environme
 from deployments.stack.supervisor import is_listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
+from evergreen.surroundings import make_home, prepare_environment
 
 
 def use(settings: Settings) -> None:
     """Set Prefect's environment, except what the user has set. The server is this home's stack, if it is up."""
+    prepare_environment(os.environ)
     defaults = shared_environment(settings) | {
         # A temporary server takes up to half a minute on a busy laptop.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -25,6 +27,7 @@ def use(settings: Settings) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     try:
+        make_home(settings.root)
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EvergreenError(

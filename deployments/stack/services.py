@@ -19,6 +19,7 @@ from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
+from evergreen.surroundings import prepare_environment
 
 SERVER, MLFLOW, PAGES, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
@@ -72,8 +73,6 @@ def shared_environment(settings: Settings) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         # The debug lines of a run are for the spinner of the terminal, not for the log in the UI.
         "PREFECT_LOGGING_HANDLERS_API_LEVEL": "INFO",
     }
@@ -86,6 +85,9 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
     home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if service == MLFLOW:
+        home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
+        home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifacts.as_uri()}
     unset = {name: value for name, value in (shared_environment(settings) | own).items() if name not in os.environ}
     return unset | home
 
@@ -112,10 +114,8 @@ def _server(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def _mlflow(settings: Settings) -> dict[str, str]:
+def _mlflow(_settings: Settings) -> dict[str, str]:
     return {
-        "MLFLOW_BACKEND_STORE_URI": settings.tracking,
-        "MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifacts.as_uri(),
         # Without it MLflow starts five processes for LLM judges, which nothing here uses.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
@@ -198,12 +198,13 @@ def main(service: str) -> None:
     if ports is None:
         raise EvergreenError("The stack has no ports yet.", "Run: evergreen up")
     claim(settings, service)
-    os.environ.update(environment(service, settings, ports))
+    prepare_environment(os.environ)
     if service == MLFLOW:
         from evergreen.registry.client import Registry
 
         # Create the database under our own lock: two processes that create it at once leave it incomplete.
         Registry(settings).client  # noqa: B018
+    os.environ.update(environment(service, settings, ports))
     os.chdir(PROJECT)
     arguments = command(service, ports)
     sys.stdout.flush()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.storage.atomic_write import staged_file
+from evergreen.surroundings import prepare_environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
 
 def _scored(cells: Cells, method: str, threshold: float) -> Drawn:
     """The score of every column, each by itself."""
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    prepare_environment(os.environ)
     from evidently.legacy.calculations.stattests import get_stattest
     from evidently.legacy.core import ColumnType
 
@@ -126,7 +127,7 @@ def _run(cells: Cells, method: str, threshold: float, missing: Mapping[str, floa
 
 
 def _snapshot(cells: Cells, method: str, threshold: float, missing: Mapping[str, float]) -> Any:
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    prepare_environment(os.environ)
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import MissingValueCount, ValueDrift

@@ -37,6 +37,7 @@ from evergreen.registry.version import (
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import open_locks
+from evergreen.surroundings import make_home, prepare_environment
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Registry(ModelRegistry):
     def client(self) -> MlflowClient:
         """A client of a database that is there, of the right version and writable."""
         uri = self.settings.tracking
+        with contextlib.suppress(OSError):
+            # What is wrong with the folder, the lock says.
+            make_home(self.settings.root)
         locks, now = open_locks(self.settings), datetime.now(UTC)
         # MLflow's schema is made by one process at a time: two at once leave a database that never opens again.
         with clear(uri), locks.hold("registry", "opening", wait=_OPENING_SECONDS, now=now):
@@ -307,20 +311,9 @@ class Registry(ModelRegistry):
         return Path(found)
 
 
-_FOREIGN = (
-    "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI",
-)  # fmt: skip
-"""Of another project's shell: MLflow would write into its run, or ask its server, whatever it is told here."""
-
-
 def quiet_mlflow() -> Any:
     """MLflow without telemetry, progress bars, and what the environment says of another project."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # A tracking server that does not answer: MLflow's own seven retries take four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    for name in _FOREIGN:
-        os.environ.pop(name, None)
+    prepare_environment(os.environ)
     import mlflow
     import mlflow.sklearn
 

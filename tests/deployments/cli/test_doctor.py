@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deployments.cli.doctor import Finding, examine
+from evergreen import naming
 from evergreen.model_files.new import scaffold
+from evergreen.registry.artifacts import PIPELINE
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
+
+Make = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +58,25 @@ def test_a_server_that_is_down_is_found(settings: Settings, monkeypatch: pytest.
     found = _named(examine(settings))["prefect"]
     assert not found.ok
     assert "127.0.0.1:9" in found.detail
+
+
+def test_a_champion_is_loaded(
+    settings: Settings, tmp_path: Path, make_spec: Make, make_rows: Make, make_version: Make
+) -> None:
+    """As a scoring would: the alias alone says nothing of the files behind it."""
+    rows = tmp_path / "toy.csv"
+    make_rows(100).to_csv(rows, index=False)
+    scaffold("toy", rows, tmp_path / "models", target="y")
+    settings = settings.model_copy(update={"models": tmp_path / "models"})
+    assert _named(examine(settings))["champions"].detail == "none yet"
+    registry, version = Registry(settings), make_version(make_spec(), make_rows(100))
+    registry.client.set_registered_model_alias(naming.registered_model("toy"), CHAMPION, "1")
+    assert _named(examine(settings))["champions"].detail == "toy version 1 can be loaded"
+    (registry._model_folder(version.model_id) / PIPELINE).unlink()
+    found = _named(examine(settings))["champions"]
+    assert not found.ok
+    assert "toy version 1" in found.detail
+    assert found.fix
 
 
 def test_a_folder_that_cannot_be_made_is_found(settings: Settings, tmp_path: Path) -> None:
