@@ -108,6 +108,11 @@ def gets_guesses(spec: ModelSpec) -> bool:
     return spec.prepare is not None and spec.reading is None
 
 
+def encoding_of(spec: ModelSpec) -> str:
+    """The encoding of the model's files that are not UTF-8, by its source; also of files that are scored."""
+    return str(getattr(spec.source, "encoding", "utf-8"))
+
+
 def text_columns(schema: DataFrameSchema) -> frozenset[str]:
     """The columns of a contract that are text."""
     return frozenset(name for name, column in schema.columns.items() if kind_of(column.dtype) == "text")
@@ -118,6 +123,9 @@ def contract_digest(spec: ModelSpec) -> str:
     rules: tuple[object, ...] = (spec.keys, spec.time, spec.timezone, spec.lateness, spec.max_rejected)
     if spec.reading is not None:
         rules = (*rules, spec.reading)
+    if encoding_of(spec) != "utf-8":
+        # A file that was refused for its text is read again.
+        rules = (*rules, encoding_of(spec))
     code = [_source_code(function) for function in (spec.contract, spec.prepare) if function is not None]
     # The text of a schema shows a user's own check by its address in memory.
     schema = re.sub(r" at 0x[0-9a-f]+", "", repr(schema_of(spec)))
@@ -126,7 +134,9 @@ def contract_digest(spec: ModelSpec) -> str:
 
 def labels_digest(spec: ModelSpec, labels: Labels) -> str:
     """The same for a batch of labels."""
-    rules = (contract_digest(spec), labels.time, _source_code(labels.prepare) if labels.prepare else "")
+    prepare = _source_code(labels.prepare) if labels.prepare else ""
+    encoding = getattr(labels.source, "encoding", "utf-8")
+    rules = (contract_digest(spec), labels.time, prepare, *([encoding] if encoding != "utf-8" else []))
     return hashlib.sha256(repr(rules).encode()).hexdigest()[:16]
 
 

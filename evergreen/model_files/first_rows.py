@@ -21,6 +21,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
+from evergreen.sources.csv_file import RejectedFileError, find_encoding
 from evergreen.sources.file_formats import identify_file, read_rows
 from evergreen.storage.credentials import holds_secret
 
@@ -32,6 +33,9 @@ MAX_ROWS = 200_000
 
 MAX_BYTES = 256 << 20
 """Bytes of a file that are looked at, at most, however wide its rows are."""
+
+WESTERN = "cp1252"
+"""Tried where a file is not UTF-8: what Windows writes in western Europe and America, with Latin-1 in it."""
 
 _OPTIONS = "Take one of --csv FILE, --sql URL --query SELECT, --delta TABLE, --dvc PATH."
 
@@ -115,8 +119,10 @@ class DataOptions:
             )
 
 
-def read_head(csv: Path, *, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, bool]:
+def read_head(csv: Path, *, rows: int = MAX_ROWS, encoding: str = "utf-8") -> tuple[pd.DataFrame, bool]:
     """Read the first rows of a CSV file as a landing folder would; returns them, and whether there are more.
+
+    `encoding` is that of a file that is not UTF-8.
 
     Raises:
         DataError: the file is missing or empty, has a header only, or is no text.
@@ -135,7 +141,7 @@ def read_head(csv: Path, *, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, bool]:
             raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
         with tempfile.TemporaryDirectory() as folder:
             head = _write_head(csv, rows, Path(folder))
-            frame, problem = read_rows(head or csv)
+            frame, problem = read_rows(head or csv, encoding)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is no path"
         raise DataError(f"{where} cannot be read: {reason}.", "Give a CSV file that you may read.") from None
@@ -165,12 +171,28 @@ def _write_head(csv: Path, rows: int, folder: Path) -> Path | None:
 
 def _draft_csv(csv: Path) -> tuple[SourceDraft, pd.DataFrame]:
     file = Path(os.path.realpath(csv)) if "\0" not in str(csv) else csv
-    frame, more = read_head(file)
+    frame, more = read_head(file, encoding=WESTERN)
+    letters = _foreign_letters(file, frame)
+    arguments = [_path_literal(file.parent), f"pattern={literal(escape(file.name))}"]
     lines = [
         '# Every file that matches the pattern is a batch: widen it, such as to "*.csv", to add more files.',
-        *_call_lines("Folder", _path_literal(file.parent), f"pattern={literal(escape(file.name))}"),
+        *_call_lines("Folder", *arguments, *([f"encoding={literal(WESTERN)}"] if letters else [])),
     ]
-    return SourceDraft(file.name, "a CSV file", "evergreen.sources", "Folder", tuple(lines), more), frame
+    said = f"its text is not UTF-8 and is read as {WESTERN}, such as {letters}: see Folder(encoding=...) in the file"
+    notes = (said,) if letters else ()
+    return SourceDraft(file.name, "a CSV file", "evergreen.sources", "Folder", tuple(lines), more, notes), frame
+
+
+def _foreign_letters(file: Path, frame: pd.DataFrame) -> str:
+    """Three values with letters beyond ASCII of a file that is not UTF-8; empty for one that is."""
+    try:
+        if find_encoding(file, WESTERN, packed=file.name.lower().endswith(".gz")) == "utf-8":
+            return ""
+    except RejectedFileError:
+        # Behind the first rows there is text of neither; each ingest will say so.
+        return ""
+    texts = [*map(str, frame.columns), *(str(value) for name in frame for value in frame[name].drop_duplicates())]
+    return ", ".join(quote_name(text) for text in list(dict.fromkeys(one for one in texts if not one.isascii()))[:3])
 
 
 def _draft_sql(url: str, query: str, watermark: str | None, model: str) -> tuple[SourceDraft, pd.DataFrame]:

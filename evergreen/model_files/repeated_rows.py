@@ -10,7 +10,7 @@ import numpy as np
 
 from evergreen.errors import DataError
 from evergreen.model_files.column_types import quote_name
-from evergreen.model_files.first_rows import read_head
+from evergreen.model_files.first_rows import WESTERN, read_head
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def find_repeats(csv: Path, frame: pd.DataFrame) -> tuple[str, ...]:
     notes = []
     for other in others:
         try:
-            rows, _ = read_head(other, rows=MAX_ROWS)
+            rows, _ = read_head(other, rows=MAX_ROWS, encoding=WESTERN)
         except DataError:
             continue
         repeated = _count_repeats(rows, frame)

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evergreen.data.contract import contract_digest, gets_guesses, schema_of, text_columns
+from evergreen.data.contract import contract_digest, encoding_of, gets_guesses, schema_of, text_columns
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
@@ -191,7 +191,8 @@ def write_chunks(
         pieces = _read_observations(scoring_input, observations, rows)
     else:
         is_file = scoring_input.kind == "file"
-        tables = _read_file(scoring_input, folder, texts) if is_file else _read_table(scoring_input)
+        encoding = encoding_of(observations.spec)
+        tables = _read_file(scoring_input, folder, texts, encoding) if is_file else _read_table(scoring_input)
         pieces = _regroup(_skip_rows(tables, scoring_input.start), rows, scoring_input.start)
     for number, (table, start, end) in enumerate(pieces, first):
         path = folder / f"{number:06}.arrow"
@@ -251,10 +252,12 @@ def _read_table(scoring_input: ScoringInput) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _read_file(scoring_input: ScoringInput, folder: Path, texts: frozenset[str] | None) -> Iterator[pa.Table]:
+def _read_file(
+    scoring_input: ScoringInput, folder: Path, texts: frozenset[str] | None, encoding: str
+) -> Iterator[pa.Table]:
     file = Path(scoring_input.location)
     kind = format_of(file)
-    tables = _read_parquet(file) if kind == "parquet" else stage_csv(file, folder / "staged", texts)
+    tables = _read_parquet(file) if kind == "parquet" else stage_csv(file, folder / "staged", texts, encoding)
     empty = True
     try:
         for table in tables:

@@ -32,7 +32,9 @@ def read_arrow(path: str) -> pa.Table:
         return reader.read_all()
 
 
-def stage_csv(file: Path, folder: Path, texts: frozenset[str] | None = None) -> Iterator[pa.Table]:
+def stage_csv(
+    file: Path, folder: Path, texts: frozenset[str] | None = None, encoding: str = "utf-8"
+) -> Iterator[pa.Table]:
     """Read a CSV file in pieces, each cell as it is written; Arrow files in `folder` hold the pieces.
 
     With `texts`, columns that hold nothing but numbers in the whole file become numbers, except those named there.
@@ -40,7 +42,7 @@ def stage_csv(file: Path, folder: Path, texts: frozenset[str] | None = None) -> 
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     kinds: dict[str, set[str]] = {}
-    for number, table in enumerate(read_csv_pieces(file)):
+    for number, table in enumerate(read_csv_pieces(file, encoding)):
         paths.append(folder / f"{number:06}.arrow")
         write_arrow(table, paths[-1])
         if texts is not None:

@@ -29,11 +29,13 @@ class Dialect:
         separator: between fields, one letter.
         names: of the columns, as the header has them.
         skipped: number of lines before the header.
+        encoding: of the text, by Python's name.
     """
 
     separator: str
     names: tuple[str, ...]
     skipped: int = 0
+    encoding: str = "utf-8"
 
 
 def detect_dialect(head: str) -> Dialect:

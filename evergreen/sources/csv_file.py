@@ -6,11 +6,13 @@ checked where a file has any. A row with too few or too many fields refuses the 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,26 +30,61 @@ EMPTY = "it is empty"
 NO_ROWS = "it has a header and no rows"
 OPEN_QUOTE = "it is cut short: a quote is never closed"
 NOT_UTF8 = "its text is not UTF-8"
+NAME_ENCODING = "save it as UTF-8, or name its encoding in the model file, such as Folder(..., encoding='cp1252')"
 
 
 class RejectedFileError(Exception):
     """A file whose content cannot be used; the message says why and never quotes a row."""
 
 
-def read_dialect(head: bytes) -> Dialect:
+def find_encoding(file: Path, named: str, *, packed: bool) -> str:
+    """The encoding of a file's text: UTF-8 where all of it is, which no other text is by accident, else `named`.
+
+    Raises:
+        RejectedFileError: the text is not UTF-8 and no other encoding is named, or it is not of that one either.
+    """
+    number = _first_undecodable(file, "utf-8", packed=packed)
+    if number and codecs.lookup(named).name == "utf-8":
+        raise RejectedFileError(f"{NOT_UTF8}, first in line {number}; {NAME_ENCODING}")
+    if number and (other := _first_undecodable(file, named, packed=packed)):
+        raise RejectedFileError(
+            f"its text is neither UTF-8, first in line {number}, nor {named}, first in line {other}"
+        )
+    return named if number else "utf-8"
+
+
+def _first_undecodable(file: Path, encoding: str, *, packed: bool) -> int:
+    """The number of the first line that is not text of an encoding; 0 if all of them are."""
+    decoder, lines = codecs.getincrementaldecoder(encoding)(), 1
+    with _open_bytes(file, packed=packed) as handle:
+        while block := handle.read(BLOCK_BYTES):
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return lines + block.count(b"\n", 0, error.start)
+            lines += block.count(b"\n")
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return lines
+    return 0
+
+
+def read_dialect(head: bytes, encoding: str = "utf-8") -> Dialect:
     """The dialect of a file by its first bytes.
 
     Raises:
         RejectedFileError: the file has no text, its header is too long, or two columns have one name.
     """
-    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    # The last letter may not be complete.
+    text = head.removeprefix(b"\xef\xbb\xbf").decode(encoding, "replace")
     first = text.lstrip("\r\n ")
     if len(head) == BLOCK_BYTES and not re.search(r"[\r\n]", first):
         raise RejectedFileError("its first line is longer than 1 MiB")
     if len(head) == BLOCK_BYTES:
         # The last line may not be complete.
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
-    dialect = detect_dialect(text)
+    dialect = replace(detect_dialect(text), encoding=encoding)
     if not dialect.names:
         raise RejectedFileError(EMPTY)
     return dialect
@@ -75,7 +112,7 @@ def read_text(file: Path, dialect: Dialect, *, packed: bool) -> pd.DataFrame:
         try:
             table = arrow_csv.read_csv(
                 source,
-                arrow_csv.ReadOptions(skip_rows=dialect.skipped, block_size=PIECE_BYTES),
+                _read_options(dialect, use_threads=True),
                 _parse_options(dialect, ragged),
                 _convert_options(dialect),
             )
@@ -85,6 +122,7 @@ def read_text(file: Path, dialect: Dialect, *, packed: bool) -> pd.DataFrame:
         _read_strictly(file, dialect, packed=packed)
     if not table.num_rows:
         raise RejectedFileError(NO_ROWS)
+    _require_texts(table)
     frame: pd.DataFrame = table.rename_columns(_column_names(dialect)).to_pandas()
     return frame
 
@@ -107,7 +145,7 @@ def read_text_pieces(file: Path, dialect: Dialect, *, packed: bool) -> Iterator[
         try:
             with arrow_csv.open_csv(
                 source,
-                arrow_csv.ReadOptions(skip_rows=dialect.skipped, block_size=PIECE_BYTES, use_threads=False),
+                _read_options(dialect, use_threads=False),
                 _parse_options(dialect, ragged),
                 _convert_options(dialect),
             ) as reader:
@@ -116,6 +154,7 @@ def read_text_pieces(file: Path, dialect: Dialect, *, packed: bool) -> Iterator[
                     if doubtful and _has_line_break(table):
                         _read_strictly(file, dialect, packed=packed)
                         doubtful = False
+                    _require_texts(table)
                     rows += table.num_rows
                     yield table.rename_columns(names)
         except (pa.ArrowException, RejectedFileError) as error:
@@ -124,9 +163,25 @@ def read_text_pieces(file: Path, dialect: Dialect, *, packed: bool) -> Iterator[
         raise RejectedFileError(NO_ROWS)
 
 
+def _require_texts(table: pa.Table) -> None:
+    """Refuse a file whose header the parser reads in another way than the dialect did: it would guess types."""
+    import pyarrow as pa
+
+    if other := [field.name for field in table.schema if field.type != pa.string()]:
+        raise RejectedFileError(f"the name of its column {table.column_names.index(other[0]) + 1} cannot be read")
+
+
 def _column_names(dialect: Dialect) -> list[str]:
     """The header's names; a column without one is called after its place, as pandas does."""
     return [name or f"Unnamed: {number}" for number, name in enumerate(dialect.names)]
+
+
+def _read_options(dialect: Dialect, *, use_threads: bool) -> Any:
+    from pyarrow import csv as arrow_csv
+
+    return arrow_csv.ReadOptions(
+        skip_rows=dialect.skipped, block_size=PIECE_BYTES, use_threads=use_threads, encoding=dialect.encoding
+    )
 
 
 def _parse_options(dialect: Dialect, ragged: list[Any]) -> Any:
@@ -163,8 +218,6 @@ def _explain(error: Exception, ragged: list[Any], file: Path, dialect: Dialect, 
     """What an error of the parser says; an error that is not about the content is returned as it is."""
     if ragged:
         return _ragged_error(file, dialect, packed=packed)
-    if "UTF8" in str(error):
-        return RejectedFileError(NOT_UTF8)
     if "straddling" in str(error):
         return RejectedFileError(f"a row is longer than {PIECE_BYTES >> 20} MiB")
     return RejectedFileError(NO_ROWS) if "Empty CSV" in str(error) else error
@@ -185,7 +238,7 @@ def _ragged_error(file: Path, dialect: Dialect, *, packed: bool) -> RejectedFile
     with _open_arrow(file, packed=packed) as source:
         arrow_csv.read_csv(
             source,
-            arrow_csv.ReadOptions(skip_rows=dialect.skipped, block_size=PIECE_BYTES, use_threads=False),
+            _read_options(dialect, use_threads=False),
             options,
             _convert_options(dialect),
         )
@@ -230,7 +283,8 @@ def _has_line_break(table: pa.Table) -> bool:
 def _read_strictly(file: Path, dialect: Dialect, *, packed: bool) -> None:
     number = 0
     with _open_bytes(file, packed=packed) as handle:
-        lines = io.TextIOWrapper(handle, "utf-8-sig", newline="")
+        encoding = "utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
+        lines = io.TextIOWrapper(handle, encoding, newline="")
         for _ in range(dialect.skipped):
             next(lines, None)
         try:

@@ -22,9 +22,9 @@ from evergreen.sources.csv_file import (
     BLOCK_BYTES,
     EMPTY,
     NO_ROWS,
-    NOT_UTF8,
     OPEN_QUOTE,
     RejectedFileError,
+    find_encoding,
     read_dialect,
     read_text,
     read_text_pieces,
@@ -117,16 +117,16 @@ def identify_file(file: Path) -> tuple[str, str]:
     return digest.hexdigest()[:32], _NOT_TEXT[is_utf16] if has_zero_bytes else ""
 
 
-def read_rows(file: Path) -> tuple[pd.DataFrame | None, str]:
+def read_rows(file: Path, encoding: str = "utf-8") -> tuple[pd.DataFrame | None, str]:
     """Read the rows of a file; returns None and the reason if they cannot be read.
 
-    The cells of a CSV file are texts, as they are written.
+    The cells of a CSV file are texts, as they are written, in UTF-8 or the encoding that is named.
     """
     kind = format_of(file)
     try:
         if kind == "parquet":
             return _read_parquet(file), ""
-        return read_text(file, _read_dialect(file, kind), packed=kind == "csv.gz"), ""
+        return read_text(file, _read_dialect(file, kind, encoding), packed=kind == "csv.gz"), ""
     except Exception as error:
         return None, describe_error(error, kind)
 
@@ -143,13 +143,13 @@ def is_written(file: Path) -> bool:
     return format_of(file).startswith("csv")
 
 
-def read_csv_pieces(file: Path) -> Iterator[pa.Table]:
-    """Read a CSV file in pieces, each cell as it is written.
+def read_csv_pieces(file: Path, encoding: str = "utf-8") -> Iterator[pa.Table]:
+    """Read a CSV file in pieces, each cell as it is written, in UTF-8 or the encoding that is named.
 
     An error is raised at the piece that it concerns; `describe_error` says it in words.
     """
     kind = format_of(file)
-    return read_text_pieces(file, _read_dialect(file, kind), packed=kind == "csv.gz")
+    return read_text_pieces(file, _read_dialect(file, kind, encoding), packed=kind == "csv.gz")
 
 
 def describe_error(error: Exception, kind: str) -> str:
@@ -158,8 +158,6 @@ def describe_error(error: Exception, kind: str) -> str:
 
     if isinstance(error, RejectedFileError):
         return str(error)
-    if isinstance(error, UnicodeDecodeError):
-        return NOT_UTF8
     if isinstance(error, EOFError):
         return TRUNCATED
     decoding = (OSError, ValueError, OverflowError, csv.Error, zlib.error, pa.ArrowException)
@@ -222,16 +220,17 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     return frame_of_table(table)
 
 
-def _read_dialect(file: Path, kind: str) -> Dialect:
+def _read_dialect(file: Path, kind: str, named: str) -> Dialect:
     """The dialect of a CSV file; a file that ends within a row is refused."""
     if kind == "csv.gz":
+        encoding = find_encoding(file, named, packed=True)
         with gzip.open(file) as handle:
-            return read_dialect(handle.read(BLOCK_BYTES))
+            return read_dialect(handle.read(BLOCK_BYTES), encoding)
     size = file.stat().st_size
     head, tail = _read_ends(file, size)
     if truncation := _truncation(head, tail, tail_is_all=size <= BLOCK_BYTES):
         raise RejectedFileError(truncation)
-    return read_dialect(head)
+    return read_dialect(head, find_encoding(file, named, packed=False))
 
 
 def _refuse_unusable(names: list[str], *, rows: int) -> None:

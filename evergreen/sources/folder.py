@@ -22,19 +22,22 @@ LEADS_OUT = "it is a link out of the folder, or not a plain file"
 class Folder:
     """A landing folder of CSV (`.csv`, `.csv.gz`) and Parquet files, each one a batch, in the order of their names.
 
-    CSV is UTF-8 with a header, its fields separated by commas, semicolons, tabs or bars; lines before the header are
-    skipped. Hidden names, those of half-written files (such as `.tmp`, `.part`, `.filepart`), of checksums and flags
-    (`.md5`, `.done`) and of the system (`Thumbs.db`) are ignored, and so are subfolders.
+    CSV is UTF-8, or of the encoding that is named, with a header, its fields separated by commas, semicolons, tabs or
+    bars; lines before the header are skipped. Hidden names, those of half-written files (such as `.tmp`, `.part`,
+    `.filepart`), of checksums and flags (`.md5`, `.done`) and of the system (`Thumbs.db`) are ignored, and so are
+    subfolders.
 
     Attributes:
         path: relative to the landing root, or absolute; `~` is the home folder.
         pattern: which names are read, as in a shell.
         now: the clock, seconds since 1970.
+        encoding: of CSV files that are not UTF-8, by Python's name, such as `cp1252`; one that has ASCII within it.
     """
 
     path: str
     pattern: str = "*"
     now: Callable[[], float] = field(default=time.time, repr=False, compare=False)
+    encoding: str = field(default="utf-8", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a path that no folder can have, or that leads out of the landing root."""
@@ -46,6 +49,14 @@ class Folder:
             raise ModelFileError(
                 f"source: the pattern {self.pattern!r} is not a pattern of file names.",
                 "Write one such as '*.csv', without a folder.",
+            )
+        try:
+            usable = '0,;"\n'.encode(self.encoding) == b'0,;"\n'
+        except LookupError:
+            usable = False
+        if not usable:
+            raise ModelFileError(
+                f"source: {self.encoding!r} is no encoding that has ASCII within it.", "Name one such as 'cp1252'."
             )
 
     def folder(self, root: Path) -> Path:
@@ -132,7 +143,7 @@ class Folder:
             if not new(batch):
                 return None
             if not problem:
-                frame, problem = read_rows(file)
+                frame, problem = read_rows(file, self.encoding)
         if _identity(file.stat()) != _identity(before):
             return Waiting(origin, CHANGED)
         if problem in INCOMPLETE and ends.doubt:

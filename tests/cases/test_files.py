@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from evergreen.errors import DataError
+from evergreen.data.contract import encoding_of
+from evergreen.errors import DataError, ModelFileError
+from evergreen.scoring.staging import stage_csv
+from evergreen.sources.folder import Folder
 from tests.cases.conftest import Place, rejected
 
 ROWS = [(n, n % 7, n % 2) for n in range(100)]
@@ -98,3 +104,45 @@ def test_text_that_is_utf_16(place: Place) -> None:
     """It is called by its name."""
     with pytest.raises(DataError, match="its text is UTF-16; save it as UTF-8"):
         place.new(place.drop("a.csv", table(",").encode("utf-16")), "y")
+
+
+WESTERN = "Straße;Größe;y\n" + "".join(f"Müller-Allee {n % 5};{n % 7},5;{n % 7 * 2}\n" for n in range(100))
+
+
+def test_text_of_windows(place: Place, tmp_path: Path) -> None:
+    """`new` writes its encoding into the model file and shows three values; a file in UTF-8 stays what it is."""
+    notes = place.new(place.drop("first.csv", WESTERN.encode("cp1252")), "y")
+    said = "its text is not UTF-8 and is read as cp1252, such as 'Straße', 'Größe', 'Müller-Allee 0'"
+    assert any(note.startswith(said) for note in notes)
+    place.drop("next.csv", WESTERN.encode("utf-8").replace(b"Allee", b"Allee-Ost"))
+    place.drop("packed.csv.gz", gzip.compress(WESTERN.replace("Allee", "Weg").encode("cp1252")))
+    assert place.ingest().added == 300
+    streets = {f"Müller-{kind} {n}" for kind in ("Allee", "Allee-Ost", "Weg") for n in range(5)}
+    assert set(place.rows()["Straße"]) == streets
+    assert set(place.rows()["Größe"]) == {n + 0.5 for n in range(7)}
+    file = tmp_path / "score.csv"
+    file.write_bytes(WESTERN.encode("cp1252"))
+    (table,) = stage_csv(file, tmp_path / "staged", encoding=encoding_of(place.spec))
+    assert table.column("Straße")[0].as_py() == "Müller-Allee 0"
+
+
+def test_text_of_no_known_encoding_is_refused(place: Place) -> None:
+    """With the line and what to do; it is read again once the model file names the encoding."""
+    place.new(place.drop("first.csv", WESTERN), "y")
+    place.ingest()
+    place.drop("next.csv", WESTERN.replace("Allee", "Weg").encode("cp1252"))
+    (batch,) = place.ingest().batches
+    assert batch.problem == (
+        "its text is not UTF-8, first in line 1; save it as UTF-8, or name its encoding in the model file, such as "
+        "Folder(..., encoding='cp1252')"
+    )
+    file = place.settings.models / "case.py"
+    file.write_text(file.read_text().replace('pattern="*",', 'pattern="*", encoding="cp1252",'))
+    assert place.ingest().added == 100
+
+
+def test_an_encoding_that_is_none() -> None:
+    """It is named when the model file is loaded."""
+    for name in ("utf-16", "klingon"):
+        with pytest.raises(ModelFileError, match=f"'{name}' is no encoding that has ASCII within it"):
+            Folder("in", encoding=name)

@@ -351,7 +351,7 @@ CONTENTS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "it is empty"),
     "header only": (b"x,y\n", "no rows"),
     "binary": (b"\0\1\2" * 90, "zero bytes"),
-    "not UTF-8": (b"x,y\n\xff\xfe,1\n1,2\n", "UTF-8"),
+    "not UTF-8": (b"x,y\n\x81\xfe,1\n1,2\n", "neither UTF-8, first in line 2, nor cp1252"),
     "Parquet": (b"PAR1 and so on", "something else"),
     "same name twice": (b"y,y\n1,2\n2,3\n", "same name"),
 }

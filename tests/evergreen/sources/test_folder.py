@@ -20,6 +20,7 @@ from pandas.testing import assert_frame_equal
 from evergreen.errors import DataError, ModelFileError
 from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.bundled import Bundled, Dataset
+from evergreen.sources.csv_file import NAME_ENCODING
 from evergreen.sources.fallback import Fallback
 from evergreen.sources.file_formats import LAST_LINE_SECONDS, SETTLE_SECONDS
 from evergreen.sources.folder import Folder
@@ -178,7 +179,7 @@ def test_only_names_of_the_pattern_are_looked_at(landing: Landing) -> None:
 def test_known_content_is_never_parsed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not new costs its hash only."""
     landing.put("a.csv", CSV)
-    monkeypatch.setattr("evergreen.sources.folder.read_rows", lambda _file: pytest.fail("parsed"))
+    monkeypatch.setattr("evergreen.sources.folder.read_rows", lambda *_file: pytest.fail("parsed"))
     assert not landing.read(lambda _batch: False)
 
 
@@ -274,8 +275,8 @@ def test_a_file_that_changes_while_it_is_read_is_left_alone(
     file = landing.put("a.csv", CSV)
     real = getattr(evergreen.sources.folder, step)
 
-    def and_grow(path: Path) -> Any:
-        result = real(path)
+    def and_grow(*arguments: Any) -> Any:
+        result = real(*arguments)
         file.write_bytes(CSV + b"3,4.5,z\n")
         return result
 
@@ -364,7 +365,7 @@ def test_any_name_is_one_line_of_text(name: str) -> None:
         (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name"),
         (b"a,b\n1,\0secret\n", "it is not text: it holds zero bytes"),
         (CSV.decode().encode("utf-16"), "its text is UTF-16; save it as UTF-8"),
-        ("a,b\né,secret\n".encode("latin-1"), "its text is not UTF-8"),
+        ("a,b\né,secret\n".encode("latin-1"), f"its text is not UTF-8, first in line 2; {NAME_ENCODING}"),
         (b'a,b\n1,"secret\n2,3\n', "it is cut short: a quote is never closed"),
         (b"a,b\n", "it has a header and no rows"),
         (b"", "it is empty"),
