@@ -30,7 +30,7 @@ EMPTY = "it is empty"
 NO_ROWS = "it has a header and no rows"
 OPEN_QUOTE = "it is cut short: a quote is never closed"
 NOT_UTF8 = "its text is not UTF-8"
-NAME_ENCODING = "save it as UTF-8, or name its encoding in the model file, such as Folder(..., encoding='cp1252')"
+NAME_ENCODING = "save it as UTF-8, or name its encoding: Folder(..., encoding='cp1252')"
 
 
 class RejectedFileError(Exception):

@@ -133,8 +133,7 @@ def test_text_of_no_known_encoding_is_refused(place: Place) -> None:
     place.drop("next.csv", WESTERN.replace("Allee", "Weg").encode("cp1252"))
     (batch,) = place.ingest().batches
     assert batch.problem == (
-        "its text is not UTF-8, first in line 1; save it as UTF-8, or name its encoding in the model file, such as "
-        "Folder(..., encoding='cp1252')"
+        "its text is not UTF-8, first in line 1; save it as UTF-8, or name its encoding: Folder(..., encoding='cp1252')"
     )
     file = place.settings.models / "case.py"
     file.write_text(file.read_text().replace('pattern="*",', 'pattern="*", encoding="cp1252",'))
