@@ -76,6 +76,13 @@ class _Run:
         # Of a model without keys: the origins that landed, each with what may tell its rows apart.
         self.landed: dict[str, tuple[str, ...]] = {}
 
+    def take_note(self, item: Batch, checked: CheckedBatch) -> None:
+        """Keep what is said at the end of a batch that lands."""
+        if checked.doubt:
+            self.doubts.append(f"{item.name}, {checked.doubt}")
+        if not self.spec.keys and item.frame is not None:
+            self.landed[item.origin] = distinct_columns(item.frame, self.schema)
+
     def reject(self, item: Batch, problem: str, contract: str) -> BatchReport:
         """Put a whole batch into quarantine."""
         quarantine_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
@@ -117,6 +124,11 @@ def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
             reader.skip(item)
             reports.append(run.reject(item, checked.problem, contract))
         else:
+            # Quarantine first: after a crash between the two commits the next run lands the batch, and nothing is lost.
+            quarantine_rows(run.quarantine, item, checked, contract, run.now)
+            run.take_note(item, checked)
+            # The rows as they came are as large as those that land, and are not needed any more.
+            item = replace(item, frame=None)  # noqa: PLW2901 - the name has to let go of them
             reports.append(_land_rows(run, item, checked, contract, reader.advance(item)))
     if reader.uncommitted:
         run.observations.store_carried({"rows_position": reader.position})
@@ -124,8 +136,6 @@ def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
 
 
 def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, position: str) -> BatchReport:
-    # Quarantine first: after a crash between the two commits the next run lands the batch, and nothing is lost.
-    quarantine_rows(run.quarantine, item, checked, contract, run.now)
     superseded = 0
 
     def quarantine_overridden(positions: npt.NDArray[np.int64], rows: pa.Table) -> None:
@@ -146,10 +156,6 @@ def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, pos
         carried={"rows_position": position, "revision": item.name if item.revision else ""},
     )
     repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
-    if checked.doubt:
-        run.doubts.append(f"{item.name}, {checked.doubt}")
-    if not run.spec.keys and item.frame is not None:
-        run.landed[item.origin] = distinct_columns(item.frame, run.schema)
     return BatchReport(
         item.id,
         item.name,

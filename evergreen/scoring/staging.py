@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.data.written_text import MISSING_BEFORE, as_kind, blank_missing, guessed_kind, join_kinds
+from evergreen.sources.csv_file import LONGEST_ROW, RowTooLongError
 from evergreen.sources.file_formats import read_csv_pieces
 
 if TYPE_CHECKING:
@@ -35,25 +37,40 @@ def read_arrow(path: str) -> pa.Table:
 def stage_csv(
     file: Path, folder: Path, texts: frozenset[str] | None = None, encoding: str = "utf-8"
 ) -> Iterator[pa.Table]:
-    """Read a CSV file in pieces, each cell as it is written; Arrow files in `folder` hold the pieces.
+    """Read a CSV file in pieces, each cell as it is written; an Arrow file in `folder` holds them.
 
     With `texts`, columns that hold nothing but numbers in the whole file become numbers, except those named there.
     """
+    import pyarrow as pa
+
     folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
+    path = folder / "rows.arrow"
+    try:
+        found = _stage(read_csv_pieces(file, encoding), path, texts)
+    except RowTooLongError:
+        found = _stage(read_csv_pieces(file, encoding, LONGEST_ROW), path, texts)
+    kinds = {name: join_kinds(each) for name, each in found.items()}
+    with pa.OSFile(str(path), "rb") as stream, pa.ipc.open_file(stream) as reader:
+        for number in range(reader.num_record_batches):
+            table = pa.Table.from_batches([reader.get_batch(number)])
+            yield table if texts is None else _as_kinds(table, kinds)
+    path.unlink()
+
+
+def _stage(tables: Iterator[pa.Table], path: Path, texts: frozenset[str] | None) -> dict[str, set[str]]:
+    """Write tables to an Arrow file; returns, with `texts`, the kinds of values that each column holds."""
+    import pyarrow as pa
+
     kinds: dict[str, set[str]] = {}
-    for number, table in enumerate(read_csv_pieces(file, encoding)):
-        paths.append(folder / f"{number:06}.arrow")
-        write_arrow(table, paths[-1])
-        if texts is not None:
-            frame = table.to_pandas()
-            for name in frame.columns:
+    first = next(tables)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+            frame = table.to_pandas() if texts is not None else ()
+            for name in frame:
                 cells = blank_missing(frame[name], MISSING_BEFORE, trimmed=True)
-                kinds.setdefault(name, set()).add("str" if name in texts else guessed_kind(cells))
-    for path in paths:
-        table = read_arrow(str(path))
-        yield table if texts is None else _as_kinds(table, {name: join_kinds(found) for name, found in kinds.items()})
-        path.unlink()
+                kinds.setdefault(name, set()).add("str" if name in (texts or ()) else guessed_kind(cells))
+    return kinds
 
 
 def _as_kinds(table: pa.Table, kinds: Mapping[str, str]) -> pa.Table:

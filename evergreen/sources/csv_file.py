@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BLOCK_BYTES = 1 << 20
-PIECE_BYTES = 4 << 20
-"""Bytes that are parsed at a time where rows are read in pieces; no row may be longer."""
+PIECE_BYTES = 256 << 10
+"""Bytes that are parsed at a time where rows are read in pieces. Arrow holds up to sixteen of them."""
+
+LONGEST_ROW = 64 << 20
+"""Bytes of the longest row that is read; the parser takes no row that is longer than what it parses at a time."""
 
 EMPTY = "it is empty"
 NO_ROWS = "it has a header and no rows"
@@ -35,6 +38,10 @@ NAME_ENCODING = "save it as UTF-8, or name its encoding: Folder(..., encoding='c
 
 class RejectedFileError(Exception):
     """A file whose content cannot be used; the message says why and never quotes a row."""
+
+
+class RowTooLongError(RejectedFileError):
+    """A row is longer than the bytes that are parsed at a time."""
 
 
 def find_encoding(file: Path, named: str, *, packed: bool) -> str:
@@ -103,34 +110,44 @@ def read_text(file: Path, dialect: Dialect, *, packed: bool) -> pd.DataFrame:
     Raises:
         RejectedFileError: the file cannot be used.
     """
-    from pyarrow import csv as arrow_csv
-
     refuse_duplicate_columns(dialect.names)
     doubtful = _check_quotes(file, dialect, packed=packed)
-    with _open_arrow(file, packed=packed) as source:
-        ragged: list[Any] = []
-        try:
-            table = arrow_csv.read_csv(
-                source,
-                _read_options(dialect, use_threads=True),
-                _parse_options(dialect, ragged),
-                _convert_options(dialect),
-            )
-        except Exception as error:
-            raise _explain(error, ragged, file, dialect, packed=packed) from None
+    try:
+        table = _parse(file, dialect, BLOCK_BYTES, packed=packed)
+    except RowTooLongError:
+        table = _parse(file, dialect, LONGEST_ROW, packed=packed)
     if doubtful and _has_line_break(table):
         _read_strictly(file, dialect, packed=packed)
     if not table.num_rows:
         raise RejectedFileError(NO_ROWS)
     _require_texts(table)
-    frame: pd.DataFrame = table.rename_columns(_column_names(dialect)).to_pandas()
+    # Each column of the table is freed as soon as the frame has it: both would be twice the file.
+    table = table.rename_columns(_column_names(dialect))
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
 
 
-def read_text_pieces(file: Path, dialect: Dialect, *, packed: bool) -> Iterator[pa.Table]:
-    """The rows of a file in pieces, each cell as it is written; at most a few pieces are in memory.
+def _parse(file: Path, dialect: Dialect, block: int, *, packed: bool) -> pa.Table:
+    from pyarrow import csv as arrow_csv
+
+    ragged: list[Any] = []
+    with _open_arrow(file, packed=packed) as source:
+        try:
+            return arrow_csv.read_csv(
+                source,
+                _read_options(dialect, block, use_threads=True),
+                _parse_options(dialect, ragged),
+                _convert_options(dialect),
+            )
+        except Exception as error:
+            raise _explain(error, ragged, file, dialect, packed=packed) from None
+
+
+def read_text_pieces(file: Path, dialect: Dialect, block: int, *, packed: bool) -> Iterator[pa.Table]:
+    """The rows of a file in pieces of `block` bytes, each cell as it is written; a few of them are in memory at a time.
 
     Raises:
+        RowTooLongError: a row is longer than a piece.
         RejectedFileError: the file cannot be used; raised at the piece that it concerns.
     """
     import pyarrow as pa
@@ -145,7 +162,7 @@ def read_text_pieces(file: Path, dialect: Dialect, *, packed: bool) -> Iterator[
         try:
             with arrow_csv.open_csv(
                 source,
-                _read_options(dialect, use_threads=False),
+                _read_options(dialect, block, use_threads=False),
                 _parse_options(dialect, ragged),
                 _convert_options(dialect),
             ) as reader:
@@ -176,11 +193,11 @@ def _column_names(dialect: Dialect) -> list[str]:
     return [name or f"Unnamed: {number}" for number, name in enumerate(dialect.names)]
 
 
-def _read_options(dialect: Dialect, *, use_threads: bool) -> Any:
+def _read_options(dialect: Dialect, block: int, *, use_threads: bool) -> Any:
     from pyarrow import csv as arrow_csv
 
     return arrow_csv.ReadOptions(
-        skip_rows=dialect.skipped, block_size=PIECE_BYTES, use_threads=use_threads, encoding=dialect.encoding
+        skip_rows=dialect.skipped, block_size=block, use_threads=use_threads, encoding=dialect.encoding
     )
 
 
@@ -219,7 +236,7 @@ def _explain(error: Exception, ragged: list[Any], file: Path, dialect: Dialect, 
     if ragged:
         return _ragged_error(file, dialect, packed=packed)
     if "straddling" in str(error):
-        return RejectedFileError(f"a row is longer than {PIECE_BYTES >> 20} MiB")
+        return RowTooLongError(f"a row is longer than {LONGEST_ROW >> 20} MiB")
     return RejectedFileError(NO_ROWS) if "Empty CSV" in str(error) else error
 
 
@@ -238,7 +255,7 @@ def _ragged_error(file: Path, dialect: Dialect, *, packed: bool) -> RejectedFile
     with _open_arrow(file, packed=packed) as source:
         arrow_csv.read_csv(
             source,
-            _read_options(dialect, use_threads=False),
+            _read_options(dialect, LONGEST_ROW, use_threads=False),
             options,
             _convert_options(dialect),
         )

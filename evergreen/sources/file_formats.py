@@ -23,6 +23,7 @@ from evergreen.sources.csv_file import (
     EMPTY,
     NO_ROWS,
     OPEN_QUOTE,
+    PIECE_BYTES,
     RejectedFileError,
     find_encoding,
     read_dialect,
@@ -143,13 +144,13 @@ def is_written(file: Path) -> bool:
     return format_of(file).startswith("csv")
 
 
-def read_csv_pieces(file: Path, encoding: str = "utf-8") -> Iterator[pa.Table]:
-    """Read a CSV file in pieces, each cell as it is written, in UTF-8 or the encoding that is named.
+def read_csv_pieces(file: Path, encoding: str = "utf-8", block: int = PIECE_BYTES) -> Iterator[pa.Table]:
+    """Read a CSV file in pieces of `block` bytes, each cell as it is written, in UTF-8 or the encoding that is named.
 
     An error is raised at the piece that it concerns; `describe_error` says it in words.
     """
     kind = format_of(file)
-    return read_text_pieces(file, _read_dialect(file, kind, encoding), packed=kind == "csv.gz")
+    return read_text_pieces(file, _read_dialect(file, kind, encoding), block, packed=kind == "csv.gz")
 
 
 def describe_error(error: Exception, kind: str) -> str:

@@ -114,10 +114,8 @@ class Folder:
             seen.add(batch)
             return first and new(batch)
 
-        for file in self.files(root):
-            item = self._read_file(file, folder, is_new)
-            if item is not None:
-                yield item
+        # No name is bound to a batch here: whoever reads decides how long its rows are in memory.
+        yield from filter(None, (self._read_file(file, folder, is_new) for file in self.files(root)))
 
     def _read_file(self, file: Path, folder: Path, new: Callable[[str], bool]) -> Batch | Waiting | None:
         """One file: a batch, something to wait for, or None for nothing new."""

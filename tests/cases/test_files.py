@@ -145,3 +145,14 @@ def test_an_encoding_that_is_none() -> None:
     for name in ("utf-16", "klingon"):
         with pytest.raises(ModelFileError, match=f"'{name}' is no encoding that has ASCII within it"):
             Folder("in", encoding=name)
+
+
+def test_a_row_that_is_longer_than_a_piece(place: Place, tmp_path: Path) -> None:
+    """A letter of two megabytes in one cell lands, and is scored, as the others are."""
+    letter = "x" * (2 << 20)
+    text = "id,note,x,y\n" + "".join(f"{n},{letter if n == 50 else 'short'},{n % 7},{n % 2}\n" for n in range(100))
+    place.new(place.drop("first.csv", text), "y", keys=("id",))
+    assert place.ingest().added == 100
+    tables = list(stage_csv(place.root / "in" / "first.csv", tmp_path / "staged"))
+    cells = [cell for table in tables for cell in table.column("note").to_pylist()]
+    assert (len(cells), len(cells[50]), cells[51]) == (100, 2 << 20, "short")
