@@ -23,7 +23,7 @@ _KEYS = {
     *("name", "description", "entrypoint", "parameters", "version", "tags", "schedules", "concurrency_limit"),
     *("triggers", "work_pool", "paused"),
 }
-_SCHEDULE_KEYS = {"cron", "timezone", "slug", "parameters", "active"}
+_SCHEDULE_KEYS = {"cron", "timezone", "day_or", "slug", "parameters", "active"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,11 @@ def _schedule_matches(stored: Any, expected: Mapping[str, Any]) -> bool:
         return False
     if stored is None or not isinstance(stored.schedule, CronSchedule):
         return False
-    return (stored.schedule.cron, stored.schedule.timezone, stored.parameters, stored.active) == (
+    schedule, day_or = stored.schedule, expected.get("day_or")
+    return (schedule.cron, schedule.timezone, schedule.day_or, stored.parameters, stored.active) == (
         expected["cron"],
         expected.get("timezone") or "UTC",
+        True if day_or is None else day_or,
         expected.get("parameters") or {},
         expected.get("active", stored.active),
     )

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -201,6 +202,27 @@ def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> N
     assert server.runs("backtest") == []
     assert {run.parameters["reason"] for run in server.runs("retrain-iris")} == {"schedule"}
     assert "reason" not in server.deployment("retrain-iris").parameters
+
+
+def test_a_day_may_have_to_be_in_both_day_fields(first: Applied, server: Server, tmp_path: Path) -> None:
+    """`day_or: false` comes to the server: runs on first Mondays alone. Again changes nothing; without it, it goes."""
+    schedule = {
+        "cron": "0 3 1-7 * 1",
+        "timezone": "Europe/Berlin",
+        "slug": "daily",
+        "parameters": {"reason": "schedule"},
+    }
+    both = edited(tmp_path / "prefect.yaml", schedules=[schedule | {"day_or": False}])
+    assert apply(both).deployed == ("retrain-iris",)
+    assert not server.deployment("retrain-iris").schedules[0].schedule.day_or
+    assert apply(both).deployed == ()
+    runs = until(lambda: server.runs("retrain-iris"), "retrain-iris is scheduled")
+    starts = [run.expected_start_time.astimezone(ZoneInfo("Europe/Berlin")) for run in runs]
+    assert all(start.weekday() == 0 and start.day <= 7 for start in starts), starts
+    either = edited(tmp_path / "prefect.yaml", schedules=[schedule])
+    assert apply(either).deployed == ("retrain-iris",)
+    assert server.deployment("retrain-iris").schedules[0].schedule.day_or
+    assert apply().deployed == ("retrain-iris",)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ deployments:
       tags: [evergreen, flower, "retrain",
              ours]
       schedules:
-          - {cron: '0 2 * * 6', timezone: Europe/Paris, slug: saturday, active: false}   # not before summer
+          - {cron: '0 2 * * 6', timezone: Europe/Paris, slug: first, active: no, day_or: no}   # not before summer
           - cron: "0 2 * * 0"
             slug: sunday
       triggers:
