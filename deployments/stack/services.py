@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from deployments.stack.process_group import end, members
@@ -97,6 +98,9 @@ def _server(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
+    if not os.access(_prefect_folder() / "server", os.W_OK):
+        # Prefect copies its user interface there at the first start, and shows none where it cannot.
+        variables["PREFECT_UI_STATIC_DIRECTORY"] = str(settings.stack / "ui")
     if database := settings.prefect_database.get_secret_value():
         variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     if redis := settings.redis.get_secret_value():
@@ -112,6 +116,12 @@ def _server(settings: Settings) -> dict[str, str]:
             "PREFECT_SERVER_DOCKET_URL": redis,
         }
     return variables
+
+
+def _prefect_folder() -> Path:
+    """Where Prefect is installed; found without importing it, which takes a second."""
+    spec = find_spec("prefect")
+    return Path(str(spec.origin)).parent if spec else Path()
 
 
 def _mlflow(_settings: Settings) -> dict[str, str]:
@@ -142,15 +152,8 @@ def command(service: str, ports: Ports) -> list[str]:
         PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
         WORKER: [
             *python,
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            WORK_POOL,
-            "--type",
-            "process",
-            "--name",
-            WORKER_NAME,
+            "deployments.stack.worker",
+            *("--pool", WORK_POOL, "--type", "process", "--name", WORKER_NAME),
         ],
     }[service]
 

@@ -100,7 +100,7 @@ def test_a_worker_that_is_killed_in_the_middle(stack: Stack, make_rows: Callable
     stack.land("long_two", "history", make_rows(240))
     run = stack.start("retrain", "retrain-long-two", reason="first", decision_id="killed")
     _running(stack, run)
-    worker = _process(stack, "prefect", "worker")
+    worker = _process(stack, "stack.worker")
     engine = until(lambda: worker.children(recursive=True), "the run has a process")
     for process in [worker, *engine]:
         os.kill(process.pid, signal.SIGKILL)
