@@ -41,5 +41,9 @@ class ArtifactError(EvergreenError):
     """A stored model that is not the one that was registered; it is never loaded."""
 
 
+class LostError(ArtifactError):
+    """A version, its run or its files that are gone from where the registry has them."""
+
+
 class BusyError(EvergreenError):
     """Another run holds the model's lock."""

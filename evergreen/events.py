@@ -30,6 +30,7 @@ MODEL_PROMOTED = "evergreen.model.promoted"
 MODEL_REJECTED = "evergreen.model.rejected"
 MODEL_WAITING = "evergreen.model.awaiting-approval"
 MODEL_ROLLED_BACK = "evergreen.model.rolled-back"
+MODEL_LOST = "evergreen.model.lost"
 
 TRIGGER_EVENTS = {"drift": DRIFT_FAILED, "performance": PERFORMANCE_FAILED, "data": DATA_LANDED}
 """The event of each trigger of a retraining that a model file can name."""

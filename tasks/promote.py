@@ -76,6 +76,14 @@ def take_back(context: RunContext, report: ShadowReport) -> Move | None:
     return move
 
 
+@task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="accept-loss")
+def accept_loss(context: RunContext, reason: str, by: str) -> Move:
+    """Go on without a champion, because it is gone."""
+    now, registry = context.moment(), context.registry
+    stores, lock = (registry, registry, context.promotions), context.promotion_lock(now)
+    return promotion.accept_loss(context.spec, *stores, reason=reason, by=by, now=now, lock=lock)
+
+
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="roll-back")
 def roll_back(context: RunContext, to: int | None, reason: str, by: str) -> Move:
     """Move the champion alias back to an earlier version."""

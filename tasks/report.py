@@ -99,10 +99,11 @@ def report_score(result: ScoreResult) -> None:
 
 @shown("report-move")
 def report_move(result: MoveResult) -> None:
-    """The note of a promotion or a rejection by hand, or of a rollback."""
+    """The note of a promotion or a rejection by hand, of a rollback or of a loss."""
     rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
     champion = f"Version {result.champion} is the champion." if result.champion else "There is no champion yet."
-    note = f"# {result.model}: {result.action}\n\n{rejected}{champion} Reason: {result.reason}"
+    lost = f"Version {result.lost} is given up as lost. " if result.lost else ""
+    note = f"# {result.model}: {result.action}\n\n{rejected}{lost}{champion} Reason: {result.reason}"
     create_markdown_artifact(note, key=artifact(result.action, result.model))
 
 

@@ -208,7 +208,15 @@ def show_score(result: ScoreResult) -> None:
 
 
 def show_move(result: MoveResult) -> None:
-    """Print what a promotion, a rejection or a rollback changed."""
+    """Print what a promotion, a rejection, a rollback or a loss changed."""
+    if result.lost:
+        retrain, rollback = f"evergreen retrain {result.model}", f"evergreen rollback {result.model} --to VERSION"
+        out.print(
+            f"[bold]{result.model}[/]: version {result.lost} is given up as lost, there is no champion now. "
+            f"{escape(result.reason)}"
+        )
+        out.print(f"Make one: [bold]{retrain}[/], or go back to an older version: [bold]{rollback} --reason TEXT[/]")
+        return
     if result.rejected:
         champion = f"version {result.champion} stays champion" if result.champion else "there is no champion yet"
         head = f"[bold]{result.model}[/]: version {result.rejected} was rejected, {champion}."

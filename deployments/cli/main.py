@@ -39,7 +39,7 @@ app = typer.Typer(
 PANELS = {
     "Make and run a model": (new.new, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
-    "Decide": (promote.promote, promote.rollback, backtest.backtest),
+    "Decide": (promote.promote, promote.rollback, promote.accept_loss, backtest.backtest),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (doctor.doctor, rebuild.rebuild, clean.clean),
 }

@@ -1,4 +1,4 @@
-"""evergreen promote and rollback: a person moves the champion, or rejects a version."""
+"""evergreen promote, rollback and accept-loss: a person moves the champion, rejects a version, or goes on without."""
 
 from __future__ import annotations
 
@@ -61,6 +61,26 @@ def rollback(
 
             listen()
             result = flow(name, reason, to, login_name() if by is None else by)
+        console.print_result(result, console.show_move, as_json=as_json)
+
+    guard(work, as_json)
+
+
+def accept_loss(name: Name, reason: Reason, by: By = None, as_json: Json = False) -> None:
+    """Go on without a champion that is gone.
+
+    Only a champion whose version, run or files are missing or damaged is accepted as lost.
+    """
+
+    def work() -> None:
+        from deployments.cli import console
+
+        prepare(name)
+        with console.show_steps(starting(f"accepting the loss of {name}'s champion")) as listen:
+            from flows.accept_loss import accept_loss as flow
+
+            listen()
+            result = flow(name, reason, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
 
     guard(work, as_json)

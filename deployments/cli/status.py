@@ -16,11 +16,13 @@ from deployments.cli.console import coloured, grid, out, print_json
 from evergreen.actor import describe_actor
 from evergreen.decision import Decision
 from evergreen.decision_detail import RetrainDetail
+from evergreen.errors import ArtifactError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
 from evergreen.registry.approval import with_approval
 from evergreen.registry.client import Registry
+from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.runs.history import Runs
 from evergreen.settings import Settings
@@ -61,10 +63,13 @@ def history(
 
 
 def read_status(settings: Settings, model: str) -> dict[str, Any]:
-    """The versions behind the aliases, the last decisions and the last run; None for what does not exist yet."""
+    """The versions behind the aliases, the last decisions and the last run; None for what does not exist yet.
+
+    `problem` is there where the champion cannot be used.
+    """
     registry = Registry(settings)
     decisions = Decisions(settings.lake_uri, model)
-    retrain = decisions.last("retrain")
+    retrain, problem = decisions.last("retrain"), _problem(registry, Promotions(settings.lake_uri, model))
     versions = {alias: registry.by_alias(model, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     numbers = {alias: version.number if version else None for alias, version in versions.items()}
     return {
@@ -74,7 +79,19 @@ def read_status(settings: Settings, model: str) -> dict[str, Any]:
         "last_performance": _summary(decisions.last("performance"), ("metric", "value", "interval", "rows")),
         "last_retrain": _summary(retrain and with_approval(decisions, retrain), ("version", "metric")),
         "last_run": _last_run(settings, model),
-    }
+    } | ({"problem": problem} if problem else {})
+
+
+def _problem(registry: Registry, promotions: Promotions) -> str:
+    """Why the champion cannot be used; empty where it can, or where there is none."""
+    champion = registry.champion(promotions.model)
+    try:
+        require_consistent(registry, champion, promotions)
+        if champion is not None:
+            registry.require_stored(champion)
+    except (ArtifactError, RegistryError) as error:
+        return str(error)
+    return ""
 
 
 def read_history(settings: Settings, model: str, at: datetime | None) -> dict[str, Any]:
@@ -97,6 +114,8 @@ def show_status(status: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for alias in (CHAMPION, CHALLENGER, PREVIOUS):
         table.add_row(f"  {alias}", f"version {status[alias]}" if status[alias] else "[dim]none[/]")
+    if "problem" in status:
+        table.add_row("  problem", f"[red]{escape(status['problem'])}[/]")
     for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
         table.add_row(f"  {name.replace('_', ' ')}", _describe_entry(status[name]))
     out.print(f"[bold]{status['model']}[/]")
@@ -113,7 +132,7 @@ def show_history(history: Mapping[str, Any]) -> None:
             out.print(f"No version of {history['model']} was ever promoted. Run: evergreen retrain {history['model']}")
         return
     rows = [
-        (_format_time(m["at"]), m["action"], m["before"], m["champion"], describe_actor(m["by"]), m["reason"])
+        (_format_time(m["at"]), m["action"], m["before"], m["champion"] or "none", describe_actor(m["by"]), m["reason"])
         for m in history["moves"]
     ]
     header = ("time (UTC)", "action", "from", "champion", "by", "reason")

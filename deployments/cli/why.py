@@ -35,6 +35,7 @@ _QUESTIONS = {
     "escalation": "Does retraining help?",
     "promote": "Make a version the champion?",
     "rollback": "Make an earlier version the champion again?",
+    "loss": "Go on without the champion, because it is gone?",
 }
 _LINKS = {"report": "report", "flow_run": "flow run", "event": "event"}
 

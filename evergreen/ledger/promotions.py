@@ -16,7 +16,7 @@ from evergreen.storage.delta_table import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Action = Literal["promote", "rollback"]
+Action = Literal["promote", "rollback", "loss"]
 Phase = Literal["intent", "done", "aborted"]
 
 
@@ -26,8 +26,9 @@ class Move:
 
     Attributes:
         id: the same for the intent and its end.
+        action: `loss` is of a champion that is gone: a person went on without one.
         before: version that was champion; None for the first.
-        after: version that becomes champion.
+        after: version that becomes champion; None after a loss.
         by: who or what asked for it: `retrain`, `shadow`, or a person as `evergreen.actor` keeps one.
     """
 
@@ -36,7 +37,7 @@ class Move:
     action: Action
     phase: Phase
     before: int | None
-    after: int
+    after: int | None
     reason: str
     decision_id: str
     by: str
@@ -68,7 +69,7 @@ class PromotionLog(Protocol):
         return unfinished(self.all())
 
     def champion(self) -> int | None:
-        """The version that the log says is in production; None before the first."""
+        """The version that the log says is in production; None before the first, and after a loss."""
         done = self.done()
         return done[-1].after if done else None
 
@@ -100,7 +101,7 @@ class Promotions(PromotionLog):
             "decision_id": move.decision_id,
             "by": move.by,
         }
-        self.table.append(pd.DataFrame([row]).astype({"before": "Int64"}), f"{move.id}:{move.phase}")
+        self.table.append(pd.DataFrame([row]).astype({"before": "Int64", "after": "Int64"}), f"{move.id}:{move.phase}")
 
     def all(self) -> tuple[Move, ...]:
         """Every line, oldest first."""
@@ -116,7 +117,7 @@ class Promotions(PromotionLog):
                 action=row["action"],
                 phase=row["phase"],
                 before=None if pd.isna(row["before"]) else int(row["before"]),
-                after=int(row["after"]),
+                after=None if pd.isna(row["after"]) else int(row["after"]),
                 reason=row["reason"],
                 decision_id=row["decision_id"],
                 by=row["by"],
@@ -156,7 +157,7 @@ def taken_back(moves: Sequence[Move]) -> frozenset[int]:
     for move in moves:
         if move.phase == "done" and move.action == "rollback" and move.before is not None:
             found.add(move.before)
-        if move.phase == "done":
+        if move.phase == "done" and move.after is not None:
             found.discard(move.after)
     return frozenset(found)
 

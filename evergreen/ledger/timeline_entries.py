@@ -30,7 +30,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
 
-MOVES = ("promote", "rollback")
+MOVES = ("promote", "rollback", "loss")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")
 _REASONS = 20
 _JSON_NAMES = {"measurements": "seen", "consequences": "followed"}
@@ -91,8 +91,8 @@ class Entry:
         id: of the decision or of the move; the batch's of a refused one. A retraining has the id of what it answers, so
             that only kind and id together tell entries apart.
         at: when (aware, UTC); of a decision, when its run began.
-        kind: that of the decision; `promote` and `rollback` are moves of the champion alias, `quarantine` is a batch of
-            which something was refused.
+        kind: that of the decision; `promote`, `rollback` and `loss` are moves of the champion alias, `quarantine` is a
+            batch of which something was refused.
         outcome: the verdict, or what became of it. A move is `done`, `aborted` or, where a run was killed,
             `unfinished`.
         champion: version in production when it was taken; None before the first.

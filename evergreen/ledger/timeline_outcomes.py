@@ -161,6 +161,7 @@ _CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
     "reconciled": Outcomes._asked,
     "promote": Outcomes._period,
     "rollback": Outcomes._period,
+    "loss": Outcomes._period,
 }
 _DECIDED: Mapping[tuple[str, str], str] = {
     ("retrain", "promoted"): "{version} becomes champion; before: {before}",
@@ -177,10 +178,13 @@ _DECIDED: Mapping[tuple[str, str], str] = {
     ("quarantine", ""): "these rows are not used",
     ("promote", "done"): "{version} is champion; before: {before}",
     ("rollback", "done"): "{version} is champion again; before: {before}",
+    ("loss", "done"): "{before} is given up: there is no champion",
     ("promote", "aborted"): "given up: the alias was not moved to {version}",
     ("rollback", "aborted"): "given up: the alias was not moved to {version}",
+    ("loss", "aborted"): "given up: the alias was moved in the meantime",
     ("promote", ""): "begun, and its run was killed: the next run finishes it or gives it up",
     ("rollback", ""): "begun, and its run was killed: the next run finishes it or gives it up",
+    ("loss", ""): "begun, and its run was killed: the next run finishes it or gives it up",
 }
 
 
@@ -209,6 +213,8 @@ def _note(entry: Entry) -> str:
 
 
 def _moved(move: Entry) -> str:
+    if move.kind == "loss":
+        return f"version {move.champion} given up as lost, by {describe_actor(move.by)}: {move.reason}"
     what = "rolled back to" if move.kind == "rollback" else "promoted:"
     before = f" in place of version {move.champion}" if move.champion else ""
     return f"{what} version {move.version}{before}, by {describe_actor(move.by)}: {move.reason}"

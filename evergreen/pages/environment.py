@@ -27,7 +27,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 _TONES = {
     "good": ("PASS", "PASSED", "promoted"),
-    "bad": ("FAIL", "FAILED", "rejected", "rollback", "rolled back"),
+    "bad": ("FAIL", "FAILED", "rejected", "rollback", "rolled back", "loss", "lost"),
     "open": ("INCONCLUSIVE", "inconclusive", "awaiting-approval", "PENDING"),
 }
 _SIGNS = {"good": "✓", "bad": "✕", "open": "?", "plain": "•"}

@@ -26,7 +26,7 @@ from evergreen.spec.model import ModelSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-MOVES = {"promote": "promoted", "rollback": "rolled back"}
+MOVES = {"promote": "promoted", "rollback": "rolled back", "loss": "lost"}
 TREND = 60
 """Reports whose scores are drawn beside a column: the newest."""
 

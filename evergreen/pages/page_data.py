@@ -66,7 +66,7 @@ class MetricPoint:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened to the model: `retrained`, `promoted` or `rolled back`."""
+    """Something that happened to the model: `retrained`, `promoted`, `rolled back` or `lost`."""
 
     at: datetime
     what: str

@@ -37,6 +37,7 @@ VERDICTS = {
 LANES = {
     "promoted": {"shape": "triangle-up", "fill": "var(--promoted)", "stroke": "var(--promoted)"},
     "rolled back": {"shape": "triangle-down", "fill": "var(--rolled-back)", "stroke": "var(--rolled-back)"},
+    "lost": {"shape": CROSS, "fill": "none", "stroke": "var(--rolled-back)"},
     "retrained": {"shape": "diamond", "fill": "none", "stroke": "var(--retrained)"},
 }
 SIDES = {
@@ -159,9 +160,11 @@ def _below_lanes(marks: Sequence[Mark], data: Mapping[str, Sequence[Row]], panel
     """Panels over one time, by the name of a layer in each, below a row of marks for each thing that happened."""
     names = ("what", "version", "outcome")
     rows = [{"at": stamp(mark.at)} | {name: getattr(mark, name) for name in names} for mark in marks]
-    what = word("what", scale={"domain": list(LANES)}, axis={"title": None, "grid": True, "minExtent": 78})
+    # Most models never lose a champion, and need no lane for it.
+    shown = {lane: look for lane, look in LANES.items() if lane != "lost" or any(mark.what == lane for mark in marks)}
+    what = word("what", scale={"domain": list(shown)}, axis={"title": None, "grid": True, "minExtent": 78})
     facts = {"tooltip": [WHEN, *map(word, names)]}
-    encoding = {"x": times(labelled=False), "y": what} | looks("what", LANES, legend=None) | facts
+    encoding = {"x": times(labelled=False), "y": what} | looks("what", shown, legend=None) | facts
     lanes = drawn("marks", "point", encoding, name="lanes", size=70) | {"height": 54}
     return plot_of([lanes, *panels.values()], {"marks": rows, **data}, "lanes", *panels)
 

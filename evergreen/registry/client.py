@@ -24,6 +24,7 @@ from evergreen.errors import ArtifactError, RegistryError
 from evergreen.naming import experiment, registered_model
 from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.database import explained, probe
+from evergreen.registry.loss import lost_version
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import (
     DESCRIBED,
@@ -232,7 +233,7 @@ class Registry(ModelRegistry):
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The version's pipeline, its hash checked first."""
         try:
-            folder = self._model_folder(version.model_id)
+            folder = self._pipeline_folder(version)
             return load_pipeline(folder, version.tags.sha256, spec.trusted, version.label)
         except ArtifactError:
             if version.tags.cleaned is None:
@@ -242,15 +243,22 @@ class Registry(ModelRegistry):
                 f"Choose another version: evergreen history {version.model}",
             ) from None
 
+    def require_stored(self, version: Version) -> None:
+        """Refuse a version of which something is gone, without opening what is there.
+
+        Raises:
+            LostError: its run, its pipeline or its files are gone.
+        """
+        self._pipeline_folder(version)
+        self._files_folder(version)
+
     def require_intact(self, version: Version, spec: ModelSpec) -> None:
         """Load a version and forget it: its stored files are what was registered, and this Python can read them."""
         self.load(version, spec)
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""
-        with clear(self.settings.tracking):
-            place = f"{self.client.get_run(version.run_id).info.artifact_uri}/{naming.RUN_FOLDER}"
-        folder = self.local(place, version.label)
+        folder = self._files_folder(version)
         verify(folder, version.tags.files_sha256, version.label)
         return folder
 
@@ -295,6 +303,46 @@ class Registry(ModelRegistry):
         with clear(self.settings.tracking):
             place = str(self.client.get_logged_model(model_id).artifact_location)
         return self.local(place, model_id)
+
+    def _pipeline_folder(self, version: Version) -> Path:
+        """The folder of a version's pipeline.
+
+        Raises:
+            LostError: it is gone.
+        """
+        place = self._stored_place(lambda: self.client.get_logged_model(version.model_id).artifact_location)
+        if place is None:
+            raise lost_version(version, f"MLflow has no stored model {version.model_id} any more")
+        folder = self.local(place, version.label)
+        if not (folder / PIPELINE).is_file():
+            raise lost_version(version, f"{folder / PIPELINE} is missing")
+        return folder
+
+    def _files_folder(self, version: Version) -> Path:
+        """The folder of what was stored beside the pipeline, in the version's run.
+
+        Raises:
+            LostError: it is gone.
+        """
+        place = self._stored_place(lambda: self.client.get_run(version.run_id).info.artifact_uri)
+        if place is None:
+            raise lost_version(version, "MLflow has no such run any more")
+        folder = self.local(f"{place}/{naming.RUN_FOLDER}", version.label)
+        if not folder.is_dir():
+            raise lost_version(version, f"{folder} is missing")
+        return folder
+
+    def _stored_place(self, ask: Callable[[], Any]) -> str | None:
+        """The URI of a folder that MLflow is asked for; None where what it belongs to is deleted."""
+        from mlflow.exceptions import MlflowException
+
+        with clear(self.settings.tracking):
+            try:
+                return str(ask())
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
 
     def local(self, uri: str, what: str) -> Path:
         """Stored files as a local folder: their own where they are local, else a copy."""

@@ -86,10 +86,18 @@ class ModelRegistry(Protocol):
         """Take an alias away."""
         ...
 
-    def require_intact(self, version: Version, spec: ModelSpec) -> None:
-        """Refuse a version whose stored files are not what was registered.
+    def require_stored(self, version: Version) -> None:
+        """Refuse a version of which something is gone, without opening what is there.
 
         Raises:
-            ArtifactError: they are not.
+            LostError: its run, its pipeline or its files are gone.
+        """
+        ...
+
+    def require_intact(self, version: Version, spec: ModelSpec) -> None:
+        """Refuse a version whose stored pipeline is not what was registered.
+
+        Raises:
+            ArtifactError: it is not.
         """
         ...

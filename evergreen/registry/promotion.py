@@ -12,9 +12,10 @@ from datetime import datetime
 
 from evergreen.decision import decision_id
 from evergreen.decision_detail import Outcome
-from evergreen.errors import EvergreenError, RefusedError, RegistryError
+from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog
-from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.loss import deleted_champion
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
@@ -44,7 +45,7 @@ def promote(
     with lock:
         _settle(registry, promotions, now=now)
         champion = registry.champion(spec.name)
-        require_consistent(spec.name, champion, promotions)
+        require_consistent(registry, champion, promotions)
         if champion is not None and champion.number == version.number:
             return None
         _require_promotable(version, champion)
@@ -111,13 +112,12 @@ def roll_back(
         present = champion.number if champion else None
         if undoes is not None:
             _require_last(spec.name, promotions, undoes, present)
-        if present is None and logged is None:
+        if present is None and not promotions.done():
             raise RegistryError(f"{spec.name} has no champion to roll back.", f"Run: evergreen retrain {spec.name}")
         target = registry.by_alias(spec.name, PREVIOUS) if to is None else registry.get(spec.name, to)
         if target is None:
-            raise RegistryError(
-                f"{spec.name}: version {present or logged} has no predecessor.", "Name one with --to VERSION."
-            )
+            number = present or logged or promotions.done()[-1].before
+            raise RegistryError(f"{spec.name}: version {number} has no predecessor.", "Name one with --to VERSION.")
         if target.number == present == logged:
             raise RegistryError(f"{target.label} is the champion already.", "Name another one with --to VERSION.")
         if target.status != "PASSED":
@@ -125,6 +125,51 @@ def roll_back(
         registry.require_intact(target, spec)
         before = logged if present is None or present == target.number else present
         return _move("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
+
+
+def accept_loss(
+    spec: ModelSpec,
+    registry: ModelRegistry,
+    versions: StoredVersions,
+    promotions: PromotionLog,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    lock: Lock,
+) -> Move:
+    """Go on without a champion, because the one that the log names is gone: its version, its run or its files.
+
+    The next version that passes the gates of a first champion is promoted. A rollback is possible as before.
+
+    Raises:
+        BusyError: another process moves the champion.
+        RefusedError: there is no champion, or it is whole.
+        ModelFileError: the champion holds a type that the model file does not trust, which is no loss.
+    """
+    with lock:
+        _settle(registry, promotions, now=now)
+        champion, logged = registry.champion(spec.name), promotions.champion()
+        number = logged or (champion.number if champion else None)
+        if number is None:
+            raise RefusedError(f"{spec.name} has no champion to be lost.", f"Run: evergreen retrain {spec.name}")
+        version = registry.lookup(spec.name, number)
+        if version is not None and _is_whole(registry, versions, version, spec):
+            raise RefusedError(
+                f"{version.label} is not lost: its run and its files are what was registered.",
+                f"To go back to another version: evergreen rollback {spec.name} --to VERSION --reason TEXT",
+            )
+        return _move("loss", number, None, registry, promotions, reason=reason, by=by, now=now)
+
+
+def _is_whole(registry: ModelRegistry, versions: StoredVersions, version: Version, spec: ModelSpec) -> bool:
+    try:
+        registry.require_stored(version)
+        registry.require_intact(version, spec)
+        versions.files(version)
+    except ArtifactError:
+        return False
+    return True
 
 
 def settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime, lock: Lock) -> Move | None:
@@ -135,21 +180,24 @@ def settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime, 
         return _settle(registry, promotions, now=now)
 
 
-def require_consistent(model: str, champion: Version | None, promotions: PromotionLog) -> None:
+def require_consistent(registry: ModelRegistry, champion: Version | None, promotions: PromotionLog) -> None:
     """Refuse to go on when the log and the registry do not name the same champion.
 
     A move that is under way, or that a killed process left, is no disagreement.
 
     Raises:
-        RegistryError: the alias was moved or taken away by hand, the version deleted, or the database replaced.
+        LostError: the version is deleted.
+        RegistryError: the alias was moved or taken away by hand, or the database replaced.
     """
-    logged = promotions.champion()
+    model, logged = promotions.model, promotions.champion()
     present = champion.number if champion else None
     if present == logged:
         return
     begun = promotions.open()
     if begun is not None and present in (begun.before, begun.after):
         return
+    if logged is not None and registry.lookup(model, logged) is None:
+        raise deleted_champion(model, promotions.done()[-1])
     says = f"version {logged}" if logged else "none"
     has = f"version {present}" if present else "none"
     fix = f"Restore the registry, or choose a version: evergreen rollback {model} --to VERSION --reason TEXT"
@@ -163,7 +211,8 @@ def _settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime)
         return None
     champion = registry.champion(model)
     present = champion.number if champion else None
-    if present not in (move.before, move.after) or registry.lookup(model, move.after) is None:
+    deleted = move.after is not None and registry.lookup(model, move.after) is None
+    if present not in (move.before, move.after) or deleted:
         if champion is not None and move.action == "rollback" and present == move.before:
             # The version to go back to was deleted after the champion was marked: it stays, and unmarked.
             registry.untag(champion, "rolled_back")
@@ -175,7 +224,7 @@ def _settle(registry: ModelRegistry, promotions: PromotionLog, *, now: datetime)
 def _move(
     action: Action,
     before: int | None,
-    after: Version,
+    after: Version | None,
     registry: ModelRegistry,
     promotions: PromotionLog,
     *,
@@ -183,17 +232,17 @@ def _move(
     by: str,
     now: datetime,
 ) -> Move:
-    """Intent, the move itself, done."""
+    """Intent, the move itself, done; `after` is None where the champion is lost."""
     line = str(len(promotions.all()) + 1)
     move = Move(
-        id=decision_id(promotions.model, before, action, str(after.number), line),
+        id=decision_id(promotions.model, before, action, str(after.number if after else None), line),
         at=now,
         action=action,
         phase="intent",
         before=before,
-        after=after.number,
+        after=after.number if after else None,
         reason=reason,
-        decision_id=after.tags.decision_id,
+        decision_id=after.tags.decision_id if after else "",
         by=by,
     )
     promotions.write(move)
@@ -204,6 +253,10 @@ def _move(
 def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
     """Every write here may be made twice. The champion moves in one write, after everything that it depends on."""
     model = promotions.model
+    if move.after is None:
+        if registry.champion(model) is not None:
+            registry.drop_alias(model, CHAMPION)
+        return
     before = None if move.before is None else registry.lookup(model, move.before)
     if before is not None and move.action == "rollback":
         registry.tag(before, "rolled_back", move.reason)

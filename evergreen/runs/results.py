@@ -141,10 +141,11 @@ def _doubt(detail: DriftDetail) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MoveResult:
-    """What a promotion, a rejection or a rollback by hand did; `champion` is 0 before the first.
+    """What a promotion, a rejection, a rollback or a loss did; `champion` is 0 where there is none.
 
     Attributes:
-        rejected: the version that was rejected; None where one was promoted or rolled back.
+        rejected: the version that was rejected; None where none was.
+        lost: the champion whose loss was accepted; None where none was.
     """
 
     model: str
@@ -154,6 +155,7 @@ class MoveResult:
     reason: str
     changed: bool
     rejected: int | None = None
+    lost: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""

@@ -91,19 +91,22 @@ def plan_retraining(
 
     Raises:
         DataError: there are no rows at all.
-        RegistryError: the log names a champion that the registry does not have.
+        RegistryError: the log names another champion than the registry.
+        LostError: the champion is gone, or something of it.
     """
     spec = observations.spec
     settle(registry, promotions, now=now, lock=lock)
     champion = registry.champion(spec.name)
-    require_consistent(spec.name, champion, promotions)
+    require_consistent(registry, champion, promotions)
+    if champion is not None:
+        registry.require_stored(champion)
     if champion is not None and _is_unrecorded(champion, promotions, ledger):
         return _unrecorded(spec, registry, observations, champion)
     snapshot = observations.snapshot()
     if snapshot.rows == 0:
         raise _nothing(spec, refused)
     window = training_window(spec, snapshot, now)
-    decision = _id(spec, spec_hash, ledger, champion, snapshot, request)
+    decision = _id(spec, spec_hash, ledger, champion, snapshot, request, _accepted_loss(promotions))
     facts = PlanFacts(spec, spec_hash, registry, ledger, champion, snapshot, request, decision, now)
     for check in PLAN_CHECKS:
         settled = check(facts)
@@ -155,6 +158,12 @@ def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:
     )
 
 
+def _accepted_loss(promotions: PromotionLog) -> str:
+    """The id of the loss since which there is no champion; empty where the last move was another one."""
+    moves = promotions.done()
+    return moves[-1].id if moves and moves[-1].action == "loss" else ""
+
+
 def _is_unrecorded(champion: Version, promotions: PromotionLog, ledger: Ledger) -> bool:
     """Whether the champion's own retraining has not told of it yet; a rollback has told of itself."""
     moves = promotions.done()
@@ -190,8 +199,11 @@ def _id(
     champion: Version | None,
     snapshot: Snapshot,
     request: Request,
+    loss: str,
 ) -> str:
     """The decision that was named, or one that follows from data, code and ground; forced ones are counted.
+
+    After a `loss` the same data and code are another question: what answered it before is gone.
 
     Raises:
         EvergreenError: the decision that was named is not an id.
@@ -200,9 +212,8 @@ def _id(
         raise EvergreenError(f"{request.decision_id[:60]!a} is not the id of a decision.", "See: evergreen status NAME")
     number = champion.number if champion else None
     ground = "" if request.reason in ROUTINE else request.reason
-    base = request.decision_id or decision_id(
-        spec.name, number, "retrain", snapshot.digest, spec_hash, ground, params_text(request.params)
-    )
+    parts = snapshot.digest, spec_hash, ground, params_text(request.params), *([loss] if loss else [])
+    base = request.decision_id or decision_id(spec.name, number, "retrain", *parts)
     if not request.force:
         return base
     # An attempt that a killed run left without an answer is taken on.

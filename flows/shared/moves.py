@@ -1,8 +1,8 @@
-"""Announce a manual promotion or a rollback."""
+"""Announce a manual promotion, a rollback or a loss."""
 
 from __future__ import annotations
 
-from evergreen.events import MODEL_PROMOTED, MODEL_ROLLED_BACK, Event
+from evergreen.events import MODEL_LOST, MODEL_PROMOTED, MODEL_ROLLED_BACK, Event
 from evergreen.ledger.promotions import Move
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import PREVIOUS
@@ -13,9 +13,11 @@ from tasks.announce import announce
 from tasks.promote import take_back
 from tasks.report import report_move
 
+_EVENTS = {"promote": MODEL_PROMOTED, "rollback": MODEL_ROLLED_BACK, "loss": MODEL_LOST}
+
 
 def announce_move(context: RunContext, action: str, move: Move | None, reason: str) -> MoveResult:
-    """Announce and report a manual promotion or a rollback; without a move only return the result."""
+    """Announce and report a manual promotion, a rollback or a loss; without a move only return the result."""
     registry, model = context.registry, context.spec.name
     champion, previous = registry.champion(model), registry.by_alias(model, PREVIOUS)
     result = MoveResult(
@@ -25,12 +27,13 @@ def announce_move(context: RunContext, action: str, move: Move | None, reason: s
         previous=previous.number if previous else None,
         reason=reason,
         changed=move is not None,
+        lost=move.before if move is not None and move.action == "loss" else None,
     )
     if move is not None:
-        name = MODEL_PROMOTED if action == "promote" else MODEL_ROLLED_BACK
-        announce(Event(name, model, {"version": move.after, "before": move.before, "reason": reason}))
+        announce(Event(_EVENTS[move.action], model, {"version": move.after, "before": move.before, "reason": reason}))
         report_move(result)
-        update_cards(context, move.after, move.before)
+        # The card of a version that is gone is not written again.
+        update_cards(context, move.after, move.before if result.lost is None else None)
     return result
 
 

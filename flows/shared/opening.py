@@ -66,5 +66,5 @@ def ingest_new_data(context: RunContext) -> Ingested:
 def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
     """The champion, None before the first promotion, and the current snapshot of the observations."""
     champion = context.registry.champion(context.spec.name)
-    require_consistent(context.spec.name, champion, context.promotions)
+    require_consistent(context.registry, champion, context.promotions)
     return champion, context.observations.snapshot()

@@ -116,6 +116,26 @@ def test_manual_approval_rollback_and_history(
     assert told(run("history", "churn", "--at", "2020-01-01", "--json"))["champion"] is None
 
 
+def test_a_champion_that_was_deleted_is_given_up_by_a_person(run: Run, settings: Settings) -> None:
+    """Forced or not, a retraining names the command; it refuses a whole champion, and a first one follows."""
+    assert told(run("retrain", "iris", "--json"))["champion"] == 1
+    assert "iris version 1 is not lost" in run("accept-loss", "iris", "--reason", "none").stderr
+    Registry(settings).client.delete_model_version("iris", "1")
+    for words in (["--force"], []):
+        refused = run("retrain", "iris", *words)
+        assert refused.exit_code == 2
+        assert "evergreen accept-loss iris --reason TEXT" in refused.stderr
+    given_up = run("accept-loss", "iris", "--reason", "tidied <up>", "--by", "kim")
+    assert "version 1 is given up as lost" in " ".join(given_up.stdout.split())
+    assert told(run("retrain", "iris", "--json"))["outcome"] == "promoted"
+    moves = told(run("history", "iris", "--json"))["moves"]
+    assert [(move["action"], move["before"], move["champion"], move["by"]) for move in moves] == [
+        ("promote", None, 1, "retrain"),
+        ("loss", 1, None, "person: kim"),
+        ("promote", None, 2, "retrain"),
+    ]
+
+
 def test_monitor_before_a_champion_is_inconclusive(run: Run) -> None:
     """Without a champion there is nothing to compare with, and that is said."""
     seen = told(run("monitor", "iris", "--json"))

@@ -42,7 +42,7 @@ def test_an_empty_state_is_told_as_empty(settings: Settings, capsys: pytest.Capt
 def log(settings: Settings) -> Callable[..., None]:
     """Write a move that was done: log(hours, "promote", before, after)."""
 
-    def write(hours: int, action: Any, before: int | None, after: int) -> None:
+    def write(hours: int, action: Any, before: int | None, after: int | None) -> None:
         at = NOW + timedelta(hours=hours)
         for phase in ("intent", "done"):
             move = Move(f"{hours}", at, action, phase, before, after, f"<b>why</b> {hours}", "d", "person")  # type: ignore[arg-type]
@@ -89,3 +89,22 @@ def test_history_names_the_event_and_the_run_that_a_promotion_came_of(
     assert [(move["event_id"], move["flow_run"]) for move in told["moves"]] == [("the-event", "the-run"), (None, None)]
     status.show_history(told)
     assert "Version 2 comes from event the-event, decision d, flow run the-run." in capsys.readouterr().out
+
+
+def test_a_loss_is_told(settings: Settings, log: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Until it is accepted the status has the problem; history tells what was in production before and after it."""
+    log(0, "promote", None, 1)
+    told = status.read_status(settings, "toy")
+    assert (told["champion"], "evergreen accept-loss toy" in told["problem"]) == (None, True)
+    status.show_status(told)
+    assert "problem" in capsys.readouterr().out
+    log(2, "loss", 1, None)
+    assert "problem" not in status.read_status(settings, "toy")
+    assert [status.read_history(settings, "toy", NOW + timedelta(hours=hours))["champion"] for hours in (1, 3)] == [
+        1,
+        None,
+    ]
+    status.show_history(status.read_history(settings, "toy", NOW + timedelta(hours=3)))
+    shown = capsys.readouterr().out
+    assert "nothing was in production" in shown
+    assert "loss" in shown

@@ -84,7 +84,7 @@ class Production:
             self.registry.delete(chosen)
         elif action == "damage" and chosen is not None:
             self.registry.damaged ^= {chosen}
-        elif action in ("promote", "rollback"):
+        elif action in ("promote", "rollback", "accept"):
             self.fuse = fuse
             try:
                 if action == "promote" and chosen is not None:
@@ -97,6 +97,10 @@ class Production:
                         **facts,
                         lock=nullcontext(),
                     )
+                elif action == "accept":
+                    log = Promotions(self.settings.lake_uri, "toy")
+                    stores = self.registry, self.registry.files, log
+                    promotion.accept_loss(self.spec, *stores, **facts, lock=nullcontext())
                 elif action == "rollback":
                     promotion.roll_back(
                         self.spec,
@@ -112,10 +116,11 @@ class Production:
                 self.fuse = 0
 
     def check(self) -> None:
-        """What holds at every moment: once there was a champion there is one, and it has passed."""
+        """What holds at every moment: once there was a champion there is one unless its loss was accepted."""
         champion = self.registry.champion("toy")
         if champion is None:
-            assert self.log.champion() is None or self.lost
+            begun = self.log.open()
+            assert self.log.champion() is None or self.lost or (begun is not None and begun.action == "loss")
         else:
             self.champion_deleted = False
             assert champion.status == "PASSED"
@@ -125,13 +130,13 @@ class Production:
         promotion.settle(self.registry, Promotions(self.settings.lake_uri, "toy"), lock=nullcontext(), now=now)
         done, champion = self.log.done(), self.registry.champion("toy")
         assert self.log.open() is None
-        assert (champion is None) == (not done) or self.lost
+        assert (champion is None) == (self.log.champion() is None) or self.lost
         if champion is None:
             return
         assert champion.number == done[-1].after
         assert champion.status == "PASSED"
         assert champion.tags.rolled_back is None
-        require_consistent("toy", champion, self.log)
+        require_consistent(self.registry, champion, self.log)
         assert self.registry.aliases.get("previous") != champion.number
         assert self.registry.aliases.get("challenger") != champion.number
 
@@ -148,15 +153,17 @@ class Production:
 
     @property
     def lost(self) -> bool:
-        """Whether a person deleted the champion; only a rollback repairs that.
+        """Whether a person deleted the champion; only a rollback or the acceptance of the loss repairs that.
 
         Where a move was killed between the alias and its end, that is not the champion of the log.
         """
-        return self.champion_deleted or self.log.champion() not in self.registry.stored
+        return self.champion_deleted or self.log.champion() not in {None, *self.registry.stored}
 
 
 ACTIONS = st.tuples(
-    st.sampled_from(["train", "train", "promote", "promote", "promote", "rollback", "rollback", "delete", "damage"]),
+    st.sampled_from(
+        ["train", "train", "promote", "promote", "promote", "rollback", "rollback", "delete", "damage", "accept"]
+    ),
     st.none() | st.integers(0, 9),
     st.integers(-3, 5),
     st.integers(0, 22),

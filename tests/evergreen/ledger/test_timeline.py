@@ -70,7 +70,14 @@ def keep(settings: Settings) -> Callable[..., None]:
 
 
 def moved(
-    id_: str, at: float, before: int | None, after: int, *, action: Any = "promote", phase: Any = "done", **more: str
+    id_: str,
+    at: float,
+    before: int | None,
+    after: int | None,
+    *,
+    action: Any = "promote",
+    phase: Any = "done",
+    **more: str,
 ) -> Move:
     facts = {"reason": "better", "decision_id": "d1", "by": "retrain"} | more
     return Move(id_, hours(at), action, phase, before, after, **facts)
@@ -230,6 +237,18 @@ def test_moves_that_did_not_come_to_an_end(settings: Settings, keep: Callable[..
     assert [(entry.kind, entry.outcome) for entry in entries][-1] == ("promote", "aborted")
     assert [reign.version for reign in history(entries)] == [1]
     assert read_timeline(settings, "toy", at=hours(1))[-1].outcome == "unfinished"
+
+
+def test_a_loss_and_what_followed(settings: Settings, keep: Callable[..., None]) -> None:
+    """Who gave up which version and why; in production is nothing until the next move."""
+    keep(moved("m1", 0, None, 1), moved("m2", 2, 1, None, action="loss", by="person: kim"), moved("m3", 5, None, 2))
+    entries = read_timeline(settings, "toy")
+    (lost,) = [entry for entry in entries if entry.kind == "loss"]
+    assert (lost.outcome, lost.champion, lost.version, lost.by) == ("done", 1, None, "person: kim")
+    assert lost.decided == "version 1 is given up: there is no champion"
+    assert "promoted: version 2" in lost.consequences[0]
+    assert "version 1 given up as lost, by kim, a person: " in entries[0].consequences[0]
+    assert [(each.version, each.until) for each in history(entries)] == [(1, hours(2)), (2, None)]
 
 
 def test_what_a_drift_report_saw(settings: Settings, keep: Callable[..., None]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
+from evergreen.errors import ArtifactError, BusyError, EvergreenError, LostError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Move, Promotions, champion_at, taken_back
 from evergreen.registry.client import Registry
-from evergreen.registry.promotion import promote, require_consistent, roll_back, settle
+from evergreen.registry.promotion import accept_loss, promote, require_consistent, roll_back, settle
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
 from evergreen.storage.locks import open_locks
@@ -57,6 +57,10 @@ class Model:
             lock=nullcontext(),
         )
 
+    def accept_loss(self, at: datetime = NOW, reason: str = "deleted by mistake") -> Move:
+        stores = self.registry, self.registry.files, Promotions(self.settings.lake_uri, self.spec.name)
+        return accept_loss(self.spec, *stores, reason=reason, by="test", now=at, lock=nullcontext())
+
     def promoted(self, count: int) -> None:
         """Champions one after the other."""
         for _ in range(count):
@@ -67,7 +71,7 @@ class Model:
         return dict(self.registry.aliases)
 
     @property
-    def lines(self) -> list[tuple[str, str, int | None, int]]:
+    def lines(self) -> list[tuple[str, str, int | None, int | None]]:
         return [(line.action, line.phase, line.before, line.after) for line in self.log.all()]
 
 
@@ -220,13 +224,13 @@ def test_a_rollback_does_not_need_the_champion(model: Model) -> None:
     model.registry.damaged.add(3)
     assert model.rollback().after == 2
     model.registry.delete(2)
-    with pytest.raises(RegistryError, match="The log says that the champion of toy is version 2, and the registry has"):
-        require_consistent("toy", model.registry.champion("toy"), model.log)
-    with pytest.raises(RegistryError, match="rollback toy --to VERSION"):
+    with pytest.raises(LostError, match=r"toy version 2 .*is the champion by the log, and the registry has it no more"):
+        require_consistent(model.registry, model.registry.champion("toy"), model.log)
+    with pytest.raises(LostError, match="rollback toy --to VERSION"):
         model.promote(model.registry.add())
     assert model.rollback(1).before == 2
     assert model.aliases == {CHAMPION: 1}
-    require_consistent("toy", model.registry.champion("toy"), model.log)
+    require_consistent(model.registry, model.registry.champion("toy"), model.log)
 
 
 def test_an_alias_that_was_moved_by_hand_is_noticed(model: Model) -> None:
@@ -237,7 +241,7 @@ def test_an_alias_that_was_moved_by_hand_is_noticed(model: Model) -> None:
         model.promote(model.registry.add())
     assert model.rollback(1, reason="moved by hand").before == 2
     assert model.log.champion() == 1
-    require_consistent("toy", model.registry.champion("toy"), model.log)
+    require_consistent(model.registry, model.registry.champion("toy"), model.log)
 
 
 def test_a_champion_without_a_log_is_noticed(model: Model) -> None:
@@ -245,19 +249,76 @@ def test_a_champion_without_a_log_is_noticed(model: Model) -> None:
     model.registry.add()
     model.registry.set_alias("toy", CHAMPION, 1)
     with pytest.raises(RegistryError, match="is none, and the registry has version 1"):
-        require_consistent("toy", model.registry.champion("toy"), model.log)
+        require_consistent(model.registry, model.registry.champion("toy"), model.log)
     assert model.rollback(1).before is None
-    require_consistent("toy", model.registry.champion("toy"), model.log)
+    require_consistent(model.registry, model.registry.champion("toy"), model.log)
 
 
 def test_a_lost_registry_is_noticed(model: Model, make_in_memory: Any) -> None:
     """A registry that was made anew while the log names a champion is refused."""
     model.promoted(1)
-    with pytest.raises(RegistryError, match="is version 1, and the registry has none"):
-        require_consistent("toy", make_in_memory().champion("toy"), model.log)
+    anew = make_in_memory()
+    with pytest.raises(
+        LostError, match=r"toy version 1 .*the registry has it no more\. Is EVERGREEN_TRACKING_URI right"
+    ):
+        require_consistent(anew, anew.champion("toy"), model.log)
 
 
-def _begun(model: Model, action: Any, before: int | None, after: int) -> None:
+def test_a_lost_champion_is_given_up(model: Model) -> None:
+    """A person says so: who, when, why and which version are in the log, and a first champion may follow."""
+    model.promoted(1)
+    model.registry.delete(1)
+    with pytest.raises(LostError, match=r"run candidate-decision-1.*evergreen accept-loss toy --reason TEXT"):
+        model.promote(model.registry.add(compared_with="none"))
+    move = model.accept_loss()
+    assert (move.action, move.phase, move.before, move.after, move.by) == ("loss", "done", 1, None, "test")
+    assert (move.at, move.reason) == (NOW, "deleted by mistake")
+    assert (model.aliases, model.log.champion()) == ({}, None)
+    assert model.lines[-2:] == [("loss", "intent", 1, None), ("loss", "done", 1, None)]
+    require_consistent(model.registry, None, model.log)
+    assert model.promote(model.registry.get("toy", 2)) is not None
+    assert model.lines[-1] == ("promote", "done", None, 2)
+
+
+def test_after_a_loss_an_older_version_is_gone_back_to(model: Model) -> None:
+    """The previous champion, without a number, or any that passed, by its number."""
+    model.promoted(3)
+    model.registry.damaged.add(3)
+    assert model.accept_loss().before == 3
+    assert model.aliases == {PREVIOUS: 2}
+    assert model.rollback().after == 2
+    assert (model.aliases[CHAMPION], model.log.champion()) == (2, 2)
+    model.registry.delete(2)
+    model.accept_loss()
+    assert (model.rollback(1).before, model.log.champion()) == (None, 1)
+
+
+def test_only_a_loss_is_accepted(model: Model) -> None:
+    """A champion that is whole, one whose alias was taken away by hand, and none at all: nothing is changed."""
+    with pytest.raises(RefusedError, match="toy has no champion to be lost"):
+        model.accept_loss()
+    model.promoted(1)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="toy version 1 is not lost"):
+            model.accept_loss()
+        model.registry.aliases = {}
+    assert len(model.lines) == 2
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_loss_that_was_begun_is_finished(model: Model, moved: bool) -> None:
+    """An intent whose process died is carried out, whether or not the alias was dropped."""
+    model.promoted(1)
+    model.registry.damaged.add(1)
+    _begun(model, "loss", 1, None)
+    if moved:
+        model.registry.drop_alias("toy", CHAMPION)
+    end = settle(model.registry, model.log, lock=nullcontext(), now=NOW)
+    assert end is not None
+    assert (end.phase, model.aliases, model.log.champion()) == ("done", {}, None)
+
+
+def _begun(model: Model, action: Any, before: int | None, after: int | None) -> None:
     model.log.write(Move(f"{action}-{after}", NOW, action, "intent", before, after, "why", "", "test"))
 
 
@@ -270,7 +331,7 @@ def test_what_was_begun_is_finished(model: Model, moved: bool) -> None:
     _begun(model, "promote", 1, 2)
     if moved:
         model.registry.set_alias("toy", CHAMPION, 2)
-    require_consistent("toy", model.registry.champion("toy"), model.log)
+    require_consistent(model.registry, model.registry.champion("toy"), model.log)
     later = NOW + timedelta(hours=1)
     end = settle(model.registry, Promotions(model.settings.lake_uri, "toy"), lock=nullcontext(), now=later)
     assert end is not None
