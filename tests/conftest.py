@@ -340,18 +340,23 @@ def uci() -> Path:
 
 @pytest.fixture
 def make_version(settings: Settings) -> Callable[..., Any]:
-    """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version."""
+    """Land rows of a spec, fit on them and register: make_version(spec, rows) -> a PENDING version.
+
+    `home` is another state folder than the test's own.
+    """
     from evergreen.data.observations import Observations
     from evergreen.data.windows import training_window
     from evergreen.registry.client import Registry
     from evergreen.registry.lineage import lineage
     from evergreen.training.candidate import build_candidate
 
-    def make(spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None) -> Any:
+    def make(
+        spec: ModelSpec, rows: pd.DataFrame, batch: str = "first", champion: Any = None, home: Settings = settings
+    ) -> Any:
         from evergreen.data.checked_batch import check_batch
         from evergreen.data.contract import schema_of
 
-        registry, observations = Registry(settings), Observations(settings.lake_uri, spec)
+        registry, observations = Registry(home), Observations(home.lake_uri, spec)
         checked = check_batch(rows, spec, schema_of(spec), now=NOW)
         assert not checked.problem
         observations.land(checked.rows, batch, batch, now=NOW)
@@ -368,7 +373,7 @@ def make_version(settings: Settings) -> Callable[..., Any]:
         )
         window = training_window(spec, snapshot)
         candidate = build_candidate(
-            Observations(settings.lake_uri, spec), registry, window, decision=batch, params=None, tags=tags
+            Observations(home.lake_uri, spec), registry, window, decision=batch, params=None, tags=tags
         )
         return registry.register(spec.name, candidate)
 

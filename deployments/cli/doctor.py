@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Annotated
 
 import typer
 
@@ -18,6 +19,7 @@ from deployments.cli.command import Json, guard, use_prefect
 from deployments.manifest.apply import read_document
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.client import Registry
+from evergreen.registry.moved_home import rewrite_places
 from evergreen.settings import Settings, load_settings
 from evergreen.sources.folder import Folder
 from evergreen.surroundings import make_home
@@ -42,7 +44,13 @@ class Finding:
     fix: str = ""
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Let the model registry look for its files here, after the state folder was moved."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check the installation, and say what to fix."""
 
     def work() -> None:
@@ -50,6 +58,9 @@ def doctor(as_json: Json = False) -> None:
 
         settings = load_settings()
         use_prefect(settings)
+        for places in rewrite_places(settings) if fix else ():
+            line = f"registry: {places.number} places of files, from {places.old} to {places.new}"
+            console.print_step(line)
         findings = examine(settings)
         ok = all(finding.ok for finding in findings)
         if as_json:

@@ -26,6 +26,7 @@ from evergreen import naming
 from evergreen.actor import login_name
 from evergreen.errors import EvergreenError
 from evergreen.registry.database import probe
+from evergreen.registry.moved_home import require_own_places
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
 
@@ -129,6 +130,7 @@ def wait_until_down(settings: Settings) -> None:
 def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Ports:
     if _has_mlflow(settings):
         probe(settings.tracking)
+        require_own_places(settings)
     with _lock_port_choice():
         fresh = not is_listening(settings)
         ports = read_ports(settings) or _DEFAULT_PORTS

@@ -26,6 +26,7 @@ from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256
 from evergreen.registry.database import explained, probe
 from evergreen.registry.loss import lost_version
 from evergreen.registry.model_registry import ModelRegistry
+from evergreen.registry.moved_home import require_own_places
 from evergreen.registry.version import (
     DESCRIBED,
     PENDING,
@@ -68,6 +69,7 @@ class Registry(ModelRegistry):
         # MLflow's schema is made by one process at a time: two at once leave a database that never opens again.
         with clear(uri), locks.hold("registry", "opening", wait=_OPENING_SECONDS, now=now):
             probe(uri)
+            require_own_places(self.settings)
             client: MlflowClient = quiet_mlflow().MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_registered_models(max_results=1)
             return client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,12 +14,14 @@ from urllib.parse import urlparse
 
 import pytest
 
+from deployments.cli.doctor import Finding, examine
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
-from evergreen.errors import LostError, RefusedError
+from evergreen.errors import LostError, RefusedError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.registry.client import Registry
+from evergreen.registry.moved_home import rewrite_places
 from evergreen.registry.promotion import accept_loss, promote, require_consistent, roll_back
 from evergreen.registry.version import Version
 from evergreen.settings import Settings
@@ -54,7 +57,7 @@ class Production:
         """Train a version on new rows and make it champion."""
         rows = self.make_rows(60, start=1000 * len(self.versions))
         champion = self.registry.champion(self.spec.name)
-        version = self.make_version(self.spec, rows, decision, champion)
+        version = self.make_version(self.spec, rows, decision, champion, home=self.settings)
         version = self.registry.conclude(version, Verdict.PASS, "passed", {})
         promote(self.spec, self.registry, self.log, version, reason="test", by="test", now=NOW, lock=nullcontext())
         self.versions.append(version)
@@ -85,6 +88,56 @@ def production(settings: Settings, empty_database: Path, make_spec: Make, make_r
     place = Production(settings, make_spec(), make_version, make_rows)
     place.promote_new("first")
     return place
+
+
+def test_a_home_that_was_moved(production: Production, tmp_path: Path) -> None:
+    """32: both places are named and nothing is made at the old one; once told, everything is found at the new one."""
+    (version,), old = production.versions, production.settings.root
+    (new := tmp_path / "a restored home").parent.mkdir(exist_ok=True)
+    old.rename(new)
+    production.settings = Settings(home=new, models=production.settings.models)
+    with pytest.raises(RegistryError, match=re.escape(str(old))) as moved:
+        production.plan(force=True)
+    assert str(new) in moved.value.what
+    assert moved.value.fix == f"Let it look under {new}: evergreen doctor --fix"
+    assert _registry_finding(production).fix == moved.value.fix
+    rewritten = rewrite_places(production.settings)
+    assert [(each.old, each.new, each.number) for each in rewritten] == [(old, new, 4)]
+    assert rewrite_places(production.settings) == ()
+    assert _registry_finding(production).ok
+    assert production.registry.files(version).is_relative_to(new)
+    production.registry.load(version, production.spec)
+    second = production.promote_new("second")
+    assert production.registry.files(second).is_relative_to(new)
+    assert not old.exists()
+
+
+def test_a_home_that_was_copied(production: Production, tmp_path: Path) -> None:
+    """32: the copy is told of, also where the original is still there, and does not touch what is in it."""
+    (version,), old = production.versions, production.settings.root
+    shutil.copytree(old, new := tmp_path / "copy")
+    copy = Settings(home=new)
+    with pytest.raises(RegistryError, match=rf"or use the old place: EVERGREEN_HOME={re.escape(str(old))}$"):
+        Registry(copy).champion("toy")
+    rewrite_places(copy)
+    assert Registry(copy).files(version).is_relative_to(new)
+    assert production.registry.files(version).is_relative_to(old)
+
+
+def test_what_is_no_moved_home(production: Production, tmp_path: Path) -> None:
+    """32: a link to the home, and an experiment that a person keeps elsewhere, are left alone."""
+    link, elsewhere = tmp_path / "link", tmp_path / "elsewhere" / "artifacts" / "mine"
+    link.symlink_to(production.settings.root)
+    elsewhere.mkdir(parents=True)
+    production.registry.client.create_experiment("mine", artifact_location=elsewhere.as_uri())
+    production.registry.client.create_experiment("bucket", artifact_location="s3://bucket/artifacts/bucket")
+    assert Registry(Settings(home=link)).champion("toy") == production.versions[0]
+    assert rewrite_places(production.settings) == ()
+
+
+def _registry_finding(production: Production) -> Finding:
+    (finding,) = [each for each in examine(production.settings) if each.name == "registry"]
+    return finding
 
 
 def _folder(uri: str) -> Path:
