@@ -63,8 +63,8 @@ def _ensure_home_folder() -> None:
         os.environ["HOME"] = str(load_settings().root)
 
 
-def prepare(name: str) -> Settings:
-    """Load the settings and set Prefect's environment.
+def prepare(name: str, *, runs_flow: bool = True) -> Settings:
+    """Load the settings and set Prefect's environment; `runs_flow` is for commands that need a Prefect server.
 
     Raises:
         EvergreenError: a setting or the model file has a mistake, which is so reported before anything starts.
@@ -73,15 +73,21 @@ def prepare(name: str) -> Settings:
 
     settings = load_settings()
     models.load(name, settings.models)
-    use_prefect(settings)
+    if runs_flow:
+        use_prefect(settings)
     return settings
 
 
 def use_prefect(settings: Settings) -> None:
-    """Set Prefect's environment before Prefect is imported."""
+    """Set Prefect's environment before Prefect is imported.
+
+    Raises:
+        EvergreenError: a newer Prefect has used the database of the temporary server.
+    """
     from deployments.stack import prefect_home
 
     prefect_home.use(settings)
+    prefect_home.require_known_database(settings)
 
 
 def starting(action: str) -> str:

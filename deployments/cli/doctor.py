@@ -15,8 +15,9 @@ from typing import Annotated
 import typer
 
 import models
-from deployments.cli.command import Json, guard, use_prefect
+from deployments.cli.command import Json, guard
 from deployments.manifest.apply import read_document
+from deployments.stack import prefect_home
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.client import Registry
 from evergreen.registry.moved_home import rewrite_places
@@ -57,7 +58,7 @@ def doctor(
         from deployments.cli import console
 
         settings = load_settings()
-        use_prefect(settings)
+        prefect_home.use(settings)
         for places in rewrite_places(settings) if fix else ():
             line = f"registry: {places.number} places of files, from {places.old} to {places.new}"
             console.print_step(line)
@@ -201,7 +202,8 @@ def _check_champions(settings: Settings) -> Finding:
     return Finding("champions", True, f"{', '.join(loaded)} can be loaded" if loaded else "none yet")
 
 
-def _check_prefect(_settings: Settings) -> Finding:
+def _check_prefect(settings: Settings) -> Finding:
+    prefect_home.require_known_database(settings)
     url = os.environ.get("PREFECT_API_URL")
     if not url:
         return Finding("prefect", True, "PREFECT_API_URL is not set: each command starts a temporary server")

@@ -33,7 +33,7 @@ def status(name: Name, as_json: Json = False) -> None:
     """Show the champion and the last decisions."""
 
     def work() -> None:
-        state = read_status(prepare(name), name)
+        state = read_status(prepare(name, runs_flow=False), name)
         if as_json:
             print_json(state)
         else:
@@ -53,7 +53,7 @@ def history(
     """Show every promotion and rollback, and why."""
 
     def work() -> None:
-        moves = read_history(prepare(name), name, parse_time(at, "--at"))
+        moves = read_history(prepare(name, runs_flow=False), name, parse_time(at, "--at"))
         if as_json:
             print_json(moves)
         else:

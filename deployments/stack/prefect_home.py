@@ -10,7 +10,10 @@ from deployments.stack.services import HOST, Ports, read_ports, shared_environme
 from deployments.stack.supervisor import is_listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
+from evergreen.storage.schema_revision import describe_newer, sqlite_revision
 from evergreen.surroundings import make_home, prepare_environment
+
+_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 def use(settings: Settings) -> None:
@@ -46,6 +49,30 @@ def _running_stack(settings: Settings) -> Ports | None:
     except OSError:
         return None
     return ports
+
+
+def require_known_database(settings: Settings, *, stack: bool = False) -> None:
+    """Refuse an SQLite database that a newer Prefect has used. A server on it ends with a traceback, or hangs.
+
+    Args:
+        settings: where the database is by default.
+        stack: it is the database of `evergreen up`; otherwise that of a command's temporary server, if it needs one.
+
+    Raises:
+        EvergreenError: this Prefect does not know its schema.
+    """
+    if not stack and has_server():
+        return
+    url = next((os.environ[name] for name in _DATABASE if os.environ.get(name)), "")
+    if stack and not url:
+        url = settings.prefect_database.get_secret_value()
+    if url and not url.startswith("sqlite"):
+        return
+    home = Path(os.environ.get("PREFECT_HOME") or settings.prefect_home)
+    path = Path(url.partition(":///")[2].partition("?")[0]) if url else home / "prefect.db"
+    newer = describe_newer(sqlite_revision(path), "prefect", "server/database/_migrations/versions/sqlite")
+    if newer is not None:
+        raise EvergreenError(f"Prefect's database {path} {newer[0]}.", newer[1])
 
 
 def has_server() -> bool:

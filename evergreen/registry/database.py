@@ -17,6 +17,7 @@ from evergreen.errors import EvergreenError, RegistryError
 from evergreen.sources import sql_errors
 from evergreen.sources.sql_errors import REGISTRY, open_engine, parse_url
 from evergreen.storage.credentials import without_secrets
+from evergreen.storage.schema_revision import QUERY, describe_newer, sqlite_revision
 
 _WAIT_SECONDS = 10
 _SETTING = REGISTRY.setting
@@ -45,7 +46,7 @@ def probe(uri: str) -> None:
     An SQLite file that is not there yet is fine: MLflow makes it.
 
     Raises:
-        RegistryError: it is not; one line says why.
+        RegistryError: it is not, or a newer MLflow has used it; one line says why.
     """
     try:
         scheme = urlsplit(uri).scheme.partition("+")[0]
@@ -72,6 +73,7 @@ def _probe_file(uri: str) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
+    _require_known(sqlite_revision(path), uri)
 
 
 def _probe_server(uri: str) -> None:
@@ -83,6 +85,16 @@ def _probe_server(uri: str) -> None:
 
 
 def _probe_database(uri: str) -> None:
+    from sqlalchemy import inspect, text
+
     url = parse_url(uri, REGISTRY, _EXAMPLE)
-    with open_engine(url, _place(uri), REGISTRY, seconds=_WAIT_SECONDS) as engine, engine.connect():
-        pass
+    with open_engine(url, _place(uri), REGISTRY, seconds=_WAIT_SECONDS) as engine, engine.connect() as connection:
+        fresh = not inspect(connection).has_table("alembic_version")
+        found = None if fresh else connection.execute(text(QUERY)).scalar()
+    _require_known(found, uri)
+
+
+def _require_known(found: str | None, uri: str) -> None:
+    newer = describe_newer(found, "mlflow", "store/db_migrations/versions")
+    if newer is not None:
+        raise RegistryError(f"{_place(uri)} {newer[0]}.", newer[1])

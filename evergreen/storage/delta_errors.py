@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EFBIG, ENOSPC
+from importlib.metadata import version
 from pathlib import Path
 
 from evergreen.errors import EvergreenError
@@ -28,6 +29,11 @@ def explain_write_errors(uri: str) -> Iterator[None]:
 
 def read_error(uri: str, error: Exception) -> EvergreenError:
     """The error for a table at `uri` that cannot be read."""
+    if "nsupported" in str(error):
+        return EvergreenError(
+            f"The table {uri} is beyond deltalake {version('deltalake')}, which is installed: {first_line(error)}.",
+            "A newer deltalake or another program has written it: install the newer one, or restore the table's files.",
+        )
     return EvergreenError(
         f"The table {uri} cannot be read: {first_line(error)}.",
         "Restore its files from a backup, or move the folder away to start anew.",

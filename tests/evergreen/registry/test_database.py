@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from evergreen.registry import database
 from evergreen.registry.client import Registry
 from evergreen.registry.database import explained, masked, probe
 from evergreen.settings import Settings
+from evergreen.storage.schema_revision import sqlite_revision
 
 SECRET = "hunter2%21"
 OPEN = """
@@ -91,15 +93,20 @@ def test_a_lock_that_is_given_up_is_waited_for(settings: Settings, registry: Reg
             release.join()
 
 
-def test_a_database_of_another_version_is_told(settings: Settings, registry: Registry) -> None:
-    """A schema that this MLflow does not know is named, and left as it is."""
+def test_a_database_of_a_newer_version_is_told(settings: Settings, registry: Registry) -> None:
+    """A schema that this MLflow does not know is named beside the newest that it knows, and left as it is."""
     path = settings.root / "mlflow.db"
+    newest = sqlite_revision(path)
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
     before = path.read_bytes()
     with pytest.raises(RegistryError) as caught:
         registry.versions("toy")
-    assert "has the schema of another MLflow version" in _line(caught)
+    line = _line(caught)
+    assert (
+        f"has the schema 0123456789ab, and MLflow {version('mlflow')}, which is installed, knows schemas up to " in line
+    )
+    assert f"up to {newest}: a newer MLflow has used it" in line
     assert path.read_bytes() == before
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,19 @@ def test_replacing_by_condition(table: Table) -> None:
     assert held(table) == [3, 4]
     table.replace(rows(word=word), "four", {}, where=f"word = {sql_literal(word)}")
     assert held(table) == [3]
+
+
+def test_a_table_of_a_newer_delta(table: Table) -> None:
+    """A feature that this deltalake does not know is named beside its version, and nobody is told to start anew."""
+    table.append(rows(1), "one")
+    log = Path(table.uri) / "_delta_log"
+    features = {"minReaderVersion": 3, "minWriterVersion": 7, "writerFeatures": ["later"]}
+    newest = len(list(log.glob("*.json")))
+    (log / f"{newest:020d}.json").write_text(json.dumps({"protocol": features | {"readerFeatures": ["later"]}}) + "\n")
+    for use in (table.read, lambda: table.append(rows(2), "two")):
+        with pytest.raises(EvergreenError, match=f"is beyond deltalake {version('deltalake')}.*'later'") as newer:
+            use()
+        assert "install the newer one" in newer.value.fix
 
 
 def test_a_version_stays_readable(table: Table) -> None:
@@ -257,8 +272,8 @@ def test_forgetting_the_log(table: Table) -> None:
     assert delta_files.forget(table, 30, (3,), now=now) == 0
     assert len(table.read(version=3)) == 3
     assert delta_files.forget(table, 30, (50,), now=now) > 30
-    for version in (45, 50, 60):
-        assert len(table.read(version=version)) == version
+    for number in (45, 50, 60):
+        assert len(table.read(version=number)) == number
     assert table.commit_metadata(table.open())["said"] == "59"
     assert table.commit_metadata(table.open(50))["said"] == "49"
     with pytest.raises(DataError, match="there is none"):

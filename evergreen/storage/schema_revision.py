@@ -1,0 +1,55 @@
+"""Databases that a newer program has used: which schemas an installed library knows, and which one a database has.
+
+MLflow and Prefect keep the schema's revision as Alembic does. Their migrations are read as text: importing them takes
+seconds, and a database that they do not know is given up only after minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+_OWN = re.compile(r"""^revision(?:\s*:[^=]+)?\s*=\s*["'](\w+)["']""", re.MULTILINE)
+_PARENTS = re.compile(r"^down_revision(?:\s*:[^=]+)?\s*=\s*(.+)$", re.MULTILINE)
+QUERY = "SELECT version_num FROM alembic_version"
+"""Finds the revision of a database's schema."""
+
+
+def sqlite_revision(path: Path) -> str | None:
+    """The revision of an SQLite file's schema; None where it has none, or cannot be read."""
+    if not path.is_file():
+        return None
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
+        row = database.execute(QUERY).fetchone()
+        return str(row[0]) if row else None
+    return None
+
+
+def describe_newer(found: str | None, library: str, migrations: str) -> tuple[str, str] | None:
+    """What is wrong with a database whose revision the installed library does not know, and what to do about it.
+
+    Args:
+        found: the database's revision; None where it has none yet.
+        library: name of the library, as it is installed.
+        migrations: the folder of its migrations, below the library's own.
+
+    Returns:
+        A clause about the database and a sentence; None where nothing is wrong.
+    """
+    spec = importlib.util.find_spec(library) if found else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    texts = [file.read_text() for file in (Path(spec.submodule_search_locations[0]) / migrations).glob("*.py")]
+    known = {revision for text in texts for revision in _OWN.findall(text)}
+    if not known or found in known:
+        return None
+    parents = {parent for text in texts for line in _PARENTS.findall(text) for parent in re.findall(r"\w+", line)}
+    name = {"mlflow": "MLflow", "prefect": "Prefect"}.get(library, library)
+    newest, installed = ", ".join(sorted(known - parents)), version(library)
+    what = f"has the schema {found}, and {name} {installed}, which is installed, knows schemas up to {newest}"
+    fix = f"Install the {name} that used it, and the Evergreen that goes with it, or restore it from a backup."
+    return f"{what}: a newer {name} has used it", fix
