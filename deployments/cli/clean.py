@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from evergreen.maintenance.retention import Plan, Retention
+    from evergreen.maintenance.state_folder import Part
 
 _MEGABYTE = 1e6
 
@@ -35,7 +37,8 @@ def clean(
 ) -> None:
     """Show what can be deleted; with --yes, delete it.
 
-    It also says why the rest stays.
+    It also says why the rest stays. Without NAME, the whole state folder is measured, and databases give back what
+    they have free.
     """
 
     def work() -> None:
@@ -55,11 +58,15 @@ def clean(
                     if name is not None:
                         raise
                     busy.append(str(error))
+            parts, in_use = _clean_state(settings, step if yes else None) if name is None else ((), ())
         if as_json:
-            summary = {"deleted": yes, "bytes": sum(plan.bytes for plan in plans), "busy": busy}
-            console.print_json(summary | {"models": [plan.to_json() for plan in plans]})
+            freed = sum(plan.bytes for plan in plans) + _free_bytes(parts, in_use)
+            summary = {"deleted": yes, "bytes": freed, "busy": busy, "models": [plan.to_json() for plan in plans]}
+            console.print_json(summary | {"state": [asdict(part) for part in parts], "in_use": in_use})
         else:
-            _show_plans(plans, busy, deleted=yes)
+            _show_plans(plans, deleted=yes)
+            _show_state(parts, in_use, settings)
+            _show_total(plans, _free_bytes(parts, in_use), busy, deleted=yes)
         if busy:
             raise typer.Exit(1)
 
@@ -79,17 +86,45 @@ def _clean_model(model: str, settings: Settings, retention: Retention, step: Cal
     return clean.clean(settings, registry, spec, retention, now=now, step=step)
 
 
-def _show_plans(plans: Sequence[Plan], busy: Sequence[str], *, deleted: bool) -> None:
+def _clean_state(settings: Settings, step: Callable[[str], None] | None) -> tuple[Sequence[Part], Sequence[str]]:
+    """Give back what databases have free; without `step` only measure. Returns what there was, and what is in use."""
+    from evergreen.maintenance import state_folder
+
+    if step is None:
+        return state_folder.measure(settings), ()
+    return state_folder.shrink(settings, step=step)
+
+
+def _free_bytes(parts: Sequence[Part], in_use: Sequence[str]) -> int:
+    return sum(part.free for part in parts if part.name not in in_use)
+
+
+def _show_state(parts: Sequence[Part], in_use: Sequence[str], settings: Settings) -> None:
+    from deployments.cli.console import err, grid, out
+
+    if parts:
+        rows = [
+            (part.name, f"{part.bytes / _MEGABYTE:.2f}", f"{part.free / _MEGABYTE:.2f}", part.bound) for part in parts
+        ]
+        out.print(grid(f"State folder {settings.root}", ("what", "MB", "free MB", "bounded by"), rows))
+    for name in in_use:
+        err.print(f"[yellow]Skipped:[/] {name} is in use. To give back what it has free, run: evergreen down")
+
+
+def _show_plans(plans: Sequence[Plan], *, deleted: bool) -> None:
+    for plan in plans:
+        _show_plan(plan, deleted=deleted)
+
+
+def _show_total(plans: Sequence[Plan], free: int, busy: Sequence[str], *, deleted: bool) -> None:
     from rich.markup import escape
 
     from deployments.cli.console import err, out
 
-    for plan in plans:
-        _show_plan(plan, deleted=deleted)
-    total = sum(plan.bytes for plan in plans) / _MEGABYTE
+    total = (sum(plan.bytes for plan in plans) + free) / _MEGABYTE
     if deleted:
         out.print(f"{total:.2f} MB were freed. Decisions and their reasons are kept.")
-    elif any(plan.going or plan.small for plan in plans):
+    elif free or any(plan.going or plan.small for plan in plans):
         out.print(f"{total:.2f} MB would be freed. Nothing was deleted; to delete it, add [bold]--yes[/].")
     for line in busy:
         err.print(f"[yellow]Skipped:[/] {escape(line)}", soft_wrap=True)
@@ -104,7 +139,7 @@ def _show_plan(plan: Plan, *, deleted: bool) -> None:
     else:
         out.print(f"[bold]{plan.model}[/]: nothing to delete.")
     if plan.small:
-        out.print(f"{plan.small} small files of its observations {'were' if deleted else 'would be'} joined.")
+        out.print(f"{plan.small} small files of its tables {'were' if deleted else 'would be'} joined.")
     if plan.kept:
         kept_rows = [(item.kind, item.name, item.why) for item in plan.kept]
         out.print(grid(f"{plan.model}: kept", ("what", "which", "why"), kept_rows))

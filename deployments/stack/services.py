@@ -25,6 +25,9 @@ from evergreen.surroundings import prepare_environment
 SERVER, MLFLOW, PAGES, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "worker")
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
+_RUN_DAYS = 30
+"""How long Prefect keeps ended runs, their tasks, logs and artifacts: as long as `evergreen clean` keeps all it deletes
+at all. What a run decided is in the ledger and stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,9 @@ def _server(settings: Settings) -> dict[str, str]:
     variables = {
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # Prefect deletes events by itself, and runs only if it is told to; its own period for them is 90 days.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_RUN_DAYS * 86_400),
     }
     if not os.access(_prefect_folder() / "server", os.W_OK):
         # Prefect copies its user interface there at the first start, and shows none where it cannot.

@@ -22,6 +22,7 @@ from evergreen.maintenance.retention import (
     observations_of,
     plan,
     retention_hours,
+    small_files,
     table_of,
 )
 from evergreen.registry import maintenance
@@ -73,9 +74,9 @@ def carry_out(
             delta_files.vacuum(table, retention_hours(cleaning.retention), keep)
         step(f"{item.kind}: {item.name}, {item.bytes / 1e6:.2f} MB: {item.why}")
     observations = observations_of(settings, cleaning.model)
-    if cleaning.small:
-        delta_files.compact(observations)
-        step(f"compact: {cleaning.small} small files of the observations are merged")
+    for name, count in small_files(settings, cleaning.model).items():
+        delta_files.compact(table_of(settings, cleaning.model, name))
+        step(f"compact: {count} small files of {name} are merged")
     if observations.exists():
         commits = delta_files.forget(observations, cleaning.retention.days, cleaning.versions, now=cleaning.now)
         if commits:

@@ -31,7 +31,7 @@ TABLES = ("labels_waiting", "predictions", "quarantine", "decisions", "drift", "
 """Tables of which only the newest version is ever read."""
 
 SMALL_FILES = 100
-"""From this number on, small files of the observations are merged: every checkpoint of the table's log lists each."""
+"""From this number on, small files of a table are merged: every checkpoint of the table's log lists each."""
 
 GRACE_HOURS = 24
 """Younger files of a table stay whatever the retention, because a run may be writing or reading them."""
@@ -93,7 +93,7 @@ class Plan:
         going: what is deleted.
         kept: what stays, and why.
         versions: Delta versions of the observations that stay readable, beside the newest.
-        small: how many small files of the observations are merged; earlier versions keep their own.
+        small: how many small files of its tables are merged; earlier versions of the observations keep their own.
     """
 
     model: str
@@ -133,8 +133,7 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, retention: Ret
         *_expired_batches(settings, spec.name, retention, now),
         *_unneeded_files(settings, spec.name, observations, tuple(needed_by), retention),
     ]
-    small = delta_files.small_files(observations) if observations.exists() else 0
-    small = small if small >= SMALL_FILES else 0
+    small = sum(small_files(settings, spec.name).values())
     kept = [Kept("version", f"version {version.number}", reasons[version.number]) for version in kept_versions]
     kept += [
         Kept("table", f"observations at version {number}", f"the data of {', '.join(models)}")
@@ -261,6 +260,13 @@ def _unneeded_files(
         unneeded = delta_files.unneeded(table, hours, keep if name == OBSERVATIONS else ())
         if unneeded.files:
             yield Item("table", name, unneeded.bytes, f"{unneeded.files} files that no kept version needs")
+
+
+def small_files(settings: Settings, model: str) -> dict[str, int]:
+    """The tables of which small files are merged, and how many each has."""
+    tables = {name: table_of(settings, model, name) for name in (OBSERVATIONS, *TABLES)}
+    counts = {name: delta_files.small_files(table) for name, table in tables.items() if table.exists()}
+    return {name: count for name, count in counts.items() if count >= SMALL_FILES}
 
 
 def retention_hours(retention: Retention) -> int:

@@ -119,6 +119,13 @@ def test_rebuild_and_clean(
     done = _told(run("clean", "--older-than", "0", "--keep", "1", "--yes", "--json"), 0)
     assert done["deleted"]
     assert [item["name"] for item in done["models"][0]["going"]] == ["version 1"]
+    parts = {part["name"]: part["bytes"] for part in done["state"]}
+    assert parts["MLflow's database"] == (settings.root / "mlflow.db").stat().st_size
+    assert parts["tables"] > 0
+    assert done["in_use"] == []
+    looked = run("clean")
+    assert (looked.exit_code, "MLflow's database" in looked.stdout) == (0, True)
+    assert "MLflow's database" not in run("clean", "toy").stdout
     gone = run("rebuild", "toy", "1")
     assert (gone.exit_code, "toy version 1 was cleaned at" in gone.stderr) == (2, True)
     assert run("clean", "--keep", "-1").exit_code == 2

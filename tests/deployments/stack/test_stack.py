@@ -153,6 +153,9 @@ def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch:
     assert until(
         lambda: asked(first["api"], "flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
     )
+    server = asked(first["api"], "admin/settings")["server"]
+    vacuum, events = server["services"]["db_vacuum"], server["events"]["retention_period"]
+    assert (sorted(vacuum["enabled"]), vacuum["retention_period"], events) == (["events", "flow_runs"], "P30D", "P7D")
     again = home.run("up", "--detach")
     assert not again["started"]
     assert {name: first[name] for name in ("api", "mlflow", "logs")} == {

@@ -22,6 +22,7 @@ from evergreen.maintenance.retention import Kind, Plan, Retention, plan
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, PREVIOUS, Candidate, Version
+from evergreen.runs.history import Run, Runs
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import open_locks
@@ -257,6 +258,25 @@ def test_what_cannot_be_deleted_is_told(
     monkeypatch.setattr("shutil.rmtree", refuse)
     with pytest.raises(EvergreenError, match=f"{old} cannot be deleted: Permission denied"):
         clean(settings, registry, spec, Retention(keep=0), now=_now())
+
+
+@pytest.mark.usefixtures("soon")
+def test_small_files_of_every_table_are_joined(
+    registry: Registry, settings: Settings, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run is a file of its own; after a cleaning they are one, which holds the same rows."""
+    monkeypatch.setattr(retention, "SMALL_FILES", 3)
+    runs = Runs(settings.lake_uri, "toy")
+    every = [Run("monitor", f"run-{number}", LATER + _now(), 4.0, 200, 1.5, "PASS") for number in range(4)]
+    for run in every:
+        runs.record(run)
+    policy = Retention(days=0)
+    assert plan(settings, registry, spec, policy, now=_now()).small == 4
+    assert len(runs.table.open().file_uris()) == 4
+    assert clean(settings, registry, spec, policy, now=_now()).small == 4
+    assert len(runs.table.open().file_uris()) == 1
+    assert {run.flow_run for run in runs.newest(12)} == {run.flow_run for run in every}
+    assert clean(settings, registry, spec, policy, now=_now()).small == 0
 
 
 @pytest.mark.usefixtures("soon")

@@ -27,6 +27,17 @@ def test_a_run_is_kept_once(settings: Settings) -> None:
     assert runs.newest(2) == (later, RUN)
 
 
+def test_many_runs_are_few_files(settings: Settings) -> None:
+    """Files are merged now and then; the newest runs are found as before, by their rows and from commit to commit."""
+    runs = Runs(settings.lake_uri, "toy")
+    every = [replace(RUN, flow_run=f"run-{number}", at=NOW + timedelta(hours=number)) for number in range(105)]
+    for run in every:
+        told = runs.record(run)
+    assert len(runs.table.open().file_uris()) < 60
+    assert runs.newest(200) == tuple(reversed(every))
+    assert runs.newest(12) == told == tuple(reversed(every[-12:]))
+
+
 def test_rates() -> None:
     """Rows by seconds; a run without a duration has no rate rather than an infinite one."""
     assert RUN.metrics == {"run_seconds": 4.0, "rows_per_second": 50.0, "queue_seconds": 1.5}
