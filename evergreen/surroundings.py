@@ -44,6 +44,17 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
         environ["no_proxy"] = environ["NO_PROXY"] = direct
 
 
+def set_home_folder(environ: MutableMapping[str, str], folder: Path) -> None:
+    """Set HOME to a folder where there is none: Prefect and MLflow cannot be imported without one.
+
+    A user id without a name has no other, and a container may start a process without it.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        environ["HOME"] = str(folder)
+
+
 def make_home(home: Path) -> None:
     """Create the state folder, for nobody but its owner: it holds rows, models and logs. One that is there stays so.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings, load_settings
+from evergreen.surroundings import set_home_folder
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")]
@@ -32,7 +32,7 @@ def guard(work: Callable[[], None], as_json: bool) -> None:
     from deployments.cli import console
 
     try:
-        _ensure_home_folder()
+        set_home_folder(os.environ, load_settings().root)
         work()
     except EvergreenError as error:
         console.err.print(f"[red]{escape(error.what)}[/] {escape(error.fix)}", soft_wrap=True)
@@ -50,17 +50,6 @@ def guard(work: Callable[[], None], as_json: bool) -> None:
     except KeyboardInterrupt:
         console.err.print("[yellow]Stopped.[/] Run the command again: it continues from what was stored.")
         raise typer.Exit(1) from None
-
-
-def _ensure_home_folder() -> None:
-    """Set HOME where there is none: Prefect and MLflow cannot be imported without a home folder.
-
-    A user id without a name has no other, and a container may start a process without it.
-    """
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = str(load_settings().root)
 
 
 def prepare(name: str, *, runs_flow: bool = True) -> Settings:
