@@ -119,6 +119,8 @@ def show_backtest(result: Backtest) -> None:
     out.print(grid(title, header, rows))
     for label, reason in result.left_out.items():
         out.print(f"[yellow]{escape(label)}:[/] {escape(reason)}.", soft_wrap=True)
+    for remark in result.remarks:
+        out.print(f"[dim]{escape(remark)}[/]", soft_wrap=True)
     if result.warning:
         out.print(f"[yellow]{escape(result.warning)}[/]", soft_wrap=True)
     recommendation = escape(result.recommended or "Nothing is recommended")
@@ -143,7 +145,7 @@ def _cells(row: Row, result: Backtest, columns: _Columns) -> list[Any]:
     cells: list[Any] = [f"{mark}{row.variant.name}", *([row.variant.window] if columns.windows else [])]
     cells += [f"{number(row.error)}{interval}", *regret, row.retrains, row.rejected]
     cells += [row.cost] if columns.costs else []
-    late = "" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
+    late = "never" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
     return cells + ([row.false_triggers, late] if columns.change else [])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 
 from evergreen.backtest.job_runner import Spent
 from evergreen.backtest.jobs import JobContext
-from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant
+from evergreen.backtest.remarks import Response, describe_changes, describe_left_out, describe_windows
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, window_name, window_of
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
 from evergreen.backtest.simulation import SimulationPlan, SimulationResult, StepPredictions, Trained
 from evergreen.errors import DataError, EvergreenError
+from evergreen.spec.policy import triggers_of
+from evergreen.spec.training import Training
 
 SHORT = 26
 """With fewer scored steps the choice is told with a warning: half of them choose, and half a year says little."""
@@ -32,7 +35,8 @@ class Row:
         all_retrains: trainings on all scored steps.
         train_seconds: processor seconds of these trainings.
         false_triggers: retrainings for drift or performance before the change that is known; None where none is.
-        late: how long after that change the first one came; None where none did.
+        late: how long after that change the first one came; None where none did, or where the change is not among
+            the scored steps.
         series: every scored step.
         trained: every retraining.
     """
@@ -63,6 +67,7 @@ class Backtest:
         recommended: label of the policy to take; None where the history does not say.
         warning: why little can be said; empty where enough can.
         left_out: policies that could not be scored, and why.
+        remarks: sentences on what the figures alone do not tell apart.
         spent: the work that it took.
     """
 
@@ -77,6 +82,7 @@ class Backtest:
     warning: str
     left_out: Mapping[str, str]
     spent: Spent
+    remarks: tuple[str, ...] = ()
 
     def row(self, label: str) -> Row:
         """The row of a policy."""
@@ -94,6 +100,7 @@ class Backtest:
             "reason": self.reason,
             "warning": self.warning,
             "left_out": dict(self.left_out),
+            "remarks": list(self.remarks),
         }
 
 
@@ -109,19 +116,16 @@ class Scored:
         results: Mapping[str, tuple[Variant, SimulationResult]],
     ) -> None:
         self.context, self.plan, self.asked = context, plan, asked
-        self.left_out = {
-            label: "no version passed its gates in time to predict anything"
+        left_out = {
+            label: describe_left_out(result, plan)
             for label, (_, result) in results.items()
             if not _complete(result, plan)
         }
-        self.results = {label: each for label, each in results.items() if label not in self.left_out}
+        self.left_out = {label: why for label, (why, _) in left_out.items()}
+        self.results = {label: each for label, each in results.items() if label not in left_out}
         if not self.results:
-            last = next(iter(results.values()))[1].trained
-            why = f": {last[-1].explanation}" if last else ""
-            raise DataError(
-                f"{context.spec.name}: no version ever passed its gates, so that nothing could be compared{why}",
-                "Look at the gates in the model file.",
-            )
+            why, fix = next(iter(left_out.values()))
+            raise DataError(f"{context.spec.name}: nothing could be compared: {why.rstrip('.')}.", fix)
         begin = max(result.predicted[0].start for _, result in self.results.values())
         # What came with the first training is not whole: its rows before the end of that training have no prediction.
         self.steps = tuple(step for step in plan.steps[:-1] if step > begin)
@@ -163,8 +167,33 @@ class Scored:
         warning = _warning(len(self.steps), self.chosen)
         reason = _reason(self, name, beside, early, rows, drawn) if name else _nothing(self, beside)
         metric = self.context.spec.metric.name
-        known = (self.steps, self.chosen, rows, self.oracle)
-        return Backtest(self.context.spec.name, metric, *known, name, reason, warning, dict(self.left_out), spent)
+        remarks = (*describe_windows(self._windows(), self.span), *self._changes(labels))
+        found = (name, reason, warning, dict(self.left_out), spent, remarks)
+        return Backtest(self.context.spec.name, metric, self.steps, self.chosen, rows, self.oracle, *found)
+
+    @property
+    def span(self) -> timedelta:
+        """The length of the history."""
+        return self.context.history.end - self.context.history.start
+
+    def _windows(self) -> Mapping[str, Training]:
+        """Every training window by name, those that were asked for among them."""
+        own = self.context.spec.training
+        windows = (own, *(window_of(text, own) for text in self.asked.windows))
+        return {window_name(training): training for training in windows}
+
+    def _changes(self, labels: Sequence[str]) -> Iterator[str]:
+        """How the policies that retrain for drift or performance met the change."""
+        change, end = self.asked.change, self.plan.steps[-1]
+        responses = {
+            label: Response.of(result.trained, change, self.steps[0])
+            for label, (one, result) in self.results.items()
+            if change and label in labels and {"drift", "performance"} & set(self._triggers(one))
+        }
+        return describe_changes(responses, change, self.steps, end)
+
+    def _triggers(self, variant: Variant) -> Sequence[str]:
+        return self.context.spec.retraining.triggers if variant.policy is None else triggers_of(variant.policy)
 
     def _row(self, label: str, drawn: Any) -> Row:
         variant, result = self.results[label]
@@ -185,10 +214,18 @@ class Scored:
             all_retrains=len(scored),
             train_seconds=sum(each.seconds for each in late),
             cost=self.asked.prices.cost(mine, retrains) if self.asked.prices.known else None,
-            **_triggers(result, self.asked.change, self.steps[0]),
+            **self._response(result),
             series=self.series[label],
             trained=result.trained,
         )
+
+    def _response(self, result: SimulationResult) -> dict[str, Any]:
+        """Retrainings for drift or performance before the change that is known, and how late the first one was."""
+        change = self.asked.change
+        if change is None or not self.steps[0] <= change < self.plan.steps[-1]:
+            return {"false_triggers": None, "late": None}
+        response = Response.of(result.trained, change, self.steps[0])
+        return {"false_triggers": len(response.before), "late": response.late}
 
     def _count(self, result: SimulationResult, turn: datetime, *, before: bool) -> int:
         """Trainings on the scored steps before a time, or from then on."""
@@ -198,15 +235,6 @@ class Scored:
 def _complete(result: SimulationResult, plan: SimulationPlan) -> bool:
     """Whether there was a champion before the last steps."""
     return len(result.predicted) > 2 and result.predicted[-1].start == plan.steps[-2]
-
-
-def _triggers(result: SimulationResult, change: datetime | None, begin: datetime) -> dict[str, Any]:
-    """Retrainings for drift or performance before the change that is known, and how late the first one after it was."""
-    if change is None:
-        return {"false_triggers": None, "late": None}
-    requested = [each.at for each in result.trained if each.reason in ("drift", "performance") and each.at >= begin]
-    after = [at for at in requested if at >= change]
-    return {"false_triggers": len(requested) - len(after), "late": after[0] - change if after else None}
 
 
 def _warning(steps: int, chosen: int) -> str:

@@ -183,6 +183,13 @@ def steps_of(history: History, since: datetime | None = None) -> tuple[datetime,
     first = -((epoch - begin) // step)
     last = -((epoch - history.end) // step)
     steps = tuple(epoch + number * step for number in range(first, last + 1))
+    if len(steps) < 4 and since is not None and begin == since:
+        number, days = max(0, len(steps) - 1), step / timedelta(days=1)
+        raise DataError(
+            f"{spec.name}: {number} steps of {days:g} days lie between {since:%Y-%m-%d} and the end of the history, "
+            f"{history.end:%Y-%m-%d}: at least 3 are needed.",
+            "Choose an earlier first step (--since), or take a shorter performance.window.",
+        )
     if len(steps) < 4:
         days = (history.end - history.start) / timedelta(days=1)
         raise DataError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import Job
+from evergreen.backtest.remarks import within
 from evergreen.backtest.report import Backtest, Scored
 from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
 from evergreen.backtest.scores import series
@@ -50,18 +51,28 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
     simulations[ORACLE] = partial(simulate_oracle, runner, plan, own)
     results = runner.run(simulations, fits)
     oracle = results.pop(ORACLE).predicted
-    scored = Scored(context, plan, request, oracle, {each.label: (each, results[each.label]) for each in variants})
+    played = {each.label: (each, results[each.label]) for each in variants}
+    scored = Scored(context, plan, request, oracle, played)
     if request.windows:
         crossed = _crossed(spec, scored, request.windows)
         more = runner.run({each.label: Simulation(runner, plan, each.policy, each.training).run for each in crossed})
-        both = scored.results | {each.label: (each, more[each.label]) for each in crossed}
-        scored = Scored(context, plan, request, oracle, both)
+        played |= {each.label: (each, more[each.label]) for each in crossed}
+        scored = Scored(context, plan, request, oracle, played)
     return scored.report(set(policies), runner.spent)
 
 
 def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Variant]:
-    """The best policies of the first part, with each of the other windows; of those that did the same, one."""
-    trainings = {text: window_of(text, spec.training) for text in windows}
+    """The best policies of the first part, with each of the other windows; of those that did the same, one.
+
+    Of windows that are longer than the history one is tried: they all learn from all of it.
+    """
+    effective = {within(spec.training, scored.span).model_dump_json()}
+    trainings = []
+    for training in (window_of(text, spec.training) for text in windows):
+        key = within(training, scored.span).model_dump_json()
+        if key not in effective:
+            effective.add(key)
+            trainings.append(training)
     errors = {label: one.worse * one.part(scored.first).value() for label, one in scored.series.items()}
     apart = {
         (one.by_step().tobytes(), len(scored.results[label][1].trained)): label
@@ -72,8 +83,7 @@ def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Va
     return [
         replace(scored.results[label][0], window=window_name(training), training=training, own=False)
         for label in best
-        for text, training in trainings.items()
-        if training != spec.training
+        for training in trainings
     ]
 
 

@@ -186,6 +186,10 @@ def test_the_report_chooses_on_the_first_part(bench: Make, rows: pd.DataFrame) -
     assert table["never"].retrains == 0 and table["always"].retrains == len(found.steps) - found.chosen
     assert table["on performance"].late is not None and table["on performance"].late <= 4 * DAY
     assert table["never"].late is None
+    assert [remark.partition(":")[0] for remark in found.remarks if "after the change" in remark] == ["on performance"]
+    beyond = reported(bench(rows), change=START + 99 * DAY, report_from=START + 10 * DAY)
+    assert beyond.row("on drift").false_triggers is None
+    assert "is after the scored steps" in beyond.remarks[0]
     assert "too short" in found.warning
     told = found.to_json()
     assert set(told) >= {"model", "steps", "policies", "recommended", "reason"}
@@ -214,6 +218,11 @@ def test_windows_are_tried_with_the_best_policies_only(bench: Make, rows: pd.Dat
         "90d",
         "half-life 9d",
     }
+    longer = reported(bench(rows), policies=some, windows=("all", "99d", "1d"))
+    assert {row.variant.window for row in longer.rows} == {"6d", "all"}
+    assert any("99d is longer than the 14 days of history" in remark for remark in longer.remarks)
+    assert all("nothing was ever trained" in why for label, why in longer.left_out.items())
+    assert set(longer.left_out) == {"always · 1d", "rarely · 1d"}
     assert window_of("all", Training(last=DAY, min_rows=9)) == Training(min_rows=9)
     with pytest.raises(EvergreenError, match="not a training window"):
         window_of("some", Training())
@@ -234,6 +243,7 @@ def test_bad_input_is_one_line(bench: Make, rows: pd.DataFrame, spec: ModelSpec,
         (DataError, "there are no rows", lambda: bench(rows.head(0))),
         (ModelFileError, "policy: raising failed at 2025-01-.* ZeroDivisionError", lambda: lived(bench(rows), raising)),
         (EvergreenError, "'monthly' is not a policy", lambda: named(["monthly"], spec)),
+        (DataError, "0 steps of 1 days lie between 2098", lambda: steps_of(bench(rows).history, START + 27000 * DAY)),
         (EvergreenError, "no step to choose by", lambda: reported(bench(rows), report_from=START)),
     ]
     for kind, line, work in cases:
@@ -241,7 +251,7 @@ def test_bad_input_is_one_line(bench: Make, rows: pd.DataFrame, spec: ModelSpec,
             work()
         assert "\n" not in str(error.value)
     strict = spec.model_copy(update={"metric": Metric(name="mae", bound=1e-9)})
-    with pytest.raises(DataError, match=r"no version ever passed its gates.*mae"):
+    with pytest.raises(DataError, match=r"no version ever passed its gates, of \d+ that were trained.*mae"):
         reported(bench(rows, own=strict))
     never = reported(bench(rows), policies={"nobody": lambda _seen: False})
     assert [(row.variant.label, row.retrains) for row in never.rows] == [("nobody", 0)]
