@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 CLOCK_SKEW = timedelta(days=1)
 """How far ahead of our own clock a row's time may be."""
+IN_FUTURE = (
+    "more than a day in the future: land the row again once that time has come (the same file is not read twice), or "
+    "correct the time or its zone"
+)
+"""Why a row or label is rejected whose time is later than now, a clock skew aside, and how it comes back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +91,7 @@ def check_batch(
     if spec.time:
         errors.reject(rows[spec.time].isna(), f"{spec.time}: no time")
         if not scoring:
-            errors.reject(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: in the future")
+            errors.reject(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: {IN_FUTURE}")
     for key in spec.keys:
         errors.reject(rows[key].isna(), f"{key}: a key is missing")
     problem = _validate(rows, schema.remove_columns(optional) if optional else schema, errors)

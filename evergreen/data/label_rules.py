@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evergreen.data.checked_batch import CLOCK_SKEW, CheckedBatch, check_batch
+from evergreen.data.checked_batch import CLOCK_SKEW, IN_FUTURE, CheckedBatch, check_batch
 from evergreen.data.row_errors import Mask
 from evergreen.spec.data import Labels
 from evergreen.spec.model import ModelSpec
@@ -64,7 +64,7 @@ def labels_schema(spec: ModelSpec, labels: Labels, schema: DataFrameSchema, now:
     label_schema = pa.DataFrameSchema(columns).update_columns(dict.fromkeys(columns, required))
     if labels.time is None:
         return label_schema
-    not_future = pa.Check(lambda times: times <= now + CLOCK_SKEW, error="in the future")
+    not_future = pa.Check(lambda times: times <= now + CLOCK_SKEW, error=IN_FUTURE)
     return label_schema.update_column(labels.time, checks=[*label_schema.columns[labels.time].checks, not_future])
 
 
@@ -140,7 +140,7 @@ def resolve_labels(spec: ModelSpec, labels: pa.Table, rows: pa.Table, now: datet
     rejected = np.full(len(empty), "", dtype=object)
     rejected[labelled & ~later & ~same] = f"{spec.target}: a newer label stands"
     rejected[came_with_row & ~same] = f"{spec.target}: the row came with a target of its own"
-    rejected[in_future] = f"{spec.target}: the row's own time is in the future"
+    rejected[in_future] = f"{spec.target}: the row's own time is {IN_FUTURE}"
     return LabelResolution(stands, stands & empty, stands & labelled & ~same, rejected)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evergreen.data.checked_batch import CheckedBatch, check_batch
+from evergreen.data.checked_batch import IN_FUTURE, CheckedBatch, check_batch
 from evergreen.data.contract import arrow_schema, schema_of
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Features
@@ -153,7 +153,7 @@ def test_a_missing_key_or_time(make_spec: Make, make_rows: Rows) -> None:
     frame.loc[1, "at"] = pd.NaT
     frame.loc[2, "at"] = pd.Timestamp(NOW + timedelta(days=2)).tz_localize(None)
     frame.loc[3, "at"] = pd.Timestamp(NOW + timedelta(hours=2)).tz_localize(None)
-    assert reasons(checked(make_spec(), frame)) == {0: "id: a key is missing", 1: "at: no time", 2: "at: in the future"}
+    assert reasons(checked(make_spec(), frame)) == {0: "id: a key is missing", 1: "at: no time", 2: f"at: {IN_FUTURE}"}
 
 
 def test_rows_with_one_key(make_spec: Make, make_rows: Rows) -> None:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from evergreen.data.checked_batch import IN_FUTURE
 from evergreen.data.contract import contract_digest
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
@@ -123,7 +124,7 @@ def test_a_payload_keeps_what_was_there(make_spec: Make, make_rows: Rows, settin
     ("change", "reason"),
     [
         ({"x": "warm"}, "40 of 40 rows break the contract (100.0%, at most 5.0%): x: not a number"),
-        ({"at": pd.Timestamp("2030-01-01")}, "at: in the future"),
+        ({"at": pd.Timestamp("2030-01-01")}, f"at: {IN_FUTURE}"),
     ],
 )
 def test_a_batch_that_is_mostly_bad(
@@ -139,6 +140,22 @@ def test_a_batch_that_is_mostly_bad(
     assert reason in why
     payload = quarantine_table(settings.lake_uri, spec.name).read()["payload"][0]
     assert len(pd.read_parquet(payload)) == 40
+
+
+def test_a_row_from_the_future_comes_back_as_its_reason_says(
+    make_spec: Make, make_rows: Rows, settings: Settings
+) -> None:
+    """Once its time has come the same batch is not read again, and another one with the row lands it."""
+    frame = make_rows(40)
+    frame.loc[7, "at"] = pd.Timestamp(NOW).tz_localize(None) + pd.Timedelta(days=3)
+    first = make_spec(source=Batches(batch("a", frame)))
+    assert ingest(first, settings, now=NOW).added == 39
+    assert quarantined(first, settings) == [("a.csv", 8, f"at: {IN_FUTURE}")]
+    later = NOW + timedelta(days=4)
+    assert ingest(first, settings, now=later).added == 0
+    again = make_spec(source=Batches(batch("a", frame), batch("b", frame.loc[[7]])))
+    assert ingest(again, settings, now=later).added == 1
+    assert snapshot(again, settings).rows == 40
 
 
 def test_a_missing_column_refuses_the_batch(make_spec: Make, make_rows: Rows, settings: Settings) -> None:
