@@ -21,8 +21,9 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
-from evergreen.sources.csv_file import RejectedFileError, find_encoding
+from evergreen.sources.csv_file import RejectedFileError
 from evergreen.sources.file_formats import identify_file, read_rows
+from evergreen.sources.text_encoding import find_encoding
 from evergreen.storage.credentials import holds_secret
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ checked where a file has any. A row with too few or too many fields refuses the 
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import io
@@ -32,8 +31,6 @@ LONGEST_ROW = 64 << 20
 EMPTY = "it is empty"
 NO_ROWS = "it has a header and no rows"
 OPEN_QUOTE = "it is cut short: a quote is never closed"
-NOT_UTF8 = "its text is not UTF-8"
-NAME_ENCODING = "save it as UTF-8, or name its encoding: Folder(..., encoding='cp1252')"
 
 
 class RejectedFileError(Exception):
@@ -42,39 +39,6 @@ class RejectedFileError(Exception):
 
 class RowTooLongError(RejectedFileError):
     """A row is longer than the bytes that are parsed at a time."""
-
-
-def find_encoding(file: Path, named: str, *, packed: bool) -> str:
-    """The encoding of a file's text: UTF-8 where all of it is, which no other text is by accident, else `named`.
-
-    Raises:
-        RejectedFileError: the text is not UTF-8 and no other encoding is named, or it is not of that one either.
-    """
-    number = _first_undecodable(file, "utf-8", packed=packed)
-    if number and codecs.lookup(named).name == "utf-8":
-        raise RejectedFileError(f"{NOT_UTF8}, first in line {number}; {NAME_ENCODING}")
-    if number and (other := _first_undecodable(file, named, packed=packed)):
-        raise RejectedFileError(
-            f"its text is neither UTF-8, first in line {number}, nor {named}, first in line {other}"
-        )
-    return named if number else "utf-8"
-
-
-def _first_undecodable(file: Path, encoding: str, *, packed: bool) -> int:
-    """The number of the first line that is not text of an encoding; 0 if all of them are."""
-    decoder, lines = codecs.getincrementaldecoder(encoding)(), 1
-    with _open_bytes(file, packed=packed) as handle:
-        while block := handle.read(BLOCK_BYTES):
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError as error:
-                return lines + block.count(b"\n", 0, error.start)
-            lines += block.count(b"\n")
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return lines
-    return 0
 
 
 def read_dialect(head: bytes, encoding: str = "utf-8") -> Dialect:
@@ -227,7 +191,8 @@ def _open_arrow(file: Path, *, packed: bool) -> Any:
     return pa.CompressedInputStream(pa.OSFile(str(file)), "gzip") if packed else pa.OSFile(str(file))
 
 
-def _open_bytes(file: Path, *, packed: bool) -> IO[bytes]:
+def open_bytes(file: Path, *, packed: bool) -> IO[bytes]:
+    """A file's bytes, unpacked where it is `packed` by gzip."""
     return gzip.open(file) if packed else file.open("rb")  # type: ignore[return-value]
 
 
@@ -280,7 +245,7 @@ def _check_quotes(file: Path, dialect: Dialect, *, packed: bool) -> bool:
     mark = re.escape(dialect.separator.encode())
     amid_text = re.compile(rb'[^\r\n"' + mark + rb']"[^\r\n"' + mark + rb"]")
     quotes, suspicious, last = 0, False, b""
-    with _open_bytes(file, packed=packed) as handle:
+    with open_bytes(file, packed=packed) as handle:
         while block := handle.read(BLOCK_BYTES):
             if found := block.count(b'"'):
                 quotes += found
@@ -299,7 +264,7 @@ def _has_line_break(table: pa.Table) -> bool:
 
 def _read_strictly(file: Path, dialect: Dialect, *, packed: bool) -> None:
     number = 0
-    with _open_bytes(file, packed=packed) as handle:
+    with open_bytes(file, packed=packed) as handle:
         encoding = "utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
         lines = io.TextIOWrapper(handle, encoding, newline="")
         for _ in range(dialect.skipped):

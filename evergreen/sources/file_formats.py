@@ -25,12 +25,12 @@ from evergreen.sources.csv_file import (
     OPEN_QUOTE,
     PIECE_BYTES,
     RejectedFileError,
-    find_encoding,
     read_dialect,
     read_text,
     read_text_pieces,
     refuse_duplicate_columns,
 )
+from evergreen.sources.text_encoding import find_encoding
 from evergreen.sources.typed_frames import frame_of_table
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from pandas.testing import assert_frame_equal
 from evergreen.errors import DataError, ModelFileError
 from evergreen.sources.base import Batch, Source, Waiting
 from evergreen.sources.bundled import Bundled, Dataset
-from evergreen.sources.csv_file import NAME_ENCODING
 from evergreen.sources.fallback import Fallback
 from evergreen.sources.file_formats import LAST_LINE_SECONDS, SETTLE_SECONDS
 from evergreen.sources.folder import Folder
+from evergreen.sources.text_encoding import NAME_ENCODING
 
 NOW = 1_800_000_000.0
 OLD = 2 * SETTLE_SECONDS
