@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -366,8 +366,24 @@ def test_small_files_are_joined(settings: Settings, keep: Callable[..., None]) -
     assert decisions.find("data", "n7") == many[7]
 
 
+def count_calls(work: Callable[[], object]) -> int:
+    """How many functions are called: a measure of work that no other load changes."""
+    number = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return number
+
+
 def test_a_thousand_windows_are_gathered_at_once(settings: Settings, keep: Callable[..., None]) -> None:
-    """A thousand windows, three checks each, with ten columns a report: well under a second of processor time."""
+    """A thousand windows, three checks each, ten columns a report: an entry costs the same as among a few of them."""
     keep(moved("m1", -9, None, 1), found("drift", "d0", -1, "PASS"))
     decisions = Decisions(settings.lake_uri, "toy")
     windows = (WindowFigure("2025-01-21T00:00:00+00:00", 24, 1.0, 0.5, (0.4, 0.6)),) * 50
@@ -395,12 +411,10 @@ def test_a_thousand_windows_are_gathered_at_once(settings: Settings, keep: Calla
         ),
         "bulk",
     )
-    read_timeline(settings, "toy", last=1)
-    began = time.process_time()
-    entries = read_timeline(settings, "toy")
-    took = time.process_time() - began
+    entries: list[Entry] = []
+    calls = count_calls(lambda: entries.extend(read_timeline(settings, "toy")))
     assert (len(entries), len(entries[-3].measurements)) == (3002, 1), entries[-3]
-    assert took < 1.0
+    assert calls < 300 * len(entries)
 
 
 class Killed(BaseException):
