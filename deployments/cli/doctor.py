@@ -19,8 +19,10 @@ from deployments.cli.command import Json, guard
 from deployments.manifest.apply import read_document
 from deployments.stack import prefect_home
 from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
 from evergreen.registry.moved_home import rewrite_places
+from evergreen.registry.promotion import require_consistent
 from evergreen.settings import Settings, load_settings
 from evergreen.sources.folder import Folder
 from evergreen.surroundings import make_home
@@ -188,13 +190,13 @@ def _check_champions(settings: Settings) -> Finding:
     registry, loaded, wrong = Registry(settings), [], []
     for name in models.names(settings.models):
         with contextlib.suppress(ModelFileError):
-            spec = models.load(name, settings.models).spec
-            champion = registry.champion(name)
-            if champion is None:
-                continue
+            spec, champion = models.load(name, settings.models).spec, registry.champion(name)
             try:
-                registry.load(champion, spec)
-                loaded.append(f"{name} version {champion.number}")
+                require_consistent(registry, champion, Promotions(settings.lake_uri, name))
+                if champion is not None:
+                    registry.load(champion, spec)
+                    registry.files(champion)
+                    loaded.append(f"{name} version {champion.number}")
             except EvergreenError as error:
                 wrong.append(error)
     if wrong:

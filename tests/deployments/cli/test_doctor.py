@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from deployments.cli.doctor import Finding, examine
 from evergreen import naming
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.model_files.new import scaffold
 from evergreen.registry.artifacts import PIPELINE
 from evergreen.registry.client import Registry
@@ -17,6 +19,7 @@ from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
 
 Make = Callable[..., Any]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -71,12 +74,16 @@ def test_a_champion_is_loaded(
     assert _named(examine(settings))["champions"].detail == "none yet"
     registry, version = Registry(settings), make_version(make_spec(), make_rows(100))
     registry.client.set_registered_model_alias(naming.registered_model("toy"), CHAMPION, "1")
+    Promotions(settings.lake_uri, "toy").write(Move("m1", NOW, "promote", "done", None, 1, "first", "first", "retrain"))
     assert _named(examine(settings))["champions"].detail == "toy version 1 can be loaded"
     (registry._model_folder(version.model_id) / PIPELINE).unlink()
-    found = _named(examine(settings))["champions"]
-    assert not found.ok
-    assert "toy version 1" in found.detail
-    assert found.fix
+    gone = _named(examine(settings))["champions"]
+    registry.client.delete_model_version(naming.registered_model("toy"), "1")
+    deleted = _named(examine(settings))["champions"]
+    for found in (gone, deleted):
+        assert not found.ok
+        assert "toy version 1" in found.detail
+        assert "evergreen accept-loss toy" in found.fix
 
 
 def test_a_folder_that_cannot_be_made_is_found(settings: Settings, tmp_path: Path) -> None:
