@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 UTC_OFFSET = r"[T ]\d\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
 """Matches a time of day that carries an offset from UTC."""
 
+SINCE_1970 = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+"""Layouts of numbers that count since 1970, and how many milliseconds one is."""
+
 HOUR_24 = r"[T ]24:00(?::00(?:\.0+)?)?(?:$|[^\d:.])"
 """Matches the end of a day, as meters and weather stations write it."""
 
@@ -134,10 +137,10 @@ def _parse_layout(raw: pd.Series, layout: str) -> tuple[pd.Series, pd.Series]:
     """Parse times as the model file's `reading` says; returns them in UTC, and which carry no offset."""
     import pandas as pd
 
-    if layout in ("s", "ms"):
+    if layout in SINCE_1970:
         numbers = parse_decimals(to_text(raw))[0]
         # In milliseconds, because a float of nanoseconds would lose digits.
-        scaled = (numbers * (1000 if layout == "s" else 1)).round()
+        scaled = (numbers * SINCE_1970[layout]).round()
         time = pd.to_datetime(scaled.where(scaled.abs() < 1e14), unit="ms", utc=True)
         return time, pd.Series(False, index=raw.index)
     # As text: 20260101 may come as a number, and beside a missing one as a float.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from evergreen.data.instants import SINCE_1970
 from evergreen.data.written_text import EXPONENT_OF_A_FLOAT
 from evergreen.errors import DataError
 
@@ -20,7 +21,10 @@ MAX_NON_NUMERIC = 0.01
 MAX_REJECTED = 0.05
 """The default of `ModelSpec.max_rejected`: a batch with a larger share of bad rows goes to quarantine whole."""
 
-DATES = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y")
+DATES = (
+    *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y"),
+    *("%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%d-%b-%y"),
+)
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 UTC_OFFSET = r"(?:Z|[+-]\d\d:?\d\d)$"
 """Matches a time that carries an offset."""
@@ -43,7 +47,7 @@ class Clock:
 
     Attributes:
         name: of the column.
-        layout: how to read it: empty for ISO 8601, `s` or `ms` for seconds or milliseconds since 1970, else a format.
+        layout: how to read it: empty for ISO 8601, `s`, `ms`, `us` or `ns` for a number since 1970, else a format.
         naive: whether the times carry no offset.
     """
 
@@ -135,7 +139,7 @@ def infer_clock(raw: pd.Series, notes: list[str]) -> Clock:
         doubt = f" (it could be {rivals[0]} as well: check it)" if rivals else ""
         notes.append(f"{quote_name(name)} is read as {best}{doubt}: see Reading in the file")
     has_offsets = best == "" and bool(raw.astype("str").str.contains(UTC_OFFSET, regex=True, na=False).any())
-    return Clock(name, best, naive=best not in ("s", "ms") and not has_offsets)
+    return Clock(name, best, naive=best not in SINCE_1970 and not has_offsets)
 
 
 def _parse_numbers(column: pd.Series) -> pd.Series:
@@ -152,11 +156,15 @@ def _parse_with_layouts(raw: pd.Series) -> dict[str, pd.Series]:
     """The times of a column by each layout that may read them."""
     if dtype_kind(raw) == "O":
         text = raw.astype("object").map(str).astype("str").mask(raw.isna())
-        return {layout: parse_times(text, layout) for layout in time_layouts(text)}
+        if not text.dropna().str.fullmatch(r"\d{18,19}").all():
+            return {layout: parse_times(text, layout) for layout in time_layouts(text)}
+        # Whole numbers of so many digits stay texts; as nanoseconds they are read to the millisecond.
+        raw = text.astype("float64")
     if dtype_kind(raw) == "b":
         return {}
     scale = float(raw.abs().median())
     if 1.8e7 < scale < 2.2e7:
         text = raw.astype("str").str.removesuffix(".0").mask(raw.isna())
         return {"%Y%m%d": parse_times(text, "%Y%m%d")}
-    return {unit: raw for unit, low, high in (("s", 1e8, 5e9), ("ms", 1e11, 5e12)) if low <= scale <= high}
+    units = (("s", 1e8, 5e9), ("ms", 1e11, 5e12), ("us", 1e14, 5e15), ("ns", 1e17, 5e18))
+    return {unit: raw for unit, low, high in units if low <= scale <= high}

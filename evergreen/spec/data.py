@@ -68,8 +68,8 @@ class Reading(Frozen):
         missing: texts that mean a missing value, beside the empty cell. In every column: a country with the code NA
             is missing if NA is named here.
         numbers: columns whose numbers are not written as 1234.5.
-        times: columns whose times are not written as 2026-11-21T10:00:00: a format of strptime, or `s` or `ms` for
-            seconds or milliseconds since 1970.
+        times: columns whose times are not written as 2026-11-21T10:00:00: a format of strptime, or `s`, `ms`,
+            `us` or `ns` for seconds, milliseconds, microseconds or nanoseconds since 1970.
         refuse_totals: reject the row of a file that looks like a total of the others; it is told either way.
     """
 

@@ -279,3 +279,21 @@ def test_a_new_file_that_nothing_can_be_learned_from(place: Place) -> None:
     """The reason names the file and what is wrong with it."""
     with pytest.raises(DataError, match="a quote is never closed"):
         place.new(place.drop("a.csv", 'a,b\n1,"2\n3,4\n'), "b")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *("%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d-%b-%Y %H:%M", "%d %b %Y %H:%M:%S"),
+        *("%b %d, %Y %I:%M %p", "%d/%m/%y %H:%M", "%Y/%m/%d %H:%M", "s", "ms", "us", "ns"),
+    ],
+)
+def test_times_as_programs_write_them(place: Place, layout: str) -> None:
+    """`new` finds the layout, and the instants are those that were written."""
+    times = pd.date_range("2026-01-03 05:30", periods=300, freq="7h", tz="UTC")
+    power = {"s": 9, "ms": 6, "us": 3, "ns": 0}.get(layout)
+    texts = times.strftime(layout) if power is None else pd.Index(times.as_unit("ns").asi8 // 10**power)
+    frame = pd.DataFrame({"at": texts, "x": np.arange(300) % 11, "y": np.arange(300) % 7 * 1.5})
+    place.new(place.drop("first.csv", csv(frame)), "y", time="at", keys=("at",))
+    assert place.ingest().added == 300
+    assert place.rows()["at"].tolist() == times.tolist()
