@@ -18,7 +18,14 @@ from evergreen.data.contract import gets_guesses, text_columns
 from evergreen.data.instants import find_swapped_days
 from evergreen.data.row_errors import Mask, RowErrors
 from evergreen.data.totals import find_total
-from evergreen.data.written_text import MISSING_BEFORE, blank_missing, guess_types, is_text, missing_words
+from evergreen.data.written_text import (
+    MISSING_BEFORE,
+    blank_missing,
+    guess_types,
+    is_text,
+    missing_words,
+    repeats_header,
+)
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -85,6 +92,7 @@ def check_batch(
     if problem:
         return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem)
     errors = RowErrors(prepared.index)
+    errors.reject(prepared.index.isin(frame.index[repeats_header(frame)]), "the header again")
     optional = [name for name in schema.columns if name not in prepared.columns]
     prepared = prepared.assign(**dict.fromkeys(optional)) if optional else prepared
     rows = _read_columns(prepared, schema, Reader(spec, missing_words(spec.reading, written=written), errors))

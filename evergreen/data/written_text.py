@@ -32,8 +32,13 @@ WHOLE = r"^[+-]?\d+$"
 WHOLE_WITH_POINT = r"^[+-]?\d+\.0*$"
 DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)$"
 SCIENTIFIC = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"
-EXPONENT_OF_A_FLOAT = r"^[+-]?\d(\.\d+)?[eE][+-]\d\d+$"
+EXPONENT_OF_A_FLOAT = r"^[+-]?(\d[eE][+-]\d\d+|\d+\.\d+[eE][+-]?\d+)$"
 """As programs write floats (1.5e-07, 1E+20): a code such as 1E3 or 12E12 is no number unless the contract says so."""
+
+MINUS = "\u2212"
+"""The minus sign of typography, which is no hyphen."""
+MINUS_BEHIND = r"^([\d.,' ]*\d[\d.,' ]*)-$"
+"""A minus behind the digits, as SAP writes it."""
 
 
 def missing_words(reading: Reading | None, *, written: bool) -> frozenset[str]:
@@ -69,6 +74,16 @@ def blank_missing(column: pd.Series, words: frozenset[str], *, trimmed: bool) ->
     return pd.Series(pd.array(cells, dtype="str"), index=column.index, name=column.name)
 
 
+def repeats_header(frame: pd.DataFrame) -> Mask:
+    """Which rows say the name of every column again, as files do that were made of several; shape (n,)."""
+    found = np.full(len(frame), len(frame.columns) > 1)
+    for name in frame.columns:
+        if not found.any():
+            break
+        found &= (frame[name].str.strip() == str(name)).to_numpy(dtype=bool) if is_text(frame[name]) else False
+    return found
+
+
 def plain_number(column: pd.Series, notation: Notation | None) -> pd.Series:
     """Texts in a notation as texts with a decimal point and nothing else but digits; other texts stay as they are."""
     if notation is None:
@@ -82,7 +97,8 @@ def plain_number(column: pd.Series, notation: Notation | None) -> pd.Series:
         # At an end only: 4%2 is no 42.
         cells = pc.replace_substring_regex(cells, rf"^([+-]?){_SPACE}*{mark}{_SPACE}*", r"\1")
         cells = pc.replace_substring_regex(cells, rf"{_SPACE}*{mark}{_SPACE}*$", "")
-    cells = pc.utf8_trim_whitespace(cells)
+    cells = pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), MINUS_BEHIND, r"-\1")
+    cells = pc.if_else(pc.starts_with(cells, MINUS), pc.replace_substring(cells, MINUS, "-", max_replacements=1), cells)
     point = re.escape(notation.decimal)
     group = re.escape(notation.thousands) if notation.thousands else None
     body = rf"(\d{{1,3}}({group}\d{{3}})+|\d+)" if group else r"\d+"

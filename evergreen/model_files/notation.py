@@ -14,12 +14,15 @@ from evergreen.data.column_names import plain_names
 from evergreen.data.totals import TOTAL_WORDS
 from evergreen.data.written_text import (
     ACCOUNTING_NEGATIVE,
+    MINUS,
+    MINUS_BEHIND,
     MISSING_BEFORE,
     as_kind,
     blank_missing,
     guessed_kind,
     is_text,
     plain_number,
+    repeats_header,
 )
 from evergreen.model_files.column_types import MAX_NON_NUMERIC, quote_name
 from evergreen.spec.data import Notation, Reading
@@ -65,6 +68,9 @@ def recognise(frame: pd.DataFrame) -> Recognised:
     if texts and _has_units(frame, texts):
         frame = frame.iloc[1:].reset_index(drop=True)
         notes.append("row 1 holds units, no values: it will go to quarantine")
+    if (again := repeats_header(frame)).any():
+        notes.append(f"row {int(again.argmax()) + 1} is the header again: such rows will go to quarantine")
+        frame = frame[~again].reset_index(drop=True)
     has_totals = bool(texts) and _has_totals(frame, texts)
     if has_totals:
         notes.append(
@@ -103,7 +109,8 @@ def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | N
     sample = present.drop_duplicates().head(5_000)
     if not len(sample) or not sample.str.contains(r"\d", regex=True).all():
         return None
-    signs = sample.str.replace(ACCOUNTING_NEGATIVE, r"-\1", regex=True).str.extract(_SIGN)
+    plain = sample.str.replace(ACCOUNTING_NEGATIVE, r"-\1", regex=True)
+    signs = plain.str.replace(MINUS_BEHIND, r"-\1", regex=True).str.replace(MINUS, "-").str.extract(_SIGN)
     marks = sorted({str(mark) for column in signs for mark in signs[column].dropna() if mark}, key=len, reverse=True)
     if not all(map(_is_sign, marks)):
         return None
@@ -127,7 +134,7 @@ def _is_sign(mark: str) -> bool:
 
 def _candidates(marks: tuple[str, ...]) -> list[Notation]:
     """The notations to try, the plainest first; grouped digits before decimals, because 5,676 is rarely 5.676."""
-    plain = [Notation(remove=marks)] if marks else []
+    plain = [Notation(remove=marks)]
     groups = [Notation(decimal=".", thousands=group, remove=marks) for group in (",", " ", "'", "\u00a0", "\u202f")]
     commas = [Notation(decimal=",", thousands=group, remove=marks) for group in ("", ".", " ", "'", "\u00a0", "\u202f")]
     return [*plain, *groups, *commas]
@@ -136,7 +143,9 @@ def _candidates(marks: tuple[str, ...]) -> list[Notation]:
 def _fits(sample: pd.Series, notation: Notation) -> bool:
     """Whether nearly all texts are numbers in a notation, none with a leading zero as codes have it."""
     marks = [mark for mark in (notation.thousands, "," if notation.decimal == "," else "", *notation.remove) if mark]
-    if not sample.map(lambda text: any(mark in text for mark in marks)).any():
+    if not marks and not sample.str.match(f"{MINUS_BEHIND}|{MINUS}").any():
+        return False
+    if marks and not sample.map(lambda text: any(mark in text for mark in marks)).any():
         return False
     plain = plain_number(sample, notation)
     is_number = plain.str.fullmatch(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)")
@@ -157,7 +166,7 @@ def _describe(notation: Notation) -> str:
         parts.append(f"{notation.thousands!r} between thousands")
     if notation.remove:
         parts.append(f"a sign ({' '.join(notation.remove)})")
-    return f"with {' and '.join(parts)}"
+    return f"with {' and '.join(parts or ['a minus of another kind'])}"
 
 
 def _missing_words(frame: pd.DataFrame, kinds: dict[str, str], notes: list[str]) -> list[str]:

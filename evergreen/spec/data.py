@@ -40,7 +40,7 @@ class Features(Frozen):
 class Notation(Frozen):
     """How the numbers of a column are written, such as 1.234,50 with a decimal comma and points between thousands.
 
-    An amount in parentheses is negative, as accounts write it.
+    An amount in parentheses is negative, as accounts write it, and so is one with the minus behind it.
 
     Attributes:
         decimal: before the fraction.

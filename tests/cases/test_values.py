@@ -15,6 +15,7 @@ import pytest
 from evergreen.data.checked_batch import check_batch
 from evergreen.data.contract import schema_of, scoring_schema
 from evergreen.errors import DataError
+from evergreen.model_files.notation import recognise
 from evergreen.sources.file_formats import read_rows
 from evergreen.spec.data import Features, Reading
 from evergreen.spec.training import Holdout
@@ -297,3 +298,23 @@ def test_times_as_programs_write_them(place: Place, layout: str) -> None:
     place.new(place.drop("first.csv", csv(frame)), "y", time="at", keys=("at",))
     assert place.ingest().added == 300
     assert place.rows()["at"].tolist() == times.tolist()
+
+
+@pytest.mark.parametrize("write", ["{:.1f}-", "\u2212{:.1f}"])
+def test_a_minus_of_another_kind(place: Place, write: str) -> None:
+    """Behind the digits, or the sign of typography: the amount is negative."""
+    frame = people().assign(balance=[write.format(n + 0.5) if n % 3 else f"{n}.5" for n in range(200)])
+    place.new(place.drop("first.csv", csv(frame)), "left", keys=("id",))
+    place.ingest()
+    assert place.rows()["balance"].tolist() == [-(n + 0.5) if n % 3 else n + 0.5 for n in range(200)]
+
+
+def test_the_header_again(place: Place) -> None:
+    """In a file that was made of several, in columns of text alone as well."""
+    frame = people().astype("str").replace({"left": {"0": "no", "1": "yes"}, "age": {"30": "thirty"}})
+    place.new(place.drop("first.csv", csv(frame)), "left", keys=("id",))
+    place.drop("next.csv", csv(frame.head(50)) + csv(frame.tail(50)))
+    landing = place.ingest()
+    assert (rejected(landing), place.reasons()) == (1, ["the header again"])
+    notes = recognise(pd.read_csv(io.StringIO(csv(frame) + csv(frame)), dtype="str")).notes
+    assert "row 201 is the header again: such rows will go to quarantine" in notes
