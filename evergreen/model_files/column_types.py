@@ -119,6 +119,8 @@ def infer_clock(raw: pd.Series, notes: list[str]) -> Clock:
     Raises:
         DataError: they cannot be read.
     """
+    import pandas as pd
+
     name = str(raw.name)
     times = _parse_with_layouts(raw)
     # Of the layouts that read equally many values, the one in which the file is in order.
@@ -138,6 +140,9 @@ def infer_clock(raw: pd.Series, notes: list[str]) -> Clock:
         rivals = [layout for layout in times if layout != best and bool((times[layout].isna() == unread).all())]
         doubt = f" (it could be {rivals[0]} as well: check it)" if rivals else ""
         notes.append(f"{quote_name(name)} is read as {best}{doubt}: see Reading in the file")
+    if best in SINCE_1970:
+        start = pd.Timestamp(float(times[best].min()) * SINCE_1970[best], unit="ms")
+        notes.append(f"{quote_name(name)} counts {best} since 1970, from {start:%Y-%m-%d} on: see Reading in the file")
     has_offsets = best == "" and bool(raw.astype("str").str.contains(UTC_OFFSET, regex=True, na=False).any())
     return Clock(name, best, naive=best not in SINCE_1970 and not has_offsets)
 
@@ -163,8 +168,12 @@ def _parse_with_layouts(raw: pd.Series) -> dict[str, pd.Series]:
     if dtype_kind(raw) == "b":
         return {}
     scale = float(raw.abs().median())
-    if 1.8e7 < scale < 2.2e7:
-        text = raw.astype("str").str.removesuffix(".0").mask(raw.isna())
-        return {"%Y%m%d": parse_times(text, "%Y%m%d")}
+    # 202601032359 would be a time in 1976 as milliseconds.
+    for layout, low in (("%Y", 1.9e3), ("%Y%m%d", 1.9e7), ("%Y%m%d%H%M", 1.9e11), ("%Y%m%d%H%M%S", 1.9e13)):
+        if low <= scale < low * 21 / 19:
+            text = raw.map("{:.0f}".format, na_action="ignore").astype("str").mask(raw.isna())
+            times = parse_times(text, layout)
+            if times.notna().mean() >= 1 - MAX_REJECTED:
+                return {layout: times}
     units = (("s", 1e8, 5e9), ("ms", 1e11, 5e12), ("us", 1e14, 5e15), ("ns", 1e17, 5e18))
     return {unit: raw for unit, low, high in units if low <= scale <= high}

@@ -286,7 +286,8 @@ def test_a_new_file_that_nothing_can_be_learned_from(place: Place) -> None:
     "layout",
     [
         *("%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d-%b-%Y %H:%M", "%d %b %Y %H:%M:%S"),
-        *("%b %d, %Y %I:%M %p", "%d/%m/%y %H:%M", "%Y/%m/%d %H:%M", "s", "ms", "us", "ns"),
+        *("%b %d, %Y %I:%M %p", "%d/%m/%y %H:%M", "%Y/%m/%d %H:%M", "%Y%m%d%H%M", "%Y%m%d%H%M%S"),
+        *("s", "ms", "us", "ns"),
     ],
 )
 def test_times_as_programs_write_them(place: Place, layout: str) -> None:
@@ -311,7 +312,8 @@ def test_a_minus_of_another_kind(place: Place, write: str) -> None:
 
 def test_the_header_again(place: Place) -> None:
     """In a file that was made of several, in columns of text alone as well."""
-    frame = people().astype("str").replace({"left": {"0": "no", "1": "yes"}, "age": {"30": "thirty"}})
+    words = {"plan": RANDOM.choice(["basic", "pro", "max"], 200), "left": RANDOM.choice(["yes", "no"], 200)}
+    frame = pd.DataFrame({"id": [f"K{n}" for n in range(200)], **words})
     place.new(place.drop("first.csv", csv(frame)), "left", keys=("id",))
     place.drop("next.csv", csv(frame.head(50)) + csv(frame.tail(50)))
     landing = place.ingest()
