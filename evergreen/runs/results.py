@@ -158,8 +158,9 @@ class MoveResult:
     lost: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As one JSON object."""
-        return asdict(self)
+        """As one JSON object; `lost` only of a loss."""
+        told = asdict(self)
+        return told if self.lost is not None else {name: told[name] for name in told if name != "lost"}
 
 
 @dataclass(frozen=True, slots=True)
