@@ -129,10 +129,18 @@ def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
             run.take_note(item, checked)
             # The rows as they came are as large as those that land, and are not needed any more.
             item = replace(item, frame=None)  # noqa: PLW2901 - the name has to let go of them
+            _release_memory()
             reports.append(_land_rows(run, item, checked, contract, reader.advance(item)))
     if reader.uncommitted:
         run.observations.store_carried({"rows_position": reader.position})
     return tuple(reports)
+
+
+def _release_memory() -> None:
+    """Give back what Arrow has free: the table's writer takes its memory elsewhere."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, position: str) -> BatchReport:
