@@ -31,6 +31,7 @@ from evergreen.ledger.promotions import Promotions
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
+from evergreen.surroundings import prepare_environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,6 +229,7 @@ def main() -> int:
     if home.exists() and not is_demo and any(home.iterdir()):
         console.err.print(f"[red]{home} is not a folder of the demo, so it is not used.[/] Set EVERGREEN_DEMO_HOME.")
         return 2
+    prepare_environment(os.environ)
     os.environ["EVERGREEN_HOME"] = str(home)
     # The demo's own server, whichever one the user works with.
     os.environ.pop("PREFECT_API_URL", None)

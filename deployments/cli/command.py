@@ -10,7 +10,7 @@ import typer
 
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings, load_settings
-from evergreen.surroundings import set_home_folder
+from evergreen.surroundings import prepare_environment, set_home_folder
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")]
@@ -32,6 +32,7 @@ def guard(work: Callable[[], None], as_json: bool) -> None:
     from deployments.cli import console
 
     try:
+        prepare_environment(os.environ)
         set_home_folder(os.environ, load_settings().root)
         work()
     except EvergreenError as error:

@@ -11,14 +11,13 @@ from deployments.stack.supervisor import is_listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.storage.schema_revision import describe_newer, sqlite_revision
-from evergreen.surroundings import make_home, prepare_environment
+from evergreen.surroundings import make_home
 
 _DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 def use(settings: Settings) -> None:
     """Set Prefect's environment, except what the user has set. The server is this home's stack, if it is up."""
-    prepare_environment(os.environ)
     defaults = shared_environment(settings) | {
         # A temporary server takes up to half a minute on a busy laptop.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

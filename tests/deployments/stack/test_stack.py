@@ -99,6 +99,14 @@ class Home:
         subprocess.run(self.words("down"), env=self.surroundings, capture_output=True, timeout=120, check=False)
 
 
+ELSEWHERE = {
+    **dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
+    **{"ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "intranet"},
+    **{"MLFLOW_RUN_ID": "0123456789abcdef", "MLFLOW_BACKEND_STORE_URI": "sqlite:////nowhere/mlflow.db"},
+}
+"""A proxy that answers nothing, and another project's MLflow: a stack is not to be stopped by them."""
+
+
 def home_in(place: Path, **more: str) -> Home:
     """A home with nothing of the session's own Prefect in its environment, and with ports that no other stack wants."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "EVERGREEN_"))}
@@ -109,7 +117,7 @@ def home_in(place: Path, **more: str) -> Home:
         for free in (prefect, mlflow):
             free.bind(("127.0.0.1", 0))
         write_ports(settings, Ports(prefect=prefect.getsockname()[1], mlflow=mlflow.getsockname()[1]))
-    return Home(settings, kept | {"EVERGREEN_HOME": str(place)} | told)
+    return Home(settings, kept | ELSEWHERE | {"EVERGREEN_HOME": str(place)} | told)
 
 
 @pytest.fixture(scope="module")
