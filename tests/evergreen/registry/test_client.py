@@ -35,21 +35,6 @@ def _again(version: Version, **tags: str) -> Candidate:
     return Candidate(version.run_id, version.model_id, *hashes, 1.0, {"decision_id": "next"} | tags)
 
 
-def test_the_environment_of_another_project(
-    registry: Registry, make_spec: Make, make_rows: Make, make_version: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run, an experiment and a server that it names are left alone: the version has a run of its own."""
-    foreign = "0123456789abcdef0123456789abcdef"
-    monkeypatch.setenv("MLFLOW_RUN_ID", foreign)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "somebody-elses")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
-    made: Version = make_version(make_spec(), make_rows(100))
-    assert made.run_id != foreign
-    run = registry.client.get_run(made.run_id)
-    assert registry.client.get_experiment(run.info.experiment_id).name != "somebody-elses"
-
-
 def test_a_version_starts_pending_with_its_lineage(version: Version, registry: Registry) -> None:
     """Every fact of its origin is a tag of the version, and of its run."""
     assert (version.status, version.label) == (PENDING, "toy version 1")
