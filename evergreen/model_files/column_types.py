@@ -109,7 +109,9 @@ def time_layouts(text: pd.Series) -> list[str]:
     sample = text.dropna().drop_duplicates().head(500)
     if not len(sample):
         return []
-    candidates = ["", *(date + clock for date in DATES for clock in CLOCKS)]
+    # 0042 is a shop, not a year.
+    iso = [""] if sample.str.contains(r"\D", regex=True).all() else []
+    candidates = [*iso, *(date + clock for date in DATES for clock in CLOCKS)]
     return [layout for layout in candidates if parse_times(sample, layout).notna().mean() >= 1 - MAX_REJECTED]
 
 

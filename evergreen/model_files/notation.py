@@ -118,7 +118,8 @@ def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | N
     if not fitting:
         return None
     found = fitting[0]
-    shown = ", ".join(quote_name(value) for value in present.drop_duplicates().head(3))
+    telling = sample[~sample.str.fullmatch(r"[+-]?\d+(\.\d+)?")]
+    shown = ", ".join(quote_name(value) for value in telling.head(3))
     rivals = [other for other in fitting[1:] if other.decimal != found.decimal]
     doubt = " (it could be a decimal comma as well: check it)" if rivals else ""
     notes.append(

@@ -71,6 +71,15 @@ def test_codes_with_leading_zeros(place: Place, tmp_path: Path) -> None:
     assert read["digits"]["zip"][0] == read["letters"]["zip"][0] == "02139"
 
 
+def test_codes_of_four_digits_are_no_years(place: Place) -> None:
+    """A shop's number is a category, with its zeros, and no time to leave out."""
+    shops = np.array(["0042", "0117", "1003"])
+    place.new(place.drop("first.csv", csv(people().assign(shop=RANDOM.choice(shops, 200)))), "left", keys=("id",))
+    place.ingest()
+    assert place.spec.features.categorical == ("shop",)
+    assert set(place.rows()["shop"]) == set(shops)
+
+
 def test_codes_like_floats(place: Place) -> None:
     """Serials of digits and one E are different keys, and 1E3 is a word (smarter_csv #345)."""
     frame = people(100).assign(serial=[f"{n:06}E{n % 90 + 10}" for n in range(100)], part=["1E3", "12E12"] * 50)
