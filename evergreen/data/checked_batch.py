@@ -184,7 +184,8 @@ def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) ->
 
 def _find_swapped_days(prepared: pd.DataFrame, rows: pd.DataFrame, spec: ModelSpec) -> str:
     for name, layout in spec.reading.times.items() if spec.reading else ():
-        if is_text(prepared[name]):
+        # A batch of labels has fewer columns.
+        if name in rows and is_text(prepared[name]):
             texts = blank_missing(prepared[name], missing_words(spec.reading, written=True), trimmed=True)
             if swapped := find_swapped_days(texts, rows[name], layout):
                 return f"{name}: {swapped}"

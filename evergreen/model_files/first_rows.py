@@ -193,7 +193,8 @@ def _foreign_letters(file: Path, frame: pd.DataFrame) -> str:
         # Behind the first rows there is text of neither; each ingest will say so.
         return ""
     texts = [*map(str, frame.columns), *(str(value) for name in frame for value in frame[name].drop_duplicates())]
-    return ", ".join(quote_name(text) for text in list(dict.fromkeys(one for one in texts if not one.isascii()))[:3])
+    foreign = list(dict.fromkeys(text for text in texts if not text.isascii()))
+    return ", ".join(map(quote_name, foreign[:3])) or "letters behind the first rows"
 
 
 def _draft_sql(url: str, query: str, watermark: str | None, model: str) -> tuple[SourceDraft, pd.DataFrame]:

@@ -30,7 +30,7 @@ from evergreen.performance.label_coverage import label_windows
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.folder import Folder
-from evergreen.spec.data import Labels
+from evergreen.spec.data import Labels, Reading
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformanceThresholds
 from evergreen.storage.delta_table import Table
@@ -127,6 +127,18 @@ def hours(frame: pd.DataFrame) -> list[float | None]:
 
 
 # A label finds its row
+
+
+def test_labels_lack_the_columns_whose_notation_the_model_file_has(
+    world: Callable[..., World], make_rows: Rows
+) -> None:
+    """The format of the rows' time says nothing of a label, which has no such column."""
+    here = world(reading=Reading(times={"at": "%d.%m.%Y %H:%M"}))
+    rows = bare(make_rows(6))
+    rows["at"] = rows["at"].dt.strftime("%d.%m.%Y %H:%M")
+    assert here.land("rows", rows).added == 6
+    (report,) = here.label("labels", told((1, 10.0, 30)), NOW + timedelta(days=1)).labels
+    assert (report.added, report.rejected, report.problem) == (1, 0, "")
 
 
 def test_a_label_is_set_in_its_row(world: Callable[..., World], make_rows: Rows) -> None:
