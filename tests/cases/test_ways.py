@@ -19,11 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evergreen.data.observations import Observations
+from evergreen.drift.compare import compare
+from evergreen.drift.report import DriftReport
 from evergreen.ingest.ingest import ingest
 from evergreen.settings import Settings
 from evergreen.sources import DeltaSource, Folder, ParquetDataset, Source, SqlSource
 from evergreen.spec.data import Features, Reading
 from evergreen.spec.model import ModelSpec
+from evergreen.spec.monitoring import DriftThresholds
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 COUNT = 60
@@ -120,6 +123,26 @@ def _digest(spec: ModelSpec, source: Source, home: Path) -> str:
     return Observations(state.lake_uri, spec).snapshot().digest
 
 
+def _rows(spec: ModelSpec, home: Path) -> pd.DataFrame:
+    observations = Observations(Settings(home=home).lake_uri, spec)
+    return observations.frame(observations.snapshot().version)
+
+
+def _drift(frame: pd.DataFrame) -> DriftReport:
+    """The report on the later half against the earlier one."""
+    thresholds = DriftThresholds(min_rows=10)
+    names = {"numeric": ("price", "stock"), "categorical": ("zip", "country")}
+    return compare(frame.iloc[:30], frame.iloc[30:], thresholds, **names, folder=None)
+
+
+def _predictions(frame: pd.DataFrame) -> Any:
+    """Of trees that are fitted on the rows in their order."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    features = frame[["price", "stock", "sold"]].astype("float64").fillna(0.0)
+    return RandomForestRegressor(5, random_state=1).fit(features, frame["y"]).predict(features)
+
+
 @pytest.mark.parametrize("way", [_by_csv, _by_parquet, _by_dictionaries, _by_sql, _by_delta])
 def test_four_ways(spec: ModelSpec, way: Any, tmp_path: Path) -> None:
     """CSV, Parquet, SQL and Delta give the values that were there."""
@@ -138,7 +161,7 @@ def test_four_ways(spec: ModelSpec, way: Any, tmp_path: Path) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6, deadline=None)
 @given(cuts=st.sets(st.integers(1, COUNT - 1), max_size=4))
 def test_any_split(spec: ModelSpec, cuts: set[int], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """However the rows are cut into files, which hold digits alone or letters as well, the table is the same."""
+    """However the rows are cut into files, the table is the same, and so are predictions and the drift report."""
     folder = tmp_path_factory.mktemp("split")
     (folder / "in").mkdir()
     (folder / "whole").mkdir()
@@ -149,3 +172,7 @@ def test_any_split(spec: ModelSpec, cuts: set[int], tmp_path_factory: pytest.Tem
         os.utime(file, (1, 1))
     split = _digest(spec, replace(Folder(str(folder / "in"))), folder / "home")
     assert split == _digest(spec, _by_csv(folder / "whole"), folder / "other")
+    frames = [_rows(spec, folder / home) for home in ("home", "other")]
+    pd.testing.assert_frame_equal(*frames)
+    assert _drift(frames[0]) == _drift(frames[1])
+    np.testing.assert_array_equal(_predictions(frames[0]), _predictions(frames[1]))
