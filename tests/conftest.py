@@ -12,10 +12,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -326,6 +327,23 @@ def in_process(home: Path, prefect_server: str, empty_database: Path) -> Iterato
     shutil.copy(empty_database, home / "mlflow.db")
     with _flows_here(home, prefect_server):
         yield
+
+
+@pytest.fixture
+def postgres_schema() -> Iterator[str]:
+    """A schema of the test's own in the real PostgreSQL."""
+    psycopg = pytest.importorskip("psycopg")
+    schema = f"test_{uuid4().hex[:12]}"
+    try:
+        connection = psycopg.connect("host=127.0.0.1 user=postgres dbname=postgres connect_timeout=3", autocommit=True)
+    except psycopg.OperationalError:
+        pytest.skip("no PostgreSQL answers at 127.0.0.1:5432 to the user postgres")
+    with closing(connection):
+        connection.execute(f"CREATE SCHEMA {schema}")
+        try:
+            yield schema
+        finally:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,8 @@ def describe_newer(found: str | None, library: str, migrations: str) -> tuple[st
     spec = importlib.util.find_spec(library) if found else None
     if spec is None or not spec.submodule_search_locations:
         return None
-    texts = [file.read_text() for file in (Path(spec.submodule_search_locations[0]) / migrations).glob("*.py")]
+    folder = Path(spec.submodule_search_locations[0]) / migrations
+    texts = [file.read_text(encoding="utf-8") for file in folder.glob("*.py")]
     known = {revision for text in texts for revision in _OWN.findall(text)}
     if not known or found in known:
         return None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +46,6 @@ def scored(place: Place) -> PredictionLog:
     return log
 
 
-@pytest.fixture
-def schema() -> Iterator[str]:
-    """A schema of the test's own in the real PostgreSQL."""
-    psycopg = pytest.importorskip("psycopg")
-    try:
-        connection = psycopg.connect("host=127.0.0.1 user=postgres connect_timeout=3", autocommit=True)
-    except psycopg.OperationalError:
-        pytest.skip("no PostgreSQL answers at 127.0.0.1:5432 to the user postgres")
-    name = f"cases_{uuid.uuid4().hex[:12]}"
-    with contextlib.closing(connection):
-        connection.execute(f"CREATE SCHEMA {name}")
-        yield name
-        connection.execute(f"DROP SCHEMA {name} CASCADE")
-
-
 def test_each_class_has_its_own_column(place: Place, tmp_path: Path) -> None:
     """Four probabilities under four names, which sum to one, and the class as it is written."""
     log = scored(place)
@@ -77,10 +59,10 @@ def test_each_class_has_its_own_column(place: Place, tmp_path: Path) -> None:
         assert set(table["prediction"]) == set(CLASSES)
 
 
-def test_postgresql_refuses_what_it_would_cut_off(place: Place, schema: str) -> None:
+def test_postgresql_refuses_what_it_would_cut_off(place: Place, postgres_schema: str) -> None:
     """It takes names of 63 bytes: one line names the columns, and no table is made."""
     log = scored(place)
     with pytest.raises(EvergreenError, match="takes names of at most 63 bytes, and would cut off 'probability_compl"):
-        export_batch(log, "b", f"{SERVER}#{schema}.p", place.spec)
-    found = pd.read_sql(f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'", SERVER)  # noqa: S608
+        export_batch(log, "b", f"{SERVER}#{postgres_schema}.p", place.spec)
+    found = pd.read_sql(f"SELECT tablename FROM pg_tables WHERE schemaname = '{postgres_schema}'", SERVER)  # noqa: S608
     assert found.empty
