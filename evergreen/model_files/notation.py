@@ -120,7 +120,8 @@ def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | N
     found = fitting[0]
     telling = sample[~sample.str.fullmatch(r"[+-]?\d+(\.\d+)?")]
     shown = ", ".join(quote_name(value) for value in telling.head(3))
-    rivals = [other for other in fitting[1:] if other.decimal != found.decimal]
+    meant = plain_number(sample, found)
+    rivals = [other for other in fitting[1:] if not plain_number(sample, other).equals(meant)]
     doubt = " (it could be a decimal comma as well: check it)" if rivals else ""
     notes.append(
         f"{quote_name(name)} holds numbers {_describe(found)}, such as {shown}{doubt}: see Reading in the file"

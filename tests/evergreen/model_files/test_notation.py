@@ -81,3 +81,11 @@ def test_a_typed_column_stays_as_it_is() -> None:
     found = recognise(frame)
     pd.testing.assert_frame_equal(found.rows, frame)
     assert found.reading.missing == ()
+
+
+@pytest.mark.parametrize(("mark", "doubted"), [(",", True), (" ", False), ("'", False)])
+def test_a_doubt_is_told_where_there_is_one(mark: str, doubted: bool) -> None:
+    """1,234 may be a fraction; 1 234 is none in any notation."""
+    notes: list[str] = []
+    find_notation(texts(x=[f"{n}{mark}234" for n in range(1, 60)])["x"], "x", notes)
+    assert [("it could be a decimal comma as well" in note) for note in notes] == [doubted]
