@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,10 @@ from evergreen.settings import load_settings
 def new(
     name: Name,
     target: Annotated[str, typer.Option("--target", metavar="COL", help="The column to predict.")],
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Read a CSV file.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="PATH", help="Read a CSV or Parquet file, or a folder of them."),
+    ] = None,
     sql: Annotated[
         str | None, typer.Option("--sql", metavar="URL", help="Read the --query of a database: its URL, or env:NAME.")
     ] = None,
@@ -29,7 +33,7 @@ def new(
     dvc: Annotated[Path | None, typer.Option("--dvc", metavar="PATH", help="Read a path that DVC tracks.")] = None,
     rev: Annotated[str | None, typer.Option("--rev", metavar="REV", help="The revision of --dvc.")] = None,
     time: Annotated[
-        str | None, typer.Option("--time", metavar="COL", help="The column with the time of a row.")
+        str | None, typer.Option("--time", metavar="COL", help="The column with the time of a row; else one is found.")
     ] = None,
     key: Annotated[
         list[str] | None, typer.Option("--key", metavar="COL", help="A column that identifies a row; repeatable.")
@@ -55,7 +59,7 @@ def new(
         data = DataOptions(csv, sql, query, watermark, delta, dvc, rev)
         model_file = scaffold(
             name, data, settings.models, target=target, time=time, keys=tuple(key or ()), task=task, metric=metric,
-            timezone=timezone,
+            timezone=timezone, now=datetime.now(UTC), landing=settings.landing,
         )  # fmt: skip
         if as_json:
             kind = {"task": model_file.task, "metric": model_file.metric}

@@ -1,4 +1,9 @@
-"""The features of a model, inferred from the columns of data: the type of each, or why it is left out."""
+"""The features of a model, inferred from the columns of data: the type of each, or why it is left out.
+
+A feature may be missing in any later row, be a decimal where all were whole, or have a new category: the pipeline takes
+all of this, and the drift report tells of it. So that no file is refused for it, every number that is no key is a
+decimal, every feature may be missing, and a flag of a text file is a category like yes and no.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evergreen.model_files.column_types import Column, as_numbers, dtype_kind, quote_name, rows_text, time_layouts
+from evergreen.model_files.column_types import Column, as_numbers, dtype_kind, rows_text, time_layouts
 from evergreen.model_files.target import MAX_CATEGORIES, Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAKAGE_CORRELATION = 0.95
-"""From this correlation with the target on, a column may be the target under another name."""
+ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed", "no", "nr"))
 
-ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed"))
+MIN_RUNNING = 20
+"""Fewer rows may be in the order of any column by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +32,24 @@ class LeftOut:
     identifies: bool = False
 
 
-def infer_feature(
-    raw: pd.Series, target: pd.Series, inferred: Target, *, has_time: bool, notes: list[str]
-) -> Column | LeftOut:
+def infer_feature(raw: pd.Series, target: pd.Series, inferred: Target, *, is_text: bool) -> Column | LeftOut:
     """Infer what a column is as a feature, or why it is none.
 
-    With a time column (`has_time`), a running number adds nothing. What a person should know is added to `notes`.
+    `is_text` says that its cells are texts of a file, whatever they mean.
     """
-    name, nullable, kind = str(raw.name), bool(raw.isna().any()), dtype_kind(raw)
-    numbers = as_numbers(raw)
+    name, kind = str(raw.name), dtype_kind(raw)
     if why := _useless_reason(raw, target, inferred):
         return LeftOut(name, why)
-    if numbers is not None:
-        if why := _identifier_reason(raw, name, kind, has_time):
+    if as_numbers(raw) is not None:
+        if why := _identifier_reason(raw, name, kind):
             return LeftOut(name, why, identifies=True)
-        _note_leakage(numbers, target, inferred, notes)
-        return Column(name, "int" if kind == "i" else "float", nullable)
+        # From 2^53 on a decimal would lose digits.
+        is_long = kind == "i" and bool(raw.abs().max() >= 2**53)
+        return Column(name, "int" if is_long else "float", nullable=True)
     if kind == "b":
-        return Column(name, "bool", nullable)
+        return Column(name, "str" if is_text else "bool", nullable=True)
     why = _no_category_reason(raw)
-    return LeftOut(name, why, identifies=raw.is_unique) if why else Column(name, "str", nullable)
+    return LeftOut(name, why, identifies=raw.is_unique) if why else Column(name, "str", nullable=True)
 
 
 def _useless_reason(raw: pd.Series, target: pd.Series, inferred: Target) -> str:
@@ -63,21 +66,22 @@ def _no_category_reason(raw: pd.Series) -> str:
     """Why a column of text is no category; empty if it is one."""
     text, distinct = raw.dropna().astype("object").map(str), int(raw.nunique())
     if time_layouts(text):
-        return "a time; derive a feature from it in prepare() to use it"
+        return "a time; derive a feature from it in prepare() to use it, or take it for the time of a row with --time"
     if distinct > MAX_CATEGORIES or distinct > len(raw) / 2:
         what = "an identifier" if distinct == len(raw) else "identifiers or free text"
         return f"{what}: {distinct:,} different texts in {rows_text(len(raw))}"
     return ""
 
 
-def _identifier_reason(raw: pd.Series, name: str, kind: str, has_time: bool) -> str:
+def _identifier_reason(raw: pd.Series, name: str, kind: str) -> str:
     """Why a column of numbers only names or counts its rows; empty if it does not."""
     if kind not in "iu" or raw.nunique() < len(raw):
         return ""
     words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
     if words & ID_WORDS:
         return "an identifier: every row has its own number"
-    return "it only counts the rows" if has_time and bool((raw.diff().dropna() == 1).all()) else ""
+    grows = len(raw) >= MIN_RUNNING and bool(raw.is_monotonic_increasing)
+    return "an identifier: the numbers grow from row to row, and none comes twice" if grows else ""
 
 
 def _copies_target(raw: pd.Series, target: pd.Series, inferred: Target) -> bool:
@@ -97,19 +101,3 @@ def _copies_target(raw: pd.Series, target: pd.Series, inferred: Target) -> bool:
     pairs = (column_text.str.len().astype(str) + ":" + column_text + target_text).nunique()
     # Two values can agree with two classes by chance if there are few rows.
     return pairs == len(inferred.classes) and (pairs > 2 or min(rows for _, rows in inferred.classes) >= 20)
-
-
-def _note_leakage(numbers: pd.Series, target: pd.Series, inferred: Target, notes: list[str]) -> None:
-    """Add a note if a column is nearly the target of a regression."""
-    target_numbers = as_numbers(target) if inferred.task == "regression" else None
-    if target_numbers is None:
-        return
-    import numpy as np
-
-    both = np.isfinite(numbers) & np.isfinite(target_numbers)
-    x, y = numbers[both].to_numpy(), target_numbers[both].to_numpy()
-    if len(x) < 30 or x.std() == 0 or y.std() == 0:
-        return
-    if abs(float(np.corrcoef(x, y)[0, 1])) >= LEAKAGE_CORRELATION:
-        name = quote_name(str(numbers.name))
-        notes.append(f"{name} moves with the target: take it out of the features if it is known only afterwards")

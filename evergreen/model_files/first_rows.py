@@ -11,18 +11,19 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.data.column_names import plain_names
 from evergreen.errors import DataError, EvergreenError
 from evergreen.model_files.column_types import quote_name
+from evergreen.model_files.data_files import Columns, DataFiles, choose_files, folder_expression
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
 from evergreen.sources.csv_file import RejectedFileError
-from evergreen.sources.file_formats import identify_file, read_rows
+from evergreen.sources.file_formats import format_of, identify_file, read_rows
 from evergreen.sources.text_encoding import find_encoding
 from evergreen.storage.credentials import holds_secret
 
@@ -35,10 +36,13 @@ MAX_ROWS = 200_000
 MAX_BYTES = 256 << 20
 """Bytes of a file that are looked at, at most, however wide its rows are."""
 
+HEADER_ROWS = 50
+"""Lines in which the header of a file is looked for, and what may stand before it."""
+
 WESTERN = "cp1252"
 """Tried where a file is not UTF-8: what Windows writes in western Europe and America, with Latin-1 in it."""
 
-_OPTIONS = "Take one of --csv FILE, --sql URL --query SELECT, --delta TABLE, --dvc PATH."
+_OPTIONS = "Take one of --csv PATH, --sql URL --query SELECT, --delta TABLE, --dvc PATH."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class SourceDraft:
         module: the module to import the source from.
         source: the source's class.
         lines: the source in the model file, with a comment before it.
+        imports: what else the source's lines need, such as `from pathlib import Path`.
         more: there are more rows than were looked at.
         notes: what a person has to do, one line each.
     """
@@ -62,14 +67,15 @@ class SourceDraft:
     lines: tuple[str, ...]
     more: bool
     notes: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """Where the data is: exactly one of a CSV file, a database's URL, a Delta table and a path in DVC.
+    """Where the data is: exactly one of files, a database's URL, a Delta table and a path in DVC.
 
     Attributes:
-        csv: a CSV file.
+        csv: a CSV or Parquet file, or a folder of them.
         sql: a database's URL, or `env:NAME`.
         query: a SELECT for that database.
         watermark: the column by which only new rows are read; None to read the query whole.
@@ -86,8 +92,16 @@ class DataOptions:
     dvc: Path | None = None
     rev: str | None = None
 
-    def draft(self, model: str, keys: Sequence[str]) -> tuple[SourceDraft, pd.DataFrame]:
+    def draft(
+        self, model: str, keys: Sequence[str], models: Path, landing: Path | None = None
+    ) -> tuple[SourceDraft, pd.DataFrame]:
         """Draft the source for a model file, and read the first rows.
+
+        Args:
+            model: its name.
+            keys: the columns that identify a row.
+            models: the folder of model files.
+            landing: where the relative paths of a `Folder` start; None if that is not known.
 
         Raises:
             DataError: the data cannot be used.
@@ -95,7 +109,7 @@ class DataOptions:
         """
         self._check(keys)
         if self.csv is not None:
-            return _draft_csv(self.csv)
+            return _draft_files(self.csv, keys, models, landing)
         if self.sql is not None and self.query is not None:
             return _draft_sql(self.sql, self.query, self.watermark, model)
         if self.delta is not None:
@@ -121,25 +135,28 @@ class DataOptions:
 
 
 def read_head(csv: Path, *, rows: int = MAX_ROWS, encoding: str = "utf-8") -> tuple[pd.DataFrame, bool]:
-    """Read the first rows of a CSV file as a landing folder would; returns them, and whether there are more.
+    """Read the first rows of a CSV or Parquet file as a landing folder would; returns them, and whether there are more.
 
-    `encoding` is that of a file that is not UTF-8.
+    `encoding` is that of a CSV file that is not UTF-8.
 
     Raises:
-        DataError: the file is missing or empty, has a header only, or is no text.
+        DataError: the file is missing or empty, has a header only, or is neither text nor Parquet.
     """
     where = quote_name(str(csv))
     try:
         if not csv.is_file():
             what = "is a folder" if csv.is_dir() else "is not a file" if csv.exists() else "is not there"
-            raise DataError(f"{where} {what}.", "Give a CSV file with --csv.")
-        if not csv.name.lower().endswith((".csv", ".csv.gz")) or csv.name.startswith((".", "_")):
+            raise DataError(f"{where} {what}.", "Give a CSV or Parquet file, or a folder of them, with --csv.")
+        if not format_of(csv) or csv.name.startswith((".", "_")):
             raise DataError(
-                f"{where}: a landing folder takes files named like data.csv or data.csv.gz.", "Rename the file."
+                f"{where}: a landing folder takes files named like data.csv, data.csv.gz or data.parquet.",
+                "Rename the file.",
             )
         _, problem = identify_file(csv)
         if problem:
             raise DataError(f"{where} cannot be used: {problem}.", "Give a CSV file in UTF-8, with a header.")
+        if format_of(csv) == "parquet":
+            return _read_parquet_head(csv, rows)
         with tempfile.TemporaryDirectory() as folder:
             head = _write_head(csv, rows, Path(folder))
             frame, problem = read_rows(head or csv, encoding)
@@ -170,18 +187,81 @@ def _write_head(csv: Path, rows: int, folder: Path) -> Path | None:
     return None
 
 
-def _draft_csv(csv: Path) -> tuple[SourceDraft, pd.DataFrame]:
-    file = Path(os.path.realpath(csv)) if "\0" not in str(csv) else csv
-    frame, more = read_head(file, encoding=WESTERN)
-    letters = _foreign_letters(file, frame)
-    arguments = [_path_literal(file.parent), f"pattern={literal(escape(file.name))}"]
+def _read_parquet_head(file: Path, rows: int) -> tuple[pd.DataFrame, bool]:
+    frame, problem = read_rows(file)
+    if frame is None:
+        raise DataError(f"{quote_name(str(file))} cannot be used: {problem}.", "Give a Parquet file with rows.")
+    return frame.head(rows), len(frame) > rows
+
+
+def _draft_files(
+    path: Path, keys: Sequence[str], models: Path, landing: Path | None
+) -> tuple[SourceDraft, pd.DataFrame]:
+    real = path
+    with suppress(OSError, ValueError):
+        real = Path(os.path.realpath(path)) if "\0" not in str(path) else path
+    if not _is_folder(real):
+        # Said before anything beside it is looked at.
+        read_head(real, rows=HEADER_ROWS, encoding=WESTERN)
+    files = choose_files(real, _columns_of)
+    frame, more = _read_files(files, keys)
+    letters = next(filter(None, (_foreign_letters(file, frame) for file in files.first if _is_text(file))), "")
+    where = folder_expression(files.folder, models, landing)
+    arguments = [_lint_comment(where), f"pattern={literal(files.pattern)}"]
     lines = [
-        '# Every file that matches the pattern is a batch: widen it, such as to "*.csv", to add more files.',
+        "# Every file of this folder that matches the pattern is a batch; put the next ones beside the first.",
         *_call_lines("Folder", *arguments, *([f"encoding={literal(WESTERN)}"] if letters else [])),
     ]
     said = f"its text is not UTF-8 and is read as {WESTERN}, such as {letters}: see Folder(encoding=...) in the file"
-    notes = (said,) if letters else ()
-    return SourceDraft(file.name, "a CSV file", "evergreen.sources", "Folder", tuple(lines), more, notes), frame
+    notes = [*files.notes, *([said] if letters else [])]
+    if where.startswith('"/'):
+        notes.append(
+            f"{quote_name(str(files.folder))} is a path of this machine: put the data below the project's folder, and "
+            "the model file works on others, too"
+        )
+    imports = ("from pathlib import Path",) if where.startswith("Path(") else ()
+    name, kind = (real.name, "files" if len(files.first) > 1 else "a CSV file")
+    draft = SourceDraft(name, kind, "evergreen.sources", "Folder", tuple(lines), more, tuple(notes), imports)
+    return draft, frame
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_text(file: Path) -> bool:
+    return format_of(file).startswith("csv")
+
+
+def _columns_of(file: Path) -> Columns | None:
+    try:
+        return tuple(plain_names(list(read_head(file, rows=HEADER_ROWS, encoding=WESTERN)[0].columns)))
+    except DataError:
+        return None
+
+
+def _read_files(files: DataFiles, keys: Sequence[str]) -> tuple[pd.DataFrame, bool]:
+    """The first rows of the files together. A row whose key comes again in a later file is there once, as it lands."""
+    import pandas as pd
+
+    frames: list[pd.DataFrame] = []
+    rows, more = 0, False
+    for file in files.first:
+        if rows >= MAX_ROWS:
+            more = True
+            break
+        frame, more = read_head(file, rows=MAX_ROWS - rows, encoding=WESTERN)
+        frame = frame.set_axis(plain_names(list(frame.columns)), axis=1)
+        if keys and set(keys) <= set(frame.columns):
+            later = pd.MultiIndex.from_frame(frame[list(keys)].astype("str"))
+            kept = [~pd.MultiIndex.from_frame(each[list(keys)].astype("str")).isin(later) for each in frames]
+            frames = [each[rows_kept] for each, rows_kept in zip(frames, kept, strict=True)]
+        frames.append(frame)
+        rows = sum(map(len, frames))
+    return (frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)), more
 
 
 def _foreign_letters(file: Path, frame: pd.DataFrame) -> str:
@@ -296,6 +376,11 @@ def _call_lines(name: str, *arguments: str) -> list[str]:
 
 
 def _path_literal(path: Path | str) -> str:
-    """A path as Python source; a temporary folder gets its comma and a comment for the linter, which warns of it."""
-    is_temporary = str(path).startswith(("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108
-    return f"{literal(str(path))},  # noqa: S108" if is_temporary else literal(str(path))
+    """A path as Python source."""
+    return _lint_comment(literal(str(path)))
+
+
+def _lint_comment(expression: str) -> str:
+    """A path's source; a temporary folder gets its comma and a comment for the linter, which warns of it."""
+    is_temporary = expression.startswith(('"/tmp', '"/var/tmp', '"/dev/shm'))
+    return f"{expression},  # noqa: S108" if is_temporary else expression

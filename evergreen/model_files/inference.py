@@ -6,7 +6,7 @@ Everything here is a guess that a person reads and corrects in the model file. E
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from evergreen.model_files.column_types import (
     unusable_rows,
 )
 from evergreen.model_files.features import LeftOut, infer_feature
+from evergreen.model_files.single_features import find_single_features
 from evergreen.model_files.target import Target, Task, infer_target
 
 if TYPE_CHECKING:
@@ -69,8 +70,18 @@ def examine(
     keys: Sequence[str] = (),
     task: Task | None = None,
     zone: str | None = None,
+    texts: Collection[str] = (),
 ) -> Findings:
-    """Infer a model from rows as they are meant; `zone` is that of times without an offset.
+    """Infer a model from rows as they are meant.
+
+    Args:
+        frame: the rows.
+        target: the column to predict.
+        time: the column with the time of a row.
+        keys: the columns that identify a row.
+        task: as it was chosen; None to infer it.
+        zone: that of times without an offset.
+        texts: the columns whose cells are texts of a file.
 
     Raises:
         DataError: a named column is missing or cannot be what it was named for, or nothing is left to learn from.
@@ -94,7 +105,7 @@ def examine(
         feature = (
             LeftOut(name, "the tables have a column of this name already; rename it to use it")
             if clashes
-            else infer_feature(frame[name], frame[target], inferred, has_time=time is not None, notes=notes)
+            else infer_feature(frame[name], frame[target], inferred, is_text=name in texts)
         )
         if isinstance(feature, LeftOut):
             left_out.append(feature)
@@ -102,6 +113,7 @@ def examine(
             (numeric if feature.kind in ("int", "float") else categorical).append(feature)
     _require_features([*numeric, *categorical], left_out)
     _note_rejected(frame, [*numeric, inferred.column], notes)
+    notes.extend(find_single_features(frame, [*numeric, *categorical], inferred))
     return Findings(
         len(frame),
         tuple(keys),

@@ -11,6 +11,7 @@ import keyword
 import os
 import shlex
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from evergreen.model_files.notation import recognise
 from evergreen.model_files.repeated_rows import find_repeats
 from evergreen.model_files.source_text import model_source
 from evergreen.model_files.target import Task
+from evergreen.model_files.time_column import find_time
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
 from evergreen.storage.atomic_write import staged_file
@@ -61,8 +63,23 @@ def scaffold(
     task: str | None = None,
     metric: str | None = None,
     timezone: str | None = None,
+    now: datetime | None = None,
+    landing: Path | None = None,
 ) -> NewModelFile:
-    """Write `models/NAME.py` for data, which may be the path of a CSV file; an existing file is never overwritten.
+    """Write `models/NAME.py` for data; an existing file is never overwritten.
+
+    Args:
+        name: of the model.
+        data: where the data is; a path is that of a file, or of a folder of files.
+        models: the folder of model files.
+        target: the column to predict.
+        time: the column with the time of a row; None to find one.
+        keys: the columns that identify a row.
+        task: regression or classification; None to infer it.
+        metric: the metric that decides; None to choose one.
+        timezone: that of times without an offset.
+        now: a column with later times is not taken for the time of a row (aware); None does not check.
+        landing: where the relative paths of a `Folder` start; None if that is not known.
 
     Raises:
         ModelFileError: the name is no valid name of a model, or the file exists.
@@ -76,14 +93,26 @@ def scaffold(
         raise _already_exists(path)
     chosen_task = _parse_task(task)
     _require_metric(metric, chosen_task)
-    _require_timezone(timezone, time)
+    _require_timezone(timezone)
     options = data if isinstance(data, DataOptions) else DataOptions(csv=data)
-    draft, frame = options.draft(name, keys)
+    draft, frame = options.draft(name, keys, models, landing)
     if options.watermark not in (None, target, time, *keys):
         # The watermark says when a row was written, not what the row is about.
         frame = frame.drop(columns=options.watermark)
     recognised = recognise(frame)
-    findings = examine(recognised.rows, target=target, time=time, keys=keys, task=chosen_task, zone=timezone)
+    found = find_time(recognised.rows, {target}, now) if time is None else None
+    time = found.name if found is not None else time
+    if timezone is not None and time is None:
+        raise EvergreenError("--timezone: there is no time column for it.", "Name one with --time.")
+    findings = examine(
+        recognised.rows,
+        target=target,
+        time=time,
+        keys=keys,
+        task=chosen_task,
+        zone=timezone,
+        texts=recognised.texts,
+    )
     chosen_metric, why = _choose_metric(findings, metric)
     zone = timezone or ("UTC" if findings.time and findings.time.naive else None)
     columns = (*findings.key_columns, *findings.numeric, findings.target.column)
@@ -97,6 +126,7 @@ def scaffold(
     notes = (
         *draft.notes,
         *recognised.notes,
+        *([found.note] if found is not None else []),
         *repeats,
         *_notes(findings, zone if not timezone else None, more=draft.more),
     )
@@ -137,7 +167,7 @@ def _require_metric(metric: str | None, task: str | None) -> None:
         raise EvergreenError(f"--metric: {metric} is for {KNOWN[metric].task}, not {task}.", f"Take one of {fitting}.")
 
 
-def _require_timezone(timezone: str | None, time: str | None) -> None:
+def _require_timezone(timezone: str | None) -> None:
     if timezone is None:
         return
     try:
@@ -146,8 +176,6 @@ def _require_timezone(timezone: str | None, time: str | None) -> None:
         raise EvergreenError(
             f"--timezone: {quote_name(timezone)} is not an IANA time zone.", "Take one such as Europe/Paris or UTC."
         ) from None
-    if time is None:
-        raise EvergreenError("--timezone: there is no time column for it.", "Name one with --time.")
 
 
 def _choose_metric(findings: Findings, option: str | None) -> tuple[str, str]:

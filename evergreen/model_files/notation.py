@@ -35,6 +35,9 @@ DOUBTFUL_WORDS = frozenset({"NA", "None", "-", "--", "?", ".", "n.a.", "N.A.", "
 
 SURE_WORDS = MISSING_BEFORE - DOUBTFUL_WORDS - {""}
 
+COMMON_WORDS = ("N/A", "NULL", "NaN", "n/a", "nan", "null")
+"""The sure words that programs write most; a model file names them whether or not they occur so far."""
+
 _SENTINEL = re.compile(r"-?(9{2,}|9{2,}\.9+|1|32768|2147483648)")
 
 _SPACES = " \u00a0\u202f"
@@ -53,11 +56,13 @@ class Recognised:
         rows: numbers where a column holds numbers, texts elsewhere.
         reading: how the values are written.
         notes: what a person should know, one line each.
+        texts: the columns whose cells are texts of a file, whatever they mean.
     """
 
     rows: pd.DataFrame
     reading: Reading
     notes: tuple[str, ...]
+    texts: frozenset[str] = frozenset()
 
 
 def recognise(frame: pd.DataFrame) -> Recognised:
@@ -96,8 +101,10 @@ def recognise(frame: pd.DataFrame) -> Recognised:
             columns[name] = as_kind(frame[name], kind, words)
     rows = frame.assign(**columns)
     notes += _find_sentinels(rows)
-    reading = Reading(missing=tuple(missing), numbers=numbers, refuse_totals=has_totals)
-    return Recognised(rows, reading, tuple(notes))
+    # Words that always mean a missing value are named before they come, so that no later file is refused for them.
+    words_to_come = sorted({*missing, *(COMMON_WORDS if texts else ())})
+    reading = Reading(missing=tuple(words_to_come), numbers=numbers, refuse_totals=has_totals)
+    return Recognised(rows, reading, tuple(notes), frozenset(map(str, texts)))
 
 
 def find_notation(cells: pd.Series, name: str, notes: list[str]) -> Notation | None:

@@ -26,6 +26,8 @@ TOLD_SHARE = 0.5
 def find_repeats(csv: Path, frame: pd.DataFrame) -> tuple[str, ...]:
     """A note for each file beside `csv` most of whose rows are rows of `frame`, word for word."""
     file = Path(os.path.realpath(csv))
+    if not file.is_file():
+        return ()
     others = sorted(each for each in file.parent.glob(f"*{''.join(file.suffixes[-1:])}") if each != file)
     # Of many files those next to it by name: of a daily export the days after.
     others = sorted(others, key=lambda each: (each.name < file.name, each.name))[:MAX_FILES]

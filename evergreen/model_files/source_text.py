@@ -34,7 +34,7 @@ change what you know better.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+{standard}from typing import TYPE_CHECKING
 
 {imports}
 
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 CONTRACT = '''def contract() -> DataFrameSchema:
     """The data contract: a row that breaks it goes to quarantine with the reason.
 
-    Types, and where values may be missing, are those of the data so far. Add ranges that you know, such as
-    `pa.Check.ge(0)`. Categories are left open, so that a new one is no error.
+    Keys, time and target are as strict as the data so far. A feature may be missing, be a decimal, or have a new
+    category: the pipeline takes that, and the drift report tells of it. Add ranges that you know: `pa.Check.ge(0)`.
     """
     import pandera.pandas as pa
 
@@ -130,6 +130,7 @@ def _head(draft: SourceDraft, findings: Findings, reading: Reading) -> str:
         target=target,
         data=draft.name if PLAIN_NAME.fullmatch(draft.name) else draft.kind,
         rows=f"{'the first ' if draft.more else ''}{findings.rows:,}",
+        standard="".join(f"{line}\n" for line in draft.imports),
         imports="\n".join(sorted([f"from {draft.module} import {draft.source}", _spec_import(reading)])),
     )
 

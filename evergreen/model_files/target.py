@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -24,6 +25,15 @@ MAX_CATEGORIES = 100
 
 MAX_NUMERIC_CLASSES = 20
 """Whole numbers with more distinct values than this are an amount, not classes."""
+
+SAYS_CLASS = re.compile(
+    r"(?i)(^|[^a-z])(class|label|category|type|species|kind|cluster|segment|digit|outcome)s?([^a-z]|$)"
+)
+"""Whole numbers of more than two values are classes only where the column's name says so; else they count something."""
+
+SAYS_COUNT = re.compile(
+    r"(?i)(^|[^a-z])(count|number|num|nr|n|qty|quantity|sum|total|amount|claims|visits|days|hours)([^a-z]|$)"
+)
 
 Task: TypeAlias = Literal["regression", "classification"]
 Label: TypeAlias = "str | int | float | bool"
@@ -65,7 +75,7 @@ def infer_target(raw: pd.Series, task: Task | None, notes: list[str]) -> Target:
     numbers = as_numbers(raw)
     text_classes = task == "classification" and dtype_kind(raw) == "O"
     if numbers is not None and not text_classes:
-        return _numeric_target(raw, numbers, task)
+        return _numeric_target(raw, numbers, task, notes)
     if task == "regression":
         raise DataError(
             f"--task: {name} holds no numbers, and a regression predicts one.", "Take --task classification."
@@ -80,7 +90,7 @@ def infer_target(raw: pd.Series, task: Task | None, notes: list[str]) -> Target:
     return Target(Column(str(raw.name), kind, len(present) < len(raw)), "classification", classes, len(present))
 
 
-def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None) -> Target:
+def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None, notes: list[str]) -> Target:
     import numpy as np
 
     finite = numbers[np.isfinite(numbers)]
@@ -92,7 +102,13 @@ def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None) -> Ta
     distinct, whole = int(finite.nunique()), bool((finite == finite.round()).all())
     few = distinct == 2 or (distinct <= MAX_NUMERIC_CLASSES and distinct <= 0.05 * len(finite))
     if task is None:
-        task = "classification" if whole and few else "regression"
+        says_class = SAYS_CLASS.search(name) if distinct > 2 else not SAYS_COUNT.search(name)
+        task = "classification" if whole and few and says_class else "regression"
+        if whole and few and task == "regression":
+            notes.append(
+                f"{quote_name(name)} holds the whole numbers {finite.min():.0f} to {finite.max():.0f} and is taken for "
+                "a count, not for classes: take --task classification if they are names of classes"
+            )
     kind: Kind = "int" if dtype_kind(raw) == "i" else "float"
     if task == "regression":
         if distinct < 2:

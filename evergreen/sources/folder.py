@@ -13,7 +13,15 @@ from pathlib import Path
 
 from evergreen.errors import DataError, ModelFileError
 from evergreen.sources.base import CHANGED, Batch, Waiting, is_passed_over
-from evergreen.sources.file_formats import INCOMPLETE, hash_parts, identify_file, inspect_ends, is_written, read_rows
+from evergreen.sources.file_formats import (
+    INCOMPLETE,
+    format_of,
+    hash_parts,
+    identify_file,
+    inspect_ends,
+    is_written,
+    read_rows,
+)
 
 LEADS_OUT = "it is a link out of the folder, or not a plain file"
 
@@ -28,20 +36,21 @@ class Folder:
     subfolders.
 
     Attributes:
-        path: relative to the landing root, or absolute; `~` is the home folder.
+        path: a text or a `Path`, relative to the landing root, or absolute; `~` is the home folder. It is kept as text.
         pattern: which names are read, as in a shell.
         now: the clock, seconds since 1970.
         encoding: of CSV files that are not UTF-8, by Python's name, such as `cp1252`; one that has ASCII within it.
     """
 
-    path: str
+    path: str | os.PathLike[str]
     pattern: str = "*"
     now: Callable[[], float] = field(default=time.time, repr=False, compare=False)
     encoding: str = field(default="utf-8", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a path that no folder can have, or that leads out of the landing root."""
-        if not self.path or "\0" in self.path:
+        object.__setattr__(self, "path", os.fspath(self.path))
+        if not self.path or "\0" in str(self.path):
             raise ModelFileError(f"source: {self.path!r} is not a path.", "Name the folder that files land in.")
         if ".." in Path(self.path).parts:
             raise ModelFileError(f"source: {self.path!r} climbs up with '..'.", "Give the folder's absolute path.")
@@ -75,8 +84,13 @@ class Folder:
         """The names that match the pattern and are no data: half-written files, checksums, flags and the like."""
         return [_printable(file.name) for file in self._list(root) if is_passed_over(file.name)]
 
-    def _list(self, root: Path) -> list[Path]:
-        """Every file whose name matches the pattern, by name."""
+    def unmatched(self, root: Path) -> list[str]:
+        """The names of CSV and Parquet files that the pattern does not match."""
+        files = [file for file in self._list(root, matching=False) if format_of(file)]
+        return [_printable(file.name) for file in files if not is_passed_over(file.name)]
+
+    def _list(self, root: Path, *, matching: bool = True) -> list[Path]:
+        """Every file whose name matches the pattern, or none of whose does, by name."""
         folder = self.folder(root)
         try:
             names = sorted(file.name for file in folder.iterdir())
@@ -84,8 +98,9 @@ class Folder:
             return []
         except OSError as error:
             raise DataError(f"{folder} cannot be listed: {error.strerror}.", "Make it a folder you may read.") from None
+        names = [name for name in names if fnmatchcase(name, self.pattern) == matching]
         # Path.is_dir raises where a name may be listed and not looked at.
-        return [folder / name for name in names if fnmatchcase(name, self.pattern) and not os.path.isdir(folder / name)]  # noqa: PTH112
+        return [folder / name for name in names if not os.path.isdir(folder / name)]  # noqa: PTH112
 
     def fingerprint(self, root: Path) -> str:
         """Hash of every file's name, size, times and inode, and of what a fresh file is waited for.

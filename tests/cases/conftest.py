@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +46,7 @@ class Place:
     def new(self, file: Path, target: str, **options: Any) -> tuple[str, ...]:
         """Write the model file, let it take every file of the folder; the notes."""
         made = scaffold(self.name, file, self.settings.models, target=target, **options)
-        made.path.write_text(made.path.read_text().replace(f'pattern="{file.name}"', 'pattern="*"'))
+        made.path.write_text(re.sub(r'pattern="[^"]*"', 'pattern="*"', made.path.read_text()))
         return made.notes
 
     @property

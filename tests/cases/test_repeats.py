@@ -73,7 +73,7 @@ def test_a_total_among_rows_that_may_lack_values(place: Place, refuse: bool, lan
     place.ingest()
     if refuse:
         file = place.settings.models / "case.py"
-        file.write_text(file.read_text().replace("reading=Reading()", "reading=Reading(refuse_totals=True)"))
+        file.write_text(file.read_text().replace("reading=Reading(", "reading=Reading(refuse_totals=True, "))
     more = halls(50).assign(id=range(500, 550))
     place.drop("next.csv", csv(pd.concat([more, TOTAL], ignore_index=True)))
     landing = place.ingest()

@@ -42,6 +42,7 @@ change what you know better.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.sources import Folder
@@ -68,8 +69,8 @@ CLASSES = ("no", "yes")
 def contract() -> DataFrameSchema:
     """The data contract: a row that breaks it goes to quarantine with the reason.
 
-    Types, and where values may be missing, are those of the data so far. Add ranges that you know, such as
-    `pa.Check.ge(0)`. Categories are left open, so that a new one is no error.
+    Keys, time and target are as strict as the data so far. A feature may be missing, be a decimal, or have a new
+    category: the pipeline takes that, and the drift report tells of it. Add ranges that you know: `pa.Check.ge(0)`.
     """
     import pandera.pandas as pa
 
@@ -77,7 +78,7 @@ def contract() -> DataFrameSchema:
         {
             "id": pa.Column(int),
             "age": pa.Column(float, nullable=True),
-            "town": pa.Column(str),
+            "town": pa.Column(str, nullable=True),
             "bought": pa.Column(str, pa.Check.isin(CLASSES)),
         }
     )
@@ -101,13 +102,15 @@ def pipeline(seed: int) -> Pipeline:
 MODEL = ModelSpec(
     name="shop",
     task="classification",
-    # Every file that matches the pattern is a batch: widen it, such as to "*.csv", to add more files.
+    # Every file of this folder that matches the pattern is a batch; put the next ones beside the first.
     source=Folder(
-        "FOLDER",
-        pattern="shop.csv",
+        Path(__file__).resolve().parents[1] / "data",
+        pattern="*.csv",
     ),
     # How values are written in files: the empty cell is missing, and the texts named here.
-    reading=Reading(),
+    reading=Reading(
+        missing=("N/A", "NULL", "NaN", "n/a", "nan", "null"),
+    ),
     contract=contract,
     # A row with a known key replaces the earlier one.
     keys=("id",),
@@ -187,7 +190,12 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "rare": ({"y": lambda g, n: np.where(np.arange(n) % 20, "no", "yes")}, {}, "classification", "average_precision"),
     "rare first": ({"y": lambda g, n: np.where(np.arange(n) % 20, "good", "bad")}, {}, "classification", "roc_auc"),
     "three": ({"y": lambda g, n: g.choice(["a", "b", "c"], n)}, {}, "classification", "balanced_accuracy"),
-    "three rare": ({"y": lambda g, n: g.choice([1, 2, 3], n, p=[0.48, 0.48, 0.04])}, {}, "classification", "f1"),
+    "three rare": (
+        {"y": lambda g, n: g.choice([1, 2, 3], n, p=[0.48, 0.48, 0.04])},
+        {"task": "classification"},
+        "classification",
+        "f1",
+    ),
     "amount": ({"y": lambda g, n: g.normal(size=n)}, {}, "regression", "mae"),
     "count": ({"y": lambda g, n: g.integers(0, 500, n)}, {}, "regression", "mae"),
     "chosen metric": ({"y": lambda g, n: g.normal(size=n)}, {"metric": "rmse"}, "regression", "rmse"),
@@ -259,9 +267,10 @@ def test_file_is_what_a_person_would_have_written(tmp_path: Path) -> None:
             "bought": np.where(n % 2, "yes", "no"),
         }
     )
-    made = scaffold("shop", write(tmp_path, frame, "shop.csv"), tmp_path, target="bought", keys=("id",))
-    text = made.path.read_text().replace(f'"{tmp_path}",  # noqa: S108', '"FOLDER",').replace(str(tmp_path), "FOLDER")
-    assert text == GOLDEN
+    (tmp_path / "data").mkdir()
+    file = write(tmp_path / "data", frame, "shop.csv")
+    made = scaffold("shop", file, tmp_path / "models", target="bought", keys=("id",))
+    assert made.path.read_text() == GOLDEN
     assert any("8 rows will judge" in note for note in made.notes)
 
 
@@ -368,7 +377,7 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_path_that_is_no_csv_file_is_refused(tmp_path: Path) -> None:
-    """Missing, a folder, a name that a landing folder passes over, a NUL, and 10 kB."""
+    """Missing, an empty folder, a name that a landing folder passes over, a NUL, and 10 kB."""
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "data.txt").write_text("x,y\n1,2\n")
     for name, said in (
