@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.data.coercion import Reader, kind_of
-from evergreen.data.column_names import match_names, missing_columns
+from evergreen.data.column_names import describe_missing, match_names, missing_columns
 from evergreen.data.contract import gets_guesses, text_columns
 from evergreen.data.instants import find_swapped_days
+from evergreen.data.remedies import remedy_for_missing, remedy_for_rows
 from evergreen.data.row_errors import Mask, RowErrors
 from evergreen.data.totals import find_total
 from evergreen.data.written_text import (
@@ -51,6 +52,7 @@ class CheckedBatch:
         problem: why the batch as a whole is rejected; empty otherwise.
         repeated: how many rows are exactly equal to another row of the batch; they count once.
         doubt: which accepted row may be no case at all, and what to do; empty for none.
+        remedy: what to write in the model file to let a rejected batch in; empty where the data has to change.
     """
 
     rows: pd.DataFrame
@@ -58,6 +60,7 @@ class CheckedBatch:
     problem: str = ""
     repeated: int = 0
     doubt: str = ""
+    remedy: str = ""
 
 
 def check_batch(
@@ -88,9 +91,12 @@ def check_batch(
     if written and gets_guesses(spec):
         frame, written = guess_types(frame, text_columns(schema), MISSING_BEFORE), False
     prepared, problem = _prepare(frame, spec)
-    problem = problem or missing_columns(prepared, schema)
+    missing = [] if problem else missing_columns(prepared, schema)
+    if missing:
+        problem = describe_missing(missing, prepared, schema)
     if problem:
-        return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem)
+        remedy = remedy_for_missing(missing, spec, schema) if missing else ""
+        return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem, remedy=remedy)
     errors = RowErrors(prepared.index)
     errors.reject(prepared.index.isin(frame.index[repeats_header(frame)]), "the header again")
     optional = [name for name in schema.columns if name not in prepared.columns]
@@ -108,11 +114,14 @@ def check_batch(
     doubt = "" if scoring else _doubt_total(rows, spec, errors)
     repeats = np.zeros(len(rows), dtype=bool) if scoring else _find_repeats(rows, errors, spec)
     distinct = len(rows) - int(repeats.sum())
-    rejected = errors.by_row()
+    rejected, remedy = errors.by_row(), ""
     if not problem and not scoring and len(rejected) > spec.max_rejected * distinct:
         problem = _too_many_rejected(rejected, distinct, spec.max_rejected)
+        remedy = remedy_for_rows(str(rejected.value_counts().index[0]), spec, schema)
     accepted = errors.accepted & ~repeats
-    return CheckedBatch(rows if accepted.all() else rows[accepted], rejected, problem, int(repeats.sum()), doubt)
+    return CheckedBatch(
+        rows if accepted.all() else rows[accepted], rejected, problem, int(repeats.sum()), doubt, remedy
+    )
 
 
 def _read_columns(rows: pd.DataFrame, schema: DataFrameSchema, reader: Reader) -> pd.DataFrame:

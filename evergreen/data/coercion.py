@@ -126,9 +126,11 @@ class Reader:
 
 _SPACES = "\u00a0\u202f"
 _GROUPED = rf"\d[\d.,'{_SPACES} ]*"
+_SIGN = rf"(?:[^\w]{{1,4}}|[{_SPACES} ]?(?:EUR|USD|GBP|CHF|JPY|SEK|NOK|DKK|PLN|CZK|kr|Fr)[{_SPACES} ]?)"
+"""A currency or a percent sign beside a number; the letter of a code such as 12A is none."""
 _NOTATIONS = {
     rf"[+-]?{_GROUPED}[.,'{_SPACES} ]\d+": "with a decimal comma or separators between thousands",
-    rf"[^\d]{{1,4}}{_GROUPED}|[+-]?{_GROUPED}[^\d]{{1,4}}": "with a currency or another sign",
+    rf"{_SIGN}{_GROUPED}|[+-]?{_GROUPED}{_SIGN}": "with a currency or another sign",
 }
 
 

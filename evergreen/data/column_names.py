@@ -36,12 +36,15 @@ def match_names(frame: pd.DataFrame, spec: ModelSpec, schema: DataFrameSchema) -
     return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 
-def missing_columns(frame: pd.DataFrame, schema: DataFrameSchema) -> str:
-    """Which columns of the contract a batch lacks, with the names that are near them; empty if it has them all."""
+def missing_columns(frame: pd.DataFrame, schema: DataFrameSchema) -> list[str]:
+    """Which columns of the contract a batch lacks."""
     names = list(map(str, frame.columns))
-    missing = [name for name, column in schema.columns.items() if name not in names and column.required]
-    if not missing:
-        return ""
+    return [name for name, column in schema.columns.items() if name not in names and column.required]
+
+
+def describe_missing(missing: list[str], frame: pd.DataFrame, schema: DataFrameSchema) -> str:
+    """Say which columns of the contract a batch lacks, with the names that are near them."""
+    names = list(map(str, frame.columns))
     others = {name.casefold(): name for name in names if name not in schema.columns}
     near = [
         others[found]

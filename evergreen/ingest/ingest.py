@@ -83,10 +83,10 @@ class _Run:
         if not self.spec.keys and item.frame is not None:
             self.landed[item.origin] = distinct_columns(item.frame, self.schema)
 
-    def reject(self, item: Batch, problem: str, contract: str) -> BatchReport:
+    def reject(self, item: Batch, problem: str, contract: str, remedy: str = "") -> BatchReport:
         """Put a whole batch into quarantine."""
         quarantine_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
-        return BatchReport(item.id, item.name, problem=problem)
+        return BatchReport(item.id, item.name, problem=problem, remedy=remedy)
 
     def open_reader(
         self, source: Source, field: str, contract: str, commit_id: Callable[[str], str] = lambda batch: batch
@@ -122,7 +122,7 @@ def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
         checked = _reject_late_rows(spec, run.observations, _check_item(item, spec, schema, run.now))
         if checked.problem:
             reader.skip(item)
-            reports.append(run.reject(item, checked.problem, contract))
+            reports.append(run.reject(item, checked.problem, contract, checked.remedy))
         else:
             # Quarantine first: after a crash between the two commits the next run lands the batch, and nothing is lost.
             quarantine_rows(run.quarantine, item, checked, contract, run.now)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from evergreen.data.checked_batch import CheckedBatch
 from evergreen.ingest.pending_labels import LabelCounts
-from evergreen.sources.base import Waiting
+from evergreen.sources.base import Source, Waiting
+from evergreen.sources.folder import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,7 @@ class BatchReport:
 
     `repeated` ones were there already, or occur twice in the batch. `waiting` are labels whose row has not landed yet.
     Every row that `prepare` let through is in one count. `superseded` counts earlier labels that were replaced.
+    `remedy` says what to write in the model file to let in what was rejected whole; it may be empty.
     """
 
     batch: str
@@ -26,6 +29,7 @@ class BatchReport:
     problem: str = ""
     waiting: int = 0
     superseded: int = 0
+    remedy: str = ""
 
     @classmethod
     def of_labels(
@@ -52,6 +56,24 @@ class BatchReport:
         rows = f"{self.rejected} rows were rejected" if self.rejected else ""
         labels = f"{self.superseded} older labels were replaced" if self.superseded else ""
         return ", ".join(filter(None, (rows, labels)))
+
+
+def describe_unmatched(source: Source, root: Path) -> str:
+    """A sentence that names the data files of a folder which its pattern does not match; empty for none.
+
+    It is not part of what ingest found, for a file that is not taken does not make ingest run.
+    """
+    if not isinstance(source, Folder):
+        return ""
+    names = source.unmatched(root)
+    if not names:
+        return ""
+    listed = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"{'1 file' if len(names) == 1 else f'{len(names)} files'} of {source.folder(root)} cannot land, because the "
+        f"pattern {source.pattern!r} does not match: {listed}. Widen the pattern in the model file, or move what is no "
+        "data of this model."
+    )
 
 
 @dataclass(frozen=True, slots=True)

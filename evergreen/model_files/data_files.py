@@ -100,7 +100,8 @@ def _choose_of_folder(folder: Path, columns_of: Callable[[Path], Columns | None]
     files = _data_files(folder)
     if not files:
         raise DataError(
-            f"{quote_name(str(folder))} is a folder without a CSV or Parquet file.", "Name the folder that they land in."
+            f"{quote_name(str(folder))} is a folder without a CSV or Parquet file.",
+            "Name the folder that they land in.",
         )
     columns = {file: columns_of(file) for file in files[:MAX_SIBLINGS]}
     kinds: dict[Columns | None, list[Path]] = {}

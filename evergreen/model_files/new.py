@@ -23,7 +23,7 @@ from evergreen.model_files.literals import literal, shorten
 from evergreen.model_files.notation import recognise
 from evergreen.model_files.repeated_rows import find_repeats
 from evergreen.model_files.source_text import model_source
-from evergreen.model_files.target import Task
+from evergreen.model_files.target import Target, Task
 from evergreen.model_files.time_column import find_time
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
@@ -190,7 +190,13 @@ def _choose_metric(findings: Findings, option: str | None) -> tuple[str, str]:
             )
         return option, "As asked for."
     if target.task == "regression":
-        return "mae", "The mean absolute error, in the target's own unit."
+        if target.top_share <= 0.5:
+            return "mae", "The mean absolute error, in the target's own unit."
+        return "rmse", "The root of the mean squared error: the mean absolute one would be least for a constant."
+    return _choose_class_metric(target)
+
+
+def _choose_class_metric(target: Target) -> tuple[str, str]:
     shares = [rows / target.rows for _, rows in target.classes]
     if len(shares) > 2:
         if min(shares) < RARE_SHARE:

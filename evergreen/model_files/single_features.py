@@ -89,21 +89,15 @@ def _score(
         tree = DecisionTreeRegressor(max_leaf_nodes=MAX_LEAVES, min_samples_leaf=leaf, random_state=0)
         tree.fit(values[first], answers[first])
         return float(r2_score(answers[second], tree.predict(values[second])))
-    worst = 1.0
+    scores = []
     for place in range(len(target.classes)) if len(target.classes) > 2 else (1,):
         is_class = answers == place
-        if len(np.unique(is_class[first])) < 2 or len(np.unique(is_class[second])) < 2:
-            continue
-        tree = DecisionTreeClassifier(max_leaf_nodes=MAX_LEAVES, min_samples_leaf=leaf, random_state=0)
-        tree.fit(values[first], is_class[first])
-        worst = min(worst, float(roc_auc_score(is_class[second], tree.predict_proba(values[second])[:, 1])))
-    return worst if worst < 1.0 or _has_classes(answers, halves) else 0.0
-
-
-def _has_classes(answers: npt.NDArray[np.float64], halves: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> bool:
-    import numpy as np
-
-    return all(len(np.unique(answers[half])) > 1 for half in halves)
+        if all(len(np.unique(is_class[half])) > 1 for half in halves):
+            tree = DecisionTreeClassifier(max_leaf_nodes=MAX_LEAVES, min_samples_leaf=leaf, random_state=0)
+            tree.fit(values[first], is_class[first])
+            scores.append(float(roc_auc_score(is_class[second], tree.predict_proba(values[second])[:, 1])))
+    # A feature that tells one class from the others leaves those.
+    return min(scores, default=0.0)
 
 
 def _as_values(
@@ -117,7 +111,7 @@ def _as_values(
     if numbers is not None:
         values = numbers.to_numpy(dtype="float64", copy=True)
         values[~np.isfinite(values)] = np.nan
-        return values.reshape(-1, 1)
+        return np.asarray(values.reshape(-1, 1))
     texts = column.astype("object").map(str).to_numpy()
     means = pd.Series(answers[first]).groupby(texts[first]).mean()
-    return pd.Series(texts).map(means).to_numpy(dtype="float64").reshape(-1, 1)
+    return np.asarray(pd.Series(texts).map(means), dtype=np.float64).reshape(-1, 1)

@@ -48,12 +48,14 @@ class Target:
         task: what follows from the column, or what was chosen.
         classes: label and number of rows of each class, in the order of the metrics; empty for a regression.
         rows: how many rows have a target.
+        top_share: of a regression, the share of the rows that have the most frequent value.
     """
 
     column: Column
     task: Task
     classes: tuple[tuple[Label, int], ...]
     rows: int
+    top_share: float = 0.0
 
 
 def infer_target(raw: pd.Series, task: Task | None, notes: list[str]) -> Target:
@@ -114,7 +116,8 @@ def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None, notes
         if distinct < 2:
             raise DataError(f"--target: {quote_name(name)} has the same value in every row.", "Name another column.")
         # Amounts are float even if all of them are whole so far.
-        return Target(Column(name, "float", nullable), "regression", (), len(finite))
+        top_share = float(finite.value_counts(normalize=True).iloc[0])
+        return Target(Column(name, "float", nullable), "regression", (), len(finite), top_share)
     _require_classes(quote_name(name), distinct, len(finite))
     counts = finite.value_counts()
     classes = tuple(

@@ -17,7 +17,7 @@ from evergreen.decision_detail import (
     WaitingBatch,
 )
 from evergreen.drift.report import DriftReport
-from evergreen.ingest.landing import Landing
+from evergreen.ingest.landing import BatchReport, Landing
 from evergreen.ledger.confirmation import Confirmation
 from evergreen.ledger.detail_json import detail_to_json, ingested_to_json
 from evergreen.ledger.promotions import Move
@@ -34,18 +34,26 @@ def describe_drift(report: DriftReport) -> DriftResult:
     return DriftResult(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html, weights)
 
 
-def describe_landing(landing: Landing, *, cached: bool) -> Ingested:
-    """What is told of a landing; a cached one landed nothing this time."""
+def describe_landing(landing: Landing, *, cached: bool, unmatched: str = "") -> Ingested:
+    """What is told of a landing; a cached one landed nothing this time.
+
+    `unmatched` is the sentence about files that are not taken; empty for none.
+    """
+    not_taken = (unmatched,) if unmatched else ()
     if cached:
-        return Ingested(True, 0, labels_waiting=landing.pending_labels)
+        return Ingested(True, 0, labels_waiting=landing.pending_labels, doubts=not_taken)
     refused = tuple(
-        RefusedBatch(batch.origin, batch.rejected + batch.superseded or None, batch.problem or batch.reason)
+        RefusedBatch(batch.origin, batch.rejected + batch.superseded or None, _with_remedy(batch))
         for batch in landing.quarantined
     )
     waiting = tuple(WaitingBatch(batch.origin, batch.reason) for batch in landing.waiting)
-    return Ingested(
-        False, landing.added, refused, waiting, landing.labelled, landing.pending_labels, doubts=landing.doubts
-    )
+    doubts = (*landing.doubts, *not_taken)
+    return Ingested(False, landing.added, refused, waiting, landing.labelled, landing.pending_labels, doubts=doubts)
+
+
+def _with_remedy(batch: BatchReport) -> str:
+    reason = batch.problem or batch.reason
+    return f"{reason}. {batch.remedy}." if batch.remedy else reason
 
 
 def describe_snapshot(snapshot: Snapshot) -> SnapshotFacts:

@@ -14,7 +14,7 @@ from evergreen import naming
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision_detail import Ingested
 from evergreen.events import DATA_REJECTED, Event
-from evergreen.ingest.landing import Landing
+from evergreen.ingest.landing import Landing, describe_unmatched
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import Version
@@ -60,7 +60,10 @@ def ingest_new_data(context: RunContext) -> Ingested:
                 "reason": report.problem,
             }
             announce(Event(DATA_REJECTED, context.spec.name, payload))
-    return describe_landing(landing, cached=cached)
+    unmatched = describe_unmatched(context.spec.source, context.settings.landing)
+    if unmatched:
+        get_run_logger().warning("ingest: %s", unmatched)
+    return describe_landing(landing, cached=cached, unmatched=unmatched)
 
 
 def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:
