@@ -41,7 +41,7 @@ PANELS = {
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, backtest.backtest),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
-    "Maintain": (doctor.doctor, rebuild.rebuild, clean.clean),
+    "Maintain": (doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),
 }
 """The commands as `evergreen --help` lists them."""
 for panel, commands in PANELS.items():

@@ -1,7 +1,8 @@
-"""evergreen rebuild: train a past version again and compare its predictions. It needs no Prefect."""
+"""evergreen rebuild and rebuild-table: a past version, or the table in other types. They need no Prefect."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from evergreen.settings import load_settings
 
 if TYPE_CHECKING:
     from evergreen.maintenance.rebuild import Rebuilt
+    from evergreen.maintenance.rebuild_table import RebuiltTable
 
 
 def rebuild(
@@ -40,6 +42,43 @@ def rebuild(
             raise typer.Exit(1)
 
     guard(work, as_json)
+
+
+def rebuild_table(name: Name, as_json: Json = False) -> None:
+    """Give the stored rows the types of a changed contract().
+
+    A number that becomes a text is read from its file again. Earlier versions of the table stay.
+    """
+
+    def work() -> None:
+        import models
+        from deployments.cli import console
+        from evergreen.maintenance import rebuild_table
+
+        settings = load_settings()
+        spec = models.load(name, settings.models).spec
+        with console.show_work(f"rebuilding the table of {name}") as (step, _):
+            result = rebuild_table.rebuild_table(spec, settings, now=datetime.now(UTC), step=step)
+        console.print_result(result, _show_table, as_json=as_json)
+
+    guard(work, as_json)
+
+
+def _show_table(result: RebuiltTable) -> None:
+    from rich.markup import escape
+
+    from deployments.cli.console import grid, out
+
+    label = f"[bold]{escape(result.model)}[/]"
+    if not result.columns:
+        out.print(f"{label}: every column of the table has the contract's type already.")
+        return
+    out.print(f"{label}: the {result.rows:,} rows of the table are in the contract's types, version {result.version}.")
+    rows = [
+        (column.name, column.before, column.after, "the files" if column.from_files else "the stored values")
+        for column in result.columns
+    ]
+    out.print(grid("Columns", ("column", "before", "now", "taken from"), rows))
 
 
 def _show_rebuilt(result: Rebuilt) -> None:

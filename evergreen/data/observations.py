@@ -66,7 +66,12 @@ class Observations:
 
     def __init__(self, lake: str, spec: ModelSpec) -> None:
         self.spec = spec
-        self.table = Table(naming.table(lake, spec.name, "observations"), arrow_schema(spec), keep_versions=True)
+        self.table = Table(
+            naming.table(lake, spec.name, "observations"),
+            arrow_schema(spec),
+            keep_versions=True,
+            rebuild_command=f"evergreen rebuild-table {spec.name}",
+        )
         self.content = tuple(name for name in self.table.schema.names if name not in SYSTEM_COLUMNS)
         self._commits = RowCommits(self.table, self.content, spec.time)
 
@@ -118,6 +123,29 @@ class Observations:
             return self._replace_origin(arrow, stamp, opened, before, carried)
         commit = f"{batch}:{before.version}" if carried and carried.get("rows_position") else batch
         return self._upsert(arrow, stamp, commit, opened, before, on_overridden, carried)
+
+    def require_types(self) -> None:
+        """Refuse rows that the table holds in other types than the contract's.
+
+        Raises:
+            EvergreenError: a column has another type; the line has the command that rebuilds the table.
+        """
+        if self.table.exists():
+            self.table.require_types(self.table.open())
+
+    def rewrite(self, rows: pa.Table, commit: str, before: Snapshot) -> None:
+        """Replace all rows of the version `before` by the same rows in the contract's types, in one commit.
+
+        Args:
+            rows: with the columns that the lake adds.
+            commit: its id.
+            before: the version that the rows were read from.
+
+        Raises:
+            BusyError: another run wrote at the same time.
+            EvergreenError: the table cannot be written; it is left as it was.
+        """
+        self._commits.rewrite(rows, commit, before)
 
     def store_carried(self, carried: Carried) -> None:
         """Store carried values in a commit of their own, without changing a row.

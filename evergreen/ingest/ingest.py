@@ -49,8 +49,11 @@ def ingest(
     Raises:
         DataError: simulated and real rows would mix.
         BusyError: another run wrote at the same time.
+        EvergreenError: the table holds a column in another type than the contract's.
     """
     run = _Run(spec, settings, now, step)
+    # Before anything is read: with a contract of other types nothing could land, and what is stored would mean another.
+    run.observations.require_types()
     waiting: list[Waiting] = []
     batches = _ingest_rows(run, waiting)
     doubts = (*run.doubts, *describe_shared_rows(run.observations, run.landed))

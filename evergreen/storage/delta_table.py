@@ -49,6 +49,7 @@ class Table:
         compact_every: small files are compacted after this many commits, so that reading stays fast; 0 for never.
         high_cardinality: columns whose values rarely repeat. They are written without a dictionary, which halves the
             time of a write.
+        rebuild_command: the command that gives stored rows other types; empty where there is none.
     """
 
     uri: str
@@ -56,6 +57,7 @@ class Table:
     keep_versions: bool = field(default=False, compare=False)
     compact_every: int = field(default=0, compare=False)
     high_cardinality: tuple[str, ...] = field(default=(), compare=False)
+    rebuild_command: str = field(default="", compare=False)
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Open the table at a version, by default the newest; create it empty if it does not exist.
@@ -140,6 +142,55 @@ class Table:
                     mode="overwrite",
                     predicate=where,
                     commit_properties=_commit_properties(commit, metadata),
+                )
+
+    def rewrite(
+        self, rows: pa.Table, commit: str, metadata: Mapping[str, str], *, expected_version: int | None = None
+    ) -> None:
+        """Replace every row and the columns' types by those of `rows`, in one commit; otherwise as `append`.
+
+        Earlier versions stay as they were, with the types that they had.
+        """
+        from deltalake import write_deltalake
+
+        with explain_write_errors(self.uri):
+            table = self.open()
+            if _has_commit(table, commit):
+                return
+            _require_version(self.uri, table, expected_version)
+            write_deltalake(
+                table,
+                self.to_arrow(rows),
+                mode="overwrite",
+                schema_mode="overwrite",
+                commit_properties=_commit_properties(commit, metadata),
+                writer_properties=self._writer_properties(),
+            )
+
+    def changed_types(self, table: DeltaTable) -> dict[str, tuple[pa.DataType, pa.DataType]]:
+        """The columns of an opened version that are to have another type: the stored one, and that of the schema."""
+        import pyarrow as pa
+
+        stored = pa.schema(table.schema())
+        pairs = {
+            column.name: (stored.field(column.name).type, column.type)
+            for column in self.schema
+            if column.name in stored.names
+        }
+        return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
+
+    def require_types(self, table: DeltaTable) -> None:
+        """Refuse an opened version whose rows hold a column in another type than the schema's.
+
+        Raises:
+            EvergreenError: a column has another type; the line has the command that rebuilds the table.
+        """
+        for name, (before, after) in self.changed_types(table).items():
+            if _count_rows(table):
+                way = f"; or rebuild the table: {self.rebuild_command}" if self.rebuild_command else ""
+                raise EvergreenError(
+                    f"The table {self.uri} holds {name!r} as {before}, and it is now to be {after}.",
+                    f"Give the column its former type in contract(), or another name{way}",
                 )
 
     def has_commit(self, commit: str) -> bool:
@@ -248,10 +299,8 @@ class Table:
         table = self.open()
         if _has_commit(table, commit):
             return None
-        if expected_version is not None and table.version() != expected_version:
-            raise BusyError(f"Another run wrote {self.uri} at the same time.", "Run it again.")
-        self._update_schema(table)
-        return table
+        _require_version(self.uri, table, expected_version)
+        return self._update_schema(table)
 
     def _writer_properties(self) -> WriterProperties:
         from deltalake import ColumnProperties, WriterProperties
@@ -269,25 +318,29 @@ class Table:
             with suppress(DeltaError, OSError):
                 table.optimize.compact(target_size=SMALL_FILE_BYTES)
 
-    def _update_schema(self, table: DeltaTable) -> None:
-        """Add the columns that the table does not have yet; earlier rows hold nulls in them."""
+    def _update_schema(self, table: DeltaTable) -> DeltaTable:
+        """Add the columns that the table does not have yet; earlier rows hold nulls in them.
+
+        A table without rows takes the schema as it is: nothing was learned from the types that it had.
+        """
         import pyarrow as pa
         from deltalake import Field, Schema
 
+        self.require_types(table)
+        if self.changed_types(table):
+            empty = self.schema.empty_table()
+            self.rewrite(
+                empty, f"types:{table.version()}", self.commit_metadata(table), expected_version=table.version()
+            )
+            return self.open()
         stored = pa.schema(table.schema())
-        for column in self.schema:
-            stored_type = stored.field(column.name).type if column.name in stored.names else column.type
-            if stored_type != column.type:
-                raise EvergreenError(
-                    f"The table {self.uri} holds {column.name!r} as {stored_type}, and it is now to be {column.type}.",
-                    "Give the column its former type or another name, or move the table's folder away to start anew.",
-                )
         missing = [column for column in self.schema if column.name not in stored.names]
         if missing:
             fields: list[Field] = list(Schema.from_arrow(pa.schema(missing)).fields)
             table.alter.add_columns(fields)
         if self.keep_versions and KEEP_LOG.items() - table.metadata().configuration.items():
             table.alter.set_table_properties(KEEP_LOG)
+        return table
 
     def _create(self) -> DeltaTable:
         from deltalake import DeltaTable
@@ -300,6 +353,16 @@ class Table:
 def sql_literal(text: str) -> str:
     """A text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _count_rows(table: DeltaTable) -> int:
+    """The number of rows of an opened version; no data is read where the files' statistics have it."""
+    return int(table.to_pyarrow_dataset().count_rows())
+
+
+def _require_version(uri: str, table: DeltaTable, expected: int | None) -> None:
+    if expected is not None and table.version() != expected:
+        raise BusyError(f"Another run wrote {uri} at the same time.", "Run it again.")
 
 
 def _own_metadata(commit: Mapping[str, Any]) -> dict[str, str]:
