@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
 from evergreen.markdown import number
@@ -130,6 +131,14 @@ def print_result(result: T, show: Callable[[T], None], *, as_json: bool) -> None
         print_json(result.to_json())
     else:
         show(result)
+
+
+def bullets(lines: Sequence[str]) -> Table:
+    """Lines as a list; what goes on in the next line stands below its text, not below its mark."""
+    table = Table.grid(padding=(0, 1))
+    for line in lines:
+        table.add_row(" ", "-", Text(line))
+    return table
 
 
 def coloured(word: str) -> str:

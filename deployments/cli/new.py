@@ -43,6 +43,7 @@ def new(
     timezone: Annotated[
         str | None, typer.Option("--timezone", help="The time zone of times without an offset.")
     ] = None,
+    look: Annotated[bool, typer.Option("--look", help="Write a page about the data beside the model file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a model file for your data.
@@ -61,18 +62,25 @@ def new(
             name, data, settings.models, target=target, time=time, keys=tuple(key or ()), task=task, metric=metric,
             timezone=timezone, now=datetime.now(UTC), landing=settings.landing,
         )  # fmt: skip
+        page = model_file.path.with_suffix(".html") if look else None
+        if page is not None:
+            from evergreen.pages.data_page import write_data_page
+
+            write_data_page(model_file, page, datetime.now(UTC))
         if as_json:
             kind = {"task": model_file.task, "metric": model_file.metric}
             console.print_json(
                 {"model": name, "path": str(model_file.path)}
                 | kind
+                | ({"page": str(page)} if page is not None else {})
                 | {"notes": list(model_file.notes), "next": f"evergreen retrain {name}"}
             )
             return
         kind_of_model = f"{model_file.task} of {target!r}, judged by {model_file.metric}"
         console.out.print(f"Wrote [bold]{model_file.path}[/]: {kind_of_model}.")
-        for note in model_file.notes:
-            console.out.print(f"  - {note}")
+        console.out.print(console.bullets(model_file.notes))
+        if page is not None:
+            console.out.print(f"The data on one page: [bold]{page}[/]")
         console.out.print(f"Read it, then run: [bold]evergreen retrain {name}[/]")
         console.out.print("To run it on a schedule: [bold]evergreen deployments sync[/], then [bold]evergreen up[/]")
 

@@ -6,7 +6,7 @@ Everything here is a guess that a person reads and corrects in the model file. E
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from evergreen.model_files.column_types import (
     unusable_rows,
 )
 from evergreen.model_files.features import LeftOut, infer_feature
-from evergreen.model_files.single_features import find_single_features
+from evergreen.model_files.single_features import describe_single_features, score_single_features
 from evergreen.model_files.target import Target, Task, infer_target
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Findings:
         left_out: columns that are no features.
         target: what is to be predicted.
         notes: what a person should know, one line each.
+        scores: how well each feature alone predicts the target, the best first; empty where too few rows tell.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class Findings:
     left_out: tuple[LeftOut, ...]
     target: Target
     notes: tuple[str, ...]
+    scores: Mapping[str, float]
 
 
 def examine(
@@ -113,7 +115,8 @@ def examine(
             (numeric if feature.kind in ("int", "float") else categorical).append(feature)
     _require_features([*numeric, *categorical], left_out)
     _note_rejected(frame, [*numeric, inferred.column], notes)
-    notes.extend(find_single_features(frame, [*numeric, *categorical], inferred))
+    scores = score_single_features(frame, [*numeric, *categorical], inferred)
+    notes.extend(describe_single_features(scores, inferred))
     return Findings(
         len(frame),
         tuple(keys),
@@ -124,6 +127,7 @@ def examine(
         tuple(left_out),
         inferred,
         tuple(notes),
+        scores,
     )
 
 

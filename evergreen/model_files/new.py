@@ -13,6 +13,7 @@ import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from evergreen.errors import EvergreenError, ModelFileError
@@ -29,13 +30,16 @@ from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
 from evergreen.storage.atomic_write import staged_file
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 RARE_SHARE = 0.1
 """A class with a smaller share is rare; the metric then measures how well it is found."""
 
 NO_BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NewModelFile:
     """A model file that was written.
 
@@ -44,12 +48,16 @@ class NewModelFile:
         task: regression or classification.
         metric: the metric that decides.
         notes: what a person should check, one line each.
+        findings: what was inferred.
+        rows: the rows that were looked at, as they are meant.
     """
 
     path: Path
     task: str
     metric: str
     notes: tuple[str, ...]
+    findings: Findings
+    rows: pd.DataFrame
 
 
 def scaffold(
@@ -130,7 +138,7 @@ def scaffold(
         *repeats,
         *_notes(findings, zone if not timezone else None, more=draft.more),
     )
-    return NewModelFile(path, findings.target.task, chosen_metric, notes)
+    return NewModelFile(path, findings.target.task, chosen_metric, notes, findings, recognised.rows)
 
 
 def _already_exists(path: Path) -> ModelFileError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evergreen.model_files.column_types import Column, as_numbers, quote_name
@@ -24,10 +24,10 @@ MIN_ROWS = 40
 MAX_LEAVES = 32
 
 
-def find_single_features(
+def score_single_features(
     frame: pd.DataFrame, features: Sequence[Column], target: Target, *, seed: int = 42
-) -> tuple[str, ...]:
-    """A note for each feature that predicts the target almost alone, with its score on rows that it was not fitted on.
+) -> dict[str, float]:
+    """How well each feature alone predicts the target: R² of a regression, area under the ROC curve of classes.
 
     A tree of at most `MAX_LEAVES` leaves is fitted to each feature on a random half of the rows, at most `MAX_ROWS`,
     and scored on the other half.
@@ -37,6 +37,9 @@ def find_single_features(
         features: the columns to try.
         target: what is predicted.
         seed: of the halves.
+
+    Returns:
+        The scores by feature, the best first; empty where the rows are too few to tell.
     """
     import numpy as np
 
@@ -45,15 +48,20 @@ def find_single_features(
     rng = np.random.default_rng(seed)
     rows = rng.permutation(known)[:MAX_ROWS]
     if len(rows) < MIN_ROWS or len(np.unique(answers[rows])) < 2:
-        return ()
+        return {}
     halves = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-    told = TOLD_R2 if target.task == "regression" else TOLD_AUC
-    measure = "R² {:.3f} of 1" if target.task == "regression" else "ROC AUC {:.3f} of 1"
     scores = {feature.name: _score(frame[feature.name], answers, halves, target) for feature in features}
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
+
+
+def describe_single_features(scores: Mapping[str, float], target: Target) -> tuple[str, ...]:
+    """A note for each feature that predicts the target almost alone, with its score."""
+    told = TOLD_R2 if target.task == "regression" else TOLD_AUC
+    measure = "R²" if target.task == "regression" else "ROC AUC"
     return tuple(
-        f"{quote_name(name)} predicts the target almost alone ({measure.format(score)} on held-out rows): if it is "
+        f"{quote_name(name)} predicts the target almost alone ({measure} {score:.3f} of 1 on held-out rows): if it is "
         "known only afterwards, take it out of the features"
-        for name, score in sorted(scores.items(), key=lambda item: -item[1])
+        for name, score in scores.items()
         if score >= told
     )
 

@@ -91,18 +91,18 @@ def _read_times(column: pd.Series) -> pd.Series | None:
         return None
     if clock.layout == "%Y" or (clock.layout in SINCE_1970 and not says_time):
         return None
-    times = _as_instants(column, clock.layout)
+    times = as_instants(column, clock.layout)
     return None if times.isna().any() else times
 
 
-def _as_instants(column: pd.Series, layout: str) -> pd.Series:
+def as_instants(column: pd.Series, layout: str) -> pd.Series:
+    """A column of times by the layout of its `Clock`; times without an offset as UTC, NaT for what is none."""
     import pandas as pd
 
     if layout in SINCE_1970:
         return pd.to_datetime(column.astype("float64") * SINCE_1970[layout], unit="ms", utc=True)
-    if dtype_kind(column) != "O":
-        column = column.map("{:.0f}".format)
-    return parse_times(column.astype("object").map(str).astype("str"), layout)
+    text = column.map("{:.0f}".format if dtype_kind(column) != "O" else str, na_action="ignore")
+    return parse_times(text.astype("str").mask(column.isna()), layout)
 
 
 def _may_order(times: pd.Series, name: str, now: datetime | None) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evergreen.model_files.column_types import Column
-from evergreen.model_files.single_features import find_single_features
+from evergreen.model_files.single_features import describe_single_features, score_single_features
 from evergreen.model_files.target import infer_target
 
 ROWS = 2_000
@@ -20,7 +20,8 @@ LATE = np.where(DELAY > 15, "yes", "no")
 def notes(target: Any, **columns: Any) -> tuple[str, ...]:
     rows = pd.DataFrame({"y": target} | columns)
     features = [Column(name, "float" if rows[name].dtype.kind in "if" else "str", nullable=True) for name in columns]
-    return find_single_features(rows, features, infer_target(rows["y"], None, []))
+    inferred = infer_target(rows["y"], None, [])
+    return describe_single_features(score_single_features(rows, features, inferred), inferred)
 
 
 def test_what_is_known_only_afterwards_is_told() -> None:
