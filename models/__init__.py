@@ -15,13 +15,14 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from evergreen.errors import ModelFileError
+from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.spec.faults import Fault, closest, note_faults
 from evergreen.spec.model import NAME, ModelSpec
+from evergreen.spec.place import describe, line_of, shown
 
 SHIPPED = Path(__file__).parent.absolute()
 MOVED = {
@@ -67,9 +68,9 @@ def load(name: str, folder: Path) -> LoadedModel:
     """
     known = names(folder)
     if name not in known:
-        shown = name if len(name) <= 60 and name.isprintable() else f"{name[:30]!a}..."
+        word = name if len(name) <= 60 and name.isprintable() else f"{name[:30]!a}..."
         raise ModelFileError(
-            f"Unknown model {shown!r}: {folder.name}/ has {', '.join(known) or 'no model yet'}.",
+            f"Unknown model {word!r}: {folder.name}/ has {', '.join(known) or 'no model yet'}.",
             "Choose one of them, or write a new one: evergreen new NAME --csv FILE --target COLUMN",
         )
     path = folder / f"{name}.py"
@@ -78,13 +79,18 @@ def load(name: str, folder: Path) -> LoadedModel:
         tree = _parse(source, path)
     except (SyntaxError, UnicodeDecodeError, OSError) as error:
         line = getattr(error, "lineno", None)
-        raise ModelFileError(f"{path.name}{f', line {line}' if line else ''}: {error}.", f"Fix {path}.") from None
+        what = error.msg if isinstance(error, SyntaxError) else describe(error)
+        raise ModelFileError(
+            f"{shown(path)}{f', line {line}' if line else ''}: {what}.", "Correct that line."
+        ) from None
     spec = _execute(name, path)
     if spec.name != name:
+        line = line_of(path, "name")
         raise ModelFileError(
-            f"{path.name}: name: it is {spec.name!r}, but the file is {path.name}.", "Give both the same name."
+            f"{shown(path)}{f', line {line}' if line else ''}: name: it is {spec.name!r}, and the file is {path.name}.",
+            "Give both the same name.",
         )
-    return LoadedModel(spec=spec, hash=_code_hash(tree), path=path)
+    return LoadedModel(spec=spec.loaded_from(path), hash=_code_hash(tree), path=path)
 
 
 def load_spec(name: str, folder: Path) -> ModelSpec:
@@ -113,19 +119,28 @@ def _execute(name: str, path: Path) -> ModelSpec:
     module_name = f"{__name__}.{name}"
     import_spec = importlib.util.spec_from_file_location(module_name, path)
     if import_spec is None or import_spec.loader is None:
-        raise ModelFileError(f"{path.name} cannot be imported.", f"Fix {path}.")
+        raise ModelFileError(f"{shown(path)} cannot be imported.", f"Correct {path}.")
     _search_in(path.parent.absolute())
     module = importlib.util.module_from_spec(import_spec)
     _forget(module_name)
     sys.modules[module_name] = module
-    try:
-        import_spec.loader.exec_module(module)
-    except Exception as error:
+    with note_faults() as faults:
+        try:
+            import_spec.loader.exec_module(module)
+        except Exception as error:
+            _forget(module_name)
+            # What else follows from an empty section is no mistake of its own.
+            if not faults or isinstance(error, NameError | ImportError):
+                raise _explain(path, error) from None
+            raise _faulty(path, faults) from None
+    if faults:
         _forget(module_name)
-        raise _explain(path, error) from None
+        raise _faulty(path, faults)
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
-        raise ModelFileError(f"{path.name}: it has no MODEL = ModelSpec(...).", "Add it; models/iris.py is an example.")
+        raise ModelFileError(
+            f"{shown(path)}: it has no MODEL = ModelSpec(...).", "Add it; models/iris.py is an example."
+        )
     return spec
 
 
@@ -149,33 +164,60 @@ def _forget(module_name: str) -> None:
 
 
 def _explain(path: Path, error: Exception) -> ModelFileError:
-    if isinstance(error, ValidationError):
-        return _field_error(path, error)
+    """One line about what stopped the loading of a file."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    where = f", line {frames[-1].lineno}" if frames else ""
+    where = f"{shown(path)}{f', line {frames[-1].lineno}' if frames else ''}"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing in MOVED:
         line = (frames[-1].line or missing) if frames else missing
         for name, renamed in RENAMED.items():
             line = re.sub(rf"\b{name}\b", renamed, line)
         return ModelFileError(
-            f"{path.name}{where}: {missing} is part of {MOVED[missing]} now.",
+            f"{where}: {missing} is part of {MOVED[missing]} now.",
             f"Write in {path}: {line.replace(missing, MOVED[missing])}",
         )
-    return ModelFileError(f"{path.name}{where}: {type(error).__name__}: {error}.", f"Fix {path}.")
+    if missing is not None:
+        return ModelFileError(
+            f"{where}: {missing.partition('.')[0]} is not installed here.", "Install it, or correct the import."
+        )
+    if isinstance(error, EvergreenError):
+        return ModelFileError(f"{where}: {error.what}", error.fix)
+    # ImportError says what it looked for in words only.
+    sought = re.match(r"cannot import name '(\w+)'", str(error))
+    name = sought[1] if sought else str(getattr(error, "name", "") or "")
+    known = list(getattr(sys.modules.get(str(getattr(error, "name", ""))), "__dict__", {}))
+    alike = closest(name, known if isinstance(error, ImportError) else _names_in(path))
+    # What Python adds in parentheses is the path of the file that was imported from.
+    what = re.sub(r" \(.*\)$", "", describe(error)) if isinstance(error, ImportError) else describe(error)
+    return ModelFileError(f"{where}: {what}{f'; did you mean {alike}?' if alike else '.'}", "Correct that line.")
 
 
-def _field_error(path: Path, error: ValidationError) -> ModelFileError:
-    first = error.errors()[0]
-    # A section such as Metric(...) fails before the ModelSpec exists, so the field follows from its class.
-    part = {"ModelSpec": "", "DriftThresholds": "drift", "PerformanceThresholds": "performance"}.get(
-        error.title, error.title.lower()
-    )
-    field = ".".join([part, *map(str, first["loc"])]).strip(".")
-    message = {"extra_forbidden": "there is no such field", "missing": "the field is missing"}.get(
-        first["type"], first["msg"].removeprefix("Value error, ")
-    )
-    return ModelFileError(f"{path.name}: {field}{': ' if field else ''}{message}.", f"Fix {path}.")
+def _names_in(path: Path) -> set[str]:
+    """Every name that a file defines or imports."""
+    tree = _parse(path.read_text(encoding="utf-8"), path)
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return names | {
+        (alias.asname or alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def _faulty(path: Path, faults: Sequence[Fault]) -> ModelFileError:
+    """One line about every mistake of a file; those of another file, which it imports, are named with that one."""
+    file = shown(path)
+    if len(faults) == 1:
+        fault = faults[0]
+        where = f"{fault.file}, line {fault.line}" if fault.line else fault.file
+        return ModelFileError(f"{where}: {_ended(fault.text)}", f"Correct {fault.field or 'it'} there.")
+    lines = [str(fault) if fault.file == file else f"{fault.file}, {fault}" for fault in faults]
+    return ModelFileError(_ended(f"{file} has {len(faults)} mistakes: {'; '.join(lines)}"), "Correct each of them.")
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 def _code_hash(tree: ast.Module) -> str:

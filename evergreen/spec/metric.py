@@ -6,6 +6,7 @@ of a thousand calls.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from evergreen.spec.faults import closest
 from evergreen.spec.fields import Frozen
 
 
@@ -37,12 +39,30 @@ class Metric(Frozen):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.function is None and self.name not in KNOWN:
-            raise ValueError(f"{self.name!r} is not one of {', '.join(sorted(KNOWN))}; or give a function")
+            alike = closest(self.name, KNOWN)
+            known = f"did you mean {alike!r}?" if alike else f"the metrics are {', '.join(sorted(KNOWN))}"
+            raise ValueError(f"name: {self.name!r} is not the name of a metric, and there is no function; {known}")
         if self.function is not None and self.greater_is_better is None:
-            raise ValueError("say greater_is_better=True or False for a metric of your own")
+            raise ValueError("greater_is_better: say True or False for a metric of your own")
         if self.function is None and self.greater_is_better is not None:
-            raise ValueError("greater_is_better is known already; it goes with a function of your own")
+            raise ValueError("greater_is_better: it is known already; it goes with a function of your own")
+        if self.bound is not None and self.function is None:
+            self._require_reachable(self.bound)
         return self
+
+    def _require_reachable(self, bound: float) -> None:
+        low, high = self.kind.low, self.kind.high
+        if low <= bound <= high:
+            return
+        span = (
+            f"from {low:g} to {high:g}"
+            if math.isfinite(low + high)
+            else f"{low:g} or more"
+            if math.isfinite(low)
+            else f"{high:g} or less"
+        )
+        percent = f"; for {bound:g} percent write {bound / 100:g}" if high == 1 and 1 < bound <= 100 else ""
+        raise ValueError(f"bound: it is {bound:g}, and {self.name} is {span}{percent}")
 
     @property
     def kind(self) -> MetricKind:
@@ -72,6 +92,8 @@ class MetricKind:
             are positions of classes, probabilities are of shape (rows, classes).
         outer: what is applied to that mean; None for the mean itself.
         function: a function of the user's own.
+        low: no value is below it.
+        high: no value is above it.
     """
 
     greater_is_better: bool
@@ -81,6 +103,8 @@ class MetricKind:
     pointwise: Callable[[Array, Array], Array] | None = None
     outer: Callable[[Array], Array] | None = None
     function: Callable[[Any, Any], float] | None = None
+    low: float = -math.inf
+    high: float = math.inf
 
 
 def _log_loss(truth: Array, predicted: Array) -> Array:
@@ -94,11 +118,11 @@ def _brier(truth: Array, predicted: Array) -> Array:
 
 
 def _error(scorer: str, pointwise: Any = None, outer: Any = None) -> MetricKind:
-    return MetricKind(False, "prediction", "regression", scorer, pointwise, outer)
+    return MetricKind(False, "prediction", "regression", scorer, pointwise, outer, low=0)
 
 
 def _labels(scorer: str, pointwise: Any = None) -> MetricKind:
-    return MetricKind(True, "prediction", "classification", scorer, pointwise)
+    return MetricKind(True, "prediction", "classification", scorer, pointwise, low=0, high=1)
 
 
 KNOWN: Mapping[str, MetricKind] = {
@@ -109,16 +133,16 @@ KNOWN: Mapping[str, MetricKind] = {
     "mape": _error(
         "mean_absolute_percentage_error", lambda y, predicted: np.abs(predicted - y) / np.maximum(np.abs(y), EPS)
     ),
-    "r2": MetricKind(True, "prediction", "regression", "r2_score"),
+    "r2": MetricKind(True, "prediction", "regression", "r2_score", high=1),
     "accuracy": _labels("accuracy_score", lambda y, predicted: (predicted == y).astype(np.float64)),
     "balanced_accuracy": _labels("balanced_accuracy_score"),
     "f1": _labels("f1_score"),
     "precision": _labels("precision_score"),
     "recall": _labels("recall_score"),
-    "roc_auc": MetricKind(True, "probability", "classification", "roc_auc_score"),
-    "average_precision": MetricKind(True, "probability", "classification", "average_precision_score"),
-    "log_loss": MetricKind(False, "probability", "classification", "log_loss", _log_loss),
-    "brier": MetricKind(False, "probability", "classification", "brier_score_loss", _brier),
+    "roc_auc": MetricKind(True, "probability", "classification", "roc_auc_score", low=0, high=1),
+    "average_precision": MetricKind(True, "probability", "classification", "average_precision_score", low=0, high=1),
+    "log_loss": MetricKind(False, "probability", "classification", "log_loss", _log_loss, low=0),
+    "brier": MetricKind(False, "probability", "classification", "brier_score_loss", _brier, low=0, high=2),
 }
 """Every metric a model file can name. With two classes, f1, precision, recall, roc_auc and average_precision are of the
 last class; with more, the unweighted mean over classes (roc_auc: one against the rest; average_precision: undefined).

@@ -7,19 +7,24 @@ what it needs when it is called, so that reading a model file costs milliseconds
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
 from evergreen.spec.data import Features, Labels, Reading
-from evergreen.spec.fields import Duration, Frozen, Share
+from evergreen.spec.faults import DisagreementError, closest
+from evergreen.spec.fields import Duration, Frozen, Share, is_sound
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
+from evergreen.spec.place import line_of, shown
 from evergreen.spec.retraining import Approval, Retraining, with_changed_sections, with_sections
 from evergreen.spec.training import Holdout, Search, Training
 
@@ -91,12 +96,15 @@ class ModelSpec(Frozen):
     approval: Approval = Approval()
     trusted: tuple[str, ...] = ()
     seed: int = 42
+    _path: Path | None = PrivateAttr(default=None)
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if not NAME.fullmatch(name):
-            raise ValueError("lower-case letters, digits and underscores, starting with a letter, at most 63")
+            raise ValueError(
+                f"it is {name[:63]!r}; use lower-case letters, digits and underscores, at most 63, a letter first"
+            )
         return name
 
     @field_validator("tags")
@@ -108,6 +116,14 @@ class ModelSpec(Frozen):
             if not value.strip() or len(value) > TAG_LETTERS:
                 raise ValueError(f"{key!r} is empty or longer than {TAG_LETTERS} characters")
         return tags
+
+    @field_validator("contract", mode="before")
+    @classmethod
+    def _function_not_schema(cls, contract: object) -> object:
+        # A schema of pandera's can be called as well.
+        if hasattr(contract, "columns"):
+            raise ValueError(f"it is a {type(contract).__name__}; give the function itself, without parentheses")
+        return contract
 
     @field_validator("timezone")
     @classmethod
@@ -126,28 +142,21 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.target in self.features.all:
-            raise ValueError(f"features: the target {self.target!r} is among them; the model would see the answer")
-        if self.time is None:
-            for field, asks in (
-                ("holdout", self.holdout.strategy == "blocked"),
-                ("training", self.training.last or self.training.half_life),
-                ("drift", self.drift.last),
-                ("performance", self.performance.last),
-                ("lateness", self.lateness),
-            ):
-                if asks:
-                    raise ValueError(f"{field}: it counts in time, and the model has no time column")
-        known = self.features.all
-        if self.labels is not None and not self.keys:
-            raise ValueError("labels: they are joined by the model's keys, and it has none")
-        stray = [column for column in self.drift.columns if column not in (*known, self.target)]
-        if stray:
-            raise ValueError(f"drift: columns: {stray[0]!r} is neither a feature nor the target")
-        for field, metric in (("metric", self.metric), *(("performance: also", one) for one in self.performance.also)):
-            if metric.kind.task is not None and metric.kind.task != self.task:
-                raise ValueError(f"{field}: {metric.name!r} is for {metric.kind.task}, and task is {self.task!r}")
+        faults = self.disagreements({name: getattr(self, name) for name in type(self).model_fields})
+        if faults:
+            raise DisagreementError(faults)
         return self
+
+    @classmethod
+    def disagreements(cls, fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Fields that do not go together, each with what is wrong; a field that is wrong in itself is not looked at."""
+        sound = SimpleNamespace(**{name: value for name, value in fields.items() if is_sound(value)})
+        faults: list[tuple[str, str]] = []
+        for check in _CHECKS:
+            # A check whose fields are not all there says nothing.
+            with suppress(AttributeError):
+                faults.extend(check(sound))
+        return faults
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed.
@@ -162,6 +171,89 @@ class ModelSpec(Frozen):
         return super().model_copy(update=changes, deep=deep)
 
     @property
+    def file(self) -> str:
+        """The model file, as a person names it."""
+        return shown(self._path) if self._path is not None else f"models/{self.name}.py"
+
+    @property
+    def path(self) -> Path | None:
+        """The model file; None of a model that was not loaded from one."""
+        return self._path
+
+    def loaded_from(self, path: Path) -> Self:
+        """This model, which now knows the file that it was loaded from."""
+        self._path = path
+        return self
+
+    def place(self, *fields: str) -> str:
+        """A field of the model file, with its line where that is known: `models/x.py, line 44: search: grid`."""
+        line = line_of(self._path, *fields) if self._path is not None else None
+        return f"{self.file}{f', line {line}' if line else ''}: {': '.join(fields)}"
+
+    @property
     def watched(self) -> tuple[str, ...]:
         """The columns that a drift report compares, the prediction aside."""
         return self.drift.columns or self.features.all
+
+
+def _target_is_no_feature(spec: Any) -> Iterator[tuple[str, str]]:
+    if spec.target in spec.features.all:
+        yield "features", f"the target {spec.target!r} is among them; the model would see the answer"
+
+
+def _time_is_there(spec: Any) -> Iterator[tuple[str, str]]:
+    if spec.time is not None:
+        return
+    what = "it counts in time, and the model has no time column; name it with time='COLUMN'"
+    for field, counts in (
+        ("holdout.strategy", getattr(spec.holdout, "strategy", "") == "blocked"),
+        ("training.last", getattr(spec.training, "last", None)),
+        ("training.half_life", getattr(spec.training, "half_life", None)),
+        ("drift.last", getattr(spec.drift, "last", None)),
+        ("performance.last", getattr(spec.performance, "last", None)),
+        ("lateness", spec.lateness),
+    ):
+        if counts:
+            yield field, what
+
+
+def _labels_have_keys(spec: Any) -> Iterator[tuple[str, str]]:
+    if spec.labels is not None and not spec.keys:
+        yield "labels", "they are joined by the model's keys, and it has none"
+
+
+def _watched_columns_are_there(spec: Any) -> Iterator[tuple[str, str]]:
+    known = (*spec.features.all, spec.target)
+    for column in spec.drift.columns:
+        if column not in known:
+            alike = closest(column, known)
+            end = f"; did you mean {alike!r}?" if alike else ""
+            yield "drift.columns", f"{column!r} is neither a feature nor the target{end}"
+
+
+def _metric_fits_the_task(spec: Any) -> Iterator[tuple[str, str]]:
+    yield from _metric_faults("metric", spec.metric, spec.task)
+
+
+def _metrics_beside_fit_the_task(spec: Any) -> Iterator[tuple[str, str]]:
+    for metric in spec.performance.also:
+        if is_sound(metric):
+            yield from _metric_faults("performance.also", metric, spec.task)
+
+
+def _metric_faults(field: str, metric: Metric, task: str) -> Iterator[tuple[str, str]]:
+    if metric.kind.task not in (None, task):
+        yield field, f"{metric.name!r} is for {metric.kind.task}, and task is {task!r}"
+    elif metric.kind.needs == "probability" and task == "regression":
+        yield field, f"{metric.name!r} needs a probability, and a regression gives none; write needs='prediction'"
+
+
+_CHECKS: tuple[Callable[[Any], Iterator[tuple[str, str]]], ...] = (
+    _target_is_no_feature,
+    _time_is_there,
+    _labels_have_keys,
+    _watched_columns_are_there,
+    _metric_fits_the_task,
+    _metrics_beside_fit_the_task,
+)
+"""What is asked of the fields of a model together."""

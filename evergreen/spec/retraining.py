@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from evergreen.spec.fields import Duration, Frozen, PositiveInt
 from evergreen.spec.policies import default_policy
@@ -29,7 +29,7 @@ class Retraining(Frozen):
 
     triggers: tuple[RetrainTrigger, ...] = ("drift",)
     policy: RetrainPolicy | Callable[[Any], Any] | None = None
-    cooldown: timedelta = timedelta(hours=6)
+    cooldown: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=6)
     escalate_after: PositiveInt = 3
 
     @model_validator(mode="before")

@@ -1,0 +1,103 @@
+"""Where something stands in a model file: the file as a person names it, the line of a field, the line that failed.
+
+Messages about a model file are made from this, so that each of them names the file that is really used.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from evergreen.settings import PROJECT
+
+
+def shown(path: Path | str) -> str:
+    """A file as a person names it: from the project on where it lies there, else its whole path."""
+    absolute = Path(path).absolute()
+    return absolute.relative_to(PROJECT).as_posix() if absolute.is_relative_to(PROJECT) else str(absolute)
+
+
+def line_of(path: Path | str, *fields: str, call: str = "ModelSpec", at: int | None = None) -> int | None:
+    """The line of a field in a file, as deep as it can be followed; None where the file has no such call.
+
+    Args:
+        path: a Python file.
+        fields: a field and those inside of it, such as `search`, `grid`, `model__alpha`.
+        call: the class whose call has the first of them.
+        at: the line at which that call begins, where it is known.
+    """
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return at
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and at in (None, node.lineno)]
+    named = [node for node in calls if _name_of(node.func) == call]
+    # A model that is a changed copy of another one names its fields in model_copy(update={...}).
+    for node in named or [node for node in calls if _name_of(node.func) == "model_copy"]:
+        line, part = node.lineno, node
+        for field in fields:
+            found = next((item for item in _items(part) if item[0] == field), None)
+            if found is None:
+                break
+            _, line, part = found
+        return line
+    return at
+
+
+def _name_of(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _items(node: ast.expr) -> Iterator[tuple[str, int, Any]]:
+    """The named parts of a call or a dictionary: name, line, value."""
+    if isinstance(node, ast.Call):
+        for keyword in node.keywords:
+            if keyword.arg == "update":
+                yield from _items(keyword.value)
+            elif keyword.arg is not None:
+                yield keyword.arg, keyword.lineno, keyword.value
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant):
+                yield str(key.value), key.lineno, value
+
+
+def definition(function: Callable[..., Any]) -> tuple[str, int] | None:
+    """The file and the first line of a function; None of what is not written in Python."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return None if code is None else (code.co_filename, code.co_firstlineno)
+
+
+def failed_in(function: Callable[..., Any], error: BaseException) -> str:
+    """Which line of a person's code failed, and how: `models/x.py, line 31, in prepare(): KeyError: 'temp'`.
+
+    The line is the last one of the traceback that lies beside the function's own file.
+    """
+    place = definition(function) or definition(type(function).__call__)
+    name, what = getattr(function, "__qualname__", type(function).__qualname__), describe(error)
+    if place is None:
+        return f"{name}(): {what}"
+    folder = Path(place[0]).parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    if not frames:
+        return f"{shown(place[0])}, line {place[1]}, in {name}(): {what}"
+    inner = frames[-1].name
+    return (
+        f"{shown(frames[-1].filename)}, line {frames[-1].lineno}, in {name if inner == '<lambda>' else inner}(): {what}"
+    )
+
+
+def describe(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says, cut between words."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if len(text) > _LETTERS:
+        text = text[:_LETTERS].rpartition(" ")[0] + " ..."
+    return f"{type(error).__name__}: {text}".rstrip(": ").rstrip(".")
+
+
+_LETTERS = 300
+"""A message of another library is cut here; its first line says what is wrong."""
