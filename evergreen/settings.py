@@ -33,6 +33,8 @@ class Settings(BaseSettings):
         dask: the address of the Dask scheduler; empty for a cluster on this machine that lives as long as the run.
         workers: how many chunks are scored at a time, in threads or in a cluster of the run's own; 0 means one for each
             processor, at most 4.
+        trust_log: the types that a version needed when it was registered are accepted at its loading if the promotion
+            log has them; otherwise only those that the model file trusts.
         pages: the address of `evergreen page --serve`, for links to a model's page; empty if it is not served.
     """
 
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     dask: str = ""
     workers: NonNegativeInt = 0
     pages: str = ""
+    trust_log: bool = True
 
     @property
     def root(self) -> Path:

@@ -80,9 +80,8 @@ def load(name: str, folder: Path) -> LoadedModel:
     except (SyntaxError, UnicodeDecodeError, OSError) as error:
         line = getattr(error, "lineno", None)
         what = error.msg if isinstance(error, SyntaxError) else describe(error)
-        raise ModelFileError(
-            f"{shown(path)}{f', line {line}' if line else ''}: {what}.", "Correct that line."
-        ) from None
+        where = f"{shown(path)}{f', line {line}' if line else ''}"
+        raise ModelFileError(_ended(f"{where}: {what}"), "Correct that line.") from None
     spec = _execute(name, path)
     if spec.name != name:
         line = line_of(path, "name")

@@ -11,12 +11,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+import models
 from deployments.cli.command import Json, Name, guard, prepare
 from deployments.cli.console import coloured, grid, out, print_json
 from evergreen.actor import describe_actor
 from evergreen.decision import Decision
 from evergreen.decision_detail import RetrainDetail
-from evergreen.errors import ArtifactError, RegistryError
+from evergreen.errors import ArtifactError, ModelFileError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
@@ -26,6 +27,7 @@ from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.runs.history import Runs
 from evergreen.settings import Settings
+from evergreen.spec.model import ModelSpec
 from evergreen.timestamps import parse_time
 
 
@@ -33,7 +35,8 @@ def status(name: Name, as_json: Json = False) -> None:
     """Show the champion and the last decisions."""
 
     def work() -> None:
-        state = read_status(prepare(name, runs_flow=False), name)
+        settings = prepare(name, runs_flow=False)
+        state = read_status(settings, name, models.load_spec(name, settings.models))
         if as_json:
             print_json(state)
         else:
@@ -62,14 +65,15 @@ def history(
     guard(work, as_json)
 
 
-def read_status(settings: Settings, model: str) -> dict[str, Any]:
+def read_status(settings: Settings, model: str, spec: ModelSpec | None = None) -> dict[str, Any]:
     """The versions behind the aliases, the last decisions and the last run; None for what does not exist yet.
 
-    `problem` is there where the champion cannot be used.
+    `problem` is there where the champion cannot be used, as far as that is known without opening its pipeline; with
+    `spec`, also where the model file does not trust what it holds.
     """
     registry = Registry(settings)
     decisions = Decisions(settings.lake_uri, model)
-    retrain, problem = decisions.last("retrain"), _problem(registry, Promotions(settings.lake_uri, model))
+    retrain, problem = decisions.last("retrain"), _problem(registry, Promotions(settings.lake_uri, model), spec)
     versions = {alias: registry.by_alias(model, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     numbers = {alias: version.number if version else None for alias, version in versions.items()}
     return {
@@ -82,14 +86,16 @@ def read_status(settings: Settings, model: str) -> dict[str, Any]:
     } | ({"problem": problem} if problem else {})
 
 
-def _problem(registry: Registry, promotions: Promotions) -> str:
+def _problem(registry: Registry, promotions: Promotions, spec: ModelSpec | None) -> str:
     """Why the champion cannot be used; empty where it can, or where there is none."""
     champion = registry.champion(promotions.model)
     try:
         require_consistent(registry, champion, promotions)
         if champion is not None:
             registry.require_stored(champion)
-    except (ArtifactError, RegistryError) as error:
+            if spec is not None and champion.tags.trusted is not None:
+                registry.require_trusted(champion, spec)
+    except (ArtifactError, ModelFileError, RegistryError) as error:
         return str(error)
     return ""
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from evergreen.ledger.timeline_entries import Entry, Measurement
+    from evergreen.settings import Settings
+    from evergreen.spec.model import ModelSpec
 
 _MEASUREMENTS = 4
 """How many measurements of an entry are shown, the worst ones."""
@@ -68,6 +70,8 @@ def why(
             print(json.dumps([_finite(entry.to_json()) for entry in entries]))
         elif entries:
             _show(entries)
+            if time is None:
+                _show_problem(settings, spec)
         else:
             _show_empty(name, time)
 
@@ -91,6 +95,19 @@ def _show(entries: Sequence[Entry]) -> None:
             out.print()
         out.print(_headline(entry))
         out.print(_body(entry))
+
+
+def _show_problem(settings: Settings, spec: ModelSpec) -> None:
+    """Say in the end where the champion cannot be loaded any more, so that nothing will follow before it is mended."""
+    from rich.markup import escape
+
+    from deployments.cli.console import out
+    from evergreen.ledger.promotions import Promotions
+    from evergreen.registry.trust import champion_problem
+
+    problem = champion_problem(Promotions(settings.lake_uri, spec.name), spec, trust_log=settings.trust_log)
+    if problem:
+        out.print(f"\n[red]Problem:[/] {escape(problem)}", soft_wrap=True)
 
 
 def _headline(entry: Entry) -> str:

@@ -175,7 +175,7 @@ def fit(context: JobContext, now: datetime, training: Training) -> Fit:
         window = training_window(rows.spec, rows.snapshot(), now)
         candidate = fit_candidate(rows, window, part / naming.RUN_FOLDER)
         seconds = time.process_time() - began
-        stored = packed(candidate.fitted.pipeline, rows.spec.name, rows.spec.trusted)
+        stored = packed(candidate.fitted.pipeline, rows.spec.file, rows.spec.trusted)
         (part / PIPELINE).write_bytes(stored)
     except EvergreenError:
         shutil.rmtree(part)

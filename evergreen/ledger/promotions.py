@@ -5,6 +5,7 @@ The log counts its lines: a clock that is set back, or a run that began long ago
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,9 @@ class Move:
         before: version that was champion; None for the first.
         after: version that becomes champion; None after a loss.
         by: who or what asked for it: `retrain`, `shadow`, or a person as `evergreen.actor` keeps one.
+        sha256: of the stored pipeline that became champion; empty where it was not kept.
+        trusted: the types beyond skops' own list that this pipeline needed when it was registered; None where they were
+            not kept.
     """
 
     id: str
@@ -41,6 +45,8 @@ class Move:
     reason: str
     decision_id: str
     by: str
+    sha256: str = ""
+    trusted: tuple[str, ...] | None = None
 
 
 class PromotionLog(Protocol):
@@ -100,6 +106,8 @@ class Promotions(PromotionLog):
             "reason": move.reason,
             "decision_id": move.decision_id,
             "by": move.by,
+            "sha256": move.sha256 or None,
+            "trusted": None if move.trusted is None else json.dumps(move.trusted),
         }
         self.table.append(pd.DataFrame([row]).astype({"before": "Int64", "after": "Int64"}), f"{move.id}:{move.phase}")
 
@@ -121,6 +129,8 @@ class Promotions(PromotionLog):
                 reason=row["reason"],
                 decision_id=row["decision_id"],
                 by=row["by"],
+                sha256=_text(row["sha256"]),
+                trusted=tuple(json.loads(row["trusted"])) if _text(row["trusted"]) else None,
             )
             for _, row in rows.iterrows()
         )
@@ -162,6 +172,10 @@ def taken_back(moves: Sequence[Move]) -> frozenset[int]:
     return frozenset(found)
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
@@ -178,5 +192,8 @@ def _schema() -> pa.Schema:
             ("reason", text),
             ("decision_id", text),
             ("by", text),
+            # A log that was begun earlier has no such columns before its next line.
+            ("sha256", text),
+            ("trusted", text),
         ]
     )

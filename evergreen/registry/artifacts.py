@@ -1,20 +1,21 @@
 """Files that a version is made of, and the check that they still are what was registered.
 
-skops stores the pipeline. Its own list of safe types is widened only by the model file's `trusted`, never by what the
-artifact says of itself, and nothing is opened before its hash was compared.
+skops stores the pipeline. `evergreen.registry.trust` says which types it may hold; what the artifact says of itself
+never counts, and nothing is opened before its hash was compared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from evergreen.errors import ArtifactError, ModelFileError
+from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
+from evergreen.registry.trust import known_types, strange_types, untrusted
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -73,14 +74,28 @@ def verify(path: Path, expected: str, what: str) -> None:
         raise _differs(path, what)
 
 
-def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str) -> Pipeline:
+def load_pipeline(
+    folder: Path,
+    expected: str,
+    trusted: Sequence[str],
+    what: str,
+    vouch: Callable[[Sequence[str]], None] | None = None,
+) -> Pipeline:
     """Load a stored pipeline after its hash was checked.
 
     What is loaded is the very bytes that were hashed: the file may be swapped in between.
 
+    Args:
+        folder: where it is.
+        expected: the sha256 that was recorded.
+        trusted: what the model file trusts beside skops' own list and `trust.KNOWN`.
+        what: names it in messages.
+        vouch: is asked about the types that are left, and raises where nobody vouches for them. Without it they are
+            refused.
+
     Raises:
         ArtifactError: the hash differs, or the file cannot be read.
-        ModelFileError: it holds a type that neither skops nor the model file trusts.
+        ModelFileError: it holds a type that nobody trusts.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -92,10 +107,23 @@ def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str
         raise ArtifactError(f"{what}: {path} is missing.", _FIX) from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise _differs(path, what)
+    accepted = [*known_types(), *trusted]
     try:
-        loaded: Pipeline = skops.io.loads(content, trusted=list(trusted))
-    except UntrustedTypesFoundException as error:
-        raise ModelFileError(f"{what}: trusted: {error}", "Add the types that you trust to the model file.") from None
+        try:
+            loaded: Pipeline = skops.io.loads(content, trusted=accepted)
+        except UntrustedTypesFoundException:
+            strange = strange_types(skops.io.get_untrusted_types(data=content), trusted)
+            if vouch is None:
+                raise untrusted(what, strange, "the model file", "nobody else vouches for it") from None
+            vouch(strange)
+            loaded = skops.io.loads(content, trusted=[*accepted, *strange])
+    except EvergreenError:
+        raise
+    except ModuleNotFoundError as error:
+        raise ModelFileError(
+            f"{what} cannot be loaded: {(error.name or 'a library').partition('.')[0]} is not installed here.",
+            "Install it, or roll back to another version.",
+        ) from None
     except Exception as error:
         raise ArtifactError(
             f"{what}: {path} cannot be read ({type(error).__name__}).", "Roll back or retrain."
@@ -103,22 +131,40 @@ def load_pipeline(folder: Path, expected: str, trusted: Sequence[str], what: str
     return loaded
 
 
-def packed(pipeline: Pipeline, model: str, trusted: Sequence[str]) -> bytes:
-    """A fitted pipeline as skops stores it.
+def packed(pipeline: Pipeline, file: str, trusted: Sequence[str]) -> bytes:
+    """A fitted pipeline as skops stores it; `file` names the model file.
 
     Raises:
-        ModelFileError: it holds a type that neither skops nor the model file trusts, and could not be loaded again.
+        ModelFileError: it holds a type that neither `trust.KNOWN` nor the model file trusts, and could not be loaded
+            again.
     """
     import skops.io
 
     stored: bytes = skops.io.dumps(pipeline)
-    strange = sorted(set(skops.io.get_untrusted_types(data=stored)) - set(trusted))
+    require_storable(types_in(stored), file, trusted)
+    return stored
+
+
+def types_in(stored: bytes) -> tuple[str, ...]:
+    """The types beyond skops' own list that a stored pipeline holds, sorted."""
+    import skops.io
+
+    return tuple(sorted(skops.io.get_untrusted_types(data=stored)))
+
+
+def require_storable(needed: Sequence[str], file: str, trusted: Sequence[str]) -> None:
+    """Refuse types that could not be loaded again.
+
+    Raises:
+        ModelFileError: neither `trust.KNOWN` nor the model file trusts one of them.
+    """
+    strange = strange_types(needed, trusted)
     if strange:
         raise ModelFileError(
-            f"models/{model}.py: trusted: the pipeline holds {', '.join(strange)}.",
-            f"If you trust them, add trusted={tuple(strange)!r} to the model file.",
+            f"{file}: trusted: the pipeline holds {', '.join(strange)}, and the file does not say that you trust "
+            f"{'it' if len(strange) == 1 else 'them'}.",
+            f"If you do, write in it: trusted={strange!r}",
         )
-    return stored
 
 
 def _differs(path: Path, what: str) -> ArtifactError:

@@ -21,12 +21,14 @@ from urllib.request import url2pathname
 
 from evergreen import naming
 from evergreen.errors import ArtifactError, RegistryError
+from evergreen.ledger.promotions import Promotions
 from evergreen.naming import experiment, registered_model
-from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
+from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, types_in, verify
 from evergreen.registry.database import explained, probe
 from evergreen.registry.loss import lost_version
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
+from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
     DESCRIBED,
     PENDING,
@@ -143,7 +145,7 @@ class Registry(ModelRegistry):
         Raises:
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
-        packed(pipeline, spec.name, spec.trusted)
+        needed = types_in(packed(pipeline, spec.file, spec.trusted))
         with clear(self.settings.tracking), _quiet():
             mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)
@@ -157,7 +159,7 @@ class Registry(ModelRegistry):
                     signature=_signature(spec, classes),
                     # Inferring them takes two hundred times as long as storing the model.
                     pip_requirements=_requirements(),
-                    skops_trusted_types=list(spec.trusted),
+                    skops_trusted_types=list(needed),
                 )
                 run_id = run.info.run_id
                 mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
@@ -167,7 +169,7 @@ class Registry(ModelRegistry):
         folder = self._model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
         hashes = sha256(folder / PIPELINE), sha256(files), state_sha256(folder / PIPELINE)
-        return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags)
+        return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags, needed)
 
     def register(self, model: str, candidate: Candidate) -> Version:
         """Make a version of a stored candidate, tagged PENDING.
@@ -186,6 +188,7 @@ class Registry(ModelRegistry):
                 "files_sha256": candidate.files_sha256,
                 "state_sha256": candidate.state_sha256,
                 "size_mb": f"{candidate.size_mb:.3f}",
+                "trusted": json.dumps(candidate.trusted),
                 "model_id": candidate.model_id,
             }
             created = self.client.create_model_version(
@@ -233,10 +236,21 @@ class Registry(ModelRegistry):
             self.client.delete_registered_model_alias(registered_model(model), alias)
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
-        """The version's pipeline, its hash checked first."""
+        """The version's pipeline, its hash checked first.
+
+        Raises:
+            ArtifactError: it is not what was registered.
+            ModelFileError: it holds a type that nobody vouches for: see `evergreen.registry.trust`.
+        """
         try:
             folder = self._pipeline_folder(version)
-            return load_pipeline(folder, version.tags.sha256, spec.trusted, version.label)
+            return load_pipeline(
+                folder,
+                version.tags.sha256,
+                spec.trusted,
+                version.label,
+                lambda strange: self._require_vouched(version, spec, strange),
+            )
         except ArtifactError:
             if version.tags.cleaned is None:
                 raise
@@ -253,6 +267,24 @@ class Registry(ModelRegistry):
         """
         self._pipeline_folder(version)
         self._files_folder(version)
+
+    def require_trusted(self, version: Version, spec: ModelSpec) -> None:
+        """Refuse a version that holds a type that nobody vouches for.
+
+        It is not opened where its tag says what it holds; the file itself is looked at when it is loaded.
+
+        Raises:
+            ModelFileError: it does.
+            ArtifactError: it has no such tag, and its files are not what was registered.
+        """
+        if version.tags.trusted is None:
+            self.load(version, spec)
+        else:
+            self._require_vouched(version, spec, strange_types(version.tags.trusted, spec.trusted))
+
+    def _require_vouched(self, version: Version, spec: ModelSpec, strange: Sequence[str]) -> None:
+        promotions = Promotions(self.settings.lake_uri, version.model)
+        require_vouched(version, strange, promotions, file=spec.file, trust_log=self.settings.trust_log)
 
     def require_intact(self, version: Version, spec: ModelSpec) -> None:
         """Load a version and forget it: its stored files are what was registered, and this Python can read them."""

@@ -94,6 +94,14 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def require_trusted(self, version: Version, spec: ModelSpec) -> None:
+        """Refuse a version that holds a type that nobody vouches for: see `evergreen.registry.trust`.
+
+        Raises:
+            ModelFileError: it does.
+        """
+        ...
+
     def require_intact(self, version: Version, spec: ModelSpec) -> None:
         """Refuse a version whose stored pipeline is not what was registered.
 

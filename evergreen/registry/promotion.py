@@ -244,6 +244,8 @@ def _move(
         reason=reason,
         decision_id=after.tags.decision_id if after else "",
         by=by,
+        sha256=after.tags.sha256 if after else "",
+        trusted=after.tags.trusted if after else None,
     )
     promotions.write(move)
     _carry_out(move, registry, promotions)

@@ -42,6 +42,7 @@ class VersionTags:
         known: labels that became known later did not count.
         params: parameters given by hand, as `lineage.params_text` writes them.
         packages: installed versions, by package.
+        trusted: the types beyond skops' own list that the stored pipeline holds; None where that was not kept.
         size_mb: of the stored files; 0 where that is not known.
         judgement_text: what the gates found, as `Judgement.to_text` writes it.
         rolled_back: why it was rolled back; None where it was not.
@@ -76,6 +77,7 @@ class VersionTags:
     sha256: str = ""
     files_sha256: str = ""
     state_sha256: str = ""
+    trusted: tuple[str, ...] | None = None
     size_mb: float = 0.0
     holdout_rows: int | None = None
     judgement_text: str = ""
@@ -105,6 +107,7 @@ class VersionTags:
             status=raw.get(STATUS, PENDING),
             git_dirty=raw.get("git_dirty") == "true",
             packages=_packages(raw.get("packages", "")),
+            trusted=_names(raw.get("trusted", "")),
             size_mb=_figure(raw.get("size_mb", "")) or 0.0,
             judgement_text=raw.get("judgement", ""),
             figures=dict(_figures(raw)),
@@ -146,9 +149,20 @@ def _packages(text: str) -> dict[str, str]:
     return {str(name): str(version) for name, version in packages.items()} if isinstance(packages, dict) else {}
 
 
+def _names(text: str) -> tuple[str, ...] | None:
+    try:
+        names = json.loads(text or "null")
+    except ValueError:
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pipeline that is stored with its run and not registered yet; `stated` are the tags of the model file."""
+    """A pipeline that is stored with its run and not registered yet.
+
+    `stated` are the tags of the model file; `trusted`, the types beyond skops' own list that the pipeline holds.
+    """
 
     run_id: str
     model_id: str
@@ -158,6 +172,7 @@ class Candidate:
     size_mb: float
     tags: Mapping[str, str]
     stated: Mapping[str, str] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

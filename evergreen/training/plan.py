@@ -93,6 +93,7 @@ def plan_retraining(
         DataError: there are no rows at all.
         RegistryError: the log names another champion than the registry.
         LostError: the champion is gone, or something of it.
+        ModelFileError: something is to be trained, and the champion holds a type that nobody vouches for.
     """
     spec = observations.spec
     settle(registry, promotions, now=now, lock=lock)
@@ -113,6 +114,9 @@ def plan_retraining(
         if settled is not None:
             outcome, explanation, answer = settled
             return Plan(decision, request, snapshot, window, champion, 0, 0, outcome, explanation, answer=answer)
+    if champion is not None:
+        # Its gates load the champion, and would leave a candidate that nobody judges.
+        registry.require_trusted(champion, spec)
     learned, held, end = (count or count_rows)(spec, observations, window)
     short = learned < spec.training.min_rows
     resume = registry.find(spec.name, decision)

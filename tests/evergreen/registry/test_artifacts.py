@@ -25,6 +25,7 @@ from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
 from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 
 LABEL = "toy version 3"
+LINE = ([[0.0], [1.0], [2.0]], [0.0, 2.0, 4.1])
 
 
 def _stored(folder: Path, content: bytes) -> str:
@@ -165,19 +166,21 @@ def test_a_stored_function_runs_nothing(tmp_path: Path) -> None:
     _one_line(caught)
 
 
-def test_untrusted_types_are_refused_before_storing() -> None:
+def test_untrusted_types_are_refused_before_storing(tmp_path: Path) -> None:
     """What could not be loaded again is named with what to add to the model file; what that trusts can be loaded."""
-    import skops.io
-    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.feature_selection import SelectKBest, f_regression
 
-    tree = "sklearn.tree._tree.Tree"
-    forest = Pipeline([("model", RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0]))])
-    with pytest.raises(
-        ModelFileError, match=r"models/woods\.py: trusted: the pipeline holds sklearn\.tree\._tree\.Tree"
-    ):
-        packed(forest, "woods", ())
-    again = skops.io.loads(packed(forest, "woods", (tree,)), trusted=[tree])
-    assert again.predict([[1.0]]) == forest.predict([[1.0]])
+    score = "sklearn.feature_selection._univariate_selection.f_regression"
+    best = Pipeline([("best", SelectKBest(f_regression, k=1)), ("model", Ridge())]).fit(*LINE)
+    with pytest.raises(ModelFileError) as caught:
+        packed(best, "models/best.py", ())
+    assert str(caught.value) == (
+        f"models/best.py: trusted: the pipeline holds {score}, and the file does not say that you trust it. "
+        f"If you do, write in it: trusted=('{score}',)"
+    )
+    expected = _stored(tmp_path, packed(best, "models/best.py", (score,)))
+    again = load_pipeline(tmp_path, expected, (score,), LABEL)
+    assert again.predict([[1.0]]) == best.predict([[1.0]])
 
 
 def test_a_folder_is_known_by_names_and_content(tmp_path: Path) -> None:

@@ -68,12 +68,15 @@ def test_the_run_tells_where_it_came_from(
 def test_types_that_nobody_trusts_are_named(make_spec: Make, make_rows: Make, make_version: Make) -> None:
     """A pipeline that could not be loaded again is refused before it is stored, with the line to add."""
 
-    def forest(seed: int) -> Any:
-        from sklearn.ensemble import RandomForestRegressor
+    def selected(seed: int) -> Any:
+        from sklearn.feature_selection import SelectKBest, f_regression
+        from sklearn.linear_model import Ridge
         from sklearn.pipeline import Pipeline
 
-        return Pipeline([("model", RandomForestRegressor(n_estimators=2, random_state=seed))])
+        return Pipeline([("best", SelectKBest(f_regression, k=1)), ("model", Ridge())])
 
-    spec = make_spec(pipeline=forest, features=Features(numeric=("x",)))
-    with pytest.raises(ModelFileError, match=r"trusted=\('sklearn.tree._tree.Tree',\)"):
+    spec = make_spec(pipeline=selected, features=Features(numeric=("x",)))
+    with pytest.raises(
+        ModelFileError, match=r"trusted=\('sklearn.feature_selection._univariate_selection.f_regression',\)"
+    ):
         make_version(spec, make_rows(100))
