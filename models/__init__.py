@@ -15,12 +15,11 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evergreen.errors import EvergreenError, ModelFileError
-from evergreen.spec.faults import Fault, closest, note_faults
+from evergreen.spec.faults import closest, ended, mistakes_in, note_faults
 from evergreen.spec.model import NAME, ModelSpec
 from evergreen.spec.place import describe, line_of, shown
 
@@ -81,7 +80,7 @@ def load(name: str, folder: Path) -> LoadedModel:
         line = getattr(error, "lineno", None)
         what = error.msg if isinstance(error, SyntaxError) else describe(error)
         where = f"{shown(path)}{f', line {line}' if line else ''}"
-        raise ModelFileError(_ended(f"{where}: {what}"), "Correct that line.") from None
+        raise ModelFileError(ended(f"{where}: {what}"), "Correct that line.") from None
     spec = _execute(name, path)
     if spec.name != name:
         line = line_of(path, "name")
@@ -131,10 +130,10 @@ def _execute(name: str, path: Path) -> ModelSpec:
             # What else follows from an empty section is no mistake of its own.
             if not faults or isinstance(error, NameError | ImportError):
                 raise _explain(path, error) from None
-            raise _faulty(path, faults) from None
+            raise mistakes_in(shown(path), faults) from None
     if faults:
         _forget(module_name)
-        raise _faulty(path, faults)
+        raise mistakes_in(shown(path), faults)
     spec = getattr(module, "MODEL", None)
     if not isinstance(spec, ModelSpec):
         raise ModelFileError(
@@ -202,21 +201,6 @@ def _names_in(path: Path) -> set[str]:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-
-
-def _faulty(path: Path, faults: Sequence[Fault]) -> ModelFileError:
-    """One line about every mistake of a file; those of another file, which it imports, are named with that one."""
-    file = shown(path)
-    if len(faults) == 1:
-        fault = faults[0]
-        where = f"{fault.file}, line {fault.line}" if fault.line else fault.file
-        return ModelFileError(f"{where}: {_ended(fault.text)}", f"Correct {fault.field or 'it'} there.")
-    lines = [str(fault) if fault.file == file else f"{fault.file}, {fault}" for fault in faults]
-    return ModelFileError(_ended(f"{file} has {len(faults)} mistakes: {'; '.join(lines)}"), "Correct each of them.")
-
-
-def _ended(sentence: str) -> str:
-    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 def _code_hash(tree: ast.Module) -> str:

@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.runs.context import RunContext
+from evergreen.training.pipeline_checks import require_fittable
 from evergreen.training.plan import Plan, plan_retraining
 from evergreen.training.request import Request
 
@@ -26,6 +27,8 @@ def plan(context: RunContext, request: Request) -> Plan:
         lock=context.promotion_lock(context.now),
         refused=context.quarantine,
     )
+    if retraining.settled is None and retraining.resume is None:
+        require_fittable(context.spec, request.params)
     rows = f"{retraining.train_rows} rows to learn from, {retraining.holdout_rows} to judge by"
     get_run_logger().info("plan: %s", retraining.explanation or rows)
     return retraining

@@ -28,6 +28,7 @@ from evergreen.data.written_text import (
     repeats_header,
 )
 from evergreen.spec.model import ModelSpec
+from evergreen.spec.place import definition, failed_in, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 CLOCK_SKEW = timedelta(days=1)
 """How far ahead of our own clock a row's time may be."""
+_OF_THE_CODE = (KeyError, AttributeError, NameError, ImportError, TypeError, ZeroDivisionError)
+"""Errors whose message is about the code; that of another one may show values of the rows."""
 IN_FUTURE = (
     "more than a day in the future: land the row again once that time has come (the same file is not read twice), or "
     "correct the time or its zone"
@@ -50,6 +53,8 @@ class CheckedBatch:
         rows: the accepted rows, in the contract's types and columns.
         rejected: the reason of each rejected row, by its position in the batch.
         problem: why the batch as a whole is rejected; empty otherwise.
+        failure: which line of the model file failed on it, and how; empty where none did. Then `problem` is as it is
+            told where the file is known to work.
         repeated: how many rows are exactly equal to another row of the batch; they count once.
         doubt: which accepted row may be no case at all, and what to do; empty for none.
         remedy: what to write in the model file to let a rejected batch in; empty where the data has to change.
@@ -61,6 +66,7 @@ class CheckedBatch:
     repeated: int = 0
     doubt: str = ""
     remedy: str = ""
+    failure: str = ""
 
 
 def check_batch(
@@ -90,13 +96,13 @@ def check_batch(
     frame = match_names(frame.reset_index(drop=True), spec, schema)
     if written and gets_guesses(spec):
         frame, written = guess_types(frame, text_columns(schema), MISSING_BEFORE), False
-    prepared, problem = _prepare(frame, spec)
+    prepared, problem, failure = _prepare(frame, spec)
     missing = [] if problem else missing_columns(prepared, schema)
     if missing:
         problem = describe_missing(missing, prepared, schema)
     if problem:
         remedy = remedy_for_missing(missing, spec, schema) if missing else ""
-        return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem, remedy=remedy)
+        return CheckedBatch(frame.iloc[:0], pd.Series(dtype="object"), problem, remedy=remedy, failure=failure)
     errors = RowErrors(prepared.index)
     errors.reject(prepared.index.isin(frame.index[repeats_header(frame)]), "the header again")
     optional = [name for name in schema.columns if name not in prepared.columns]
@@ -139,16 +145,16 @@ def _read_columns(rows: pd.DataFrame, schema: DataFrameSchema, reader: Reader) -
     return pd.DataFrame({name: columns[name] for name in schema.columns}, index=rows.index, copy=False)
 
 
-def _prepare(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str]:
-    """Run the model file's `prepare`; returns the rows, and what is wrong with the batch as a whole, or empty."""
+def _prepare(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str, str]:
+    """Run the model file's `prepare`; returns the rows, and `problem` and `failure` of a `CheckedBatch`."""
     import pandas as pd
 
     if spec.prepare is None:
-        return frame, ""
+        return frame, "", ""
     try:
         rows = spec.prepare(frame.copy(deep=False))
         if not isinstance(rows, pd.DataFrame):
-            return frame, f"prepare() returned a {type(rows).__name__}, not a frame"
+            return _misused(frame, spec, f"prepare() returned a {type(rows).__name__}, not a frame")
         # Did it number the rows from 0 again, or leave out only the tail? With other numbers the two differ.
         renumbered = (
             len(rows) < len(frame)
@@ -156,15 +162,21 @@ def _prepare(frame: pd.DataFrame, spec: ModelSpec) -> tuple[pd.DataFrame, str]:
             and 0 in spec.prepare(frame.set_axis(frame.index + 1)).index
         )
     except Exception as error:
+        failure = failed_in(spec.prepare, error, told=isinstance(error, _OF_THE_CODE))
         column_is_missing = isinstance(error, KeyError) and error.args and error.args[0] not in frame.columns
-        reason = f"column {error} is missing" if column_is_missing else f"prepare() failed: {type(error).__name__}"
-        return frame, reason
+        return frame, f"column {error} is missing" if column_is_missing else f"prepare() failed: {failure}", failure
     if not rows.index.is_unique or len(rows) > len(frame):
-        return frame, "prepare() repeated rows; it may change or leave out rows, not add any"
+        return _misused(frame, spec, "prepare() repeated rows; it may change or leave out rows, not add any")
     same_index = rows.index.equals(frame.index)
     if renumbered or not (same_index or rows.index.isin(frame.index).all()):
-        return frame, "prepare() renumbered the rows that it kept; keep the index, which names the rows in quarantine"
-    return rows, ""
+        what = "prepare() renumbered the rows that it kept; keep the index, which names the rows in quarantine"
+        return _misused(frame, spec, what)
+    return rows, "", ""
+
+
+def _misused(frame: pd.DataFrame, spec: ModelSpec, what: str) -> tuple[pd.DataFrame, str, str]:
+    place = definition(spec.prepare) if spec.prepare is not None else None
+    return frame, what, f"{shown(place[0])}, line {place[1]}: {what}" if place else f"{spec.file}: {what}"
 
 
 def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) -> str:
@@ -213,7 +225,7 @@ def _doubt_total(rows: pd.DataFrame, spec: ModelSpec, errors: RowErrors) -> str:
         return ""
     return (
         f"row {position + 1} looks like a total, and landed as a case: {found[1]}. If it is one, set "
-        f"reading=Reading(refuse_totals=True) in models/{spec.name}.py, and correct the file."
+        f"reading=Reading(refuse_totals=True) in {spec.file}, and correct the file."
     )
 
 

@@ -15,7 +15,7 @@ from evergreen.data.contract import arrow_schema
 from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.data.label_rules import LABELLED_AT, carry_labels, overridden_labels
 from evergreen.data.row_commits import BatchStamp, Carried, RowCommits
-from evergreen.data.snapshot import Snapshot
+from evergreen.data.snapshot import CONTRACT, Snapshot
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, sql_literal
 from evergreen.storage.row_digest import Hashes, row_hashes
@@ -156,6 +156,13 @@ class Observations:
         """
         before = self.snapshot()
         self._append_nothing(f"note:{before.version}", before, carried)
+
+    def has_landed_by(self, contract: str) -> bool:
+        """Whether a batch landed that was checked against the contract with this digest."""
+        if not self.table.exists():
+            return False
+        commits = self.table.all_commit_metadata(self.table.open())
+        return any(metadata.get(CONTRACT) == contract for metadata in commits)
 
     def find(self, keys: pa.Table) -> MatchedRows:
         """Find the rows that have these keys (n), which are distinct."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable
 
 Carried = Mapping[str, str]
-"""Values for fields of `CARRIED_KEYS`; the others keep theirs."""
+"""Values for fields of `CARRIED_KEYS`; the others keep theirs. Other fields are of this commit alone."""
 
 
 class RowCommits:
@@ -140,7 +140,7 @@ class RowCommits:
             "rows": str(digest.rows),
             "next_row": str(next_row),
             "content": self._content_key,
-        } | {CARRIED_KEYS[field]: value for field, value in values.items() if value}
+        } | {CARRIED_KEYS.get(field, field): value for field, value in values.items() if value}
 
     def _time_range(self, opened: OpenTable) -> tuple[str | None, str | None]:
         """The time range, from the table's statistics if every file has them."""

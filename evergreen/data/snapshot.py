@@ -7,6 +7,9 @@ from dataclasses import dataclass
 CARRIED_KEYS = {"rows_position": "rows_mark", "labels_position": "labels_mark", "revision": "revision"}
 """Fields of a snapshot that each commit carries forward until one changes them, and the metadata key of each."""
 
+CONTRACT = "contract"
+"""Metadata of a commit: the digest of the contract that its batch was checked against."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

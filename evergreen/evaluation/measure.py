@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.errors import EvergreenError
+from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.spec.metric import Array
+from evergreen.spec.place import failed_in
 
 if TYPE_CHECKING:
     from evergreen.spec.metric import Metric
@@ -145,7 +146,7 @@ def _call(name: str, function: Callable[[Any, Any], float], truth: Array, predic
     try:
         return float(function(truth, predicted))
     except Exception as error:
-        raise EvergreenError(
-            f"Metric {name!r}: its function failed with {type(error).__name__}: {error}",
-            "Fix the function in the model file; it is called as function(y_true, y_pred) with NumPy arrays.",
+        raise ModelFileError(
+            f"{failed_in(function, error)}, called for the metric {name!r}.",
+            "Correct the function; it is called as function(y_true, y_pred) with NumPy arrays and returns one number.",
         ) from error

@@ -17,6 +17,7 @@ from evergreen.data.checked_batch import CheckedBatch, check_batch
 from evergreen.data.contract import contract_digest, labels_digest, schema_of
 from evergreen.data.label_rules import LABELLED_AT, check_labels, rows_schema
 from evergreen.data.observations import Observations
+from evergreen.data.snapshot import CONTRACT
 from evergreen.errors import DataError, ModelFileError
 from evergreen.ingest.landing import BatchReport, Landing
 from evergreen.ingest.pending_labels import PendingLabels
@@ -48,6 +49,7 @@ def ingest(
 
     Raises:
         DataError: simulated and real rows would mix.
+        ModelFileError: the model file's own code fails on a batch, and took none before.
         BusyError: another run wrote at the same time.
         EvergreenError: the table holds a column in another type than the contract's.
     """
@@ -78,6 +80,8 @@ class _Run:
         self.doubts: list[str] = []
         # Of a model without keys: the origins that landed, each with what may tell its rows apart.
         self.landed: dict[str, tuple[str, ...]] = {}
+        # The contracts by which a batch landed in this run: their code works.
+        self.proven: set[str] = set()
 
     def take_note(self, item: Batch, checked: CheckedBatch) -> None:
         """Keep what is said at the end of a batch that lands."""
@@ -90,6 +94,23 @@ class _Run:
         """Put a whole batch into quarantine."""
         quarantine_batch(self.quarantine, self.settings, self.spec, item, problem, contract, self.now)
         return BatchReport(item.id, item.name, problem=problem, remedy=remedy)
+
+    def refuse_own_failure(self, item: Batch, checked: CheckedBatch, contract: str) -> None:
+        """Stop where the model file's own code failed, and nothing says that the batch is to blame.
+
+        The batch is to blame where the very same code took another one: it is rejected like any other bad batch, so
+        that one file does not keep the next ones out.
+
+        Raises:
+            ModelFileError: the code has taken no batch yet. Nothing is rejected, and the batch is read again.
+        """
+        if not checked.failure or contract in self.proven or self.observations.has_landed_by(contract):
+            return
+        columns = ", ".join(map(str, item.frame.columns)) if item.frame is not None else ""
+        raise ModelFileError(
+            f"{checked.failure}, on {item.name}, which has the columns {columns}.",
+            f"Correct it, or take {item.name} away: nothing was rejected, and the next run reads it again.",
+        )
 
     def open_reader(
         self, source: Source, field: str, contract: str, commit_id: Callable[[str], str] = lambda batch: batch
@@ -123,10 +144,12 @@ def _ingest_rows(run: _Run, waiting: list[Waiting]) -> tuple[BatchReport, ...]:
         if not reports:
             _refuse_mixture(run.observations, item)
         checked = _reject_late_rows(spec, run.observations, _check_item(item, spec, schema, run.now))
+        run.refuse_own_failure(item, checked, contract)
         if checked.problem:
             reader.skip(item)
             reports.append(run.reject(item, checked.problem, contract, checked.remedy))
         else:
+            run.proven.add(contract)
             # Quarantine first: after a crash between the two commits the next run lands the batch, and nothing is lost.
             quarantine_rows(run.quarantine, item, checked, contract, run.now)
             run.take_note(item, checked)
@@ -164,7 +187,7 @@ def _land_rows(run: _Run, item: Batch, checked: CheckedBatch, contract: str, pos
         item.origin,
         now=run.now,
         on_overridden=quarantine_overridden,
-        carried={"rows_position": position, "revision": item.name if item.revision else ""},
+        carried={"rows_position": position, "revision": item.name if item.revision else "", CONTRACT: contract},
     )
     repeated, rejected = counts.repeated + checked.repeated, len(checked.rejected)
     return BatchReport(
@@ -192,12 +215,15 @@ def _ingest_labels(
         checked = None
         if item.frame is not None:
             checked = check_labels(item.frame, run.spec, labels, run.schema, now=run.now, written=item.written)
+            run.refuse_own_failure(item, checked, pending.contract)
         if checked is None or checked.problem:
             reader.skip(item)
             reports.append(run.reject(item, checked.problem if checked else item.problem, pending.contract))
             continue
+        run.proven.add(pending.contract)
         quarantine_rows(run.quarantine, item, checked, pending.contract, run.now)
-        counts = pending.land(item, checked, now=run.now, carried={"labels_position": reader.advance(item)})
+        carried = {"labels_position": reader.advance(item), CONTRACT: pending.contract}
+        counts = pending.land(item, checked, now=run.now, carried=carried)
         reports.append(BatchReport.of_labels(item.id, item.name, counts, checked))
     if reader.uncommitted:
         run.observations.store_carried({"labels_position": reader.position})
@@ -207,7 +233,7 @@ def _ingest_labels(
 def _require_keys(spec: ModelSpec, source: Source) -> None:
     if not spec.keys and getattr(source, "needs_keys", False):
         raise ModelFileError(
-            f"models/{spec.name}.py: keys: {type(source).__name__} may give a row again, and without keys it would be "
+            f"{spec.place('keys')}: {type(source).__name__} may give a row again, and without keys it would be "
             "there twice.",
             "Name the columns that identify a row, such as keys=('id',).",
         )

@@ -111,9 +111,10 @@ def require_columns(scoring_input: ScoringInput, chunk: Chunk, spec: ModelSpec, 
         head = _read_frame(chunk, 1)
         schema = scoring_schema(spec)
         rows = _with_target(head, spec)
-        problem = check_batch(rows, spec, schema, now=now, scoring=True, written=chunk.written).problem
-        if problem.startswith("column "):
-            raise InputError(f"{scoring_input.name}: {problem}.", FIX_INPUT)
+        checked = check_batch(rows, spec, schema, now=now, scoring=True, written=chunk.written)
+        if checked.problem.startswith("column "):
+            asks = f", which the model file asks for: {checked.failure}" if checked.failure else ""
+            raise InputError(f"{scoring_input.name}: {checked.problem}{asks}.", FIX_INPUT)
 
 
 def score_chunk(chunk: Chunk, version: LoadedVersion, stamp: RunStamp, lake: str) -> ScoredChunk:

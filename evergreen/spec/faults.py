@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, ValidationError
 
+from evergreen.errors import ModelFileError
 from evergreen.spec.place import line_of, shown
 
 _LIBRARIES = (str(Path(__file__).parents[1]), str(Path(pydantic.__file__).parent))
@@ -48,6 +49,21 @@ class Fault:
     def text(self) -> str:
         """Field and message, without the line."""
         return f"{self.field}: {self.message}" if self.field else self.message
+
+
+def mistakes_in(file: str, faults: Sequence[Fault]) -> ModelFileError:
+    """One line about every mistake of a file; those of another file, which it imports, are named with that one."""
+    if len(faults) == 1:
+        fault = faults[0]
+        where = f"{fault.file}, line {fault.line}" if fault.line else fault.file
+        return ModelFileError(ended(f"{where}: {fault.text}"), f"Correct {fault.field or 'it'} there.")
+    lines = [str(fault) if fault.file == file else f"{fault.file}, {fault}" for fault in faults]
+    return ModelFileError(ended(f"{file} has {len(faults)} mistakes: {'; '.join(lines)}"), "Correct each of them.")
+
+
+def ended(sentence: str) -> str:
+    """A sentence with its point, where it does not end already."""
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 class DisagreementError(ValueError):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import inspect
 import traceback
+import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,27 +70,46 @@ def _items(node: ast.expr) -> Iterator[tuple[str, int, Any]]:
 
 def definition(function: Callable[..., Any]) -> tuple[str, int] | None:
     """The file and the first line of a function; None of what is not written in Python."""
+    while isinstance(function, partial):
+        function = function.func
     code = getattr(inspect.unwrap(function), "__code__", None)
     return None if code is None else (code.co_filename, code.co_firstlineno)
 
 
-def failed_in(function: Callable[..., Any], error: BaseException) -> str:
+def failed_in(function: Callable[..., Any], error: BaseException, *, told: bool = True) -> str:
     """Which line of a person's code failed, and how: `models/x.py, line 31, in prepare(): KeyError: 'temp'`.
 
-    The line is the last one of the traceback that lies beside the function's own file.
+    The line is the last one of the traceback that lies beside the function's own file. Without `told` the message of
+    the error is left out, for it may show values of the rows.
     """
+    what = describe(error) if told else type(error).__name__
+    line = failing_line(function, error)
+    if line is not None:
+        return f"{line}: {what}"
+    name = getattr(function, "__qualname__", type(function).__qualname__)
     place = definition(function) or definition(type(function).__call__)
-    name, what = getattr(function, "__qualname__", type(function).__qualname__), describe(error)
-    if place is None:
-        return f"{name}(): {what}"
-    folder = Path(place[0]).parent
+    return f"{shown(place[0])}, line {place[1]}, in {name}(): {what}" if place else f"{name}(): {what}"
+
+
+def failing_line(function: Callable[..., Any], error: BaseException) -> str | None:
+    """The line in which an error left the code of a person, and its function; None where it never was in it."""
+    place = definition(function) or definition(type(function).__call__)
+    folder = Path(place[0]).parent if place else None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
     if not frames:
-        return f"{shown(place[0])}, line {place[1]}, in {name}(): {what}"
+        return None
     inner = frames[-1].name
-    return (
-        f"{shown(frames[-1].filename)}, line {frames[-1].lineno}, in {name if inner == '<lambda>' else inner}(): {what}"
-    )
+    # A comprehension and a lambda have no name of their own.
+    name = getattr(function, "__name__", "") if inner.startswith("<") else inner
+    return f"{shown(frames[-1].filename)}, line {frames[-1].lineno}, in {'a lambda' if '<' in name else f'{name}()'}"
+
+
+def frame_of(error: BaseException) -> types.FrameType | None:
+    """The frame in which an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame
 
 
 def describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.spec.place import failed_in
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision
@@ -92,11 +93,10 @@ def ask(policy: RetrainPolicy | PolicyFunction, context: PolicyContext, model: s
     except EvergreenError:
         raise
     except Exception as error:
-        first_line = (str(error).splitlines() or [""])[0][:200]
+        asked = policy.should_retrain if isinstance(policy, RetrainPolicy) else policy
         raise ModelFileError(
-            f"models/{model}.py: policy: {name_of(policy)} failed at {context.now:%Y-%m-%d %H:%M} UTC with "
-            f"{type(error).__name__}: {first_line}.",
-            "Fix it: it takes an evergreen.spec.PolicyContext and answers True or False.",
+            f"{failed_in(asked, error)}, asked as the policy of {model} for {context.now:%Y-%m-%d %H:%M} UTC.",
+            "Correct it: it takes an evergreen.spec.PolicyContext and answers True or False.",
         ) from None
 
 

@@ -12,7 +12,10 @@ import numpy.typing as npt
 from evergreen.data.frames import model_frame
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.evaluation.measure import measure
+from evergreen.spec.faults import ended
 from evergreen.spec.model import ModelSpec
+from evergreen.spec.place import describe, failing_line
+from evergreen.training.pipeline_checks import build_pipeline
 from evergreen.training.predict import Array, predict, target_of, threads
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def require_variety(spec: ModelSpec, y: Array) -> None:
     if len(y) and len(set(y.tolist())) == 1:
         what = "one class only" if spec.task == "classification" else "the same value in every row"
         raise DataError(
-            f"models/{spec.name}.py: target {spec.target!r} has {what} in the {len(y)} training rows.",
+            f"{spec.file}: target {spec.target!r} has {what} in the {len(y)} training rows.",
             "Land rows with other outcomes, or widen training.last.",
         )
 
@@ -80,10 +83,9 @@ def fit(
     except (EvergreenError, MemoryError):
         raise
     except Exception as error:
-        message = (str(error).splitlines() or [""])[0][:200]
         raise ModelFileError(
-            f"models/{spec.name}.py: pipeline: fitting failed: {type(error).__name__}: {message}.",
-            "Fix pipeline() or the search grid in the model file.",
+            ended(f"{failing_line(spec.pipeline, error) or spec.place('pipeline')}: fitting failed: {describe(error)}"),
+            "Correct pipeline() or the search grid in the model file.",
         ) from error
     value = measure(spec.metric, y, predict(pipeline, spec, train))
     return Fitted(pipeline, dict(params), value, tried)
@@ -96,7 +98,7 @@ def _fit_one(
     y: Array,
     sample_weight: npt.NDArray[np.float64] | None,
 ) -> Pipeline:
-    pipeline = spec.pipeline(spec.seed)
+    pipeline = build_pipeline(spec)
     unknown = sorted(set(params) - set(pipeline.get_params()))
     if unknown:
         raise EvergreenError(

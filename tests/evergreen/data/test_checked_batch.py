@@ -309,8 +309,8 @@ def test_prepare_may_cut_the_tail(make_spec: Make, make_rows: Rows) -> None:
         (lambda frame: pd.concat([frame, frame]), "repeated rows"),
         (lambda frame: pd.concat([frame, frame], ignore_index=True), "repeated rows"),
         (lambda frame: frame["gone"], "column 'gone' is missing"),
-        (lambda frame: frame.assign(z={}["id"]), "prepare() failed: KeyError"),
-        (lambda frame: 1 / 0, "prepare() failed: ZeroDivisionError"),
+        (lambda frame: frame.assign(z={}["id"]), "prepare() failed: tests/evergreen/data/test_checked_batch.py, line"),
+        (lambda frame: 1 / 0, "in a lambda: ZeroDivisionError: division by zero"),
         (lambda frame: None, "prepare() returned a NoneType"),
     ],
 )

@@ -199,7 +199,9 @@ def test_own_function_that_fails() -> None:
         raise KeyError("price")
 
     y, model = draw("mae")
-    with pytest.raises(EvergreenError, match=r"'cost'.*KeyError"):
+    with pytest.raises(
+        EvergreenError, match=r"test_measure\.py, line \d+, in broken\(\): KeyError: 'price', .* 'cost'"
+    ):
         measure(Metric(name="cost", function=broken, greater_is_better=False), y, model)
     assert np.isnan(measure(Metric(name="c", function=lambda a, b: np.inf, greater_is_better=False), y, model))
 

@@ -22,7 +22,7 @@ from evergreen.data.checked_batch import IN_FUTURE
 from evergreen.data.contract import contract_digest
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
-from evergreen.errors import DataError, EvergreenError
+from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.ingest.ingest import ingest
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.settings import Settings
@@ -165,6 +165,45 @@ def test_a_missing_column_refuses_the_batch(make_spec: Make, make_rows: Rows, se
     ingest(spec, settings, now=NOW)
     assert quarantined(spec, settings) == [("a.csv", -1, "column 'x' is missing")]
     assert snapshot(spec, settings).rows == 5
+
+
+def _typo(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(x=frame["tmp"])
+
+
+def _needs_more(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(x=frame["more"] * 1.0)
+
+
+def test_a_prepare_that_fails_refuses_nothing(make_spec: Make, make_rows: Rows, settings: Settings) -> None:
+    """The line of the model file is named and no batch is rejected; corrected, the same batch lands."""
+    source = Batches(batch("a", make_rows(5)))
+    broken = make_spec(source=source, prepare=_typo)
+    for _ in range(2):
+        with pytest.raises(ModelFileError) as caught:
+            ingest(broken, settings, now=NOW)
+        line = _typo.__code__.co_firstlineno + 1
+        assert str(caught.value) == (
+            f"tests/evergreen/ingest/test_ingest.py, line {line}, in _typo(): KeyError: 'tmp', on a.csv, which has the "
+            "columns id, at, x, kind, y. Correct it, or take a.csv away: nothing was rejected, and the next run reads "
+            "it again."
+        )
+    assert not quarantine_table(settings.lake_uri, broken.name).exists()
+    assert ingest(make_spec(source=source), settings, now=NOW).added == 5
+    with pytest.raises(ModelFileError, match="_typo"):
+        ingest(broken.model_copy(update={"source": Batches(batch("b", make_rows(5, start=5)))}), settings, now=NOW)
+
+
+def test_a_batch_that_a_working_prepare_cannot_take_is_rejected(
+    make_spec: Make, make_rows: Rows, settings: Settings
+) -> None:
+    """Where the same code took another batch, in this run or before, one file keeps no other one out."""
+    good, more, bad = make_rows(5).assign(more=1), make_rows(5, start=5).assign(more=2), make_rows(5, start=10)
+    first = make_spec(source=Batches(batch("a", good), batch("b", bad)), prepare=_needs_more)
+    assert [report.origin for report in ingest(first, settings, now=NOW).quarantined] == ["b.csv"]
+    again = make_spec(source=Batches(batch("c", bad), batch("d", more)), prepare=_needs_more)
+    landing = ingest(again, settings, now=NOW)
+    assert ([report.reason for report in landing.quarantined], landing.added) == (["column 'more' is missing"], 5)
 
 
 def test_an_unreadable_batch_is_kept_as_it_came(make_spec: Make, settings: Settings) -> None:

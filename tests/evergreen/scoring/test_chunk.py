@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -352,7 +353,11 @@ def test_a_row_that_breaks_prepare_is_found(scorer: Make, put: Put, make_rows: R
     rows.loc[[7, 30], "x"] = "cold"
     rows.loc[11, "kind"] = "b"
     done = toy(put("a.csv", rows), rows=25)
-    assert done.rejected == {"prepare() failed: ValueError": 2}
+    ((reason, count),) = done.rejected.items()
+    assert count == 2
+    assert re.fullmatch(
+        r"prepare\(\) failed: tests/evergreen/scoring/test_chunk\.py, line \d+, in prepare\(\): ValueError", reason
+    )
     assert toy.quarantine["row"].tolist() == [8, 31]
     assert toy.said(done.batch)["row"].tolist() == [row for row in range(50) if row not in (7, 11, 30)]
 

@@ -121,12 +121,15 @@ def _broken(_seen: PolicyContext) -> bool:
 
 @pytest.mark.parametrize(
     ("own", "told"),
-    [(_broken, "failed at 2026-01-01 00:00 UTC with KeyError"), (lambda _seen: 1, "it answered int instead of True")],
+    [
+        (_broken, "in _broken(): KeyError: 'nothing here', asked as the policy of toy for 2026-01-01 00:00 UTC."),
+        (lambda _seen: 1, "TypeError: it answered int instead of True or False, asked as the policy of toy"),
+    ],
     ids=["raises", "number"],
 )
 def test_a_policy_of_ones_own_that_fails_is_one_line(own: Any, told: str) -> None:
-    """The model file, the policy and the time are named."""
-    with pytest.raises(ModelFileError, match=r"models/toy\.py: policy: ") as error:
+    """The file, the line, the policy and the time are named."""
+    with pytest.raises(ModelFileError, match=r"^tests/evergreen/spec/test_policies\.py, line \d+, in ") as error:
         ask(own, seen(), "toy")
     assert told in error.value.what
 
@@ -207,5 +210,5 @@ def test_a_policy_of_ones_own_reads_typed_details() -> None:
 
     assert ask(grown, seen("schedule", retrain(-3, rows=50)), "toy").retrain
     assert not ask(grown, seen("schedule", retrain(-3, rows=51)), "toy").retrain
-    with pytest.raises(ModelFileError, match=r"by key failed at .* 'RetrainDetail' object is not subscriptable"):
+    with pytest.raises(ModelFileError, match=r"in by_key\(\): TypeError: 'RetrainDetail' object is not subscriptable"):
         ask(by_key, seen("schedule", retrain(-3)), "toy")

@@ -108,7 +108,9 @@ def test_a_failing_pipeline_is_the_model_files_fault(make_spec: MakeSpec, make_r
     from sklearn.pipeline import Pipeline
 
     spec = make_spec(pipeline=lambda _seed: Pipeline([("model", Ridge(alpha=-1))]), features=Features(numeric=("x",)))
-    with pytest.raises(ModelFileError, match=r"models/toy.py: pipeline: fitting failed: InvalidParameterError"):
+    with pytest.raises(
+        ModelFileError, match=r"^models/toy.py: pipeline: fitting failed: InvalidParameterError: .*alpha"
+    ):
         fit(spec, make_rows(50), None)
 
 
