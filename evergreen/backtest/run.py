@@ -25,6 +25,7 @@ from evergreen.registry.version import Version, VersionTags
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training
+from evergreen.training.pipeline_checks import require_fittable
 
 CROSSED = 2
 """So many policies, the best of the first part, are tried with other training windows; the others are not."""
@@ -34,9 +35,11 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
     """Simulate every policy that is asked for, and choose one.
 
     Raises:
+        ModelFileError: the model file's pipeline cannot be fitted, judged or stored.
         EvergreenError: the history cannot be simulated on, or a policy of the user's own failed.
     """
     context = runner.context
+    require_fittable(context.spec)
     spec, own = context.spec, context.spec.training
     policies = dict(request.policies or usual(spec))
     variants = [Variant(name, policy, window_name(own), own) for name, policy in policies.items()]

@@ -104,7 +104,7 @@ def _apply_zone(
     """Move the naive times, which were read as UTC, to the model file's zone."""
     if spec.timezone is None:
         raise ModelFileError(
-            f"models/{spec.name}.py: timezone: the times in column {name!r} carry no offset.",
+            f"{spec.file}: timezone: the times in column {name!r} carry no offset.",
             "Say which zone they are in, such as timezone='UTC' or timezone='Europe/Paris'.",
         )
     if spec.timezone == "UTC":

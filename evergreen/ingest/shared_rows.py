@@ -45,7 +45,7 @@ def describe_shared_rows(observations: Observations, landed: Mapping[str, Sequen
         )
     yield (
         f"{origin}: {shared} of {rows} rows stand word for word in other files{more}. They count again, because "
-        f"without keys nothing says that they are the same. {fix} in models/{observations.spec.name}.py."
+        f"without keys nothing says that they are the same. {fix} in {observations.spec.file}."
     )
 
 
