@@ -13,7 +13,9 @@ from evergreen.data.coercion import kind_of
 from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.errors import ModelFileError
 from evergreen.spec.data import Labels
+from evergreen.spec.faults import Fault, did_you_mean, mistakes_in
 from evergreen.spec.model import ModelSpec
+from evergreen.spec.place import failed_in, line_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,15 +33,11 @@ def schema_of(spec: ModelSpec) -> DataFrameSchema:
     try:
         schema = spec.contract()
     except Exception as error:
-        raise _contract_error(spec, f"{type(error).__name__}: {error}", "Fix contract() in the model file.") from None
+        raise ModelFileError(f"{failed_in(spec.contract, error)}.", "Correct contract() there.") from None
     if not isinstance(schema, DataFrameSchema):
         raise _contract_error(spec, f"it returns a {type(schema).__name__}", "Return a pandera DataFrameSchema.")
-    needed = [*spec.keys, *([spec.time] if spec.time else []), spec.target, *spec.features.all, *spec.slices]
-    missing = [column for column in dict.fromkeys(needed) if column not in schema.columns]
-    if missing:
-        raise _contract_error(
-            spec, f"it has no column {missing[0]!r}, which the model uses", "Add the column to contract()."
-        )
+    if missing := _missing(spec, schema):
+        raise mistakes_in(spec.file, missing)
     if reserved := [name for name in schema.columns if name in SYSTEM_COLUMNS]:
         raise _contract_error(
             spec, f"the name {reserved[0]!r} is reserved for the lake", "Rename the column in prepare()."
@@ -70,7 +68,27 @@ def schema_of(spec: ModelSpec) -> DataFrameSchema:
 
 
 def _contract_error(spec: ModelSpec, what: str, fix: str) -> ModelFileError:
-    return ModelFileError(f"models/{spec.name}.py: contract: {what}.", fix)
+    return ModelFileError(f"{spec.place('contract')}: {what}.", fix)
+
+
+def _missing(spec: ModelSpec, schema: DataFrameSchema) -> list[Fault]:
+    """Every field that names a column which the contract does not have."""
+    fields = {
+        "keys": spec.keys,
+        "time": (spec.time,) if spec.time else (),
+        "target": (spec.target,),
+        "features.numeric": spec.features.numeric,
+        "features.categorical": spec.features.categorical,
+        "slices": spec.slices,
+    }
+    faults = []
+    for field, columns in fields.items():
+        line = line_of(spec.path, *field.split(".")) if spec.path else None
+        for column in columns:
+            if column not in schema.columns:
+                known = did_you_mean(column, [str(name) for name in schema.columns])
+                faults.append(Fault(spec.file, line, field, f"contract() has no column {column!r}; {known}"))
+    return faults
 
 
 def arrow_schema(spec: ModelSpec) -> pa.Schema:
