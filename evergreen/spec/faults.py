@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def mistakes_in(file: str, faults: Sequence[Fault]) -> ModelFileError:
         fault = faults[0]
         where = f"{fault.file}, line {fault.line}" if fault.line else fault.file
         return ModelFileError(ended(f"{where}: {fault.text}"), f"Correct {fault.field or 'it'} there.")
+    faults = sorted(faults, key=lambda fault: (fault.file != file, fault.file, fault.line or 0))
     lines = [str(fault) if fault.file == file else f"{fault.file}, {fault}" for fault in faults]
     return ModelFileError(ended(f"{file} has {len(faults)} mistakes: {'; '.join(lines)}"), "Correct each of them.")
 
@@ -117,7 +119,11 @@ def faults_of(
     for place, message in _mistakes(section, error, fields):
         names = [str(part) for part in place if not isinstance(part, int)]
         field = ".".join([*([prefix] if prefix else []), *map(str, place)])
-        yield Fault(shown(path), line_of(path, *names, call=section.__name__, at=line) or line, field, message)
+        found = line_of(path, *names, call=section.__name__, at=line) or line
+        if found == line and prefix:
+            # A section that is written as a dictionary.
+            found = line_of(path, prefix, *names, at=line) or line
+        yield Fault(shown(path), found, field, message)
 
 
 def _mistakes(
@@ -130,7 +136,8 @@ def _mistakes(
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, DisagreementError):
             yield from ((tuple(field.split(".")), message) for field, message in cause.faults)
-        elif one["type"] == "missing" and str(one["loc"][-1]) in misspelt.values():
+        elif one["type"] == "missing" and str(one["loc"][-1]) in {*misspelt.values(), *fields}:
+            # It is there by another name, or it was noted already.
             continue
         else:
             yield _place_and_message(section, dict(one))
@@ -169,6 +176,10 @@ def _unfit(kind: str, should: str, value: object) -> str:
     """Why a value is not what a field takes; `should` is what it should be."""
     if kind == "tuple_type" and isinstance(value, str):
         return f"it is {value!r}, and should be a tuple: write ({value!r},)"
+    if "instance of Source" in should:
+        return f"it is {value!r}, and should be a source of evergreen.sources, such as Folder('NAME', pattern='*.csv')"
+    if isinstance(value, timedelta):
+        return f"it is {value.total_seconds():g} seconds, and {should}"
     if not isinstance(value, str | int | float | bool | None):
         return f"it is a {type(value).__name__}, and {should}"
     near = closest(value, re.findall(r"'([^']*)'", should)) if isinstance(value, str) else ""

@@ -34,17 +34,23 @@ class Frozen(BaseModel):
 
         def __init__(self, **fields: Any) -> None:
             """Check the fields; while a model file is loaded, a mistake is noted and the section left empty."""
+            # A section inside of it that was noted is not looked at again.
+            sound = {name: value for name, value in fields.items() if is_sound(value)}
             try:
-                super().__init__(**fields)
+                super().__init__(**sound)
+                if len(sound) == len(fields):
+                    return
             except ValidationError as error:
                 if not note(type(self), error, fields):
                     raise
-                for name, value in (("__dict__", {}), ("__pydantic_fields_set__", set())):
-                    object.__setattr__(self, name, value)
-                for name in ("__pydantic_extra__", "__pydantic_private__"):
-                    object.__setattr__(self, name, None)
+            for name, value in (("__dict__", {}), ("__pydantic_fields_set__", set())):
+                object.__setattr__(self, name, value)
+            for name in ("__pydantic_extra__", "__pydantic_private__"):
+                object.__setattr__(self, name, None)
 
 
 def is_sound(section: object) -> bool:
     """Whether a section's own fields are right; one that was noted as wrong has none."""
+    if isinstance(section, tuple | list):
+        return all(map(is_sound, section))
     return not isinstance(section, Frozen) or bool(section.__dict__)

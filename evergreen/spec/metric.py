@@ -61,7 +61,7 @@ class Metric(Frozen):
             if math.isfinite(low)
             else f"{high:g} or less"
         )
-        percent = f"; for {bound:g} percent write {bound / 100:g}" if high == 1 and 1 < bound <= 100 else ""
+        percent = f"; for {bound:g} percent write {bound / 100:g}" if high == 1 and 10 <= bound <= 100 else ""
         raise ValueError(f"bound: it is {bound:g}, and {self.name} is {span}{percent}")
 
     @property

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.artifacts import types_in
 from evergreen.registry.trust import strange_types
-from evergreen.spec.faults import Fault, closest, mistakes_in
+from evergreen.spec.faults import Fault, closest, ended, mistakes_in
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import definition, describe, failed_in, frame_of, line_of, shown
 
@@ -47,7 +47,7 @@ def require_fittable(spec: ModelSpec, params: Mapping[str, Any] | None = None) -
         raise mistakes_in(spec.file, faults)
     for name in params or {}:
         if name not in pipeline.get_params():
-            raise EvergreenError(f"--param {name}: {_no_parameter(name, pipeline)}.", "Correct the name.")
+            raise EvergreenError(ended(f"--param {name}: {_no_parameter(name, pipeline)}"), "Correct the name.")
 
 
 def build_pipeline(spec: ModelSpec) -> Pipeline:
@@ -64,7 +64,7 @@ def build_pipeline(spec: ModelSpec) -> Pipeline:
         raise
     except Exception as error:
         what = f"{failed_in(spec.pipeline, error)}{_parameter_meant(error)}"
-        raise ModelFileError(what if what.endswith("?") else f"{what}.", "Correct that line.") from error
+        raise ModelFileError(ended(what), "Correct that line.") from error
     if not isinstance(pipeline, Pipeline):
         what = f"{_pipeline_place(spec)} returned a {type(pipeline).__name__}, and should return a Pipeline"
         raise ModelFileError(f"{what} of scikit-learn.", "Return Pipeline([('model', ...)]).")
@@ -190,7 +190,7 @@ def _no_parameter(name: str, pipeline: Pipeline) -> str:
     listed = (
         f"step {step!r} has {', '.join(own)}" if own else f"its steps are {steps}, as in {pipeline.steps[-1][0]}__NAME"
     )
-    return f"the pipeline has no such parameter{f', did you mean {alike}?' if alike else ''}; {listed}"
+    return f"the pipeline has no such parameter; {listed}{f'; did you mean {alike}?' if alike else ''}"
 
 
 def _weights(spec: ModelSpec, pipeline: Pipeline) -> Iterator[Fault]:

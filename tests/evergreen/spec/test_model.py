@@ -53,7 +53,7 @@ def test_a_mistake_names_its_field(make_spec: MakeSpec, changes: dict[str, Any],
     ("build", "words"),
     [
         (lambda: Metric(name="acuracy"), "did you mean 'accuracy'"),
-        (lambda: Metric(name="roc_auc", bound=1.5), "bound: it is 1.5, and roc_auc is from 0 to 1; for 1.5 percent"),
+        (lambda: Metric(name="roc_auc", bound=1.5), "bound: it is 1.5, and roc_auc is from 0 to 1"),
         (lambda: Metric(name="mae", bound=-1), "bound: it is -1, and mae is 0 or more"),
         (lambda: Metric(name="r2", bound=2), "bound: it is 2, and r2 is 1 or less"),
         (lambda: Metric(name="mine", function=lambda a, b: 0.0), "greater_is_better"),
