@@ -154,7 +154,22 @@ def _check_home(settings: Settings) -> Finding:
 
 
 def _check_models(settings: Settings) -> Finding:
-    specs = [models.load(name, settings.models).spec for name in models.names(settings.models)]
+    """Load every model file, and look at its contract and its pipeline as a retraining does before the fit."""
+    from evergreen.data.contract import schema_of
+    from evergreen.training.pipeline_checks import require_fittable
+
+    specs, wrong = [], []
+    for name in models.names(settings.models):
+        try:
+            spec = models.load_spec(name, settings.models)
+            schema_of(spec)
+            require_fittable(spec)
+            specs.append(spec)
+        except EvergreenError as error:
+            wrong.append(error)
+    if wrong:
+        fix = wrong[0].fix if len(wrong) == 1 else "Correct each of these files."
+        return Finding("model files", False, " ".join(error.what for error in wrong), fix)
     names = [spec.name for spec in specs]
     detail = ", ".join(names) or f"none in {settings.models}"
     before = [spec.name for spec in specs if spec.reading is None and isinstance(spec.source, Folder)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import models
 from deployments.cli.doctor import Finding, examine
 from evergreen import naming
 from evergreen.ledger.promotions import Move, Promotions
@@ -43,6 +44,21 @@ def test_a_broken_model_file_is_found(settings: Settings, tmp_path: Path) -> Non
     found = _named(examine(settings.model_copy(update={"models": tmp_path})))["model files"]
     assert not found.ok
     assert "broken.py, line 1" in found.detail
+
+
+def test_every_broken_model_file_is_found(settings: Settings, tmp_path: Path) -> None:
+    """Each is named with its line: one that cannot be read, and one whose pipeline cannot be stored."""
+    good = Path(models.__file__).with_name("iris.py").read_text(encoding="utf-8")
+    (tmp_path / "broken.py").write_text("MODEL = (\n")
+    (tmp_path / "good.py").write_text(good.replace('name="iris"', 'name="good"'))
+    held = good.replace('name="iris"', 'name="held"').replace("StandardScaler()", "FunctionTransformer(lambda x: x)")
+    (tmp_path / "held.py").write_text(held.replace("import StandardScaler", "import FunctionTransformer"))
+    found = _named(examine(settings.model_copy(update={"models": tmp_path})))["model files"]
+    assert found.detail == (
+        f"{tmp_path}/broken.py, line 1: '(' was never closed. {tmp_path}/held.py, line 33: pipeline: step 'scale' "
+        "holds a lambda as func, which cannot be stored with the model; name a function at module level."
+    )
+    assert found.fix == "Correct each of these files."
 
 
 def test_a_broken_registry_is_found(settings: Settings) -> None:
