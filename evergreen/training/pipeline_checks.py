@@ -211,7 +211,8 @@ def _task(spec: ModelSpec, pipeline: Pipeline) -> Iterator[Fault]:
     from sklearn.base import is_classifier, is_regressor
 
     name, last = pipeline.steps[-1]
-    if not hasattr(last, "predict"):
+    # The class is asked: a stack of estimators says only when it is fitted that it can predict.
+    if not hasattr(type(last), "predict"):
         what = last if isinstance(last, str) else type(last).__name__
         yield _pipeline_fault(spec, f"its last step {name!r} is {what}, which cannot predict")
         return

@@ -10,8 +10,10 @@ import pytest
 
 from deployments.cli import status
 from evergreen.decision import Decision
+from evergreen.errors import ModelFileError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
+from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
 from tests.details import detail_of
 
@@ -108,3 +110,22 @@ def test_a_loss_is_told(settings: Settings, log: Callable[..., None], capsys: py
     shown = capsys.readouterr().out
     assert "nothing was in production" in shown
     assert "loss" in shown
+
+
+def test_a_champion_that_cannot_be_loaded_is_told(settings: Settings, log: Callable[..., None], make_spec: Any) -> None:
+    """Where the model file does not trust what it holds, the problem is the sentence that a loading would end with."""
+    log(0, "promote", None, 1)
+
+    class Untrusting:
+        def champion(self, model: str) -> Version:
+            return Version(model, 1, "", "", VersionTags(trusted=("os.system",)), "")
+
+        def require_stored(self, version: Version) -> None: ...
+
+        def require_trusted(self, version: Version, spec: Any) -> None:
+            raise ModelFileError(f"{version.label} cannot be loaded.", "Trust it.")
+
+    registry: Any = Untrusting()
+    promotions = Promotions(settings.lake_uri, "toy")
+    assert status._problem(registry, promotions, make_spec()) == "toy version 1 cannot be loaded. Trust it."
+    assert status._problem(registry, promotions, None) == ""

@@ -224,3 +224,19 @@ def test_a_story_of_real_flows(run: Run, settings: Settings, make_rows: Callable
     shown = run("why", "toy", "--last", "50", width=80).stdout.splitlines()
     assert max(map(len, shown)) <= 80
     assert sum(line.startswith("20") for line in shown) == len(entries)
+
+
+def test_a_champion_that_cannot_be_loaded_is_told_at_the_end(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it needs stands in the log; where the setting forbids to go by that, nothing will follow, and it is said."""
+    move = Move("m1", NOW, "promote", "done", None, 1, "better", "d0", "retrain", "5" * 64, ("os.system",))
+    Promotions(settings.lake_uri, "iris").write(move)
+    assert "Problem" not in run("why", "iris").output
+    monkeypatch.setenv("EVERGREEN_TRUST_LOG", "false")
+    assert run("why", "iris").output.endswith(
+        "Problem: iris version 1 cannot be loaded: it holds os.system, which models/iris.py does not trust, and "
+        "EVERGREEN_TRUST_LOG=false forbids to go by the promotion log. If you trust it, write in models/iris.py: "
+        "trusted=('os.system',)\n"
+    )
+    assert isinstance(json.loads(run("why", "iris", "--json").stdout), list)

@@ -14,7 +14,7 @@ import pytest
 
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
-from evergreen.errors import DataError, EvergreenError, LostError
+from evergreen.errors import DataError, EvergreenError, LostError, ModelFileError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -477,3 +477,24 @@ def test_what_is_no_decision_is_refused(model: Model, given: str) -> None:
     """A decision's id is a short plain word; anything else is one line."""
     with pytest.raises(EvergreenError, match="is not the id of a decision"):
         model.plan(decision_id=given)
+
+
+def test_a_champion_that_nobody_trusts_stops_it_before_the_fit(
+    settings: Settings, in_memory: Any, make_spec: Make, make_rows: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gates could not load it: no version is made. What is settled without a fit is not stopped."""
+    model = Model(settings, in_memory, make_spec, make_rows)
+    model.land()
+    first = model.plan()
+    model.promote(model.make(first))
+    model.record(first, "promoted")
+
+    def untrusted(version: Any, spec: Any) -> None:
+        raise ModelFileError(f"{version.label} cannot be loaded.")
+
+    monkeypatch.setattr(in_memory, "require_trusted", untrusted)
+    assert model.plan(reason="schedule").settled == "unchanged"
+    model.land()
+    with pytest.raises(ModelFileError, match="toy version 1 cannot be loaded"):
+        model.plan()
+    assert len(in_memory.versions("toy")) == 1
