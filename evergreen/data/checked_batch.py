@@ -6,9 +6,11 @@ millisecond, because Delta's statistics of a file, which say what time range a s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,7 +116,7 @@ def check_batch(
             errors.reject(rows[spec.time] > now + CLOCK_SKEW, f"{spec.time}: {IN_FUTURE}")
     for key in spec.keys:
         errors.reject(rows[key].isna(), f"{key}: a key is missing")
-    problem = _validate(rows, schema.remove_columns(optional) if optional else schema, errors)
+    problem, failure = _validate(rows, schema.remove_columns(optional) if optional else schema, errors)
     if not scoring:
         problem = problem or _find_swapped_days(prepared, rows, spec)
     doubt = "" if scoring else _doubt_total(rows, spec, errors)
@@ -125,9 +127,8 @@ def check_batch(
         problem = _too_many_rejected(rejected, distinct, spec.max_rejected)
         remedy = remedy_for_rows(str(rejected.value_counts().index[0]), spec, schema)
     accepted = errors.accepted & ~repeats
-    return CheckedBatch(
-        rows if accepted.all() else rows[accepted], rejected, problem, int(repeats.sum()), doubt, remedy
-    )
+    kept = rows if accepted.all() else rows[accepted]
+    return CheckedBatch(kept, rejected, problem, int(repeats.sum()), doubt, remedy, failure)
 
 
 def _read_columns(rows: pd.DataFrame, schema: DataFrameSchema, reader: Reader) -> pd.DataFrame:
@@ -179,8 +180,8 @@ def _misused(frame: pd.DataFrame, spec: ModelSpec, what: str) -> tuple[pd.DataFr
     return frame, what, f"{shown(place[0])}, line {place[1]}: {what}" if place else f"{spec.file}: {what}"
 
 
-def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) -> str:
-    """Run the schema on the rows that are accepted so far; reject rows, and return what is wrong with the batch."""
+def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) -> tuple[str, str]:
+    """Run the schema on the rows that are accepted so far; reject rows, and return `problem` and `failure`."""
     import pandas as pd
     from pandera.errors import SchemaErrors
 
@@ -192,15 +193,36 @@ def _validate(rows: pd.DataFrame, schema: DataFrameSchema, errors: RowErrors) ->
     try:
         relaxed.validate(rows if accepted.all() else rows[accepted], lazy=True, inplace=True)
     except SchemaErrors as error:
+        failure = next(filter(None, map(_failed_check, error.schema_errors)), "")
+        if failure:
+            return f"a check of contract() failed: {failure}", failure
         cases = error.failure_cases
         batchwide = cases[cases["index"].isna()]
         if len(batchwide):
             first = batchwide.iloc[0]
-            return f"{first['column'] or 'the batch'}: {first['check']}"
+            return f"{first['column'] or 'the batch'}: {first['check']}", ""
         for (column, reason), group in cases.groupby(["column", "check"], sort=False, dropna=False):
             positions = pd.Index(group["index"].astype("int64").unique())
             errors.reject(errors.index.isin(positions), f"{column}: {reason}")
-    return ""
+    return "", ""
+
+
+def _failed_check(error: Any) -> str:
+    """Which line of a check of the user's own failed, from an error of pandera's; empty where it says something else.
+
+    pandera keeps the traceback as text only.
+    """
+    from pandera.errors import SchemaErrorReason
+
+    place = definition(getattr(error.check, "_check_fn", None)) if error.check is not None else None
+    if error.reason_code is not SchemaErrorReason.CHECK_ERROR or place is None:
+        return ""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', str(error))
+    own = [frame for frame in frames if Path(frame[0]).parent == Path(place[0]).parent]
+    if not own or "site-packages" in place[0]:
+        return ""
+    kind = str(error).strip().splitlines()[-1].partition(":")[0]
+    return f"{shown(own[-1][0])}, line {own[-1][1]}, in {own[-1][2]}: {kind}"
 
 
 def _find_swapped_days(prepared: pd.DataFrame, rows: pd.DataFrame, spec: ModelSpec) -> str:

@@ -68,11 +68,11 @@ def _items(node: ast.expr) -> Iterator[tuple[str, int, Any]]:
                 yield str(key.value), key.lineno, value
 
 
-def definition(function: Callable[..., Any]) -> tuple[str, int] | None:
+def definition(function: Callable[..., Any] | None) -> tuple[str, int] | None:
     """The file and the first line of a function; None of what is not written in Python."""
     while isinstance(function, partial):
         function = function.func
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None) if function is not None else None
     return None if code is None else (code.co_filename, code.co_firstlineno)
 
 

@@ -194,6 +194,21 @@ def test_a_prepare_that_fails_refuses_nothing(make_spec: Make, make_rows: Rows, 
         ingest(broken.model_copy(update={"source": Batches(batch("b", make_rows(5, start=5)))}), settings, now=NOW)
 
 
+def _failing_check(values: pd.Series) -> pd.Series:
+    return values > values["bound"]
+
+
+def test_a_check_that_fails_refuses_nothing(make_spec: Make, make_rows: Rows, settings: Settings) -> None:
+    """A check of the contract that is a function of the user's own is told by its line as well."""
+    spec = make_spec(source=Batches(batch("a", make_rows(5))))
+    schema = spec.contract().update_column("x", checks=[pa.Check(_failing_check)])
+    line = _failing_check.__code__.co_firstlineno + 1
+    told = rf"^tests/evergreen/ingest/test_ingest\.py, line {line}, in _failing_check: KeyError, on a\.csv, which has"
+    with pytest.raises(ModelFileError, match=told):
+        ingest(spec.model_copy(update={"contract": lambda: schema}), settings, now=NOW)
+    assert not quarantine_table(settings.lake_uri, spec.name).exists()
+
+
 def test_a_batch_that_a_working_prepare_cannot_take_is_rejected(
     make_spec: Make, make_rows: Rows, settings: Settings
 ) -> None:
