@@ -6,6 +6,8 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 # A company's own certificates are in the system's store, where pip finds them and uv looks only if told.
 export UV_SYSTEM_CERTS ?= true
+# Bars in a terminal; in a pipe, such as a CI log, one line instead of one for each package.
+QUIET = $(shell test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all prove check format bench lock clean
@@ -20,8 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@echo "Installing into .venv (about half a minute)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
+	@echo "Installing into .venv: one to four minutes, for downloads and bytecode"
+	@$(BIN)/uv pip sync $(QUIET) --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
