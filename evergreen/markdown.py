@@ -1,4 +1,7 @@
-"""Markdown for MLflow's descriptions and Prefect's artifacts. Text that comes from data is escaped."""
+"""Markdown for MLflow's descriptions and Prefect's artifacts, and how figures and counts are written.
+
+Text that comes from data is escaped.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,11 @@ def number(cell: object) -> str:
     if cell is None:
         return ""
     return f"{cell + 0.0:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """Write a count with its noun: `1 row`, `2 rows`, or with `more` also `1 row was`, `2 rows were`."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
 def escape(text: str) -> str:

@@ -7,6 +7,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from evergreen.markdown import many
 from evergreen.naming import artifact
 from evergreen.registry.version import Candidate
 from evergreen.runs.context import RunContext
@@ -39,5 +40,5 @@ def fit(context: RunContext, plan: Plan) -> Candidate:
         tags=tags,
         progress=progress,
     )
-    logger.info("fit: %s on %d rows, stored in %.1f MB", context.spec.name, plan.train_rows, candidate.size_mb)
+    logger.info("fit: %s on %s, stored in %.1f MB", context.spec.name, many(plan.train_rows, "row"), candidate.size_mb)
     return candidate

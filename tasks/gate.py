@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
+from evergreen.markdown import many
 from evergreen.registry import descriptions
 from evergreen.registry.version import Version, VersionTags, status_of
 from evergreen.reports.tables import gate_table
@@ -40,9 +41,7 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
         registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})
         raise
     failed = [check.name for check in judgement.checks if check.status is not Verdict.PASS]
-    get_run_logger().info(
-        "gate: %s%s", judgement.verdict, f" ({', '.join(failed)})" if failed else f", {len(judgement.checks)} checks"
-    )
+    get_run_logger().info("gate: %s, %s", judgement.verdict, ", ".join(failed) or many(len(judgement.checks), "check"))
     return judgement
 
 

@@ -19,6 +19,7 @@ from evergreen import naming
 from evergreen.data.contract import contract_digest, labels_digest
 from evergreen.errors import EvergreenError
 from evergreen.ingest.landing import Landing
+from evergreen.markdown import many
 from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
 from tasks import retried
@@ -60,16 +61,13 @@ def ingest(context: RunContext) -> Landing:
     logger = get_run_logger()
     step = partial(logger.debug, "reading %s")
     landing = evergreen.ingest.ingest.ingest(context.spec, context.settings, now=context.now, step=step)
-    logger.info(
-        "ingest: %d new rows from %d batches, %d with something in quarantine",
-        landing.added,
-        len(landing.batches),
-        len(landing.quarantined),
-    )
+    refused = f", {len(landing.quarantined)} with something in quarantine" if landing.quarantined else ""
+    batches = many(len(landing.batches), "batch", "batches")
+    logger.info("ingest: %s from %s%s", many(landing.added, "new row"), batches, refused)
     if context.spec.labels is not None:
-        logger.info(
-            "ingest: %d rows got their label, %d labels wait for their row", landing.labelled, landing.pending_labels
-        )
+        labelled = many(landing.labelled, "row got its label", "rows got their label")
+        waiting = many(landing.pending_labels, "label waits for its row", "labels wait for their row")
+        logger.info("ingest: %s, %s", labelled, waiting)
     for report in landing.quarantined:
         logger.warning("quarantine: %s: %s", report.origin, report.reason)
     for item in landing.waiting:

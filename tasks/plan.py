@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from evergreen.markdown import many
 from evergreen.runs.context import RunContext
 from evergreen.training.pipeline_checks import require_fittable
 from evergreen.training.plan import Plan, plan_retraining
@@ -29,6 +30,6 @@ def plan(context: RunContext, request: Request) -> Plan:
     )
     if retraining.settled is None and retraining.resume is None:
         require_fittable(context.spec, request.params)
-    rows = f"{retraining.train_rows} rows to learn from, {retraining.holdout_rows} to judge by"
+    rows = f"{many(retraining.train_rows, 'row')} to learn from, {retraining.holdout_rows:,} to judge by"
     get_run_logger().info("plan: %s", retraining.explanation or rows)
     return retraining

@@ -13,6 +13,7 @@ from prefect.logging import get_run_logger
 import models
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import Progress
+from evergreen.markdown import many
 from evergreen.naming import artifact
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
@@ -51,7 +52,7 @@ class ScoringJob:
 def resolve_input(context: RunContext, champion: Version, source: str | None) -> ScoringInput:
     """Find what is to be scored."""
     scoring_input = resolve(context.observations, context.predictions, source, champion.number, context.now)
-    count = "" if scoring_input.end is None else f", {scoring_input.end - scoring_input.start} rows to go"
+    count = "" if scoring_input.end is None else f", {many(scoring_input.end - scoring_input.start, 'row')} to go"
     get_run_logger().info("input: %s for version %d%s", scoring_input.name, champion.number, count)
     return scoring_input
 
@@ -83,7 +84,7 @@ def _load_version(settings: Settings, model: str, version: int, _sha256: str, _s
 def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
     """Commit the next scored chunk."""
     after = commit.commit_chunk(context.predictions, context.quarantine, progress, scored, version)
-    get_run_logger().debug("score: %d rows scored, %d in quarantine", after.rows_scored, after.rows_rejected)
+    get_run_logger().debug("score: %s scored, %d in quarantine", many(after.rows_scored, "row"), after.rows_rejected)
     return after
 
 
@@ -98,9 +99,8 @@ def reject_input(context: RunContext, scoring_input: ScoringInput, problem: str)
 def close_batch(context: RunContext, progress: Progress) -> Progress:
     """Record that a batch is complete."""
     closed = context.predictions.close(progress)
-    get_run_logger().info(
-        "score: %d of %d rows, %d in quarantine", closed.rows_scored, closed.rows_in, closed.rows_rejected
-    )
+    rows = many(closed.rows_in, "row")
+    get_run_logger().info("score: %d of %s, %d in quarantine", closed.rows_scored, rows, closed.rows_rejected)
     return closed
 
 

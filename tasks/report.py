@@ -14,7 +14,7 @@ from evergreen.backtest.report import Backtest
 from evergreen.decision_detail import RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Action
-from evergreen.markdown import MARK, escape, table
+from evergreen.markdown import MARK, escape, many, table
 from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
 from evergreen.performance.report import PerformanceReport
@@ -92,7 +92,7 @@ def report_score(result: ScoreResult) -> None:
     versions = table(("version", "rows"), result.versions.items())
     reasons = f"\n\n{table(('reason', 'rows'), result.reasons.items())}" if result.reasons else ""
     where = f" Written to {escape(result.output)}." if result.output else ""
-    summary = f"{result.rows_scored} of {result.rows_in} rows scored by version {result.version}."
+    summary = f"Version {result.version} scored {result.rows_scored:,} of {many(result.rows_in, 'row')}."
     note = f"# Scoring with {result.model}\n\n{summary}{where}\n\n{facts}\n\n{versions}{reasons}"
     create_markdown_artifact(note, key=artifact("score", result.model), description=summary)
 

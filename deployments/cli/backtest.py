@@ -12,6 +12,7 @@ import typer
 
 from deployments.cli.command import Json, Name, guard, prepare, starting
 from evergreen.errors import EvergreenError
+from evergreen.markdown import many
 from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def show_backtest(result: Backtest) -> None:
     header += (["cost"] if columns.costs else []) + (["false", "late, days"] if columns.change else [])
     rows = [_cells(row, result, columns) for row in result.rows]
     reported_from = result.steps[result.chosen]
-    title = f"{result.model} from {reported_from:%Y-%m-%d} on, {len(result.steps) - result.chosen} steps"
+    title = f"{result.model} from {reported_from:%Y-%m-%d} on, {many(len(result.steps) - result.chosen, 'step')}"
     out.print(grid(title, header, rows))
     for label, reason in result.left_out.items():
         out.print(f"[yellow]{escape(label)}:[/] {escape(reason)}.", soft_wrap=True)

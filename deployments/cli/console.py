@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
-from evergreen.markdown import number
+from evergreen.markdown import many, number
 from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 
 
@@ -110,7 +110,7 @@ def show_work(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
             print_step(line, f"{now - last:.1f} s")
             last = now
 
-        yield step, lambda done, total: status.update(f"[dim]{done} of {total} fits of the search[/]")
+        yield step, lambda done, total: status.update(f"[dim]{done} of {many(total, 'fit')} of the search[/]")
 
 
 def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
@@ -168,7 +168,7 @@ def show_retrain(result: RetrainDetail) -> None:
         _show_drift(result.drift)
     champion = "none yet" if result.champion is None else f"version {result.champion}"
     out.print(
-        f"Champion: {champion}. Data: {result.snapshot.rows} rows, version {result.snapshot.version}. "
+        f"Champion: {champion}. Data: {many(result.snapshot.rows, 'row')}, version {result.snapshot.version}. "
         f"[dim]Decision {result.decision_id}.[/]"
     )
     if result.outcome == "awaiting-approval":
@@ -208,12 +208,12 @@ def show_score(result: ScoreResult) -> None:
     """Print how many rows were scored, by which version, and where the predictions are."""
     target = escape(result.output) if result.output else "the predictions table"
     out.print(
-        f"[bold]{escape(result.model)}[/]: version {result.version} scored {result.rows_scored} of {result.rows_in} "
-        f"rows; they are in {target}.",
+        f"[bold]{escape(result.model)}[/]: version {result.version} scored {result.rows_scored:,} of "
+        f"{many(result.rows_in, 'row')}; the predictions are in {target}.",
         soft_wrap=True,
     )
     if result.rows_rejected:
-        out.print(f"[yellow]In quarantine:[/] {result.rows_rejected} rows that broke the contract.")
+        out.print(f"[yellow]In quarantine:[/] {many(result.rows_rejected, 'row')} that broke the contract.")
 
 
 def show_move(result: MoveResult) -> None:
@@ -247,7 +247,7 @@ def _show_drift(drift: DriftResult) -> None:
 
 def _show_ingest(ingest: Ingested) -> None:
     if ingest.labels:
-        out.print(f"Labels: {ingest.labels} rows got their label.")
+        out.print(f"Labels: {many(ingest.labels, 'row got its', 'rows got their')} label.")
     for refused in ingest.quarantined:
         out.print(f"[yellow]In quarantine:[/] {escape(refused.origin)}: {escape(refused.reason)}")
     for waiting in ingest.waiting:

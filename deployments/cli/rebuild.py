@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.command import Json, Name, guard
+from evergreen.markdown import many
 from evergreen.settings import load_settings
 
 if TYPE_CHECKING:
@@ -90,11 +91,12 @@ def _show_rebuilt(result: Rebuilt) -> None:
     if result.damage:
         err.print(f"{label} [red]cannot be rebuilt:[/] {escape(result.damage)}", soft_wrap=True)
         return
+    predictions = many(result.rows, "prediction")
     if result.equal:
-        outcome = f"[green]equal to the bit.[/] {result.rows} predictions of the stored and of the rebuilt pipeline"
+        outcome = f"[green]equal to the bit.[/] {predictions} of the stored and of the rebuilt pipeline"
         digests = f"digest {result.stored}"
     else:
-        outcome = f"[red]not equal.[/] {result.rows} predictions"
+        outcome = f"[red]not equal.[/] {predictions}"
         digests = f"digest {result.stored} of the stored and {result.rebuilt} of the rebuilt pipeline"
     out.print(f"{label}: {outcome}, {digests}.", soft_wrap=True)
     if result.differences:

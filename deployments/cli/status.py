@@ -21,6 +21,7 @@ from evergreen.errors import ArtifactError, ModelFileError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions, champion_at
+from evergreen.markdown import many
 from evergreen.registry.approval import with_approval
 from evergreen.registry.client import Registry
 from evergreen.registry.promotion import require_consistent
@@ -162,7 +163,7 @@ def _format_time(text: str) -> str:
 def _last_run(settings: Settings, model: str) -> dict[str, Any] | None:
     """The last run of any flow, with its rows, time and wait."""
     for run in Runs(settings.lake_uri, model).newest(1):
-        cost = f"{run.flow}, {run.rows} rows in {run.seconds:.1f} s, queued for {run.queue_seconds:.1f} s"
+        cost = f"{run.flow}, {many(run.rows, 'row')} in {run.seconds:.1f} s, queued for {run.queue_seconds:.1f} s"
         return asdict(run) | {"at": run.at.isoformat(), "rows_per_second": run.rows_per_second, "reason": cost}
     return None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evergreen.backtest.simulation import SimulationPlan, SimulationResult, Trained
+from evergreen.markdown import many
 from evergreen.spec.training import Training
 
 _DAY = timedelta(days=1)
@@ -40,15 +41,15 @@ class Response:
         what, before = "retraining for drift or performance", f"{len(self.before)} came before it"
         if not self.after:
             left = _days(end - self.change)
-            return f"no {what} came in the {left} days from the change to the end; {before}"
+            return f"no {what} came in the {left} from the change to the end; {before}"
         first, new = self.after[0], next((each for each in self.after if each.outcome == "promoted"), None)
-        came = f"the first {what} came {_days(first.at - self.change)} days after the change"
+        came = f"the first {what} came {_days(first.at - self.change)} after the change"
         if new is None:
-            return f"{came}, and none of the {len(self.after)} since brought a new champion; {before}"
+            return f"{came}, and none of {many(len(self.after), 'retraining')} since brought a new champion; {before}"
         if new is first:
             return f"{came} and brought a new champion; {before}"
         later = _days(new.at - self.change)
-        return f"{came} and was {first.outcome}; the first new champion came {later} days after it; {before}"
+        return f"{came} and was {first.outcome}; the first new champion came {later} after it; {before}"
 
 
 def describe_changes(
@@ -73,8 +74,8 @@ def describe_windows(windows: Mapping[str, Training], span: timedelta) -> Iterat
     for name, training in windows.items():
         if training.last is not None and training.last > span:
             yield (
-                f"The training window {name} is longer than the {_days(span)} days of history: it learns from all of "
-                "them, as the window all does."
+                f"The training window {name} is longer than the history of {_days(span)}: it learns from all of "
+                "it, as the window all does."
             )
 
 
@@ -91,7 +92,7 @@ def describe_left_out(result: SimulationResult, plan: SimulationPlan) -> tuple[s
     if promoted:
         return (
             f"its first version passed its gates on {promoted[0].at:%Y-%m-%d}, and predicted {len(result.predicted)} "
-            f"of the {number} steps: at least 3 are needed",
+            f"of the {many(number, 'step')}: at least 3 are needed",
             "Wait for more rows, or take a shorter performance.window.",
         )
     if result.trained:
@@ -103,8 +104,12 @@ def describe_left_out(result: SimulationResult, plan: SimulationPlan) -> tuple[s
         )
     settled = [decision for decision in result.decisions if decision.kind in ("retrain", "suppressed")]
     why = f": {settled[-1].reason}" if settled else ""
-    return f"nothing was ever trained in {number} steps{why}", "Take a longer training window, or wait for more rows."
+    return (
+        f"nothing was ever trained in {many(number, 'step')}{why}",
+        "Take a longer training window, or wait for more rows.",
+    )
 
 
 def _days(span: timedelta) -> str:
-    return f"{span / _DAY:.3g}"
+    days = f"{span / _DAY:.3g}"
+    return f"{days} {'day' if days == '1' else 'days'}"

@@ -16,6 +16,7 @@ from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, 
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
 from evergreen.backtest.simulation import SimulationPlan, SimulationResult, StepPredictions, Trained
 from evergreen.errors import DataError, EvergreenError
+from evergreen.markdown import many
 from evergreen.spec.policy import triggers_of
 from evergreen.spec.training import Training
 
@@ -134,7 +135,7 @@ class Scored:
         has = np.all([each.rows > 0 for each in self.series.values()], axis=0)
         if has.sum() < 2:
             raise DataError(
-                f"{context.spec.name}: {int(has.sum())} steps have labels to score by: that is too few.",
+                f"{context.spec.name}: {many(int(has.sum()), 'step has', 'steps have')} labels to score by, too few.",
                 "Wait for more.",
             )
         self.chosen = self._chosen()
@@ -238,11 +239,11 @@ def _complete(result: SimulationResult, plan: SimulationPlan) -> bool:
 
 
 def _warning(steps: int, chosen: int) -> str:
-    least = min(chosen, steps - chosen)
+    least, scored = min(chosen, steps - chosen), many(steps, "step was scored", "steps were scored")
     if least // block_length(least) < 6:
-        return f"The history is too short to say: {steps} steps were scored, {chosen} of which chose."
+        return f"The history is too short to say: {scored}, {chosen} of which chose."
     if steps < SHORT:
-        return f"The history is short: {steps} steps were scored, {chosen} of which chose; take this for a hint."
+        return f"The history is short: {scored}, {chosen} of which chose; take this for a hint."
     return ""
 
 
@@ -263,8 +264,8 @@ def _reason(
         "no policy with more retrainings is proven to be better"
     )  # fmt: skip
     reason = (
-        f"By the {scored.chosen} steps before {turn:%Y-%m-%d}, {name}: {spec.metric.name} "
-        f"{mine.chosen_error:.4g} with {early[name]} retrainings; {why}. On the rest it has {mine.error:.4g}"
+        f"By the {many(scored.chosen, 'step')} before {turn:%Y-%m-%d}, {name}: {spec.metric.name} "
+        f"{mine.chosen_error:.4g} with {many(early[name], 'retraining')}; {why}. On the rest it has {mine.error:.4g}"
         f"{_between(mine.interval)} with {mine.retrains}"
     )
     rivals = [row for row in rows if row.variant.label in ("every 30 days", ALWAYS, NEVER) and row is not mine]
@@ -279,7 +280,8 @@ def _reason(
 
 def _nothing(scored: Scored, beside: Mapping[str, Difference]) -> str:
     best = min(beside, key=lambda label: beside[label].value)
-    return f"{scored.chosen} steps to choose by are too few; {best} has the least error on them, which may be chance."
+    few = many(scored.chosen, "step to choose by is", "steps to choose by are")
+    return f"{few} too few; {best} has the least error there, which may be chance."
 
 
 def _between(ends: Sequence[float] | None) -> str:

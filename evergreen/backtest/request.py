@@ -14,6 +14,7 @@ import numpy as np
 from evergreen.backtest.history import History, instant
 from evergreen.backtest.scores import Prices
 from evergreen.errors import DataError, EvergreenError
+from evergreen.markdown import many
 from evergreen.spec import policies
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
@@ -178,23 +179,25 @@ def steps_of(history: History, since: datetime | None = None) -> tuple[datetime,
     known = np.sort(history.known)
     if len(known) < least or known[least - 1] == np.iinfo(np.int64).max:
         has = int((known < np.iinfo(np.int64).max).sum())
-        raise DataError(f"{spec.name}: {has} labelled rows are too few to begin with: {least} are needed.", "Wait.")
+        few = many(has, "labelled row is", "labelled rows are")
+        raise DataError(f"{spec.name}: {few} too few to begin with: {least} are needed.", "Wait for more.")
     begin = max(instant(known[least - 1]), since) if since else instant(known[least - 1])
     first = -((epoch - begin) // step)
     last = -((epoch - history.end) // step)
     steps = tuple(epoch + number * step for number in range(first, last + 1))
+    number = max(0, len(steps) - 1)
+    length = f"{step / timedelta(days=1):g} day{'' if step == timedelta(days=1) else 's'}"
     if len(steps) < 4 and since is not None and begin == since:
-        number, days = max(0, len(steps) - 1), step / timedelta(days=1)
         raise DataError(
-            f"{spec.name}: {number} steps of {days:g} days lie between {since:%Y-%m-%d} and the end of the history, "
-            f"{history.end:%Y-%m-%d}: at least 3 are needed.",
+            f"{spec.name}: only {many(number, f'step of {length} lies', f'steps of {length} lie')} between "
+            f"{since:%Y-%m-%d} and the end of the history, {history.end:%Y-%m-%d}: at least 3 steps are needed.",
             "Choose an earlier first step (--since), or take a shorter performance.window.",
         )
     if len(steps) < 4:
-        days = (history.end - history.start) / timedelta(days=1)
+        days = many(round((history.end - history.start) / timedelta(days=1)), "day")
+        held = many(number, f"step of {length}", f"steps of {length}")
         raise DataError(
-            f"{spec.name}: {days:.0f} days of history hold {max(0, len(steps) - 1)} steps of "
-            f"{step / timedelta(days=1):g} days after the first training: that is too short to be replayed.",
+            f"{spec.name}: a history of {days} holds {held} after the first training, too short to be replayed.",
             "Wait for more rows, or take a shorter performance.window.",
         )
     return steps

@@ -29,6 +29,7 @@ from evergreen.data.written_text import (
     missing_words,
     repeats_header,
 )
+from evergreen.markdown import many
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import definition, failed_in, shown
 
@@ -276,6 +277,6 @@ def _too_many_rejected(rejected: pd.Series, rows: int, allowed: float) -> str:
     reason, count = counts.index[0], int(counts.iloc[0])
     first = rejected.index[(rejected == reason).to_numpy().argmax()] + 1
     return (
-        f"{len(rejected)} of {rows} rows break the contract ({len(rejected) / rows:.1%}, at most {allowed:.1%}): "
-        f"{reason} ({count} rows, first in row {first})"
+        f"{len(rejected):,} of {many(rows, 'row breaks', 'rows break')} the contract "
+        f"({len(rejected) / rows:.1%}, at most {allowed:.1%}): {reason} ({many(count, 'row')}, first in row {first})"
     )

@@ -29,6 +29,7 @@ from evergreen.drift.columns import column_verdict, inspect_column
 from evergreen.drift.evidently_report import draw
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.drift_scores import ColumnDrift
+from evergreen.markdown import many
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
 
@@ -66,7 +67,7 @@ def compare(
     sizes = len(reference), len(current)
     if min(sizes) < thresholds.min_rows:
         few, side = (sizes[1], "current") if sizes[1] < thresholds.min_rows else (sizes[0], "reference")
-        reason = f"{few} {side} row{'' if few == 1 else 's'}; at least {thresholds.min_rows} are needed."
+        reason = f"{many(few, f'{side} row')}; at least {thresholds.min_rows} are needed."
         return DriftReport(Verdict.INCONCLUSIVE, 0.0, thresholds.share, (), *sizes, reason)
 
     before, after = sample(reference, seed=seed), sample(current, seed=seed)
@@ -111,7 +112,7 @@ def report_verdict(
     share = math.fsum(map(by, drifted)) / math.fsum(map(by, judged))
     verdict = Verdict.FAIL if share >= thresholds.share else Verdict.PASS
     reason = (
-        f"{len(drifted)} of {len(judged)} columns drifted, {share:.0%}{' of the weight' if of_weight else ''};"
+        f"{len(drifted)} of {many(len(judged), 'column')} drifted, {share:.0%}{' of the weight' if of_weight else ''};"
         f" the report fails at {thresholds.share:.0%}"
         + (f": {', '.join(column.name for column in drifted)}" if drifted else "")
         + (f"; {note}." if note else ".")

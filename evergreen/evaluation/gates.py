@@ -20,6 +20,7 @@ from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, pai
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.measure import finite, measure
 from evergreen.evaluation.slices import picked, slices
+from evergreen.markdown import many
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
@@ -118,7 +119,7 @@ def _outputs(evidence: Evidence) -> Check:
         rows = [not finite(np.atleast_1d(value)) for value in np.asarray(predictions.values)]
         if predictions.probability is not None:
             rows = list(np.array(rows, dtype=bool) | ~np.isfinite(predictions.probability).all(axis=1))
-        reason = f"{sum(rows)} of {len(rows)} predictions are missing or infinite."
+        reason = f"{sum(rows)} of {many(len(rows), 'prediction')} are missing or infinite."
         return Check("finite", Verdict.FAIL, float(sum(rows)), 0.0, reason)
     return Check("finite", Verdict.PASS, 0.0, 0.0, "Every prediction is a finite value.")
 
@@ -219,7 +220,7 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
         bound = -spec.gates.slice_margin * abs(comparison.champion_value)
         worse = comparison.high - bound < -ROUNDING * abs(comparison.champion_value)
         ending = f" Proven worse by more than {-bound:.4g}." if worse else ""
-        reason = f"{comparison.rows} rows: {_sentence(comparison, spec.metric, 'the champion', level)}{ending}"
+        reason = f"{many(comparison.rows, 'row')}: {_sentence(comparison, spec.metric, 'the champion', level)}{ending}"
         yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, comparison.high, bound, reason)
 
 
@@ -253,7 +254,7 @@ def _tags(evidence: Evidence, spec: ModelSpec) -> Iterator[Check]:
     if lacking:
         reason = f"Missing or empty tags: {', '.join(lacking)}. Set them in the model file, or on the model in MLflow."
     else:
-        reason = f"{len(spec.gates.tags)} required tags are set."
+        reason = f"{many(len(spec.gates.tags), 'required tag is', 'required tags are')} set."
     yield Check("tags", Verdict.FAIL if lacking else Verdict.PASS, float(len(lacking)), 0.0, reason)
 
 

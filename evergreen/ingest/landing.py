@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evergreen.data.checked_batch import CheckedBatch
 from evergreen.ingest.pending_labels import LabelCounts
+from evergreen.markdown import many
 from evergreen.sources.base import Source, Waiting
 from evergreen.sources.folder import Folder
 
@@ -53,8 +54,10 @@ class BatchReport:
         """What of the batch is in quarantine, in words; empty for nothing."""
         if self.problem:
             return self.problem
-        rows = f"{self.rejected} rows were rejected" if self.rejected else ""
-        labels = f"{self.superseded} older labels were replaced" if self.superseded else ""
+        rows = many(self.rejected, "row was rejected", "rows were rejected") if self.rejected else ""
+        labels = (
+            many(self.superseded, "older label was replaced", "older labels were replaced") if self.superseded else ""
+        )
         return ", ".join(filter(None, (rows, labels)))
 
 

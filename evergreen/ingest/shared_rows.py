@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.data.observations import Observations
+from evergreen.markdown import many
 from evergreen.storage.row_digest import Hashes, row_hashes
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def describe_shared_rows(observations: Observations, landed: Mapping[str, Sequen
             f"set keys=({names[0]!r},)"
         )
     yield (
-        f"{origin}: {shared} of {rows} rows stand word for word in other files{more}. They count again, because "
-        f"without keys nothing says that they are the same. {fix} in {observations.spec.file}."
+        f"{origin}: {shared:,} of {many(rows, 'row')} stand word for word in other files{more}. They count again, "
+        f"because without keys nothing says that they are the same. {fix} in {observations.spec.file}."
     )
 
 

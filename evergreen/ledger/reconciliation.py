@@ -17,6 +17,7 @@ from evergreen.decision_detail import DriftDetail, EscalationDetail, RetrainDeta
 from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions, taken_back
+from evergreen.markdown import many
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.retraining import RetrainTrigger
@@ -199,8 +200,9 @@ def escalation(
     latest = max(outcomes + [(each.at, "failed") for each in failed])[1]
     undone = sum(outcome == "rolled-back" for _, outcome in outcomes)
     reason = (
-        f"{number} retrainings in a row brought no new champion: {len(rejected) - undone} without a better candidate, "
-        f"{f'{undone} rolled back, ' if undone else ''}{len(failed)} failed runs"
+        f"{many(number, 'retraining')} in a row brought no new champion: "
+        f"{len(rejected) - undone} without a better candidate, "
+        f"{f'{undone} rolled back, ' if undone else ''}{many(len(failed), 'failed run')}"
     )
     return Decision(
         id=decision_id(spec.name, ledger.champion, "escalation"),
@@ -314,7 +316,7 @@ def _hindrance(
     if not tries:
         return ""
     until = max(each.at for each in tries) + _pause(spec, len(tries), grace)
-    return f"{len(tries)} runs gave no answer; the next one not before {_shown(until)}" if now < until else ""
+    return f"{many(len(tries), 'run')} gave no answer; the next one not before {_shown(until)}" if now < until else ""
 
 
 def _pause(spec: ModelSpec, tries: int, grace: timedelta) -> timedelta:

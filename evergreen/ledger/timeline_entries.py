@@ -29,6 +29,7 @@ from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
+from evergreen.markdown import many
 
 MOVES = ("promote", "rollback", "loss")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")
@@ -216,8 +217,8 @@ def _quarantine_entry(batch: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
     rows = sorted(rows, key=lambda row: (not row["whole"], -row["at_count"], row["reason"]))
     counted = sum(row["at_count"] for row in rows if not row["whole"])
     first, others = rows[0], len(rows) - 1
-    what = "the whole batch" if first["whole"] else _counted(counted, "row")
-    more = f" ({_counted(others, 'more reason')})" if others else ""
+    what = "the whole batch" if first["whole"] else many(counted, "row")
+    more = f" ({many(others, 'more reason')})" if others else ""
     measurements = [_rejected_rows(None if row["whole"] else row["at_count"], row["reason"]) for row in rows[:_REASONS]]
     reasons = {row["reason"]: row["at_count"] for row in rows[:_REASONS]}
     return Entry(
@@ -350,7 +351,3 @@ def _retrainings(entry: Entry) -> list[Measurement]:
 
 def _figure(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else number
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

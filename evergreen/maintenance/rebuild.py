@@ -23,6 +23,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import holdout_mask, row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
+from evergreen.markdown import many
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.lineage import checked_out, machine, packages
@@ -117,17 +118,17 @@ def rebuild(
         pipeline, files = registry.load(version, spec), registry.files(version)
         step(f"stored: {version.label} is what was registered")
         _require_content(observations, snapshot.version, version)
-        step(f"data: the {snapshot.rows} rows of table version {snapshot.version} are those that were tagged")
+        step(f"data: table version {snapshot.version} holds the rows that were tagged, {snapshot.rows:,}")
     except (ArtifactError, _DamagedError) as error:
         return _result(version, damage=str(error), differences=differences)
     train, holdout = _split_rows(spec, observations, snapshot, version)
     params = json.loads(version.tags.params) if version.tags.params else None
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
-    step(f"fit: trained again on {len(train)} rows")
+    step(f"fit: trained again on {many(len(train), 'row')}")
     frames = [holdout, _read_reference(files)]
     stored, rebuilt = _predict_frames(pipeline, spec, frames), _predict_frames(fitted.pipeline, spec, frames)
     rows, then, now = sum(map(len, frames)), digest(stored), digest(rebuilt)
-    step(f"compare: {rows} predictions")
+    step(f"compare: {many(rows, 'prediction')}")
     differences += _training_differences(files, observations, train, fitted)
     differences += _prediction_differences(stored, rebuilt)
     return _result(version, equal=then == now, differences=differences, rows=rows, stored=then, rebuilt=now)
@@ -273,8 +274,8 @@ def _training_differences(
     differences = []
     ids, stored_ids = observations.ids(train), pd.read_parquet(files / TRAINED)["id"].to_numpy(dtype=np.uint64)
     if not np.array_equal(ids, stored_ids):
-        now = f"{len(ids)} rows, {len(np.setdiff1d(ids, stored_ids))} of them others"
-        differences.append(Difference("training rows", f"{len(stored_ids)} rows", now))
+        now = f"{many(len(ids), 'row')}, {len(np.setdiff1d(ids, stored_ids))} of them others"
+        differences.append(Difference("training rows", many(len(stored_ids), "row"), now))
     stored_scores = json.loads((files / SEARCH).read_text())["tried"]
     for name in {**stored_scores, **fitted.tried}:
         stored, rebuilt = stored_scores.get(name), fitted.tried.get(name)
@@ -294,6 +295,6 @@ def _prediction_differences(stored: Sequence[Predictions], rebuilt: Sequence[Pre
     then, now = (np.concatenate([frame.values for frame in frames]) for frames in (stored, rebuilt))
     differ = int((then != now).sum())
     if not differ:
-        return (Difference("probabilities", f"{len(then)} rows", "the same labels with other probabilities"),)
+        return (Difference("probabilities", many(len(then), "row"), "the same labels with other probabilities"),)
     largest = f", by at most {np.nanmax(np.abs(then - now)):.3g}" if then.dtype.kind == "f" == now.dtype.kind else ""
-    return (Difference("predictions", f"{len(then)} rows", f"{differ} of them differ{largest}"),)
+    return (Difference("predictions", many(len(then), "row"), f"{differ} of them differ{largest}"),)

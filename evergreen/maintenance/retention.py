@@ -17,6 +17,7 @@ from evergreen.errors import DataError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.promotions import Promotions, champion_at
 from evergreen.maintenance import delta_files
+from evergreen.markdown import many
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.version import PENDING, Version
@@ -165,7 +166,7 @@ def _keep_reasons(
         if number in aliases:
             reasons[number] = f"it is {' and '.join(aliases[number])}"
         elif number in in_recent_moves:
-            reasons[number] = f"it was in production, or replaced, within {retention.days} days"
+            reasons[number] = f"it was in production, or replaced, within {many(retention.days, 'day')}"
         elif version.tags.cleaned is not None:
             # A cleaning was killed while it deleted this version.
             continue
@@ -174,7 +175,7 @@ def _keep_reasons(
         elif number in newest:
             reasons[number] = f"it is one of the newest {retention.keep}"
         elif version.made is None or version.made >= before:
-            reasons[number] = f"it is not {retention.days} days old"
+            reasons[number] = f"it is not {many(retention.days, 'day')} old"
     return reasons
 
 
@@ -202,7 +203,7 @@ def _expired_versions(
             continue
         places = maintenance.places(registry, version)
         size = sum(maintenance.size(registry, place) for place in places)
-        why = f"older than {retention.days} days and none of the newest {retention.keep}"
+        why = f"older than {many(retention.days, 'day')} and none of the newest {retention.keep}"
         if version.tags.cleaned is not None:
             why = "an earlier cleaning was not finished"
         yield Item("version", f"version {version.number}", size, why, places, version.number)
@@ -224,7 +225,7 @@ def _expired_reports(folder: Path, kept: Sequence[Version], retention: Retention
     by_age = sorted(((place.stat().st_mtime, place) for place in reports), reverse=True)
     for modified, place in by_age[retention.keep :]:
         if modified < before.timestamp() and place.name not in kept_decisions:
-            why = f"older than {retention.days} days and none of the newest {retention.keep}"
+            why = f"older than {many(retention.days, 'day')} and none of the newest {retention.keep}"
             yield Item("report", place.name, _size(place), why, (str(place),))
 
 
@@ -244,7 +245,7 @@ def _expired_batches(settings: Settings, model: str, retention: Retention, now: 
     records = records[(records["row"] < 0) & (records["payload"] != "") & (records["at"] < before)]
     for place, origin in dict(zip(records["payload"], records["origin"], strict=True)).items():
         if Path(place).is_file():
-            why = f"rejected more than {retention.quarantine_days} days ago; its record stays"
+            why = f"rejected more than {many(retention.quarantine_days, 'day')} ago; its record stays"
             yield Item("quarantine", origin, Path(place).stat().st_size, why, (place,))
 
 
@@ -259,7 +260,7 @@ def _unneeded_files(
             continue
         unneeded = delta_files.unneeded(table, hours, keep if name == OBSERVATIONS else ())
         if unneeded.files:
-            yield Item("table", name, unneeded.bytes, f"{unneeded.files} files that no kept version needs")
+            yield Item("table", name, unneeded.bytes, f"{many(unneeded.files, 'file')} that no kept version needs")
 
 
 def small_files(settings: Settings, model: str) -> dict[str, int]:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.markdown import many
 from evergreen.pages.drawing import pictures, vega
 from evergreen.templating import environment
 
@@ -121,8 +122,3 @@ def _percent(share: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4g}" if math.isfinite(value) else ""
-
-
-def many(count: int, what: str) -> str:
-    """So many of something."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

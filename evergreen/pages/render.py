@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from evergreen.errors import EvergreenError
-from evergreen.markdown import number
+from evergreen.markdown import many, number
 from evergreen.naming import page_file
-from evergreen.pages.environment import fill, many, when
+from evergreen.pages.environment import fill, when
 from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import PageLinks
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
@@ -110,7 +110,7 @@ def metric_summary(measures: Sequence[MetricPoint], metric: str) -> str:
     last = known[-1]
     within = f" ({number(last.low)} to {number(last.high)})" if last.low is not None else ""
     before = f"; {number(last.before)} at promotion" if last.before is not None else ""
-    newest = f"The newest: {last.verdict}, {metric} {number(last.value)}{within} on {last.rows:,} rows{before}."
+    newest = f"The newest: {last.verdict}, {metric} {number(last.value)}{within} on {many(last.rows, 'row')}{before}."
     counts = _counts([point.verdict for point in known])
     interval = f"{'A bar' if len(known) <= FEW else 'The band'} is the interval."
     return f"{many(len(known), 'performance report')}: {counts}. {newest} {interval}"

@@ -21,7 +21,7 @@ from evergreen.data.windows import cluster_ids
 from evergreen.decision_detail import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.ledger.decisions import Ledger
-from evergreen.markdown import number
+from evergreen.markdown import many, number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
 from evergreen.performance.labelled_rows import LabelledRows, champion_predictions, labelled_rows
 from evergreen.performance.report import PerformanceReport
@@ -140,7 +140,7 @@ def _awaited(spec: ModelSpec, rows: LabelledRows) -> list[str]:
     if spec.time is None:
         return [f"{every[0].coverage:.0%} of the rows have a label"]
     newest = next((window.start for window in reversed(mature)), None)
-    coverage = f"{len(mature)} of {len(every)} windows have their labels"
+    coverage = f"{len(mature)} of {many(len(every), 'window has its', 'windows have their')} labels"
     if newest is None:
         return [coverage]
     return [f"{coverage}; the newest mature one ends {_plain(newest, spec.performance.window)}"]
@@ -181,7 +181,7 @@ def judge(spec: ModelSpec, estimate: Estimate, *, at_promotion: float | None, ro
             Verdict.INCONCLUSIVE: f"not proven on either side of {number(bound)}",
         }
         shown = f"{number(value)} ({number(low)} to {number(high)})"
-        reason = f"{name} is {shown} on {rows} rows since its training, {what[verdict]}"
+        reason = f"{name} is {shown} on {many(rows, 'row')} since its training, {what[verdict]}"
         reason += f"; {number(at_promotion)} at promotion"
     figures = (name, value, interval, at_promotion, rows)
     return PerformanceReport(*figures, bound=bound, own=verdict, verdict=verdict, reason=reason)
@@ -207,9 +207,10 @@ def _problem(
     """Why nothing can be said; empty where something can."""
     name, least = spec.metric.name, spec.performance.min_rows
     if rows < least:
-        return f"{rows} labelled rows since its training are fewer than the minimum of {least}"
+        few = many(rows, "labelled row since its training is", "labelled rows since its training are")
+        return f"{few} fewer than the minimum of {least}"
     if value is None:
-        return f"{name} is undefined on the {rows} rows since its training"
+        return f"{name} is undefined on the {many(rows, 'row')} since its training"
     if interval is None:
         return f"{name} is {number(value)}, without an interval: too few independent rows"
     if at_promotion is None:

@@ -25,7 +25,7 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import Move, PromotionLog, promotion_of
-from evergreen.markdown import number
+from evergreen.markdown import many, number
 from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
 from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry.lineage import learned_until
@@ -209,9 +209,10 @@ def _problem(spec: ModelSpec, gain: float | None, interval: tuple[float, float] 
     """Why nothing can be said; empty where something can."""
     name, least = spec.metric.name, spec.shadow.min_rows
     if rows < least:
-        return f"not known whether the promotion helped: {rows} labelled rows are fewer than the minimum of {least}"
+        few = many(rows, "labelled row is", "labelled rows are")
+        return f"not known whether the promotion helped: {few} fewer than the minimum of {least}"
     if gain is None:
-        return f"not known whether the promotion helped: {name} is undefined on the {rows} rows since"
+        return f"not known whether the promotion helped: {name} is undefined on the {many(rows, 'row')} since"
     if interval is None:
         return f"not known whether the promotion helped: too few independent rows among {rows} for an interval"
     return ""
@@ -235,15 +236,13 @@ def _reason(
     sign = 1.0 if gain >= 0 else -1.0
     low, high = sorted(sign * end for end in interval or (0.0, 0.0))
     size = f"{number(sign * gain)} {'better' if sign > 0 else 'worse'} ({number(low)} to {number(high)})"
-    where = f"on {rows} rows, {windows} of {looks(spec)} windows"
+    where = f"on {many(rows, 'row')}, {windows} of {many(looks(spec), 'window')}"
     return f"{what}: {spec.metric.name} {size} than version {promotion.before}'s {where}"
 
 
 def _waiting(spec: ModelSpec, rows: int, windows: int) -> str:
-    return (
-        f"waits for labels: {windows} of {looks(spec)} windows have theirs, {rows} rows "
-        f"(at least {spec.shadow.min_rows} are needed)"
-    )
+    labelled = f"{windows} of {many(looks(spec), 'window has its labels', 'windows have theirs')}"
+    return f"waits for labels: {labelled}, {many(rows, 'row')} (at least {spec.shadow.min_rows} are needed)"
 
 
 def _silent(spec: ModelSpec, reason: str, promotion: Move | None = None) -> ShadowReport:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from evergreen.data.frames import model_frame
 from evergreen.data.sampling import sample
 from evergreen.errors import DataError, EvergreenError
+from evergreen.markdown import many
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version
 from evergreen.reports.card_store import stored
@@ -76,7 +77,7 @@ def explain(spec: ModelSpec, registry: Registry, version: Version, *, seconds: f
         if spec.task == "regression"
         else "mean |SHAP value|, as probability"
     )
-    note = "" if rows >= ROWS else f"SHAP values of {rows} rows only: there were no more, or no more time."
+    note = "" if rows >= ROWS else f"SHAP values of {many(rows, 'row')} only: there were no more, or no more time."
     return Explanation("shap", unit, _largest_first(found), rows, note)
 
 
@@ -94,7 +95,7 @@ def _shap(spec: ModelSpec, registry: Registry, version: Version, seconds: float)
     pipeline = registry.load(version, spec)
     x = model_frame(pd.read_parquet(registry.files(version) / REFERENCE), spec.features)
     if len(x) < FEWEST:
-        raise DataError(f"the reference sample has {len(x)} rows, fewer than {FEWEST}")
+        raise DataError(f"the reference sample has {many(len(x), 'row')}, fewer than {FEWEST}")
     codes, decoded = _coded(x)
 
     def outputs(coded: Array) -> Array:

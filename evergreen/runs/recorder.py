@@ -24,6 +24,7 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.policy_query import ask_for_decision
+from evergreen.markdown import many
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
@@ -109,8 +110,8 @@ class DecisionRecorder:
         if news is None:
             return None
         asked, rows = news
-        since = f"{rows} rows landed since the champion's"
-        reason = since if champion else f"{rows} rows landed, and there is no champion"
+        since = f"{many(rows, 'row')} landed since the champion's"
+        reason = since if champion else f"{many(rows, 'row')} landed, and there is no champion"
         return self._kept(asked, "data", "LANDED", champion, snapshot, reason, DataDetail(rows))
 
     def retrain(self, result: RetrainDetail, compared_with: int | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import DataError
+from evergreen.markdown import many
 from evergreen.scoring.chunk import RunStamp, ScoredChunk, batch_records
 from evergreen.scoring.input import FIX_INPUT, InputError, ScoringInput
 from evergreen.scoring.staging import read_arrow
@@ -49,7 +50,8 @@ def require_scored(scoring_input: ScoringInput, progress: Progress) -> None:
     if not progress.rows_scored and progress.rejected:
         reason, rows = max(progress.rejected.items(), key=lambda item: item[1])
         raise DataError(
-            f"{scoring_input.name}: none of its {progress.rows_in} rows meets the contract: {reason} ({rows} rows).",
+            f"{scoring_input.name}: none of its {many(progress.rows_in, 'row')} meets the contract: {reason} "
+            f"({many(rows, 'row')}).",
             "They are in quarantine with their reasons; fix them and score them again.",
         )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import DataError, ModelFileError
+from evergreen.markdown import many
 from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.file_formats import hash_parts
 from evergreen.sources.sql_errors import SOURCE, display_url, open_engine, parse_url
@@ -124,7 +125,7 @@ class SqlSource:
                 return
             query = select(func.count()).select_from(self._table).where(self._column.is_(None))
             if count := connection.execute(query).scalar_one():
-                yield Waiting(self._origin(), f"{count} rows have no {self.watermark!r}")
+                yield Waiting(self._origin(), f"{many(count, 'row has', 'rows have')} no {self.watermark!r}")
             yield from self._read_from_offset(connection, names, new)
 
     def head(self, rows: int) -> tuple[pd.DataFrame, bool]:

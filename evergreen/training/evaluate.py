@@ -21,6 +21,7 @@ from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
+from evergreen.markdown import many
 from evergreen.registry.lineage import against
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
@@ -118,7 +119,7 @@ def _integrity(candidate: Pipeline, spec: ModelSpec, versions: StoredVersions, v
     again = predict(candidate, spec, probe).values
     before = probe["_prediction"].to_numpy()
     differing = int((again.astype(before.dtype) != before).sum())
-    return f"{differing} of {len(probe)} predictions differ after loading it again" if differing else ""
+    return f"{differing} of {many(len(probe), 'prediction')} differ after loading it again" if differing else ""
 
 
 def _latency(candidate: Pipeline, spec: ModelSpec, frame: pd.DataFrame) -> float:

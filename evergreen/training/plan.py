@@ -19,6 +19,7 @@ from evergreen.decision_detail import Outcome
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog
+from evergreen.markdown import many
 from evergreen.registry.lineage import against, lineage, params_text
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock, require_consistent, settle
@@ -142,8 +143,9 @@ def plan_retraining(
 def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, holdout_rows: int) -> str:
     """Why too few rows can be learned from."""
     if learned + holdout_rows == 0:
-        return f"none of the {snapshot.rows} rows has a known {spec.target!r} by now: there is nothing to learn from"
-    return f"{learned} training rows are fewer than the minimum of {spec.training.min_rows}"
+        rows = many(snapshot.rows, "row")
+        return f"none of the {rows} has a known {spec.target!r} by now: there is nothing to learn from"
+    return f"{many(learned, 'training row is', 'training rows are')} fewer than the minimum of {spec.training.min_rows}"
 
 
 def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evergreen.markdown import escape, number, table
+from evergreen.markdown import escape, many, number, table
 from evergreen.reports.tables import gate_table
 from evergreen.verdicts import Check, Verdict
 
@@ -25,6 +25,12 @@ def test_numbers_are_short() -> None:
         "0",
         "x",
     ]
+
+
+def test_a_count_agrees_with_its_noun() -> None:
+    """One is one, nothing and several are many; thousands are set apart."""
+    assert [many(count, "row") for count in (0, 1, 2, 1680)] == ["0 rows", "1 row", "2 rows", "1,680 rows"]
+    assert [many(count, "row was", "rows were") for count in (1, 3)] == ["1 row was", "3 rows were"]
 
 
 def test_gate_table_shows_status_value_bound_and_reason() -> None:

@@ -75,7 +75,7 @@ def test_a_file_is_scored_into_a_file(run: Run, tmp_path: Path) -> None:
     shown = run("score", "iris", given, str(tmp_path / "out.parquet"))
     assert shown.exit_code == 0
     assert "version 1 scored 9 of 10 rows" in shown.stdout
-    assert "1 rows that broke the contract" in shown.stdout
+    assert "1 row that broke the contract" in shown.stdout
     absent = run("score", "iris", str(tmp_path / "absent.csv"))
     assert (absent.exit_code, absent.stderr.count("absent.csv is not there")) == (2, 1)
 

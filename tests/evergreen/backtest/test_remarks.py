@@ -48,7 +48,7 @@ def _trained(day: float, outcome: str = "promoted", reason: str = "drift") -> Tr
         (
             [_trained(52, "rejected"), _trained(59, "inconclusive")],
             2,
-            "came 2 days after the change, and none of the 2 since brought a new champion; 0 came before it",
+            "came 2 days after the change, and none of 2 retrainings since brought a new champion; 0 came before it",
         ),
     ],
 )
@@ -70,10 +70,10 @@ def test_a_change_that_is_not_among_the_steps(change: datetime, side: str) -> No
 
 
 def test_a_window_that_is_longer_than_the_history() -> None:
-    """It is named with the days of history, and is the window of all of it; a shorter one is let be."""
+    """It is named with the length of history, and is the window of all of it; a shorter one is let be."""
     windows = {"all": Training(), "90d": Training(last=90 * DAY), "400d": Training(last=400 * DAY)}
     (line,) = describe_windows(windows, 100 * DAY)
-    assert line.startswith("The training window 400d is longer than the 100 days of history")
+    assert line.startswith("The training window 400d is longer than the history of 100 days")
     assert within(windows["400d"], 100 * DAY) == windows["all"]
     assert within(windows["90d"], 100 * DAY) == windows["90d"]
 
@@ -91,8 +91,8 @@ def _result(trained: list[Trained], predicted: int = 0, *settled: str) -> Simula
     ("result", "why", "fix"),
     [
         (
-            _result([], 0, "1 training rows are fewer than the minimum of 48"),
-            "nothing was ever trained in 99 steps: 1 training rows are fewer than the minimum of 48",
+            _result([], 0, "1 training row is fewer than the minimum of 48"),
+            "nothing was ever trained in 99 steps: 1 training row is fewer than the minimum of 48",
             "longer training window",
         ),
         (

@@ -243,7 +243,11 @@ def test_bad_input_is_one_line(bench: Make, rows: pd.DataFrame, spec: ModelSpec,
         (DataError, "there are no rows", lambda: bench(rows.head(0))),
         (ModelFileError, "policy: raising failed at 2025-01-.* ZeroDivisionError", lambda: lived(bench(rows), raising)),
         (EvergreenError, "'monthly' is not a policy", lambda: named(["monthly"], spec)),
-        (DataError, "0 steps of 1 days lie between 2098", lambda: steps_of(bench(rows).history, START + 27000 * DAY)),
+        (
+            DataError,
+            "only 0 steps of 1 day lie between 2098",
+            lambda: steps_of(bench(rows).history, START + 27000 * DAY),
+        ),
         (EvergreenError, "no step to choose by", lambda: reported(bench(rows), report_from=START)),
     ]
     for kind, line, work in cases:

@@ -395,7 +395,7 @@ def test_across_batches_the_label_known_later_stands(world: Callable[..., World]
     here.label("a", told((0, 1.0, 10), (1, 1.0, 10)))
     (report,) = here.label("b", told((0, 2.0, 12), (1, 2.0, 8))).labels
     assert (report.replaced, report.rejected, report.superseded) == (1, 1, 1)
-    assert report.reason == "1 rows were rejected, 1 older labels were replaced"
+    assert report.reason == "1 row was rejected, 1 older label was replaced"
     assert here.held["y"].tolist() == [2.0, 1.0]
     assert hours(here.held) == [12.0, 10.0]
     assert here.quarantined == [

@@ -57,7 +57,7 @@ def test_a_straight_line_is_explained_by_its_slope(
     assert explain(spec, registry, made, seconds=PLENTY) == found
 
     hurried = explain(spec, registry, made, seconds=0)
-    assert (hurried.rows, hurried.note) == (1, "SHAP values of 1 rows only: there were no more, or no more time.")
+    assert (hurried.rows, hurried.note) == (1, "SHAP values of 1 row only: there were no more, or no more time.")
 
 
 def test_what_cannot_be_explained_is_told_from_what_is_stored(
