@@ -16,6 +16,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from deployments.automations import run_follower
 from deployments.automations.run_follower import Chain
 from deployments.cli import console
@@ -28,6 +30,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
+from evergreen.markdown import number
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
@@ -36,7 +39,7 @@ from evergreen.surroundings import prepare_environment
 if TYPE_CHECKING:
     import pandas as pd
     from prefect.client.schemas.objects import FlowRun
-    from rich.table import Table
+    from rich.console import Console
 
 MODEL = "bike_demand"
 SEED = 42
@@ -100,7 +103,7 @@ class Demo:
         self._note_retrain(scene, self._read_decision("retrain", answer))
         moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == drift.id]
         self.chain = run_follower.read_chain("drift", drift.id, answer, moves[-1].at if moves else None)
-        console.err.print(chain_table(self.chain))
+        show_chain(self.chain, console.err)
 
     def poisoned(self, scene: Scene) -> None:
         """A broken sensor writes text: the whole batch goes to quarantine, with the reason."""
@@ -132,8 +135,7 @@ class Demo:
 
     def _play_scene(self, title: str, act: Callable[[Scene], None]) -> None:
         scene = Scene(title)
-        number = len(self.scenes) + 1
-        console.err.print(f"\n[bold]{number}. {title}[/]")
+        console.err.print(f"\n[bold]{len(self.scenes) + 1}. {title}[/]")
         started = time.monotonic()
         act(scene)
         scene.seconds = time.monotonic() - started
@@ -184,26 +186,37 @@ def _show_line(line: str) -> None:
         console.print_step(line)
 
 
-def chain_table(chain: Chain) -> Table:
-    """The moments from the event to the new champion, in seconds, with the pages of the Prefect UI."""
-    rows = [(f"+{link.seconds:.2f} s", link.what, link.link) for link in chain.links]
-    return console.grid("From the event to the champion", ("", "what", "where to see it"), rows)
+def show_chain(chain: Chain, out: Console) -> None:
+    """Print the moments from the event to the new champion, in seconds, with the pages of the Prefect UI."""
+    out.print("[bold]From the event to the champion[/]")
+    for link in chain.links:
+        out.print(f"  {f'+{link.seconds:.2f} s':>9}  {escape(link.what)}")
+        if link.link:
+            out.print(f"             [dim]{escape(link.link)}[/]", soft_wrap=True)
+
+
+def _describe_scene(scene: Scene) -> list[tuple[str, str]]:
+    """A scene as lines of a label and a text: what became of it, by which figures, and why."""
+    champion = f", champion {scene.champion}" if scene.champion else ""
+    before = f"; the champion's {number(scene.before)}" if scene.before is not None else ""
+    rows = [
+        ("drift", console.coloured(scene.drift) if scene.drift else ""),
+        ("outcome", f"{console.coloured(scene.outcome)}{champion}"),
+        ("MAE", "" if scene.after is None else f"the candidate's {number(scene.after)}{before}"),
+        ("why", escape(scene.note)),
+    ]
+    return [(label, text) for label, text in rows if text]
 
 
 def show_demo(demo: Demo, running: Stack, *, keep: bool) -> None:
-    """Print the scenes as a table, and where to look."""
-    header = ("", "what happened", "drift", "outcome", "champion", "MAE before", "MAE after", "took", "why")
-    rows = [
-        (str(number), s.title, s.drift, s.outcome, s.champion, s.before, s.after, f"{s.seconds:.1f} s", s.note)
-        for number, s in enumerate(demo.scenes, 1)
-    ]
-    console.out.print()
-    console.out.print(console.grid(f"What happened to {MODEL}", header, rows))
-    console.out.print(
-        "\nMAE before and after: the champion's and the candidate's, on the same rows that neither was trained on.\n"
-    )
+    """Print the scenes one below the other, and where to look."""
+    console.out.print(f"\n[bold]What happened to {MODEL}[/]")
+    for place, scene in enumerate(demo.scenes, 1):
+        console.out.print(f"\n[bold]{place}. {scene.title}[/] [dim]{scene.seconds:.1f} s[/]")
+        console.out.print(console.facts(_describe_scene(scene)))
+    console.out.print("\nMAE: the champion's and the candidate's, on the same rows, which neither was trained on.\n")
     if demo.chain is not None:
-        console.out.print(chain_table(demo.chain))
+        show_chain(demo.chain, console.out)
     home = demo.settings.root
     live = (
         (f"  Prefect        {running.ports.prefect_ui}", f"  MLflow         {running.ports.mlflow_ui}")

@@ -44,6 +44,14 @@ def describe_actor(actor: str) -> str:
     return f"{name}, a person" if name else "a person" if actor == PERSON else actor
 
 
+def describe_start(reason: str) -> str:
+    """What started a retraining, from the reason that was given for it; without one it is `manual`."""
+    known = {"manual": "started by hand", "schedule": "started by the schedule", "first": "the first one"}
+    if reason in known:
+        return known[reason]
+    return f"started for {reason}" if reason in ("drift", "performance", "data") else f"started for: {reason}"
+
+
 def approval_reason(reason: str, actor: str) -> str:
     """The reason of an approval, with who approved."""
     return f"approved by {person_name(actor) or 'a person'}: {reason}"

@@ -33,6 +33,9 @@ T = TypeVar("T", bound=Result)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+LABEL_WIDTH = 10
+_SHORT = 24
+"""A column of a table whose texts are all as short as this is not wrapped."""
 _COLOURS = {
     "PASS": "green",
     "FAIL": "red",
@@ -147,14 +150,33 @@ def coloured(word: str) -> str:
 
 
 def grid(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table of numbers and texts, in which verdicts and outcomes are coloured."""
+    """A table of numbers and texts, in which verdicts and outcomes are coloured.
+
+    Only columns with sentences are wrapped: a number, a name or a verdict is not broken in a narrow terminal.
+    """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        cells = [number(cell) for cell in row]
+    texts = [[number(cell) for cell in row] for row in rows]
+    for place, name in enumerate(header):
+        widest = max([len(row[place]) for row in texts], default=0)
+        table.add_column(name, overflow="fold", no_wrap=widest <= _SHORT and "\n" not in name)
+    for cells in texts:
         table.add_row(*(coloured(cell) if cell in _COLOURS else escape(cell) for cell in cells))
     return table
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Table:
+    """Lines of a label and a text with markup, the labels in a column of their own, the texts wrapped at words."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=LABEL_WIDTH, style="dim", justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(label, text)
+    return table
+
+
+def print_link(label: str, link: str) -> None:
+    """Print a path or a URL behind its label; it is never broken, so that it can be copied and clicked."""
+    out.print(f"[dim]{label:>{LABEL_WIDTH}}[/] {escape(link)}", soft_wrap=True)
 
 
 def show_retrain(result: RetrainDetail) -> None:
@@ -239,8 +261,8 @@ def show_move(result: MoveResult) -> None:
 
 
 def _show_drift(drift: DriftResult) -> None:
-    columns = f" ({escape(', '.join(drift.columns))})" if drift.columns else ""
-    out.print(f"Drift: {coloured(drift.verdict)}. {escape(drift.reason)}{columns}")
+    # The reason names the columns that drifted.
+    out.print(f"Drift: {coloured(drift.verdict)}. {escape(drift.reason)}")
     if drift.report:
         out.print(f"[dim]Report: {escape(drift.report)}[/]", soft_wrap=True)
 

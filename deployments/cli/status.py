@@ -13,8 +13,8 @@ from rich.table import Table
 
 import models
 from deployments.cli.command import Json, Name, guard, prepare
-from deployments.cli.console import coloured, grid, out, print_json
-from evergreen.actor import describe_actor
+from deployments.cli.console import coloured, facts, out, print_json
+from evergreen.actor import describe_actor, describe_start
 from evergreen.decision import Decision
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import ArtifactError, ModelFileError, RegistryError
@@ -130,7 +130,7 @@ def show_status(status: Mapping[str, Any]) -> None:
 
 
 def show_history(history: Mapping[str, Any]) -> None:
-    """Print the moves as a table, and what each promoted version came of."""
+    """Print each move with who made it and why, and what a promoted version came of."""
     if "at" in history:
         champion = f"version {history['champion']}" if history["champion"] else "nothing"
         out.print(f"At {_format_time(history['at'])} UTC, [bold]{champion}[/] was in production.")
@@ -138,15 +138,23 @@ def show_history(history: Mapping[str, Any]) -> None:
         if "at" not in history:
             out.print(f"No version of {history['model']} was ever promoted. Run: evergreen retrain {history['model']}")
         return
-    rows = [
-        (_format_time(m["at"]), m["action"], m["before"], m["champion"] or "none", describe_actor(m["by"]), m["reason"])
-        for m in history["moves"]
-    ]
-    header = ("time (UTC)", "action", "from", "champion", "by", "reason")
-    out.print(grid(f"History of {history['model']}", header, rows))
     for move in history["moves"]:
+        out.print(f"[bold]{_format_time(move['at'])} UTC  {move['action']}[/]  {_describe_champion(move)}")
+        by = describe_actor(move["by"])
+        started = move["by"] == "retrain"
+        rows = [("by", f"{by}, {describe_start(move['reason'])}" if started else by)]
+        rows.append(("reason", move.get("explanation") or move["reason"]))
         if move["flow_run"]:
-            out.print(f"[dim]Version {move['champion']} comes from {escape(_origin(move))}.[/]", soft_wrap=True)
+            rows.append(("comes from", _origin(move)))
+        out.print(facts([(label, escape(text)) for label, text in rows]))
+
+
+def _describe_champion(move: Mapping[str, Any]) -> str:
+    """What a move changed, such as `version 2, in place of version 1`."""
+    if move["champion"] is None:
+        return f"version {move['before']} was given up, there was no champion"
+    place = f", in place of version {move['before']}" if move["before"] else ", the first champion"
+    return f"version {move['champion']}{place}"
 
 
 def _describe_entry(entry: Mapping[str, Any] | None) -> str:
@@ -201,4 +209,4 @@ def _describe_move(move: Move, retrain: Decision | None) -> dict[str, Any]:
         "event_id": retrain.detail_as(RetrainDetail).event_id if retrain else None,
         "flow_run": (retrain.flow_run or None) if retrain else None,
         "by": move.by,
-    }
+    } | ({"explanation": retrain.reason} if retrain and move.by == "retrain" else {})

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.command import Name, guard
-from evergreen.actor import describe_actor
-from evergreen.decision_detail import RetrainDetail, SuppressedDetail
+from evergreen.actor import describe_actor, describe_start
+from evergreen.decision_detail import RetrainDetail, ShadowDetail, SuppressedDetail
+from evergreen.ledger.timeline_outcomes import describe_reason
 from evergreen.timestamps import parse_time
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _QUESTIONS = {
     "data": "Is there data that the champion has not learned from?",
     "drift": "Do the data still look like what the champion was trained on?",
     "performance": "Is the champion still as good as at its promotion?",
-    "shadow": "Did the last promotion help?",
+    "shadow": "Did the promotion help?",
     "reconciled": "Was a decision left without an answer?",
     "suppressed": "Retrain?",
     "retrain": "Retrain?",
@@ -88,13 +89,16 @@ def _show_empty(name: str, time: datetime | None) -> None:
 
 
 def _show(entries: Sequence[Entry]) -> None:
-    from deployments.cli.console import out
+    from deployments.cli.console import out, print_link
 
     for number, entry in enumerate(entries):
         if number:
             out.print()
         out.print(_headline(entry))
         out.print(_body(entry))
+        for link, label in _LINKS.items():
+            if link in entry.links:
+                print_link(label, entry.links[link])
 
 
 def _show_problem(settings: Settings, spec: ModelSpec) -> None:
@@ -120,24 +124,30 @@ def _headline(entry: Entry) -> str:
 
 
 def _body(entry: Entry) -> Table:
-    """Question, reason, measurements, decision, consequences and links, each on lines of its own."""
+    """Question, reason, measurements, decision and consequences, each on lines of its own."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=10, style="dim", justify="right")
-    table.add_column(overflow="fold")
-    parts: list[tuple[str, Sequence[str]]] = [("question", [_QUESTIONS.get(entry.kind, entry.kind) + _asker(entry)])]
-    parts += [("reason", [entry.reason]), ("decision", [entry.decided]), ("afterwards", entry.consequences)]
+    from deployments.cli.console import facts
+
+    table = facts(())
+    reason = entry.reason
+    if entry.kind == "promote" and entry.by == "retrain":
+        reason = f"The candidate passed its gates; {describe_reason(entry)}."
+    parts: list[tuple[str, Sequence[str]]] = [("question", [_question(entry) + _asker(entry)])]
+    parts += [("reason", [reason]), ("decision", [entry.decided]), ("afterwards", entry.consequences)]
     for label, lines in parts:
         for number, line in enumerate(filter(None, lines)):
             table.add_row("" if number else label, escape(line))
         if label == "reason" and entry.measurements:
             table.add_row("measured", _measurements(entry.measurements))
-    for link, label in _LINKS.items():
-        if link in entry.links:
-            table.add_row(label, escape(entry.links[link]))
     return table
+
+
+def _question(entry: Entry) -> str:
+    """What was asked; of a promotion, of which one."""
+    if isinstance(entry.detail, ShadowDetail) and entry.detail.champion and entry.detail.former:
+        return f"Did the promotion of version {entry.detail.champion} in place of version {entry.detail.former} help?"
+    return _QUESTIONS.get(entry.kind, entry.kind)
 
 
 def _asker(entry: Entry) -> str:
@@ -145,8 +155,10 @@ def _asker(entry: Entry) -> str:
     if entry.by:
         return f" (by: {describe_actor(entry.by)})"
     match entry.detail:
-        case SuppressedDetail(asked_for=str(trigger)) | RetrainDetail(reason=trigger) if trigger:
+        case SuppressedDetail(asked_for=str(trigger)) if trigger:
             return f" (for: {trigger})"
+        case RetrainDetail(reason=trigger) if trigger:
+            return f" ({describe_start(trigger)})"
     return ""
 
 
@@ -159,18 +171,17 @@ def _measurements(seen: Sequence[Measurement]) -> Table:
     from evergreen.markdown import number
 
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column()
     for figure in seen[:_MEASUREMENTS]:
+        bound = "" if figure.bound is None else f"bound {number(figure.bound)}"
         weight = "" if figure.weight is None else f"{figure.weight:.0%} of the weight"
-        table.add_row(
-            coloured(figure.verdict),
-            escape(figure.name),
-            _value(figure),
-            "" if figure.bound is None else f"bound {number(figure.bound)}",
-            weight,
-        )
+        figures = ", ".join(filter(None, (_value(figure), bound, weight)))
+        table.add_row(coloured(figure.verdict), escape(figure.name), figures)
     if others := [figure.verdict for figure in seen[_MEASUREMENTS:]]:
         counts = ", ".join(f"{others.count(verdict)} {verdict}" for verdict in dict.fromkeys(others))
-        table.add_row(f"[dim]and {counts}[/]")
+        table.add_row("", f"[dim]and {counts}[/]")
     return table
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from evergreen.actor import describe_actor
+from evergreen.actor import describe_actor, describe_start
 from evergreen.decision import Decision
 from evergreen.decision_detail import DriftDetail, EscalationDetail, ReconciledDetail, ShadowDetail, SuppressedDetail
 from evergreen.ledger import reconciliation
 from evergreen.ledger.confirmation import Confirmation
+from evergreen.ledger.promotions import Move
 from evergreen.ledger.timeline_entries import MOVES, Entry, MoveDetail
 from evergreen.spec.model import ModelSpec
 
@@ -55,15 +56,15 @@ class Outcomes:
     def _decided(self, entry: Entry) -> str:
         if entry.kind in reconciliation.TRIGGER_OUTCOMES and entry.outcome in ("FAIL", "LANDED"):
             doubt = self._doubt(entry)
-            return f"no retraining: {doubt}" if doubt else "a retraining is called for"
+            return f"No retraining: {doubt}." if doubt else "A retraining is called for."
         if entry.kind in ("drift", "performance"):
-            return "nothing is to be done" if entry.outcome == "PASS" else "nothing: it cannot be said yet"
+            return "Nothing is to be done." if entry.outcome == "PASS" else "Nothing is done: it cannot be said yet."
         if entry.kind == "shadow":
             return _of_shadow(entry)
-        candidate = "nothing is trained" if entry.version is None else f"version {entry.version}"
-        return _DECIDED.get((entry.kind, entry.outcome), _DECIDED.get((entry.kind, ""), "")).format(
-            version=candidate, before=f"version {entry.champion}" if entry.champion else "none"
-        )
+        if entry.kind == "retrain" or (entry.kind in ("promote", "rollback") and entry.outcome == "done"):
+            return _of_version(entry)
+        sentence = _DECIDED.get((entry.kind, entry.outcome), _DECIDED.get((entry.kind, ""), ""))
+        return sentence.format(version=f"version {entry.version}", before=f"version {entry.champion}")
 
     def _doubt(self, entry: Entry) -> str:
         """Why a finding calls for no retraining; empty where it does."""
@@ -114,8 +115,9 @@ class Outcomes:
         return [*self.answers.get(finding.id, ()), *part_of]
 
     def _retrained(self, retrain: Entry) -> _Lines:
-        version = f", version {retrain.version}" if retrain.version else ""
-        return [(retrain.at, f"retraining: {retrain.outcome}{version}; {retrain.reason}"), *self._candidate(retrain)]
+        sentence = _RETRAINED.get((retrain.outcome, retrain.version is not None), _RETRAINED["", False])
+        line = f"{sentence.format(version=f'version {retrain.version}')}: {retrain.reason}"
+        return [(retrain.at, line), *self._candidate(retrain)]
 
     def _candidate(self, retrain: Entry) -> _Lines:
         """Of a retraining: its approval, the promotion and what became of that, and whether a person was told."""
@@ -127,7 +129,8 @@ class Outcomes:
         lines: list[tuple[datetime, str]] = []
         left = self.begun.get(retrain.id)
         if left is not None:
-            lines.append((left.at, f"the move to version {left.version} was begun: {left.outcome}"))
+            end = "given up" if left.outcome == "aborted" else "not finished"
+            lines.append((left.at, f"the promotion of version {left.version} was begun and {end}"))
         for move in self.moves:
             if move.kind == "promote" and move.detail_as(MoveDetail).decision == retrain.id:
                 lines += [(move.at, _moved(move)), *self._period(move)]
@@ -135,7 +138,10 @@ class Outcomes:
 
     def _period(self, move: Entry) -> _Lines:
         """Of a move: whether it helped, and the move that ended it."""
-        lines = [(each.at, f"did it help: {each.outcome}; {each.reason}") for each in self.about.get(move.id, ())]
+        lines = [
+            (each.at, f"the check of the promotion says {each.outcome}: {each.reason}")
+            for each in self.about.get(move.id, ())
+        ]
         if move.outcome == "done":
             position = next(number for number, each in enumerate(self.moves) if each.id == move.id)
             lines += [(later.at, _moved(later)) for later in self.moves[position + 1 : position + 2]]
@@ -163,29 +169,32 @@ _CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
     "rollback": Outcomes._period,
     "loss": Outcomes._period,
 }
+_KILLED = "The move was begun, and its run was killed. The next run finishes it or gives it up."
 _DECIDED: Mapping[tuple[str, str], str] = {
-    ("retrain", "promoted"): "{version} becomes champion; before: {before}",
-    ("retrain", "awaiting-approval"): "{version} waits for a person's approval",
-    ("retrain", "rejected"): "{version} is not promoted; champion stays: {before}",
-    ("retrain", ""): "{version} is not promoted, for nothing is proven; champion stays: {before}",
-    ("approval", "promoted"): "{version} becomes champion",
-    ("approval", "rejected"): "{version} is out of the running",
-    ("approval", ""): "the alias stays where it is",
-    ("escalation", ""): "a person is told",
-    ("suppressed", ""): "no retraining",
-    ("reconciled", ""): "a run is started",
-    ("quarantine", "whole"): "nothing of it is used",
-    ("quarantine", ""): "these rows are not used",
-    ("promote", "done"): "{version} is champion; before: {before}",
-    ("rollback", "done"): "{version} is champion again; before: {before}",
-    ("loss", "done"): "{before} is given up: there is no champion",
-    ("promote", "aborted"): "given up: the alias was not moved to {version}",
-    ("rollback", "aborted"): "given up: the alias was not moved to {version}",
-    ("loss", "aborted"): "given up: the alias was moved in the meantime",
-    ("promote", ""): "begun, and its run was killed: the next run finishes it or gives it up",
-    ("rollback", ""): "begun, and its run was killed: the next run finishes it or gives it up",
-    ("loss", ""): "begun, and its run was killed: the next run finishes it or gives it up",
+    ("approval", "promoted"): "The champion becomes {version}.",
+    ("approval", "rejected"): "No promotion: {version} is out of the running.",
+    ("approval", ""): "The alias stays where it is.",
+    ("escalation", ""): "A person is told.",
+    ("suppressed", ""): "No retraining.",
+    ("reconciled", ""): "A run is started.",
+    ("quarantine", "whole"): "Nothing of the batch is used.",
+    ("quarantine", ""): "These rows are not used.",
+    ("loss", "done"): "There is no champion: {before} is given up.",
+    ("promote", "aborted"): "The move was given up: the alias was not moved to {version}.",
+    ("rollback", "aborted"): "The move was given up: the alias was not moved to {version}.",
+    ("loss", "aborted"): "The loss was given up: the alias was moved in the meantime.",
+    ("promote", ""): _KILLED,
+    ("rollback", ""): _KILLED,
+    ("loss", ""): _KILLED,
 }
+_RETRAINED: Mapping[tuple[str, bool], str] = {
+    ("promoted", True): "a retraining made {version} the champion",
+    ("awaiting-approval", True): "a retraining made {version}, which waits for a person's approval",
+    ("rejected", True): "a retraining made {version}, which was rejected",
+    ("inconclusive", True): "a retraining made {version}, of which nothing is proven",
+    ("", False): "a retraining was asked for, and nothing was trained",
+}
+"""How a retraining ended, by its outcome and whether a version came of it."""
 
 
 def _is_left(entry: Entry) -> bool:
@@ -208,24 +217,44 @@ def _about(entry: Entry) -> str:
 
 def _note(entry: Entry) -> str:
     """One line on an entry that is about another one."""
-    words = {"suppressed": "held back", "reconciled": "reconciled", "escalation": "a person was told"}
+    words = {"suppressed": "it was held back", "reconciled": "it was taken up again", "escalation": "a person was told"}
     return f"{words[entry.kind]}: {entry.reason}" if entry.kind in words else entry.reason
 
 
 def _moved(move: Entry) -> str:
     if move.kind == "loss":
-        return f"version {move.champion} given up as lost, by {describe_actor(move.by)}: {move.reason}"
-    what = "rolled back to" if move.kind == "rollback" else "promoted:"
+        return f"version {move.champion} was given up as lost, by {describe_actor(move.by)}: {move.reason}"
+    what = "is champion again" if move.kind == "rollback" else "was promoted"
     before = f" in place of version {move.champion}" if move.champion else ""
-    return f"{what} version {move.version}{before}, by {describe_actor(move.by)}: {move.reason}"
+    return f"version {move.version} {what}{before}, by {describe_actor(move.by)}: {describe_reason(move)}"
+
+
+def describe_reason(move: Entry | Move) -> str:
+    """Why a version was moved, in words: an automatic promotion is stored with what started its retraining."""
+    return f"its retraining was {describe_start(move.reason)}" if move.by == "retrain" else move.reason
+
+
+def _of_version(entry: Entry) -> str:
+    """What a retraining, a promotion or a rollback does to the champion."""
+    version, champion = f"Version {entry.version}", f"version {entry.champion}"
+    if entry.outcome in ("promoted", "done"):
+        again = " again" if entry.kind == "rollback" else ""
+        place = f", in place of {champion}" if entry.champion else ""
+        return f"{version} becomes the {'' if entry.champion or again else 'first '}champion{again}{place}."
+    if entry.outcome == "awaiting-approval":
+        return f"{version} waits for a person's approval."
+    stays = f"The champion stays {champion}." if entry.champion else "There is no champion."
+    if entry.version is None:
+        return f"Nothing is trained. {stays}"
+    unproven = "" if entry.outcome == "rejected" else ", because nothing is proven"
+    return f"{version} is not promoted{unproven}. {stays}"
 
 
 def _of_shadow(entry: Entry) -> str:
     detail = entry.detail_as(ShadowDetail)
     if entry.outcome == "FAIL" and detail.rollback:
-        return f"version {detail.former} is to be champion again"
+        return f"Version {detail.former} is to be the champion again."
     if entry.outcome == "FAIL":
-        return f"a person is told; version {detail.champion} stays, for shadow.rollback is off"
-    if detail.final:
-        return f"version {detail.champion} stays; this was the last look"
-    return f"version {detail.champion} stays; the next window is looked at too"
+        return f"A person is told. Version {detail.champion} stays champion, because shadow.rollback is off."
+    last = "This was the last look." if detail.final else "The next window is looked at too."
+    return f"Version {detail.champion} stays champion. {last}"

@@ -21,12 +21,80 @@ from tests.golden.cases import Case, Command
 from tests.golden.state import HERE, INPUTS
 
 ANSWERS = HERE / "answers"
-REWORDED: Mapping[str, str] = {"waits for a person's word": "waits for a person's approval"}
+REWORDED: Mapping[str, str] = {
+    r'"version (\d+) waits for a person\'s word"': r'"Version \1 waits for a person\'s approval."',
+    '"a retraining is called for"': '"A retraining is called for."',
+    '"nothing is to be done"': '"Nothing is to be done."',
+    '"nothing: it cannot be said yet"': '"Nothing is done: it cannot be said yet."',
+    r'"version (\d+) stays; the next window is looked at too"': (
+        r'"Version \1 stays champion. The next window is looked at too."'
+    ),
+    r'"version (\d+) stays; this was the last look"': r'"Version \1 stays champion. This was the last look."',
+    r'"version (\d+) is to be champion again"': r'"Version \1 is to be the champion again."',
+    '"these rows are not used"': '"These rows are not used."',
+    '"nothing of it is used"': '"Nothing of the batch is used."',
+    r'"version (\d+) (is|becomes) champion; before: none"': r'"Version \1 becomes the first champion."',
+    r'"version (\d+) (is|becomes) champion; before: (version \d+)"': (
+        r'"Version \1 becomes the champion, in place of \3."'
+    ),
+    r'"version (\d+) is champion again; before: (version \d+)"': (
+        r'"Version \1 becomes the champion again, in place of \2."'
+    ),
+    r'"version (\d+) becomes champion"': r'"The champion becomes version \1."',
+    r'"version (\d+) is out of the running"': r'"No promotion: version \1 is out of the running."',
+    r'"version (\d+) is not promoted; champion stays: (version \d+)"': (
+        r'"Version \1 is not promoted. The champion stays \2."'
+    ),
+    r'"version (\d+) is not promoted, for nothing is proven; champion stays: (version \d+)"': (
+        r'"Version \1 is not promoted, because nothing is proven. The champion stays \2."'
+    ),
+    r'"version (\d+) is not promoted, for nothing is proven; champion stays: none"': (
+        r'"Version \1 is not promoted, because nothing is proven. There is no champion."'
+    ),
+    r'"no retraining"': '"No retraining."',
+    r'"no retraining: (.*?)"': r'"No retraining: \1."',
+    '"a run is started"': '"A run is started."',
+    '"a person is told"': '"A person is told."',
+    r'"given up: the alias was not moved to (version \d+)"': (
+        r'"The move was given up: the alias was not moved to \1."'
+    ),
+    '"begun, and its run was killed: the next run finishes it or gives it up"': (
+        '"The move was begun, and its run was killed. The next run finishes it or gives it up."'
+    ),
+    r"UTC: retraining: promoted, version (\d+); ": r"UTC: a retraining made version \1 the champion: ",
+    r"UTC: retraining: rejected, version (\d+); ": r"UTC: a retraining made version \1, which was rejected: ",
+    r"UTC: retraining: inconclusive, version (\d+); ": (
+        r"UTC: a retraining made version \1, of which nothing is proven: "
+    ),
+    r"UTC: retraining: awaiting-approval, version (\d+); ": (
+        r"UTC: a retraining made version \1, which waits for a person's approval: "
+    ),
+    r"UTC: promoted: version (\d+)( in place of version \d+)?, by retrain: first": (
+        r"UTC: version \1 was promoted\2, by retrain: its retraining was the first one"
+    ),
+    r"UTC: promoted: version (\d+)( in place of version \d+)?, by retrain: schedule": (
+        r"UTC: version \1 was promoted\2, by retrain: its retraining was started by the schedule"
+    ),
+    r"UTC: promoted: version (\d+)( in place of version \d+)?, by retrain: ": (
+        r"UTC: version \1 was promoted\2, by retrain: its retraining was started for "
+    ),
+    r"UTC: promoted: version (\d+)( in place of version \d+)?, by ": r"UTC: version \1 was promoted\2, by ",
+    r"UTC: rolled back to version (\d+)( in place of version \d+)?, by ": r"UTC: version \1 is champion again\2, by ",
+    r"UTC: did it help: (\w+); ": r"UTC: the check of the promotion says \1: ",
+    r"UTC: the move to version (\d+) was begun: aborted": r"UTC: the promotion of version \1 was begun and given up",
+    r"UTC: the move to version (\d+) was begun: unfinished": (
+        r"UTC: the promotion of version \1 was begun and not finished"
+    ),
+    "UTC: held back: ": "UTC: it was held back: ",
+    "UTC: reconciled: ": "UTC: it was taken up again: ",
+}
 """Regular expressions of recorded sentences, and the sentence that takes their place.
 
 Add a pair here when a sentence that the code composes for each answer (such as `decided` of `why`) gets other words. A
 sentence that was stored, such as a decision's reason, is never reworded.
 """
+ADDED = {"explanation"}
+"""Fields that answers have had only since; where one is there, the recorded answer need not have it."""
 SURROUNDINGS = {"git commit", "machine", "python"} | set(
     "scikit-learn scipy pandas numpy mlflow evidently prefect deltalake skops".split()
 )
@@ -119,7 +187,7 @@ def _compare(then: Any, now: Any, place: str, *, close: bool) -> Iterator[str]:
         for name in sorted({*then, *now}):
             if name in then and name in now:
                 yield from _compare(then[name], now[name], f"{place}.{name}", close=close)
-            else:
+            elif name in then or name not in ADDED:
                 yield f"{place}.{name} {'is new' if name in now else 'is gone'}"
     elif isinstance(then, list) and isinstance(now, list):
         if len(then) != len(now):

@@ -90,7 +90,7 @@ def test_history_names_the_event_and_the_run_that_a_promotion_came_of(
 
     assert [(move["event_id"], move["flow_run"]) for move in told["moves"]] == [("the-event", "the-run"), (None, None)]
     status.show_history(told)
-    assert "Version 2 comes from event the-event, decision d, flow run the-run." in capsys.readouterr().out
+    assert "comes from event the-event, decision d, flow run the-run" in capsys.readouterr().out
 
 
 def test_a_loss_is_told(settings: Settings, log: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,11 +78,11 @@ def test_entries_for_people(run: Run) -> None:
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     assert "question Make a version the champion? (by: retrain)" in lines
     assert "reason [bold]half" in lines
-    assert "measured FAIL share of drifted columns 0.5 bound 0.3" in lines
-    assert "afterwards 2026-01-01 14:00:00 UTC: retraining: rejected, version 2; worse" in lines
+    assert "measured FAIL share of drifted columns 0.5, bound 0.3" in lines
+    assert "afterwards 2026-01-01 14:00:00 UTC: a retraining made version 2, which was rejected: worse" in lines
     assert "report /reports/[x].html" in lines
-    assert "question Retrain? (for: drift)" in lines
-    assert "measured FAIL champion not measured bound 0" in lines
+    assert "question Retrain? (started for drift)" in lines
+    assert "measured FAIL champion not measured, bound 0" in lines
     assert "and 2 PASS" in lines
     narrow = run("why", "iris", width=60).stdout.splitlines()
     assert max(map(len, narrow)) <= 60
@@ -103,7 +103,7 @@ def test_entries_as_json(run: Run) -> None:
         **{"interval": 0, "weight": 0},
     }
     (then,) = json.loads(run("why", "iris", "--json", "--at", "2026-01-01T14:30+02:00").stdout)
-    assert (then["kind"], then["decided"]) == ("promote", "version 1 is champion; before: none")
+    assert (then["kind"], then["decided"]) == ("promote", "Version 1 becomes the first champion.")
     (drift,) = json.loads(run("why", "iris", "--json", "--last", "1", "--at", "2026-01-01 13:30").stdout)
     assert drift["followed"] == ["nothing yet: no retraining has answered it"]
 
@@ -203,9 +203,9 @@ def test_a_story_of_real_flows(run: Run, settings: Settings, make_rows: Callable
     entries = json.loads(result.stdout)
     named = {(entry["kind"], entry["id"]): entry for entry in entries}
     drift = named["drift", fired]
-    assert "retraining: promoted, version 2" in drift["followed"][0]
+    assert "a retraining made version 2 the champion: " in drift["followed"][0]
     assert [line[25:] for line in drift["followed"]][-1] == (
-        "rolled back to version 1 in place of version 2, by a person: customers complained"
+        "version 1 is champion again in place of version 2, by a person: customers complained"
     )
     assert {"x", "prediction"} <= {seen["name"] for seen in drift["seen"] if seen["verdict"] == "FAIL"}
     assert all(seen["value"] > seen["bound"] for seen in drift["seen"] if seen["verdict"] == "FAIL")
@@ -215,14 +215,16 @@ def test_a_story_of_real_flows(run: Run, settings: Settings, make_rows: Callable
     (lost,) = [entry for entry in entries if entry["kind"] == "reconciled"]
     assert lost["detail"]["decision"] == late.performance.decision_id
     assert lost["reason"].startswith("no run came of its event; open since")
-    assert f"reconciled: {lost['reason']}" in named["performance", late.performance.decision_id]["followed"][0]
+    assert (
+        f"it was taken up again: {lost['reason']}" in named["performance", late.performance.decision_id]["followed"][0]
+    )
     rejected = next(entry for entry in entries if entry["outcome"] == "rejected")
     assert (rejected["seen"][0]["name"], rejected["seen"][0]["verdict"]) == ("slice kind=b", "FAIL")
     (refused,) = [entry for entry in entries if entry["kind"] == "quarantine"]
     assert "the whole batch refused: 50 of 50 rows break the contract" in refused["reason"]
     assert (entries[-1]["kind"], entries[-1]["reason"]) == ("rollback", "customers complained")
     shown = run("why", "toy", "--last", "50", width=80).stdout.splitlines()
-    assert max(map(len, shown)) <= 80
+    assert max(len(line) for line in shown if not line.startswith("    report ")) <= 80
     assert sum(line.startswith("20") for line in shown) == len(entries)
 
 

@@ -109,18 +109,19 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
     )
     entries = read_timeline(settings, "toy")
     assert [entry.kind for entry in entries] == ["promote", "drift", "retrain", "promote", "shadow", "rollback"]
-    back = CLOCK.format("05:00") + "rolled back to version 1 in place of version 2, by shadow: it hurt (decision s1)"
+    back = CLOCK.format("05:00") + "version 1 is champion again in place of version 2, by shadow: it hurt (decision s1)"
     reign = (
-        CLOCK.format("03:00") + "promoted: version 2 in place of version 1, by retrain: better",
-        CLOCK.format("04:00") + "did it help: FAIL; it hurt",
+        CLOCK.format("03:00")
+        + "version 2 was promoted in place of version 1, by retrain: its retraining was started for: better",
+        CLOCK.format("04:00") + "the check of the promotion says FAIL: it hurt",
         back,
     )
     drift, shadow = told(entries, "drift"), told(entries, "shadow")
-    assert drift.decided == "a retraining is called for"
-    assert drift.consequences == (CLOCK.format("02:00") + "retraining: promoted, version 2; proven", *reign)
+    assert drift.decided == "A retraining is called for."
+    assert drift.consequences == (CLOCK.format("02:00") + "a retraining made version 2 the champion: proven", *reign)
     assert told(entries, "retrain").consequences == reign
     assert entries[3].consequences == reign[1:]
-    assert (shadow.decided, shadow.consequences) == ("version 1 is to be champion again", (back,))
+    assert (shadow.decided, shadow.consequences) == ("Version 1 is to be the champion again.", (back,))
     (gain,) = shadow.measurements
     assert (gain.name, gain.value, gain.bound, gain.interval) == ("gain in mae", -0.5, 0.0, (-0.7, -0.3))
     assert drift.links == {"report": "/r.html", "flow_run": "run of d1"}
@@ -161,8 +162,8 @@ def test_why_nothing_followed(settings: Settings, keep: Callable[..., None], mak
         found("drift", "late", 5, "FAIL"),
     )
     entries = {entry.id: entry for entry in read_timeline(settings, "toy", spec=make_spec())}
-    assert entries["suspicion"].decided == "no retraining: 2 of 3 needed, 1 so far"
-    assert entries["errors"].decided == "no retraining: the model file's retraining.triggers do not name performance"
+    assert entries["suspicion"].decided == "No retraining: 2 of 3 needed, 1 so far."
+    assert entries["errors"].decided == "No retraining: the model file's retraining.triggers do not name performance."
     covered = "nothing of its own: decision early was answered with the later one other: not better"
     assert entries["early"].consequences == (covered,)
     assert entries["late"].consequences == ("nothing yet: no retraining has answered it",)
@@ -177,8 +178,8 @@ def test_a_drift_report_that_is_part_of_a_retraining(settings: Settings, keep: C
     """Its retraining is what followed, though it was asked for before the report was made."""
     keep(found("drift", "d1", 1, "FAIL", confirmed=False, answered_by="r1"), retrained("r1", 1, "rejected", "worse"))
     entry = told(read_timeline(settings, "toy"), "drift")
-    assert entry.decided == "no retraining: retraining r1 saw this data already"
-    assert entry.consequences == (CLOCK.format("01:00") + "retraining: rejected, version 2; worse",)
+    assert entry.decided == "No retraining: retraining r1 saw this data already."
+    assert entry.consequences == (CLOCK.format("01:00") + "a retraining made version 2, which was rejected: worse",)
 
 
 def test_what_was_held_back_and_what_was_reconciled(settings: Settings, keep: Callable[..., None]) -> None:
@@ -189,15 +190,15 @@ def test_what_was_held_back_and_what_was_reconciled(settings: Settings, keep: Ca
     keep(reconciled("toy", asked, why="no run came of its event; started r", at=hours(4), flow_run="", run="r"))
     entries = read_timeline(settings, "toy")
     notes = (
-        CLOCK.format("02:00") + "held back: cooling down until noon",
-        CLOCK.format("04:00") + "reconciled: no run came of its event; started r",
+        CLOCK.format("02:00") + "it was held back: cooling down until noon",
+        CLOCK.format("04:00") + "it was taken up again: no run came of its event; started r",
     )
     assert entries[0].consequences == (*notes, "nothing yet: no retraining has answered it")
-    assert [entry.decided for entry in entries[1:]] == ["no retraining", "a run is started"]
+    assert [entry.decided for entry in entries[1:]] == ["No retraining.", "A run is started."]
     assert entries[2].consequences == ("nothing yet: the run has not answered it",)
     keep(retrained("d1-0", 5, "rejected", "worse"))
     entries = read_timeline(settings, "toy")
-    answer = CLOCK.format("05:00") + "retraining: rejected, version 2; worse"
+    answer = CLOCK.format("05:00") + "a retraining made version 2, which was rejected: worse"
     assert entries[0].consequences == (*notes, answer)
     assert entries[1].consequences == entries[2].consequences == (answer,)
 
@@ -206,7 +207,7 @@ def test_a_person_is_asked_and_answers(settings: Settings, keep: Callable[..., N
     """Until then the command is told; afterwards the answer, the promotion, and later that a person was told."""
     keep(retrained("r1", 1, "awaiting-approval"))
     (asked,) = read_timeline(settings, "toy")
-    assert asked.decided == "version 2 waits for a person's approval"
+    assert asked.decided == "Version 2 waits for a person's approval."
     assert asked.consequences[0].startswith("nothing yet: it waits for a person; evergreen promote toy 2 --reason TEXT")
     keep(
         found("approval", "r1", 2, "promoted", "approved by Ann: fine", version=2),
@@ -214,7 +215,7 @@ def test_a_person_is_asked_and_answers(settings: Settings, keep: Callable[..., N
         found("escalation", "e1", 3, "ESCALATED", "3 in a row", retrains=3, last_decision="r1"),
     )
     entries = read_timeline(settings, "toy")
-    promoted = CLOCK.format("02:00") + "promoted: version 2 in place of version 1, by Ann, a person: fine"
+    promoted = CLOCK.format("02:00") + "version 2 was promoted in place of version 1, by Ann, a person: fine"
     assert entries[0].consequences == (
         CLOCK.format("02:00") + "approved by Ann: fine",
         promoted,
@@ -230,8 +231,8 @@ def test_moves_that_did_not_come_to_an_end(settings: Settings, keep: Callable[..
         moved("m1", 0, None, 1, decision_id="d0"), retrained("d1", 1, "promoted"), moved("m2", 1, 1, 2, phase="intent")
     )
     entries = read_timeline(settings, "toy")
-    assert (entries[-1].outcome, entries[-1].decided[:5]) == ("unfinished", "begun")
-    assert told(entries, "retrain").consequences[0].endswith("the move to version 2 was begun: unfinished")
+    assert (entries[-1].outcome, entries[-1].decided[:18]) == ("unfinished", "The move was begun")
+    assert told(entries, "retrain").consequences[0].endswith("the promotion of version 2 was begun and not finished")
     keep(moved("m2", 2, 1, 2, phase="aborted"))
     entries = read_timeline(settings, "toy")
     assert [(entry.kind, entry.outcome) for entry in entries][-1] == ("promote", "aborted")
@@ -245,9 +246,9 @@ def test_a_loss_and_what_followed(settings: Settings, keep: Callable[..., None])
     entries = read_timeline(settings, "toy")
     (lost,) = [entry for entry in entries if entry.kind == "loss"]
     assert (lost.outcome, lost.champion, lost.version, lost.by) == ("done", 1, None, "person: kim")
-    assert lost.decided == "version 1 is given up: there is no champion"
-    assert "promoted: version 2" in lost.consequences[0]
-    assert "version 1 given up as lost, by kim, a person: " in entries[0].consequences[0]
+    assert lost.decided == "There is no champion: version 1 is given up."
+    assert "version 2 was promoted" in lost.consequences[0]
+    assert "version 1 was given up as lost, by kim, a person: " in entries[0].consequences[0]
     assert [(each.version, each.until) for each in history(entries)] == [(1, hours(2)), (2, None)]
 
 
@@ -325,7 +326,7 @@ def test_what_the_gates_saw(settings: Settings, keep: Callable[..., None]) -> No
         "worse by 7",
     )
     assert entry.measurements[2].value is None
-    assert entry.decided == "version 2 is not promoted; champion stays: version 1"
+    assert entry.decided == "Version 2 is not promoted. The champion stays version 1."
 
 
 def _bad_rows(settings: Settings) -> tuple[Any, ...]:
@@ -344,10 +345,10 @@ def test_refused_batches(settings: Settings, make_spec: Callable[..., Any], keep
     )
     keep(found("data", "n1", 1, "LANDED", "1 row landed", rows=1))
     rows, landed, whole = read_timeline(settings, "toy")
-    assert (rows.id, rows.outcome, rows.decided) == ("b1", "rows", "these rows are not used")
+    assert (rows.id, rows.outcome, rows.decided) == ("b1", "rows", "These rows are not used.")
     assert rows.reason == "june.csv: 3 rows refused: x: too large (1 more reason)"
     assert [(one.value, one.reason) for one in rows.measurements] == [(2, "x: too large"), (1, "x: missing")]
-    assert (whole.outcome, whole.at, whole.decided) == ("whole", hours(2), "nothing of it is used")
+    assert (whole.outcome, whole.at, whole.decided) == ("whole", hours(2), "Nothing of the batch is used.")
     assert whole.reason == "july.csv: the whole batch refused: no column x"
     assert {one.name: one.value for one in landed.measurements} == {"rows refused": 3, "rows landed": 1}
     assert "411" not in repr((rows, landed, whole))
