@@ -20,6 +20,7 @@ from deployments.cli import (
     deployments,
     doctor,
     dossier,
+    explain_file,
     flows,
     new,
     page,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 PANELS = {
-    "Make and run a model": (new.new, flows.retrain, flows.monitor, flows.score),
+    "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, backtest.backtest),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),

@@ -77,7 +77,7 @@ def test_help_has_whole_words(render: Callable[..., str], command: str) -> None:
 def test_the_commands_begin_with_the_first_steps(render: Callable[..., str]) -> None:
     """`new` and `retrain` come before `status` and `why`, and these before `up` and `down`."""
     listed = re.findall(r"^│ ([a-z][a-z-]+) ", render(80, "--help"), flags=re.MULTILINE)
-    assert listed[:2] == ["new", "retrain"]
+    assert listed[:3] == ["new", "explain-file", "retrain"]
     assert listed.index("status") < listed.index("promote") < listed.index("up") < listed.index("doctor")
 
 
@@ -108,6 +108,12 @@ def stored(settings: Settings) -> None:
 def test_what_happened_has_whole_words(render: Callable[..., str], command: str) -> None:
     """Long reasons, flow runs and reports: the sentences wrap at words, a path stays in one piece."""
     require_whole_words(lambda width: render(width, command, "iris"))
+
+
+@pytest.mark.parametrize("model", ["iris", "bike_demand"])
+def test_a_model_file_is_explained_in_whole_words(render: Callable[..., str], model: str) -> None:
+    """The table of columns and every sentence."""
+    require_whole_words(lambda width: render(width, "explain-file", model))
 
 
 @pytest.mark.usefixtures("stored")

@@ -1,0 +1,101 @@
+"""What a model file says, read aloud: columns and their use, what is left out, the rules, and what has no rule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import models
+from evergreen.reports.file_explanation import FileExplanation, explain_file
+from evergreen.sources import Folder
+from evergreen.spec import DriftThresholds, Gates, Metric
+from evergreen.spec.retraining import Approval, Retraining
+
+FILE = Path(models.__file__).parent / "iris.py"
+
+
+@pytest.fixture
+def explain(tmp_path: Path) -> Any:
+    """Explain iris with some fields changed: explain(slices=("x",))."""
+
+    def run(**changes: Any) -> FileExplanation:
+        spec = models.load("iris", FILE.parent).spec.model_copy(update=changes)
+        return explain_file(spec, FILE, tmp_path, ("retrain-iris runs.",))
+
+    return run
+
+
+def test_each_column_has_its_use(explain: Any) -> None:
+    """Type, use and checks of every column of the contract; the data have no other columns."""
+    found = explain(slices=("species",))
+    uses = {column.name: (column.type, column.use) for column in found.columns}
+    assert uses["species"] == ("text", "target, slice")
+    assert uses["petal_width_cm"] == ("number", "numeric feature")
+    assert "in_range" in found.columns[0].checks[0]
+    assert found.left_out == ()
+    assert found.looked_at == "The columns of the data are those of Bundled."
+    assert [rules.title for rules in found.rules][-1] == "Runs"
+
+
+def test_columns_of_the_data_that_are_not_used_are_named(tmp_path: Path, explain: Any) -> None:
+    """By the header of the newest file, with the reason of the model file's own comment; what lacks is named, too."""
+    (tmp_path / "flowers").mkdir()
+    file = tmp_path / "flowers" / "week.csv"
+    names = "sepal_length_cm,sepal_width_cm,petal_length_cm,species,note,height"
+    file.write_text(f"{names}\n1,2,3,setosa,a,5\n2,2,3,setosa,b,5\n")
+    written = tmp_path / "iris.py"
+    written.write_text('FEATURES = 1\n#   "note": an identifier: 2 different texts in 2 rows\n')
+    spec = models.load("iris", FILE.parent).spec.model_copy(update={"source": Folder("flowers")})
+    found = explain_file(spec, written, tmp_path, ())
+    assert {column.name: column.why for column in found.left_out} == {
+        "note": "an identifier: 2 different texts in 2 rows",
+        "height": "not in the contract: to use it, add it to contract() and to the features",
+    }
+    assert found.looked_at == (
+        "The columns of the data are those of week.csv. They lack 'petal_width_cm', which the contract asks for."
+    )
+    file.unlink()
+    assert "holds no file that matches '*' yet" in explain_file(spec, written, tmp_path, ()).looked_at
+
+
+def test_what_is_not_protected_is_said(explain: Any) -> None:
+    """Each gap as a whole sentence that names the field which closes it."""
+    gaps = explain(metric=Metric(name="accuracy"), drift=DriftThresholds(columns=("sepal_width_cm",))).gaps
+    for words in (
+        "There is no absolute bound",
+        "There are no slices",
+        "There is no bound on overfitting",
+        "There is no approval",
+        "There are no keys",
+        "There is no time column",
+        "Labels are taken to come with their rows",
+        "Drift does not look at sepal_length_cm, petal_length_cm, petal_width_cm",
+        "No retraining follows on performance",
+    ):
+        assert [gap for gap in gaps if gap.startswith(words)], words
+    assert all(gap[0].isupper() for gap in gaps)
+
+
+def test_what_is_protected_is_no_gap(explain: Any) -> None:
+    """What the file asks for stands among its rules, and is no gap any more."""
+    found = explain(
+        metric=Metric(name="accuracy", bound=0.9),
+        gates=Gates(overfit=0.1, margin=0.01, tags=("owner",), description=True),
+        slices=("species",),
+        retraining=Retraining(triggers=("drift", "performance"), cooldown=timedelta(minutes=90)),
+        approval=Approval(mode="manual"),
+    )
+    assert not [gap for gap in found.gaps if "bound" in gap or "slices" in gap or "approval" in gap]
+    rules = {each.title: each.sentences for each in found.rules}
+    assert "It has to be at least 0.9, and better than a constant prediction." in rules["Metric and gates"]
+    assert (
+        "A candidate has to be proven not to be more than 1.0% worse than the champion, at a level of 0.05."
+        in rules["Metric and gates"]
+    )
+    assert "Training and holdout may differ by 0.1 at most." in rules["Metric and gates"]
+    assert "Beside a schedule, drift and performance start a retraining." in rules["Retraining"]
+    assert "After one, the next one for the same trigger waits for 90 minutes." in rules["Retraining"]
+    assert "A person approves a candidate; the run waits 3 days for that." in rules["Retraining"]
