@@ -12,7 +12,7 @@ from prefect import flow
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from evergreen.backtest.report import Backtest
-from flows.shared.executors import executor
+from flows.shared.executors import executor, workers
 from flows.shared.opening import ingest_new_data, open_run
 from tasks.replay import replay
 from tasks.report import report_backtest
@@ -58,6 +58,6 @@ def backtest(
     }
     delay = None if label_delay_days is None else timedelta(days=label_delay_days)
     with executor(context.settings) as pool:
-        report = replay(context, request, delay, pool)
+        report = replay(context, request, delay, pool, workers(context.settings))
     report_backtest(context, report, page)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
@@ -13,12 +14,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from evergreen.backtest.job_cache import JobCache
-from evergreen.backtest.job_runner import JobRunner, JobSource, Spent
+from evergreen.backtest.job_runner import JobRunner, JobSource
+from evergreen.backtest.progress import Forecast, Report, Watch
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices
 from evergreen.backtest.simulation import SimulationPlan
+from evergreen.markdown import many
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
 from evergreen.timestamps import as_utc
@@ -26,8 +29,10 @@ from models import load_spec
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=12 * 3600, task_run_name="replay")
-def replay(context: RunContext, fields: Mapping[str, Any], delay: timedelta | None, pool: Executor | None) -> Backtest:
-    """Simulate every policy; `fields` are those of a backtest `Request`, as typed on the command line."""
+def replay(
+    context: RunContext, fields: Mapping[str, Any], delay: timedelta | None, pool: Executor | None, workers: int = 1
+) -> Backtest:
+    """Simulate every policy, in so many processes of `pool`; `fields` are those of a backtest `Request`, as typed."""
     spec, settings, logger = context.spec, context.settings, get_run_logger()
     times: dict[str, Any] = {name: as_utc(value) for name, value in fields.items() if isinstance(value, datetime)}
     request = Request(
@@ -46,10 +51,17 @@ def replay(context: RunContext, fields: Mapping[str, Any], delay: timedelta | No
     steps = steps_of(jobs.history, request.since)
     plan = SimulationPlan(steps, context.spec_hash, request.schedule, request.train_time, of_code())
 
-    def progress(spent: Spent) -> None:
-        logger.debug("replay: %s", spent)
+    def begin(forecast: Forecast) -> None:
+        logger.info("replay: %s", forecast.describe(workers))
 
-    logger.info("replay: %d steps from %s to %s", len(steps) - 1, f"{steps[0]:%Y-%m-%d}", f"{steps[-1]:%Y-%m-%d}")
-    result = run(JobRunner(jobs, source, pool, progress), plan, request)
+    def show(report: Report) -> None:
+        # A terminal draws a bar of the share, and a pipe gets a line now and then.
+        logger.debug("replay: %s", report, extra={"share_done": report.share})
+
+    logger.info(
+        "replay: %s from %s to %s", many(len(steps) - 1, "step"), *(f"{steps[end]:%Y-%m-%d}" for end in (0, -1))
+    )
+    watch = Watch(time.monotonic, begin, show)
+    result = run(JobRunner(jobs, source, pool, watch.spend), plan, request, watch)
     logger.info("replay: %s", result.spent)
     return result

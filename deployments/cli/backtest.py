@@ -19,46 +19,85 @@ if TYPE_CHECKING:
     from evergreen.backtest.report import Backtest, Row
     from evergreen.settings import Settings
 
+_COMPARED, _COST, _HISTORY, _RESULT = "What is compared", "What it costs", "Which part of the history", "Result"
+
 
 def backtest(
     name: Name,
     policies: Annotated[
         list[str] | None,
         typer.Option(
-            "--policies", metavar="POLICY", help="Such as 'never', 'every 30 days', 'OnDrift(confirm=2, of=3)'."
+            "--policies",
+            metavar="POLICY",
+            help="Such as 'never', 'every 30 days', 'OnDrift(confirm=2, of=3)'.",
+            rich_help_panel=_COMPARED,
         ),
     ] = None,
     windows: Annotated[
-        str, typer.Option("--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.")
+        str,
+        typer.Option(
+            "--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.", rich_help_panel=_COMPARED
+        ),
     ] = "",
     price_retrain: Annotated[
-        float | None, typer.Option("--price-retrain", metavar="PRICE", min=0, help="The price of a retraining.")
+        float | None,
+        typer.Option(
+            "--price-retrain", metavar="PRICE", min=0, help="The price of a retraining.", rich_help_panel=_COST
+        ),
     ] = None,
     price_error: Annotated[
         float | None,
-        typer.Option("--price-error", metavar="PRICE", min=0, help="The price of a unit of the metric, for each row."),
+        typer.Option(
+            "--price-error",
+            metavar="PRICE",
+            min=0,
+            help="The price of a unit of the metric, for each row.",
+            rich_help_panel=_COST,
+        ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="The first step; by default as early as possible.")
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="The first step; by default as early as possible.", rich_help_panel=_HISTORY
+        ),
     ] = None,
     report_from: Annotated[
         str | None,
-        typer.Option("--report-from", metavar="TIME", help="Choose on the steps before it, report on the others."),
+        typer.Option(
+            "--report-from",
+            metavar="TIME",
+            help="Choose on the steps before it, report on the others.",
+            rich_help_panel=_HISTORY,
+        ),
     ] = None,
     label_delay: Annotated[
-        float | None, typer.Option("--label-delay", metavar="DAYS", min=0, help="Days from a row to its label.")
+        float | None,
+        typer.Option(
+            "--label-delay", metavar="DAYS", min=0, help="Days from a row to its label.", rich_help_panel=_HISTORY
+        ),
     ] = None,
     train_hours: Annotated[
-        float | None, typer.Option("--train-hours", metavar="HOURS", min=0, help="How long a training takes.")
+        float | None,
+        typer.Option("--train-hours", metavar="HOURS", min=0, help="How long a training takes.", rich_help_panel=_COST),
     ] = None,
     change: Annotated[
         str | None,
-        typer.Option("--change", metavar="TIME", help="When the data-generating process is known to have changed."),
+        typer.Option(
+            "--change",
+            metavar="TIME",
+            help="When the data-generating process is known to have changed.",
+            rich_help_panel=_HISTORY,
+        ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="The page to write; by default in EVERGREEN_HOME.")
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="The page to write; by default in EVERGREEN_HOME.", rich_help_panel=_RESULT
+        ),
     ] = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Write the recommended policy into the model file.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the recommended policy into the model file.", rich_help_panel=_RESULT)
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare retraining policies on a model's history."""

@@ -34,6 +34,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 LABEL_WIDTH = 10
+_INDENT = 13
+"""Of the text of a step, behind the step's name."""
+_PIPE_SECONDS = 10.0
+"""Progress is printed so often where it is not drawn, as in a pipe."""
 _SHORT = 24
 """A column of a table whose texts are all as short as this is not wrapped."""
 _COLOURS = {
@@ -51,20 +55,27 @@ _COLOURS = {
 class StepLines(logging.Handler):
     """Prints a line for each step that ended, and shows the current one in a spinner."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: Status, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
         super().__init__(logging.DEBUG)
-        self.status = status
-        self.last = time.monotonic()
+        self.status, self.clock = status, clock
+        self.last = self.shown = clock()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a line of our own flows and tasks; Prefect's own lines are for its UI."""
         folder = Path(record.pathname).parent
         if {"tasks", "flows"}.isdisjoint({folder.name, folder.parent.name}):
             return
+        now = self.clock()
+        share = getattr(record, "share_done", None)
         if record.levelno < logging.INFO:
-            self.status.update(f"[dim]{escape(record.getMessage())}[/]")
+            bar = "" if share is None else f"{draw_bar(share)} "
+            self.status.update(f"{bar}[dim]{escape(record.getMessage())}[/]")
+            if share is not None and not err.is_terminal and now - self.shown >= _PIPE_SECONDS:
+                # There is no spinner in a pipe.
+                print_step(record.getMessage(), style="dim")
+                self.shown = now
             return
-        now = time.monotonic()
         style = "yellow" if record.levelno >= logging.WARNING else "bold"
         print_step(record.getMessage(), f"{now - self.last:.1f} s", style=style)
         self.last = now
@@ -116,11 +127,22 @@ def show_work(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
         yield step, lambda done, total: status.update(f"[dim]{done} of {many(total, 'fit')} of the search[/]")
 
 
+def draw_bar(share: float) -> str:
+    """A bar of 20 characters, filled by so large a share (0 to 1), as markup."""
+    filled = round(20 * min(max(share, 0.0), 1.0))
+    return f"[green]{'━' * filled}[/][dim]{'─' * (20 - filled)}[/]"
+
+
 def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
     """Print a line such as `gate: PASS, 8 checks` on stderr, its first word in a column of its own."""
-    step, _, rest = escape(line).partition(": ")
-    end = f" [dim]{duration}[/]" if duration else ""
-    err.print(f"  [{style}]{step:<10}[/] {rest}{end}")
+    step, _, rest = line.partition(": ")
+    text = Text.from_markup(f"{escape(rest)}{f' [dim]{duration}[/]' if duration else ''}")
+    first, *others = text.wrap(err, max(err.width - _INDENT, 20)) or [text]
+    for part in (first, *others):
+        part.rstrip()
+    err.print(Text.assemble("  ", (f"{step:<10}", style), " ", first), soft_wrap=True)
+    for part in others:
+        err.print(Text.assemble(" " * _INDENT, part), soft_wrap=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

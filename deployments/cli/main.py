@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import io
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="Keep a scikit-learn model fresh: ingest, drift report, retrain, gates, promotion.",
 )
 
-PANELS = {
+PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, backtest.backtest),

@@ -28,6 +28,7 @@ from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.jobs import Job, JobContext, key_of_job, read_result, work_out
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
+from evergreen.markdown import many
 from evergreen.spec.model import ModelSpec
 
 T = TypeVar("T")
@@ -35,13 +36,13 @@ JobResult = Mapping[str, Any]
 _Name = tuple[str, str]
 _AHEAD = 2
 """Jobs for later that are under way at a time: more would stand before what a simulation waits for."""
-_PLURALS = {
-    "fit": "fits",
-    "drift": "drift reports",
-    "performance": "performance reports",
-    "shadow": "looks at promotions",
-    "gate": "gates",
-    "serve": "predictions",
+_NAMES = {
+    "fit": ("fit",),
+    "drift": ("drift report",),
+    "performance": ("performance report",),
+    "shadow": ("look at a promotion", "looks at promotions"),
+    "gate": ("gate",),
+    "serve": ("prediction",),
 }
 
 
@@ -92,8 +93,8 @@ class Spent:
     fresh_seconds: float = 0.0
 
     def __str__(self) -> str:
-        fresh = ", ".join(f"{number} {_PLURALS[kind]}" for kind, number in self.fresh.items()) or "nothing new"
-        return f"{fresh}; {sum(self.known.values())} results known from before"
+        fresh = ", ".join(many(number, *_NAMES[kind]) for kind, number in self.fresh.items()) or "nothing new"
+        return f"{fresh}; {many(sum(self.known.values()), 'result was', 'results were')} known from before"
 
     def add(self, kind: str, cost: float, *, fresh: bool) -> None:
         """Count a job that took so many processor seconds."""
@@ -145,6 +146,12 @@ class JobRunner:
                 "A process of the backtest died.", "Run it again: it goes on from what was worked out."
             ) from None
 
+    def known(self, job: Job) -> JobResult | None:
+        """The result of a job from an earlier run; None where it has to be worked out."""
+        known = self.context.cache.find(job.kind, key_of_job(self.context, job))
+        whole = known is not None and (job.kind != "fit" or self._has_fit(known))
+        return known if whole else None
+
     def run(self, simulations: Mapping[str, Callable[[], T]], later: Iterable[Job] = ()) -> dict[str, T]:
         """Run the simulations to their ends; `later` are jobs that will be asked for, in that order.
 
@@ -178,11 +185,10 @@ class JobRunner:
         with self._lock:
             if name in self._results:
                 return self._results[name]
-            known = self.context.cache.find(*name)
-            whole = known is not None and (job.kind != "fit" or self._has_fit(known))
-            fresh = not whole
+            known = self.known(job)
+            fresh = known is None
             future: Future[JobResult]
-            if known is not None and whole:
+            if known is not None:
                 future = Future()
                 future.set_result(known)
             elif self._executor is None or self._source is None:

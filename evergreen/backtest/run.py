@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 
 from evergreen.backtest.job_runner import JobRunner
-from evergreen.backtest.jobs import Job
+from evergreen.backtest.jobs import Job, key_of_job
+from evergreen.backtest.progress import Forecast, Watch
 from evergreen.backtest.remarks import within
 from evergreen.backtest.report import Backtest, Scored
 from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
@@ -31,8 +32,8 @@ CROSSED = 2
 """So many policies, the best of the first part, are tried with other training windows; the others are not."""
 
 
-def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
-    """Simulate every policy that is asked for, and choose one.
+def run(runner: JobRunner, plan: SimulationPlan, request: Request, watch: Watch | None = None) -> Backtest:
+    """Simulate every policy that is asked for, and choose one; `watch` is told what there is to do and what is done.
 
     Raises:
         ModelFileError: the model file's pipeline cannot be fitted, judged or stored.
@@ -48,20 +49,41 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request) -> Backtest:
             variants.append(Variant(name, policy, window_name(own), own))
     # Whoever retrains always, and the oracle, ask for every one of these.
     fits = [Job("fit", step, own) for step in plan.steps[:-1]]
-    simulations: dict[str, Callable[[], SimulationResult]] = {
-        variant.label: Simulation(runner, plan, variant.policy, variant.training).run for variant in variants
-    }
-    simulations[ORACLE] = partial(simulate_oracle, runner, plan, own)
+    watch = watch or Watch()
+    simulations = _simulations(runner, plan, variants, watch)
+    simulations[ORACLE] = partial(simulate_oracle, runner, plan, own, watch.step)
+    watch.begin(_forecast(runner, plan, len(simulations), fits))
     results = runner.run(simulations, fits)
     oracle = results.pop(ORACLE).predicted
     played = {each.label: (each, results[each.label]) for each in variants}
     scored = Scored(context, plan, request, oracle, played)
     if request.windows:
         crossed = _crossed(spec, scored, request.windows)
-        more = runner.run({each.label: Simulation(runner, plan, each.policy, each.training).run for each in crossed})
+        windows = {each.window: each.training for each in crossed}.values()
+        more_fits = [Job("fit", step, training) for training in windows for step in plan.steps[:-1]]
+        if crossed:
+            watch.begin(_forecast(runner, plan, len(crossed), more_fits))
+        more = runner.run(_simulations(runner, plan, crossed, watch))
         played |= {each.label: (each, more[each.label]) for each in crossed}
         scored = Scored(context, plan, request, oracle, played)
     return scored.report(set(policies), runner.spent)
+
+
+def _simulations(
+    runner: JobRunner, plan: SimulationPlan, variants: Sequence[Variant], watch: Watch
+) -> dict[str, Callable[[], SimulationResult]]:
+    return {
+        variant.label: Simulation(runner, plan, variant.policy, variant.training, watch.step).run
+        for variant in variants
+    }
+
+
+def _forecast(runner: JobRunner, plan: SimulationPlan, simulations: int, fits: Sequence[Job]) -> Forecast:
+    """Count what is to be done; a fit on the same rows as another one counts once."""
+    jobs = {key_of_job(runner.context, job): job for job in fits}
+    costs = [result["cost"] for job in jobs.values() if (result := runner.known(job)) is not None]
+    mean = sum(costs) / len(costs) if costs else None
+    return Forecast(len(plan.steps) - 1, simulations, len(jobs) - len(costs), len(costs), mean)
 
 
 def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Variant]:
@@ -90,10 +112,13 @@ def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Va
     ]
 
 
-def simulate_oracle(runner: JobRunner, plan: SimulationPlan, training: Training) -> SimulationResult:
+def simulate_oracle(
+    runner: JobRunner, plan: SimulationPlan, training: Training, stepped: Callable[[], None] = lambda: None
+) -> SimulationResult:
     """Simulate who may retrain at each step, for nothing and in no time, and knows whether that helps in the next step.
 
     It keeps the version that it has, or takes a fresh one without any gate: whichever will have the smaller error.
+    `stepped` is called at each step.
     """
     heavy, spec = HeavySteps(runner, training), runner.context.spec
     predicted: list[StepPredictions] = []
@@ -111,9 +136,11 @@ def simulate_oracle(runner: JobRunner, plan: SimulationPlan, training: Training)
         if not tried:
             predicted.append(StepPredictions(now, ()))
             present = present or fresh
+            stepped()
             continue
         _, present, step = min(tried, key=lambda trial: trial[0])
         predicted.append(step)
+        stepped()
     return SimulationResult((), (), (), tuple(predicted))
 
 

@@ -171,9 +171,14 @@ class Simulation:
     """One policy with one training window, on its way through the history."""
 
     def __init__(
-        self, runner: JobRunner, plan: SimulationPlan, policy: RetrainPolicy | Any, training: Training | None = None
+        self,
+        runner: JobRunner,
+        plan: SimulationPlan,
+        policy: RetrainPolicy | Any,
+        training: Training | None = None,
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
-        """`policy` None is what the model file's `retrain_on` and the schedule do."""
+        """`policy` None is what the model file's `retrain_on` and the schedule do; `stepped` is called at each step."""
         spec: ModelSpec = runner.context.spec
         own = {} if policy is None else {"policy": policy, "triggers": _events(policy)}
         changes = {
@@ -182,6 +187,7 @@ class Simulation:
             "approval": Approval(),
         }
         self.spec: ModelSpec = spec.model_copy(update=changes)
+        self._stepped = stepped
         self.plan, self.heavy = plan, HeavySteps(runner, self.spec.training)
         self.registry = InMemoryRegistry(self.heavy.versions)
         self.ledger, self.promotions = InMemoryLedger(), InMemoryPromotions(self.spec.name)
@@ -203,6 +209,7 @@ class Simulation:
             for request in self._requests(decisions, now):
                 self._retrain(rows, recorder, request, now)
             self._predict(now, end)
+            self._stepped()
         return SimulationResult(
             self.ledger.decisions, self.promotions.done(), tuple(self.trained), tuple(self.predicted)
         )

@@ -20,6 +20,7 @@ from evergreen.backtest.history import History
 from evergreen.backtest.job_cache import JobCache, fit_fingerprint, verdict_fingerprint
 from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import JobContext
+from evergreen.backtest.progress import Forecast, Report, Watch
 from evergreen.backtest.report import Backtest
 from evergreen.backtest.request import Request, named, steps_of, usual, window_name, window_of
 from evergreen.backtest.run import run
@@ -149,12 +150,24 @@ def test_what_two_policies_ask_for_is_done_once(bench: Make, rows: pd.DataFrame)
     """A fit for each step, whoever asks; a second run does nothing anew, and finds the same."""
     opened = bench(rows)
     course = SimulationPlan(steps_of(opened.history), "hash")
-    pool = JobRunner(opened)
-    first = run(pool, course, Request())
-    assert pool.spent.fresh["fit"] == len(course.steps) - 1
+    begun: list[Forecast] = []
+    shown: list[Report] = []
+    watch = Watch(begun=begun.append, show=shown.append)
+    pool = JobRunner(opened, progress=watch.spend)
+    first = run(pool, course, Request(), watch)
+    steps = len(course.steps) - 1
+    assert pool.spent.fresh["fit"] == steps
     again = JobRunner(opened)
-    assert run(again, course, Request()).to_json() == first.to_json()
+    assert run(again, course, Request(), Watch(begun=begun.append)).to_json() == first.to_json()
     assert again.spent.fresh == {}
+    # What is told before it begins is what is done; the second time every fit is known, with its cost.
+    assert [(each.steps, each.policies, each.fits, each.known_fits) for each in begun] == [
+        (steps, len(usual(opened.spec)) + 1, steps, 0),
+        (steps, len(usual(opened.spec)) + 1, 0, steps),
+    ]
+    assert begun[1].fit_seconds and begun[1].fit_seconds > 0
+    assert (shown[-1].steps, shown[-1].share, shown[-1].fits) == (shown[-1].of, 1.0, steps)
+    assert [each.steps for each in shown] == sorted(each.steps for each in shown)
     assert {row.variant.label for row in first.rows} == set(usual(opened.spec))
 
 
@@ -294,6 +307,7 @@ from evergreen.backtest.request import Request, named, steps_of
 from evergreen.data.observations import Observations
 from evergreen.backtest.history import History
 from evergreen.backtest.simulation import SimulationPlan
+from evergreen.backtest.progress import Forecast, Report, Watch
 from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.jobs import JobContext
