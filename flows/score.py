@@ -17,7 +17,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import ScoreResult
 from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
-from evergreen.scoring.export import require_target
+from evergreen.scoring.export import require_destination
 from evergreen.scoring.input import InputError, ScoringInput
 from flows.shared.chunks import score_chunks
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
@@ -48,7 +48,7 @@ def score(
     """
     context = open_run(model)
     if output is not None:
-        require_target(output, input)
+        require_destination(output, input)
     with context.locks.hold(model, "score", wait=WAIT, now=context.now):
         if input is None:
             ingest_new_data(context)
@@ -77,7 +77,7 @@ def _score_input(
     except InputError as error:
         reject_input(context, scoring_input, error.what)
         raise
-    target = export(context, scoring_input.batch, output) if output is not None and after.chunks else None
+    destination = export(context, scoring_input.batch, output) if output is not None and after.chunks else None
     if after.chunks and not after.closed:
         after = close_batch(context, after)
     if scoring_input.kind != "observations":
@@ -88,7 +88,7 @@ def _score_input(
         rows_in=after.rows_in,
         rows_scored=after.rows_scored,
         rows_rejected=after.rows_rejected,
-        output=target,
+        output=destination,
         run_id=context.flow_run,
         batch=scoring_input.batch,
         repeated=before.rows_scored,

@@ -14,10 +14,10 @@ from tasks import retried
 
 
 @retried("export", timeout_seconds=3 * 3600)
-def export(context: RunContext, batch: str, target: str) -> str:
-    """Write a scored batch to a target; returns the target as it may be shown."""
+def export(context: RunContext, batch: str, destination: str) -> str:
+    """Write a scored batch to a destination; returns the destination as it may be shown."""
     log = context.predictions
-    name = export_batch(log, batch, target, context.spec, _classes(context, log.progress(batch)))
+    name = export_batch(log, batch, destination, context.spec, _classes(context, log.progress(batch)))
     get_run_logger().info("export: %s", name)
     return name
 

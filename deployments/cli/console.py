@@ -250,10 +250,10 @@ def show_monitor(result: MonitorResult) -> None:
 
 def show_score(result: ScoreResult) -> None:
     """Print how many rows were scored, by which version, and where the predictions are."""
-    target = escape(result.output) if result.output else "the predictions table"
+    destination = escape(result.output) if result.output else "the predictions table"
     out.print(
         f"[bold]{escape(result.model)}[/]: version {result.version} scored {result.rows_scored:,} of "
-        f"{many(result.rows_in, 'row')}; the predictions are in {target}.",
+        f"{many(result.rows_in, 'row')}; the predictions are in {destination}.",
         soft_wrap=True,
     )
     if result.rows_rejected:

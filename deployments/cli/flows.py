@@ -103,11 +103,11 @@ def score(
 
     def work() -> None:
         from deployments.cli import console
-        from evergreen.scoring.export import require_target
+        from evergreen.scoring.export import require_destination
 
         prepare(name)
         if output is not None:
-            require_target(output, source)
+            require_destination(output, source)
         options = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
         with console.show_steps(starting(f"scoring with {name}")) as listen:
             from flows.score import score as flow

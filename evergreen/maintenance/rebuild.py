@@ -108,7 +108,7 @@ def rebuild(
     """
     version = registry.get(spec.name, number)
     _require_tags(version)
-    _require_same_spec(version, spec_hash)
+    _require_same_spec(version, spec_hash, settings.models / f"{spec.name}.py")
     _require_files(version, registry)
     spec = spec.model_copy(update={"seed": version.tags.seed})
     observations = Observations(settings.lake_uri, spec)
@@ -175,11 +175,10 @@ def _require_tags(version: Version) -> None:
         )
 
 
-def _require_same_spec(version: Version, spec_hash: str) -> None:
+def _require_same_spec(version: Version, spec_hash: str, file: Path) -> None:
     if version.tags.spec_hash == spec_hash:
         return
     commit, dirty = version.tags.git_commit, version.tags.git_dirty
-    file = f"models/{version.model}.py"
     fix = "The version was made outside of a git repository: restore the file yourself."
     if commit:
         fix = f"Bring back the file of commit {commit[:12]}: git restore --source {commit[:12]} {file}"

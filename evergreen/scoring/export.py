@@ -1,8 +1,8 @@
 """Export a scored batch to a file, an SQL table or Redis keys.
 
 However often a batch is written, and whatever was killed in between, in the end it is there once. A password goes no
-further than the library that connects: targets are shown without it. A target with a password in it is refused, because
-it would be stored as a parameter of the run.
+further than the library that connects: destinations are shown without it. A destination with a password in it is
+refused, because it would be stored as a parameter of the run.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.errors import EvergreenError
-from evergreen.scoring.file_target import FileTarget
-from evergreen.scoring.redis_target import PROBABILITY, KeyTarget
-from evergreen.scoring.sql_target import TableTarget
+from evergreen.scoring.file_destination import FileDestination
+from evergreen.scoring.redis_destination import PROBABILITY, KeyDestination
+from evergreen.scoring.sql_destination import TableDestination
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.credentials import holds_secret, resolve_env
 
@@ -26,44 +26,48 @@ if TYPE_CHECKING:
 _FORMS = "a .csv, .csv.gz or .parquet file, database-URL#table, redis://host:port/0#prefix, or env:NAME"
 
 
-class Target(Protocol):
+class Destination(Protocol):
     """A place that a batch is written to."""
 
     @property
     def name(self) -> str:
-        """The target as it may be shown: without user and password."""
+        """The destination as it may be shown: without user and password."""
 
     def check(self) -> None:
-        """Check that the target can be written, before hours of scoring.
+        """Check that the destination can be written, before hours of scoring.
 
         Raises:
             EvergreenError: it cannot be written.
         """
 
     def write(self, batch: str, schema: pa.Schema, rows: Iterator[pa.Table]) -> None:
-        """Write a batch to the target, once, a bounded number of rows at a time.
+        """Write a batch to the destination, once, a bounded number of rows at a time.
 
         Raises:
             EvergreenError: it cannot be written.
         """
 
 
-def require_target(name: str, source: str | None = None) -> None:
-    """Refuse a target that cannot be written, or that is the input itself, before anything is scored.
+def require_destination(name: str, source: str | None = None) -> None:
+    """Refuse a destination that cannot be written, or that is the input itself, before anything is scored.
 
     Raises:
         EvergreenError: one line says why.
     """
-    target = open_target(name)
-    if source is not None and isinstance(target, FileTarget) and target.path.resolve() == Path(source).resolve():
+    destination = open_destination(name)
+    if (
+        source is not None
+        and isinstance(destination, FileDestination)
+        and destination.path.resolve() == Path(source).resolve()
+    ):
         raise EvergreenError(f"{name} is the input itself.", "Name another file for the output.")
-    target.check()
+    destination.check()
 
 
 def export_batch(
     log: PredictionLog, batch: str, name: str, spec: ModelSpec, classes: Mapping[int, Sequence[Any]] | None = None
 ) -> str:
-    """Write a scored batch to a target; returns the target as it may be shown.
+    """Write a scored batch to a destination; returns the destination as it may be shown.
 
     Columns: row, id, at (if the model has a time), prediction, `probability_<class>` for each class, version, run_id,
     scored_at; an SQL table also has batch.
@@ -76,34 +80,34 @@ def export_batch(
         classes: the classes of each version that predicted rows of the batch; by default those that the log stored.
 
     Raises:
-        EvergreenError: the target cannot be written; what was there before is as it was.
+        EvergreenError: the destination cannot be written; what was there before is as it was.
     """
-    target = open_target(name)
+    destination = open_destination(name)
     if classes is None:
         classes = dict.fromkeys(log.progress(batch).scored, log.classes(batch))
     schema = _flat_schema(spec, classes)
-    target.write(batch, schema, (_flatten(chunk, schema, classes) for chunk in log.read_chunks(batch)))
-    return target.name
+    destination.write(batch, schema, (_flatten(chunk, schema, classes) for chunk in log.read_chunks(batch)))
+    return destination.name
 
 
-def open_target(name: str) -> Target:
-    """The target with this name; nothing is written or connected yet.
+def open_destination(name: str) -> Destination:
+    """The destination with this name; nothing is written or connected yet.
 
     Raises:
         EvergreenError: the name holds a password, or names a variable that is not set.
     """
-    text = resolve_env(name, "target", _FORMS)
+    text = resolve_env(name, "destination", _FORMS)
     scheme, separator, _ = text.partition("://")
     if not separator:
-        return FileTarget(Path(text).expanduser())
+        return FileDestination(Path(text).expanduser())
     if name == text and holds_secret(text):
         raise EvergreenError(
-            "The target holds a password, which would be stored with the run's parameters.",
+            "The destination holds a password, which would be stored with the run's parameters.",
             "Put the URL into an environment variable and name that one: env:NAME",
         )
     if scheme in ("redis", "rediss", "unix"):
-        return KeyTarget(text)
-    return TableTarget(text)
+        return KeyDestination(text)
+    return TableDestination(text)
 
 
 def _flat_schema(spec: ModelSpec, classes: Mapping[int, Sequence[Any]]) -> pa.Schema:

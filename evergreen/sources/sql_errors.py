@@ -1,4 +1,4 @@
-"""Databases, opened so that what goes wrong is one line: for sources, for targets and for the model registry.
+"""Databases, opened so that what goes wrong is one line: for sources, for destinations and for the model registry.
 
 A driver's own message may quote rows or the URL. None of it is passed on but the name of a table or a column that is
 not there, which the query itself holds.
@@ -36,9 +36,9 @@ class Use:
 
 
 SOURCE = Use(DataError, "the source's URL", "may not be read by this user", "Give the user the right to SELECT.")
-TARGET = Use(
+DESTINATION = Use(
     EvergreenError,
-    setting="the target's URL",
+    setting="the destination's URL",
     denied="cannot be written by this user",
     grant="Give the user the right to make and write the table.",
 )

@@ -25,8 +25,8 @@ import pytest
 
 from evergreen.data.prediction_log import PredictionLog, Progress
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.scoring import file_target, redis_target, sql_target
-from evergreen.scoring.export import export_batch, require_target
+from evergreen.scoring import file_destination, redis_destination, sql_destination
+from evergreen.scoring.export import export_batch, require_destination
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 
@@ -204,7 +204,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, scored: Log,
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("destination", "told"),
     [
         ("nowhere/out.csv", "There is no folder"),
         ("", "is none of .csv"),
@@ -216,7 +216,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, scored: Log,
     ],
 )
 def test_a_target_that_cannot_be_a_file_is_one_line(
-    target: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    destination: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found out before anything is scored."""
     monkeypatch.chdir(tmp_path)
@@ -224,7 +224,7 @@ def test_a_target_that_cannot_be_a_file_is_one_line(
     (tmp_path / "in.csv").write_text("x")
     (tmp_path / "link.csv").symlink_to("in.csv")
     with pytest.raises(EvergreenError, match=told) as error:
-        require_target(target, "in.csv")
+        require_destination(destination, "in.csv")
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -239,12 +239,12 @@ def test_a_folder_without_the_right_is_one_line(
         # Nothing is shut for root: a folder that is not one any more fails at the same place.
         file = tmp_path / "file"
         file.write_text("")
-        monkeypatch.setattr(file_target.FileTarget, "check", lambda _: None)
-        target = file / "out.csv"
+        monkeypatch.setattr(file_destination.FileDestination, "check", lambda _: None)
+        destination = file / "out.csv"
     else:
-        target = folder / "out.csv"
+        destination = folder / "out.csv"
     with pytest.raises(EvergreenError, match="cannot be written"):
-        export_batch(scored(regression, "a"), "a", str(target), regression)
+        export_batch(scored(regression, "a"), "a", str(destination), regression)
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
@@ -269,13 +269,13 @@ def test_a_batch_is_in_a_sqlite_table_once(
     tmp_path: Path, scored: Log, classification: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table is made; a second time the batch's rows are replaced, those of another batch stay."""
-    monkeypatch.setattr(sql_target, "ROWS", 3)
+    monkeypatch.setattr(sql_destination, "ROWS", 3)
     database = f"sqlite:///{tmp_path}/scores.db"
-    target = f"{database}#predictions"
+    destination = f"{database}#predictions"
     log = scored(classification, "a")
     for batch in ("a", "a", "b"):
         scored(classification, "b", rows=2)
-        assert export_batch(log, batch, target, classification, CLASSES) == target
+        assert export_batch(log, batch, destination, classification, CLASSES) == destination
     found = rows_of(database)
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
     assert found["row"].tolist() == [*range(6), 0, 1]
@@ -332,8 +332,8 @@ def test_class_names_that_differ_in_case_only(tmp_path: Path, scored: Log, class
 def test_two_writers_of_one_batch_end_with_one(postgres_schema: str, scored: Log, regression: ModelSpec) -> None:
     """What another run committed between this one's delete and its insert stands, and this one says so."""
     psycopg = pytest.importorskip("psycopg")
-    log, target = scored(regression, "a"), f"{POSTGRES}#{postgres_schema}.scores"
-    export_batch(log, "a", target, regression)
+    log, destination = scored(regression, "a"), f"{POSTGRES}#{postgres_schema}.scores"
+    export_batch(log, "a", destination, regression)
 
     def rows(batch: str) -> Iterator[pa.Table]:
         with contextlib.closing(psycopg.connect("host=127.0.0.1 user=postgres", autocommit=True)) as other:
@@ -342,7 +342,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres_schema: str, scored: Log
             yield chunk.set_column(0, "batch", pa.array([batch] * chunk.num_rows))
 
     with pytest.raises(BusyError, match="another run wrote the same batch"):
-        export_batch(told_as(log, rows), "b", target, regression)
+        export_batch(told_as(log, rows), "b", destination, regression)
     assert rows_of(POSTGRES, f"{postgres_schema}.scores")["batch"].tolist() == ["a"] * 6 + ["b"]
 
 
@@ -360,7 +360,7 @@ def test_a_locked_database_is_one_line(
     tmp_path: Path, scored: Log, regression: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program holds the file: it says so after a bounded wait."""
-    monkeypatch.setattr(sql_target, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(sql_destination, "_WAIT_SECONDS", 0.1)
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(regression, "a")
     export_batch(log, "a", f"{database}#predictions", regression)
@@ -392,7 +392,7 @@ def test_a_store_that_cannot_be_written_is_one_line(
     """What is wrong and what to do, without the driver's own words."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EvergreenError, match=told) as error:
-        require_target(url)
+        require_destination(url)
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -411,18 +411,18 @@ def test_a_password_is_refused_and_never_shown(
 ) -> None:
     """Written out it would be kept with the run; from a variable it is used, and no error, log or name shows it."""
     with pytest.raises(EvergreenError, match="holds a password") as error:
-        require_target(url)
+        require_destination(url)
     assert SECRET not in str(error.value)
     monkeypatch.setenv("SCORES", url)
     log = scored(regression, "a")
-    for work in (lambda: require_target("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
+    for work in (lambda: require_destination("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
         with pytest.raises(EvergreenError, match=r"cannot be reached|driver is installed") as error:
             work()
         assert SECRET not in str(error.value) + repr(error.value) + str(pickle.dumps(error.value))
         assert error.value.__cause__ is None
-    for kind in (sql_target.TableTarget, redis_target.KeyTarget):
+    for kind in (sql_destination.TableDestination, redis_destination.KeyDestination):
         assert SECRET not in repr(kind(url))
-    assert SECRET not in redis_target.KeyTarget(url).name
+    assert SECRET not in redis_destination.KeyDestination(url).name
 
 
 @pytest.fixture
@@ -447,13 +447,13 @@ def test_a_batch_is_in_redis_once(
     """A key an id, in bounded batches; writing half of it and then all of it ends as writing it once."""
     import redis
 
-    monkeypatch.setattr(redis_target, "ROWS", 2)
-    target, log = f"{REDIS}#{prefix}", scored(classification, "a")
+    monkeypatch.setattr(redis_destination, "ROWS", 2)
+    destination, log = f"{REDIS}#{prefix}", scored(classification, "a")
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export_batch(broken(log), "a", target, classification, CLASSES)
+        export_batch(broken(log), "a", destination, classification, CLASSES)
     for _ in range(2):
-        assert export_batch(log, "a", target, classification, CLASSES) == target
+        assert export_batch(log, "a", destination, classification, CLASSES) == destination
     with redis.Redis.from_url(REDIS) as client:
         keys = list(client.scan_iter(f"{prefix}:*"))
         told = json.loads(client.get(f'{prefix}:1, "ü'))
@@ -470,7 +470,7 @@ def test_the_redis_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package, one line says how to have it."""
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(EvergreenError, match=r"pip install .*redis"):
-        require_target(f"{REDIS}#p")
+        require_destination(f"{REDIS}#p")
 
 
 def test_no_database_is_imported_for_a_file() -> None:

@@ -8,10 +8,18 @@ import pytest
 from sqlalchemy import URL, make_url, text
 
 from evergreen.errors import DataError, EvergreenError, RegistryError
-from evergreen.sources.sql_errors import REGISTRY, SOURCE, TARGET, Use, explain_database_error, open_engine, parse_url
+from evergreen.sources.sql_errors import (
+    DESTINATION,
+    REGISTRY,
+    SOURCE,
+    Use,
+    explain_database_error,
+    open_engine,
+    parse_url,
+)
 
 SECRET = "hunter2"
-USES = {"source": SOURCE, "target": TARGET, "registry": REGISTRY}
+USES = {"source": SOURCE, "destination": DESTINATION, "registry": REGISTRY}
 CASES = {
     "database is locked": "is locked by another program",
     "[Errno 28] No space left on device": "cannot be written: the disk is full",
@@ -35,7 +43,7 @@ CASES = {
 def test_one_table_says_what_is_meant(message: str, use: str) -> None:
     """For a source, a target and the registry alike: the database's name, the meaning, and what to do."""
     error = explain_database_error(ValueError(f"{message}\n[parameters: {SECRET}]"), "sqlite:///x.db", USES[use])
-    assert type(error) is {"source": DataError, "target": EvergreenError, "registry": RegistryError}[use]
+    assert type(error) is {"source": DataError, "destination": EvergreenError, "registry": RegistryError}[use]
     assert error.what.startswith("sqlite:///x.db ") and CASES[message] in error.what
     assert error.fix.endswith(".") or "pip install" in error.fix
     assert SECRET not in str(error) and "row of data" not in str(error) and "{" not in str(error)
@@ -45,7 +53,7 @@ def test_one_table_says_what_is_meant(message: str, use: str) -> None:
     ("use", "what", "fix"),
     [
         (SOURCE, "may not be read by this user", "right to SELECT"),
-        (TARGET, "cannot be written by this user", "right to make and write the table"),
+        (DESTINATION, "cannot be written by this user", "right to make and write the table"),
         (REGISTRY, "cannot be written", "owner and mode"),
     ],
 )
@@ -59,7 +67,7 @@ def test_a_missing_right_is_told_by_what_it_is_needed_for(use: Use, what: str, f
 def test_where_the_url_is_set_is_told() -> None:
     """The fix names the place: the model file's source, the target, or the setting."""
     fixes = [explain_database_error(ValueError("authentication failed"), "here", use).fix for use in USES.values()]
-    places = ("the source's URL", "the target's URL", "EVERGREEN_TRACKING_URI")
+    places = ("the source's URL", "the destination's URL", "EVERGREEN_TRACKING_URI")
     assert fixes == [f"Check them in {place}." for place in places]
 
 
@@ -74,7 +82,7 @@ def test_an_error_while_it_is_open_is_one_line_and_the_body_s_own_errors_pass(tm
     with pytest.raises(DataError, match=r"here: the query names 'trips', which is not there"):
         ask(url, SOURCE, "locked")
     with pytest.raises(EvergreenError, match=r"^here failed \(OperationalError\)"):
-        ask(url, TARGET, "refused")
+        ask(url, DESTINATION, "refused")
     with pytest.raises(KeyError), open_engine(url, "here", SOURCE, seconds=1):
         raise KeyError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import BusyError, EvergreenError
-from evergreen.sources.sql_errors import TARGET, display_url, open_engine, parse_url
+from evergreen.sources.sql_errors import DESTINATION, display_url, open_engine, parse_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ _EXAMPLE = "postgresql+psycopg://host/name#predictions"
 
 
 @dataclass(frozen=True, slots=True)
-class TableTarget:
+class TableDestination:
     """A table whose name, with its schema before a dot, follows the `#` of a database's URL."""
 
     url: str = field(repr=False)
@@ -39,7 +39,7 @@ class TableTarget:
     def name(self) -> str:
         """Driver, host, database and table."""
         database, _, table = self.url.rpartition("#")
-        return f"{display_url(parse_url(database, TARGET, _EXAMPLE))}#{table}"
+        return f"{display_url(parse_url(database, DESTINATION, _EXAMPLE))}#{table}"
 
     def check(self) -> None:
         """Check that the database answers."""
@@ -106,9 +106,11 @@ class TableTarget:
         database, separator, table = self.url.rpartition("#")
         if not separator or not table.strip(". "):
             raise EvergreenError(
-                "The target's URL does not say which table.", "Name it: sqlite:///scores.db#predictions"
+                "The destination's URL does not say which table.", "Name it: sqlite:///scores.db#predictions"
             )
-        with open_engine(parse_url(database, TARGET, _EXAMPLE), self.name, TARGET, seconds=_WAIT_SECONDS) as engine:
+        with open_engine(
+            parse_url(database, DESTINATION, _EXAMPLE), self.name, DESTINATION, seconds=_WAIT_SECONDS
+        ) as engine:
             try:
                 yield engine
             except IntegrityError:

@@ -26,7 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
-class FileTarget:
+class FileDestination:
     """A CSV or Parquet file; an existing file is replaced, whatever batch it holds."""
 
     path: Path
@@ -82,18 +82,18 @@ class FileTarget:
 
 
 @contextlib.contextmanager
-def _claim_part(target: Path) -> Iterator[Path]:
-    """Hold the lock of the file beside `target`; the lock of a killed run is free, that of a running one is not.
+def _claim_part(destination: Path) -> Iterator[Path]:
+    """Hold the lock of the file beside `destination`; the lock of a killed run is free, that of a running one is not.
 
     Raises:
         BusyError: another run is writing the file.
     """
-    part = target.with_name(part_file(target.name))
+    part = destination.with_name(part_file(destination.name))
     while True:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not try_lock(descriptor):
-                raise BusyError(f"Another run is writing {target}.", "Run it again when that one is done.")
+                raise BusyError(f"Another run is writing {destination}.", "Run it again when that one is done.")
             # The run that held the lock may have renamed the file in the meantime: then it is not ours to write.
             if _is_at(descriptor, part):
                 yield part

@@ -32,7 +32,7 @@ _ANSWER_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class KeyTarget:
+class KeyDestination:
     """Keys of one Redis database; their prefix follows the `#` of its URL."""
 
     url: str = field(repr=False)
@@ -61,7 +61,8 @@ class KeyTarget:
         """A client; an error while it is open becomes one line, without the URL."""
         if not urlsplit(self.url).fragment:
             raise EvergreenError(
-                "The target's URL does not say how the keys begin.", "Add a prefix: redis://host:6379/0#bike_demand"
+                "The destination's URL does not say how the keys begin.",
+                "Add a prefix: redis://host:6379/0#bike_demand",
             )
         try:
             import redis
