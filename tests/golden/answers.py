@@ -22,7 +22,7 @@ from tests.golden.state import HERE, INPUTS
 
 ANSWERS = HERE / "answers"
 REWORDED: Mapping[str, str] = {
-    r'"version (\d+) waits for a person\'s word"': r'"Version \1 waits for a person\'s approval."',
+    '"version (\\d+) waits for a person\'s word"': '"Version \\1 waits for a person\'s approval."',
     '"a retraining is called for"': '"A retraining is called for."',
     '"nothing is to be done"': '"Nothing is to be done."',
     '"nothing: it cannot be said yet"': '"Nothing is done: it cannot be said yet."',

@@ -219,7 +219,7 @@ def test_what_cannot_be_asked(
     assert refused.value.fix.startswith(f"Bring back the file of commit {commit[:12]}: git restore --source ")
     with pytest.raises(RefusedError, match="outside of a git repository"):
         module._require_same_spec(
-            replace(version, tags=VersionTags.read({**version.tags.raw, "git_commit": ""})), "other"
+            replace(version, tags=VersionTags.read({**version.tags.raw, "git_commit": ""})), "other", Path("toy.py")
         )
     with pytest.raises(RefusedError, match=r"toy version 1 has no tag evergreen\.data_digest"):
         module._require_tags(replace(version, tags=VersionTags.read({"data_version": "1"})))
