@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= true
 QUIET = $(shell test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all prove check format bench lock clean
+.PHONY: help install demo test test-all prove check format docs pictures bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -64,6 +64,14 @@ format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(STAMP) ## build the documentation as a site in .site (a broken link is an error)
+	@rm -rf .site
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d .site/.doctrees docs .site
+	@echo "Open .site/index.html"
+
+pictures: $(STAMP) ## make the pictures of README from a real run (three minutes; needs Chromium)
+	@$(BIN)/python -m docs.pictures.make
+
 bench: $(STAMP) ## print the benchmark tables (about a quarter of an hour; alarms and year only by name)
 	@$(BIN)/python -m benchmarks
 
@@ -72,4 +80,4 @@ lock: $(STAMP) ## resolve the newest versions that pyproject.toml allows
 		pyproject.toml --output-file requirements.lock
 
 clean: ## remove .venv, caches and the demo's state; your own state in .evergreen stays
-	@rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info
+	@rm -rf .venv .demo .site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info

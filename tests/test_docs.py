@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from tests.details import detail_of
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((PROJECT / "docs").rglob("*.md"))
+SITE = ["--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
 DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
 
 
@@ -158,11 +162,48 @@ def test_the_lock_holds_no_address() -> None:
     assert "://" not in (PROJECT / "requirements.lock").read_text()
 
 
+def _build_site(pages: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    """What `make docs` runs, into a folder of the test's own."""
+    command = [sys.executable, "-m", "sphinx", *SITE, "-d", str(out / "read"), str(pages), str(out / "site")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
+
+
+def test_the_site_is_built_and_no_link_is_broken(tmp_path: Path) -> None:
+    """`make docs` makes a page of each file, which asks no other machine for anything; it has the words of the test."""
+    assert f"sphinx {' '.join(SITE[:3])} " in (PROJECT / "Makefile").read_text()
+    built = _build_site(PROJECT / "docs", tmp_path)
+    assert built.returncode == 0, built.stderr
+    for page in (PROJECT / "docs").rglob("*.md"):
+        made = tmp_path / "site" / page.relative_to(PROJECT / "docs").with_suffix(".html")
+        assert made.exists() is (page != PROJECT / "docs" / "README.md"), page
+    asked = r"<(?:script|img|link)[^>]*(?:src|href)=\"(?:https?:)?//"
+    assert not [page for page in (tmp_path / "site").rglob("*.html") if re.search(asked, page.read_text())]
+    assert "@import" not in "".join(sheet.read_text() for sheet in (tmp_path / "site").rglob("*.css"))
+
+
+def test_a_broken_link_fails_the_site(tmp_path: Path) -> None:
+    """A page that is not there, a heading that is not there and a page that the navigation lacks are each told."""
+    pages = tmp_path / "docs"
+    pages.mkdir()
+    shutil.copy(PROJECT / "docs" / "conf.py", pages)
+    (pages / "index.md").write_text("# Start\n\n[a](gone.md), [b](lost.md#nowhere)\n")
+    (pages / "lost.md").write_text("# Lost\n")
+    built = _build_site(pages, tmp_path)
+    assert built.returncode != 0
+    told = [line for line in built.stderr.splitlines() if "WARNING" in line]
+    assert len(told) == 3, built.stderr
+    for line, word in zip(
+        sorted(told, key=lambda line: "toctree" in line), ("gone.md", "nowhere", "lost.md"), strict=True
+    ):
+        assert word in line
+
+
 def test_the_index_names_every_page() -> None:
-    """docs/README.md links each page once, and the glossary is short."""
-    index = (PROJECT / "docs" / "README.md").read_text()
-    pages = sorted(page.name for page in (PROJECT / "docs").glob("*.md") if page.name != "README.md")
-    assert [page for page in pages if index.count(f"({page})") != 1] == []
+    """docs/README.md and docs/decisions/README.md link each page beside them once, and the glossary is short."""
+    for folder in (PROJECT / "docs", PROJECT / "docs" / "decisions"):
+        index = (folder / "README.md").read_text()
+        pages = sorted(page.name for page in folder.glob("*.md") if page.name not in ("README.md", "index.md"))
+        assert [page for page in pages if index.count(f"({page})") != 1] == []
     words = re.findall(r"^\| (?!word |---)(.+?) \|", (PROJECT / "docs" / "glossary.md").read_text(), flags=re.MULTILINE)
     assert len(words) <= 30 and words == sorted(words)
 
