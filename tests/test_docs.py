@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import pytest
 import typer.main
 import yaml
 
+import evergreen.sources
+import evergreen.spec
 import models
 from deployments.cli.main import app
 from evergreen.decision import Decision
@@ -42,7 +44,7 @@ def test_paths_named_in_a_page_exist(page: Path) -> None:
     named = re.findall(r"`((?:docs|evergreen|models|flows|tasks|deployments|tests|benchmarks)/[\w./-]*)`", text)
     linked = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     wanted = [PROJECT / name for name in named] + [page.parent / link for link in linked]
-    made_by_users = {"models/NAME.py", "models/churn.py"}
+    made_by_users = {"models/NAME.py", "models/churn.py", "models/load.py"}
     missing = [
         str(path) for path in wanted if str(path.relative_to(PROJECT)) not in made_by_users and not path.exists()
     ]
@@ -157,6 +159,15 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
     assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
 
 
+def test_readme_begins_with_three_pictures() -> None:
+    """They are there, together smaller than 400 kB, and each is described for whoever does not see it."""
+    start = (PROJECT / "README.md").read_text().split("\n## ")[0]
+    shown = re.findall(r"^!\[(.{40,})\]\((docs/pictures/\w+\.png)\)$", start, flags=re.MULTILINE)
+    assert len(shown) == 3
+    assert sorted(PROJECT / path for _, path in shown) == sorted((PROJECT / "docs" / "pictures").glob("*.png"))
+    assert sum((PROJECT / path).stat().st_size for _, path in shown) < 400_000
+
+
 def test_the_lock_holds_no_address() -> None:
     """The lock file has versions and hashes, and no place that they were fetched from."""
     assert "://" not in (PROJECT / "requirements.lock").read_text()
@@ -214,3 +225,17 @@ def test_the_architecture_page_names_every_folder() -> None:
     for root in ("evergreen", "deployments"):
         folders = [place.parent.name for place in (PROJECT / root).glob("*/__init__.py")]
         assert [name for name in folders if f"`{name}/`" not in text and f"`{name}`" not in text] == []
+
+
+# Worked examples have tests of their own, and this one would send to a server.
+_EXCERPTS = [page for page in PAGES if page.name not in ("model-files.md", "automations.md")]
+
+
+@pytest.mark.parametrize("page", _EXCERPTS, ids=lambda page: page.name)
+def test_excerpts_of_a_model_file_are_valid(page: Path) -> None:
+    """Python in a page runs with the names of a model file, and what it gives to MODEL are fields of it."""
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+        scope: dict[str, Any] = {"timedelta": timedelta} | vars(evergreen.spec) | vars(evergreen.sources)
+        scope["ModelSpec"] = lambda *_, **fields: fields
+        exec(code, scope)  # noqa: S102 - our own page
+        assert set(scope.get("MODEL", ())) <= set(ModelSpec.model_fields), code
