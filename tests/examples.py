@@ -1,11 +1,16 @@
-"""The examples of a page, and how one is put into a model file."""
+"""The worked examples of docs/model-files.md, how one is put into a model file, and the tables that they are for."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +32,9 @@ def examples() -> list[Example]:
         Example(title, *re.findall(r"In `models/(\w+)\.py`.*?```python\n(.*?)```", text, flags=re.DOTALL)[0])
         for title, text in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", part, flags=re.MULTILINE | re.DOTALL)
     ]
+
+
+EXAMPLES = {example.title: example for example in examples()}
 
 
 def with_example(source: str, code: str) -> str:
@@ -67,3 +75,47 @@ def _change(model: ast.Call, example: ast.Call) -> None:
     assert [ast.unparse(each) for each in example.args] == ["..."]
     changed = {word.arg for word in example.keywords}
     model.keywords = [word for word in model.keywords if word.arg not in changed] + example.keywords
+
+
+def load_table(start: str = "2026-01-01", days: int = 30) -> pd.DataFrame:
+    """Hourly load of two sites, with a course of the day and some gaps in the temperature."""
+    hours = pd.date_range(start, periods=24 * days, freq="h", tz="UTC")
+    random = np.random.default_rng([7, hours[0].dayofyear])
+    sites = []
+    for site, base in (("north", 50.0), ("south", 40.0)):
+        angle = hours.hour.to_numpy() / 24 * 2 * np.pi
+        temperature = 10 + 8 * np.sin(angle) + random.normal(0, 2, len(hours))
+        load = base + 10 * np.cos(angle) - 0.8 * temperature + random.normal(0, 1, len(hours))
+        temperature[random.random(len(hours)) < 0.02] = np.nan
+        at = hours.strftime("%Y-%m-%dT%H:%M:%SZ")
+        sites.append(pd.DataFrame({"at": at, "site": site, "temperature": temperature.round(1), "load": load.round(2)}))
+    return pd.concat(sites).sort_values(["at", "site"], ignore_index=True)
+
+
+def churn_table(rows: int = 1500, first: int = 10001) -> pd.DataFrame:
+    """Customers of a hundred cities, of which every tenth loses most of them."""
+    random = np.random.default_rng([8, first])
+    city, calls = random.integers(0, 100, rows), random.poisson(1.5, rows)
+    chance = 0.03 + 0.6 * (city % 10 == 0) + 0.08 * (calls > 3)
+    return pd.DataFrame(
+        {
+            "customer": range(first, first + rows),
+            "plan": random.choice(["basic", "family"], rows),
+            "city": [f"city {number}" for number in city],
+            "calls": calls,
+            "monthly": random.normal(35, 8, rows).round(2),
+            "churned": np.where(random.random(rows) < chance, "yes", "no"),
+        }
+    )
+
+
+TABLES: dict[str, tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = {
+    "load": (load_table, {"target": "load", "time": "at", "keys": ("site", "at")}),
+    "churn": (churn_table, {"target": "churned", "keys": ("customer",)}),
+}
+
+
+def write(rows: pd.DataFrame, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(path, index=False)
+    return path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,55 +31,10 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search
 from evergreen.training.candidate import FittedCandidate, fit_candidate
 from evergreen.training.predict import labelled
-from tests.examples import examples, with_example
+from tests.examples import EXAMPLES, TABLES, load_table, with_example, write
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "model-files.md").read_text()
-EXAMPLES = {example.title: example for example in examples()}
-
-
-def load_table(start: str = "2026-01-01", days: int = 30) -> pd.DataFrame:
-    """Hourly load of two sites, with a course of the day and some gaps in the temperature."""
-    hours = pd.date_range(start, periods=24 * days, freq="h", tz="UTC")
-    random = np.random.default_rng([7, hours[0].dayofyear])
-    sites = []
-    for site, base in (("north", 50.0), ("south", 40.0)):
-        angle = hours.hour.to_numpy() / 24 * 2 * np.pi
-        temperature = 10 + 8 * np.sin(angle) + random.normal(0, 2, len(hours))
-        load = base + 10 * np.cos(angle) - 0.8 * temperature + random.normal(0, 1, len(hours))
-        temperature[random.random(len(hours)) < 0.02] = np.nan
-        at = hours.strftime("%Y-%m-%dT%H:%M:%SZ")
-        sites.append(pd.DataFrame({"at": at, "site": site, "temperature": temperature.round(1), "load": load.round(2)}))
-    return pd.concat(sites).sort_values(["at", "site"], ignore_index=True)
-
-
-def churn_table(rows: int = 1500, first: int = 10001) -> pd.DataFrame:
-    """Customers of a hundred cities, of which every tenth loses most of them."""
-    random = np.random.default_rng([8, first])
-    city, calls = random.integers(0, 100, rows), random.poisson(1.5, rows)
-    chance = 0.03 + 0.6 * (city % 10 == 0) + 0.08 * (calls > 3)
-    return pd.DataFrame(
-        {
-            "customer": range(first, first + rows),
-            "plan": random.choice(["basic", "family"], rows),
-            "city": [f"city {number}" for number in city],
-            "calls": calls,
-            "monthly": random.normal(35, 8, rows).round(2),
-            "churned": np.where(random.random(rows) < chance, "yes", "no"),
-        }
-    )
-
-
-TABLES: dict[str, tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = {
-    "load": (load_table, {"target": "load", "time": "at", "keys": ("site", "at")}),
-    "churn": (churn_table, {"target": "churned", "keys": ("customer",)}),
-}
-
-
-def write(rows: pd.DataFrame, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(path, index=False)
-    return path
 
 
 @pytest.fixture
@@ -223,32 +176,6 @@ def test_several_files_a_week(changed: Any, trained: Any, settings: Settings) ->
     rows = observations.frame(Observations(settings.lake_uri, spec).snapshot().version)
     assert sorted(rows[rows["load"] == 99.0]["site"]) == ["north", "south"]
     assert 1.0 not in set(rows["load"])
-
-
-@pytest.mark.slow
-def test_an_example_from_end_to_end(
-    evergreen: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, home: Path
-) -> None:
-    """By the command line: `new`, the example, a first champion, six more files, and a retrain that has read them."""
-    folder, around = tmp_path / "models", {"EVERGREEN_MODELS": str(tmp_path / "models")}
-    table = load_table(days=84)
-    first = write(table.iloc[: 48 * 42], home / "landing" / "load" / "load_2026-01-01.csv")
-    words = ("--csv", str(first), "--target", "load", "--time", "at", "--key", "site", "--key", "at")
-    assert evergreen("new", "load", *words, **around).returncode == 0
-    file = folder / "load.py"
-    file.write_text(with_example(file.read_text(), EXAMPLES["Several files a week"].code))
-    answers = []
-    for _ in range(2):
-        done = evergreen("retrain", "load", "--json", **around)
-        assert done.returncode == 0, done.stderr
-        answers.append(json.loads(done.stdout))
-        for start in range(42, 84, 7):
-            part = table.iloc[48 * start : 48 * (start + 7)]
-            write(part, home / "landing" / "load" / f"load_{part['at'].iloc[0][:10]}.csv")
-    assert answers[0]["outcome"] == "promoted"
-    assert answers[1]["outcome"] in ("promoted", "rejected", "inconclusive")
-    spec = models.load("load", folder).spec
-    assert Observations(Settings(home=home).lake_uri, spec).snapshot().rows == len(table)
 
 
 def test_the_table_of_metrics_is_complete() -> None:
