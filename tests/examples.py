@@ -49,10 +49,10 @@ def with_example(source: str, code: str) -> str:
             file.insert(1 + max(at for at, each in enumerate(file) if isinstance(each, ast.ImportFrom)), node)
         elif _name(node) == "MODEL":
             _change(_call(file[-1]), _call(node))
-        elif _name(node) in names:
+        elif _name(node) and _name(node) in names:
             file[names.index(_name(node))] = node
         else:
-            following = next(name for each in example[place:] if (name := _name(each)) in names)
+            following = next(name for each in example[place:] if (name := _name(each)) and name in names)
             file.insert(names.index(following), node)
     return ast.unparse(ast.Module(file, []))
 

@@ -40,8 +40,8 @@ def test_the_first_day(
     steps = [step for step, _ in said]
     assert steps == ["new", "retrain", "status", "why", "page", "monitor", "retrain"]
     new, first, _, _, _, monitored, second = said.values()
-    for line in re.findall(r"^  - (.+)$", day, flags=re.MULTILINE):
-        assert line in new
+    for note in re.findall(r"^  - ((?:.+\n)(?:    .+\n)*)", day, flags=re.MULTILINE):
+        assert re.sub(r"\s+", " ", note).strip() in new
     assert "promoted" in first
     assert "Drift: " in monitored and "Performance: " in monitored
     assert "slice site=north" in second
