@@ -69,7 +69,7 @@ docs: $(STAMP) ## build the documentation as a site in .site (a broken link is a
 	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d .site/.doctrees docs .site
 	@echo "Open .site/index.html"
 
-pictures: $(STAMP) ## make the pictures of README from a real run (three minutes; needs Chromium)
+pictures: $(STAMP) ## make the pictures of README from a real run (five minutes; needs Chromium)
 	@$(BIN)/python -m docs.pictures.make
 
 bench: $(STAMP) ## print the benchmark tables (about a quarter of an hour; alarms and year only by name)

@@ -1,7 +1,7 @@
 """The three pictures of README, from a real run: `make pictures`.
 
-The demo runs in a folder of its own and leaves its stack up. Chromium then draws the demo's timeline as the terminal
-showed it, and visits the model's page and, in Prefect's UI, the retrain that drift started.
+The demo runs in a folder of its own and leaves its stack up; four more weeks follow. Chromium then draws the demo's
+timeline as the terminal showed it, and visits the model's page and, in Prefect's UI, the retrain that drift started.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def main() -> int:
             settings = Settings(home=Path(home))
             try:
                 timeline = _play_demo(settings)
+                _play_on(settings)
                 _take_pictures(browser, settings, timeline)
             finally:
                 stack.down(settings)
@@ -69,17 +71,26 @@ def _open_browser(playwright: Playwright) -> Browser:
 
 def _play_demo(settings: Settings) -> str:
     """Run the demo and leave its stack up; returns the timeline as the terminal shows it, with colours."""
-    surroundings = os.environ | {
-        "EVERGREEN_DEMO_HOME": str(settings.root),
-        "KEEP": "1",
-        "COLUMNS": str(COLUMNS),
-        "FORCE_COLOR": "1",
-    }
-    played = subprocess.run(
-        [sys.executable, "-m", "deployments.demo"], env=surroundings, cwd=PROJECT, stdout=subprocess.PIPE, check=True
-    )
-    # What follows it names folders of this machine.
-    return played.stdout.decode().split("\nMAE before and after")[0].strip("\n")
+    surroundings = {"EVERGREEN_DEMO_HOME": str(settings.root), "KEEP": "1", "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
+    # What follows the timeline names folders of this machine.
+    return _run("deployments.demo", **surroundings).split("\nMAE before and after")[0].strip("\n")
+
+
+def _play_on(settings: Settings) -> None:
+    """Four more weeks of that weather: a retrain after two of them, a monitor run after the others."""
+    from evergreen.sources.simulator import simulate
+
+    for day, command in ((24, "retrain"), (38, "monitor")):
+        start = demo.CHANGE + timedelta(days=day)
+        rows = simulate(start, 14, seed=demo.SEED, scenario="covariate", change=demo.CHANGE)
+        rows.to_csv(settings.landing / demo.MODEL / f"later-{day}.csv", index=False)
+        _run("deployments.cli", command, demo.MODEL, EVERGREEN_HOME=str(settings.root))
+
+
+def _run(module: str, *words: str, **surroundings: str) -> str:
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, env=os.environ | surroundings, cwd=PROJECT, stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
 
 
 def _take_pictures(browser: Browser, settings: Settings, timeline: str) -> None:
@@ -131,7 +142,10 @@ def _terminal_page(ansi: str) -> str:
 
 def _event_driven_run(ports: Ports) -> str:
     """The id of the retrain that an automation started and that completed."""
-    question = {"flow_runs": {"tags": {"all_": ["retrain"]}, "state": {"type": {"any_": ["COMPLETED"]}}}}
+    question = {
+        "sort": "START_TIME_ASC",
+        "flow_runs": {"tags": {"all_": ["retrain"]}, "state": {"type": {"any_": ["COMPLETED"]}}},
+    }
     runs = httpx.post(f"{ports.api}/flow_runs/filter", json=question).raise_for_status().json()
     return next(str(run["id"]) for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION")
 
