@@ -100,9 +100,7 @@ def _take_pictures(browser: Browser, settings: Settings, timeline: str) -> None:
     page = _open_page(browser, 900)
     page.set_content(_terminal_page(timeline))
     _store("timeline", page.locator("pre").screenshot())
-    page = _open_page(browser, 905)
-    page.goto(f"{ports.pages_ui}/{demo.MODEL}")
-    _store("page", _settled(page))
+    _store("page", _draw_model_page(browser, f"{ports.pages_ui}/{demo.MODEL}"))
     page = _open_page(browser, 600)
     # Prefect's own switch for its theme.
     page.add_init_script("""localStorage.setItem("color-scheme", '"light"')""")
@@ -112,9 +110,20 @@ def _take_pictures(browser: Browser, settings: Settings, timeline: str) -> None:
     _store("run", _settled(page))
 
 
-def _open_page(browser: Browser, height: int) -> Page:
+def _draw_model_page(browser: Browser, url: str) -> bytes:
+    """The page down to the end of its first plot, wide enough for five cards in a row."""
+    page = _open_page(browser, 900, width=1240)
+    page.goto(url)
+    end = page.locator("details").first.bounding_box()
+    if end is None:
+        raise SystemExit("The page of the model shows no drift report.")
+    page.set_viewport_size({"width": 1240, "height": int(end["y"])})
+    return _settled(page)
+
+
+def _open_page(browser: Browser, height: int, *, width: int = 960) -> Page:
     context = browser.new_context(
-        viewport={"width": 960, "height": height}, device_scale_factor=SCALE, color_scheme="light", locale="en-GB"
+        viewport={"width": width, "height": height}, device_scale_factor=SCALE, color_scheme="light", locale="en-GB"
     )
     return context.new_page()
 
