@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.command import Json, Name, guard, prepare, starting
+from deployments.cli.command import Json, Name, guard, load_libraries, prepare
 from evergreen.errors import EvergreenError
 from evergreen.markdown import many
 from evergreen.timestamps import parse_time
@@ -118,9 +118,10 @@ def backtest(
             "change": parse_time(change, "--change"),
             "page": None if html is None else str(html.expanduser().absolute()),
         }
-        with console.show_steps(starting(f"replaying {name}")) as listen:
+        with console.show_steps(f"replaying {name}") as listen:
             from flows.backtest import backtest as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, **request)
         page = html or settings.backtest_page(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -64,7 +65,10 @@ def prepare(name: str, *, runs_flow: bool = True) -> Settings:
     settings = load_settings()
     models.load(name, settings.models)
     if runs_flow:
+        from deployments.stack.prefect_home import start_server
+
         use_prefect(settings)
+        start_server(settings)
     return settings
 
 
@@ -80,8 +84,10 @@ def use_prefect(settings: Settings) -> None:
     prefect_home.require_known_database(settings)
 
 
-def starting(action: str) -> str:
-    """The first text of a spinner; without a Prefect server the start takes a while."""
-    from deployments.stack import prefect_home
+def load_libraries(settings: Settings) -> None:
+    """Load what every flow needs, while a temporary server comes up, and so that no step is told with these seconds."""
+    from evergreen.registry.client import load_mlflow
 
-    return action if prefect_home.has_server() else f"{action}: starting a temporary Prefect server"
+    for name in ("pandera.pandas", "deltalake", "pyarrow.dataset"):
+        import_module(name)
+    load_mlflow(settings.tracking)

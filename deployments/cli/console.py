@@ -87,17 +87,24 @@ def show_steps(title: str) -> Iterator[Callable[[], None]]:
     """Show the steps of a flow on stderr while it runs.
 
     Yields the function that starts it. Call it after the flow was imported: importing Prefect sets up logging again and
-    drops every handler that was there before.
+    drops every handler that was there before. It waits for a temporary server, and prints what all of that took.
     """
+    from deployments.stack import temporary_server
+
+    began = time.monotonic()
     loggers = [logging.getLogger(name) for name in ("prefect.task_runs", "prefect.flow_runs")]
-    with err.status(f"[dim]{escape(title)}[/]") as status:
+    with err.status(f"[dim]{escape(title)}: loading libraries[/]") as status:
         handler = StepLines(status)
 
         def listen() -> None:
             from prefect.logging.configuration import setup_logging
 
             setup_logging()
+            status.update("[dim]waiting for a temporary Prefect server[/]")
+            server = ", a temporary Prefect server started" if temporary_server.wait() else ""
             handler.last = time.monotonic()
+            print_step(f"start: libraries loaded{server}", f"{handler.last - began:.1f} s")
+            status.update(f"[dim]{escape(title)}[/]")
             for logger in loggers:
                 logger.addHandler(handler)
                 logger.setLevel(logging.DEBUG)

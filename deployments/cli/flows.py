@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.command import At, Json, Name, guard, prepare, starting
+from deployments.cli.command import At, Json, Name, guard, load_libraries, prepare
 from evergreen.errors import EvergreenError
 from evergreen.timestamps import parse_time
 
@@ -38,11 +38,12 @@ def retrain(
         from deployments.cli import console
         from evergreen.ledger.detail_json import detail_to_json
 
-        prepare(name)
+        settings = prepare(name)
         params, time = _parse_params(param or []), parse_time(at, "--at")
-        with console.show_steps(starting(f"retraining {name}")) as listen:
+        with console.show_steps(f"retraining {name}") as listen:
             from flows.retrain import retrain as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, reason=reason, decision_id=decision, force=force, params=params or None, at=time)
         if result is None:
@@ -68,11 +69,12 @@ def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
     def work() -> None:
         from deployments.cli import console
 
-        prepare(name)
+        settings = prepare(name)
         time = parse_time(at, "--at")
-        with console.show_steps(starting(f"monitoring {name}")) as listen:
+        with console.show_steps(f"monitoring {name}") as listen:
             from flows.monitor import monitor as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, at=time)
         console.print_result(result, console.show_monitor, as_json=as_json)
@@ -105,13 +107,14 @@ def score(
         from deployments.cli import console
         from evergreen.scoring.export import require_destination
 
-        prepare(name)
+        settings = prepare(name)
         if output is not None:
             require_destination(output, source)
         options = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
-        with console.show_steps(starting(f"scoring with {name}")) as listen:
+        with console.show_steps(f"scoring with {name}") as listen:
             from flows.score import score as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, source, output, **options)
         if result.version is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, Reason, guard, prepare, starting
+from deployments.cli.command import Json, Name, Reason, guard, load_libraries, prepare
 from evergreen.actor import login_name
 
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides this; by default your login name.")]
@@ -30,10 +30,11 @@ def promote(
     def work() -> None:
         from deployments.cli import console
 
-        prepare(name)
-        with console.show_steps(starting(f"promoting {name}")) as listen:
+        settings = prepare(name)
+        with console.show_steps(f"promoting {name}") as listen:
             from flows.promote import promote as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, reason, version, reject, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
@@ -55,10 +56,11 @@ def rollback(
     def work() -> None:
         from deployments.cli import console
 
-        prepare(name)
-        with console.show_steps(starting(f"rolling back {name}")) as listen:
+        settings = prepare(name)
+        with console.show_steps(f"rolling back {name}") as listen:
             from flows.rollback import rollback as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, reason, to, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
@@ -75,10 +77,11 @@ def accept_loss(name: Name, reason: Reason, by: By = None, as_json: Json = False
     def work() -> None:
         from deployments.cli import console
 
-        prepare(name)
-        with console.show_steps(starting(f"accepting the loss of {name}'s champion")) as listen:
+        settings = prepare(name)
+        with console.show_steps(f"accepting the loss of {name}'s champion") as listen:
             from flows.accept_loss import accept_loss as flow
 
+            load_libraries(settings)
             listen()
             result = flow(name, reason, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)

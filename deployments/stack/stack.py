@@ -20,7 +20,7 @@ from typing import Any
 
 from deployments.stack import prefect_home
 from deployments.stack.health import answers, is_online, is_ours, mark_crashed
-from deployments.stack.prefect_home import require_known_database
+from deployments.stack.prefect_home import place_database, require_known_database
 from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening
 from evergreen import naming
@@ -133,6 +133,7 @@ def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Por
         probe(settings.tracking)
         require_own_places(settings)
     require_known_database(settings, stack=True)
+    place_database(settings, stack=True)
     with _lock_port_choice():
         fresh = not is_listening(settings)
         ports = read_ports(settings) or _DEFAULT_PORTS

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -397,12 +398,19 @@ def quiet_mlflow() -> Any:
     """MLflow without telemetry, progress bars, and what the environment says of another project."""
     prepare_environment(os.environ)
     import mlflow
-    import mlflow.sklearn
 
     for name in ("mlflow", "alembic"):
         # MLflow logs the whole traceback of every database error before it raises it.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return mlflow
+
+
+def load_mlflow(uri: str) -> None:
+    """Import what opening a registry at this URI would import."""
+    quiet_mlflow()
+    if not uri.startswith(("http:", "https:")):
+        for name in ("tracking", "model_registry"):
+            import_module(f"mlflow.store.{name}.sqlalchemy_store")
 
 
 def pages(search: Callable[..., Any], *words: Any) -> list[Any]:

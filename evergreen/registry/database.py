@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from evergreen.errors import EvergreenError, RegistryError
 from evergreen.sources import sql_errors
 from evergreen.sources.sql_errors import REGISTRY, open_engine, parse_url
+from evergreen.storage import database_template
 from evergreen.storage.credentials import without_secrets
-from evergreen.storage.schema_revision import QUERY, describe_newer, sqlite_revision
+from evergreen.storage.schema_revision import MLFLOW, QUERY, describe_newer, sqlite_revision
 
 _WAIT_SECONDS = 10
 _SETTING = REGISTRY.setting
@@ -69,6 +70,8 @@ def _probe_file(uri: str) -> None:
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
+        if path.is_absolute():
+            database_template.place(MLFLOW, path)
         return
     with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -95,6 +98,6 @@ def _probe_database(uri: str) -> None:
 
 
 def _require_known(found: str | None, uri: str) -> None:
-    newer = describe_newer(found, "mlflow", "store/db_migrations/versions")
+    newer = describe_newer(found, MLFLOW)
     if newer is not None:
         raise RegistryError(f"{_place(uri)} {newer[0]}.", newer[1])

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from evergreen.storage.schema_revision import describe_newer, sqlite_revision
-
-MIGRATIONS = {"mlflow": "store/db_migrations/versions", "prefect": "server/database/_migrations/versions/sqlite"}
+from evergreen.storage.schema_revision import MLFLOW, PREFECT, Schema, describe_newer, is_newest, sqlite_revision
 
 
-@pytest.mark.parametrize("library", MIGRATIONS)
-def test_a_revision_that_is_not_known(library: str) -> None:
+@pytest.mark.parametrize("schema", [MLFLOW, PREFECT], ids=lambda schema: schema.library)
+def test_a_revision_that_is_not_known(schema: Schema) -> None:
     """Both versions are named; the newest known one is itself known, and so is none at all."""
-    newer = describe_newer("0123456789ab", library, MIGRATIONS[library])
+    newer = describe_newer("0123456789ab", schema)
     assert newer is not None
     what, fix = newer
     assert "has the schema 0123456789ab" in what
-    assert version(library) in what
+    assert version(schema.library) in what
     assert "restore it from a backup" in fix
     newest = what.partition("up to ")[2].partition(":")[0]
     assert len(newest) == 12
-    assert describe_newer(newest, library, MIGRATIONS[library]) is None
-    assert describe_newer(None, library, MIGRATIONS[library]) is None
+    assert describe_newer(newest, schema) is None
+    assert describe_newer(None, schema) is None
+    assert is_newest(newest, schema)
+    assert not is_newest("0123456789ab", schema)
+    assert not is_newest(None, schema)
 
 
 def test_the_revision_of_a_file(tmp_path: Path) -> None:
