@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, guard, use_prefect
-from evergreen.settings import load_settings
+from deployments.cli.command import Json, guard, load_settings, use_prefect
 
 commands = typer.Typer(no_args_is_help=True, help="Send alerts, and end dead runs.")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, guard
+from deployments.cli.command import Json, guard, load_settings
 from evergreen.errors import BusyError
-from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from evergreen.maintenance.retention import Plan, Retention
     from evergreen.maintenance.state_folder import Part
+    from evergreen.settings import Settings
 
 _MEGABYTE = 1e6
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evergreen.errors import EvergreenError
-from evergreen.settings import Settings, load_settings
 from evergreen.surroundings import prepare_environment, set_home_folder
+
+if TYPE_CHECKING:
+    from evergreen.settings import Settings
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model: the name of a file in models/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")]
@@ -24,6 +26,13 @@ At = Annotated[
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is stored in the log.")]
+
+
+def load_settings() -> Settings:
+    """Read the settings; their library takes half of the time of `evergreen --help`, so that it waits for a command."""
+    from evergreen.settings import load_settings as load
+
+    return load()
 
 
 def guard(work: Callable[[], None], as_json: bool) -> None:

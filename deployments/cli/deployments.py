@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, guard, use_prefect
-from deployments.manifest.apply import Applied
-from deployments.manifest.sync import Synced
+from deployments.cli.command import Json, guard, load_settings, use_prefect
 from evergreen.naming import WORK_POOL
-from evergreen.settings import load_settings
+
+if TYPE_CHECKING:
+    from deployments.manifest.apply import Applied
+    from deployments.manifest.sync import Synced
 
 
 def show_applied(applied: Applied) -> None:

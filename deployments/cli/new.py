@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, guard
-from evergreen.settings import load_settings
+from deployments.cli.command import Json, Name, guard, load_settings
 
 
 def new(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, guard
-from deployments.stack.services import PAGES_PORT, read_ports
+from deployments.cli.command import Json, guard, load_settings
 from evergreen.errors import EvergreenError
-from evergreen.pages.links import PageLinks, page_file, shown_url
-from evergreen.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from evergreen.pages.links import PageLinks
+    from evergreen.settings import Settings
 
 
 def page(
@@ -41,7 +42,7 @@ def page(
                     "--serve takes no NAME and no --out: it serves the pages of all models.",
                     "Run: evergreen page --serve",
                 )
-            _serve(settings, PAGES_PORT if port is None else port, as_json)
+            _serve(settings, port, as_json)
         elif name is None:
             raise EvergreenError(
                 "NAME is missing.", "Run: evergreen page NAME, or for all models: evergreen page --serve"
@@ -64,6 +65,7 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
     spec = models.load(name, settings.models).spec
     with console.err.status(f"[dim]reading {name}[/]"):
         from evergreen.pages.gather import gather
+        from evergreen.pages.links import page_file
         from evergreen.pages.render import write
 
         path = (page_file(settings, name) if out is None else out).absolute()
@@ -80,11 +82,13 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
         console.out.print(f"Wrote [bold]{path}[/]", soft_wrap=True)
 
 
-def _serve(settings: Settings, port: int, as_json: bool) -> None:
+def _serve(settings: Settings, port: int | None, as_json: bool) -> None:
     from deployments.cli import console
     from deployments.stack.page_server import PageCache, Server
+    from deployments.stack.services import PAGES_PORT
     from deployments.stack.stack import be_interruptible
 
+    port = PAGES_PORT if port is None else port
     with Server(PageCache(settings, find_links(settings, None)), port) as server:
         be_interruptible()
         if as_json:
@@ -100,6 +104,9 @@ def _serve(settings: Settings, port: int, as_json: bool) -> None:
 
 def find_links(settings: Settings, folder: Path | None) -> PageLinks:
     """The addresses of MLflow and Prefect, from the environment or `evergreen up`; `folder` is that of the page."""
+    from deployments.stack.services import read_ports
+    from evergreen.pages.links import PageLinks, shown_url
+
     ports = read_ports(settings)
     prefect = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     mlflow = shown_url(settings.tracking)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, guard, use_prefect
-from evergreen.settings import load_settings
+from deployments.cli.command import Json, Name, guard, load_settings, use_prefect
 
 if TYPE_CHECKING:
     from deployments.automations.rehearsal import Rehearsal
