@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, guard
+from deployments.cli.command import Json, Name, guard, load_settings
 from evergreen.markdown import many
-from evergreen.settings import load_settings
 
 if TYPE_CHECKING:
     from evergreen.maintenance.rebuild import Rebuilt

@@ -19,17 +19,27 @@ if TYPE_CHECKING:
 
 ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed", "no", "nr"))
 
+GROWS = "an identifier: the numbers grow from row to row, and none comes twice"
+
 MIN_RUNNING = 20
 """Fewer rows may be in the order of any column by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A column that is no feature, and why; `identifies`: it is different in every row, so that it may be a key."""
+    """A column that is no feature, and why.
+
+    Attributes:
+        name: of the column.
+        why: the reason.
+        identifies: it is different in every row, so that it may be a key.
+        only_grows: nothing but that its numbers grow from row to row speaks against it.
+    """
 
     name: str
     why: str
     identifies: bool = False
+    only_grows: bool = False
 
 
 def infer_feature(raw: pd.Series, target: pd.Series, inferred: Target, *, is_text: bool) -> Column | LeftOut:
@@ -42,7 +52,7 @@ def infer_feature(raw: pd.Series, target: pd.Series, inferred: Target, *, is_tex
         return LeftOut(name, why)
     if as_numbers(raw) is not None:
         if why := _identifier_reason(raw, name, kind):
-            return LeftOut(name, why, identifies=True)
+            return LeftOut(name, why, identifies=True, only_grows=why == GROWS)
         # From 2^53 on a decimal would lose digits.
         is_long = kind == "i" and bool(raw.abs().max() >= 2**53)
         return Column(name, "int" if is_long else "float", nullable=True)
@@ -81,7 +91,7 @@ def _identifier_reason(raw: pd.Series, name: str, kind: str) -> str:
     if words & ID_WORDS:
         return "an identifier: every row has its own number"
     grows = len(raw) >= MIN_RUNNING and bool(raw.is_monotonic_increasing)
-    return "an identifier: the numbers grow from row to row, and none comes twice" if grows else ""
+    return GROWS if grows else ""
 
 
 def _copies_target(raw: pd.Series, target: pd.Series, inferred: Target) -> bool:

@@ -113,6 +113,10 @@ def examine(
             left_out.append(feature)
         else:
             (numeric if feature.kind in ("int", "float") else categorical).append(feature)
+    if not numeric and not categorical:
+        # A table of two columns, sorted by the one: it is all that there is to learn from.
+        numeric = [Column(column.name, "float", nullable=True) for column in left_out if column.only_grows]
+        left_out = [column for column in left_out if not column.only_grows]
     _require_features([*numeric, *categorical], left_out)
     _note_rejected(frame, [*numeric, inferred.column], notes)
     scores = score_single_features(frame, [*numeric, *categorical], inferred)

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from deployments.cli.doctor import Finding, examine
+from deployments.cli.doctor_checks import Finding, examine
 from evergreen.data.observations import Observations
 from evergreen.decision import Decision
 from evergreen.errors import LostError, RefusedError, RegistryError

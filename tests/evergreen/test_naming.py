@@ -84,11 +84,13 @@ ALLOWED = {
     "evergreen/model_files/policy_edit.py": r"evergreen(\.spec)?",
     "evergreen/model_files/first_rows.py": r"evergreen\.sources|\{\}_SQL_URL",
     "evergreen/model_files/new.py": r"\{\}\.py",
-    "evergreen/maintenance/rebuild.py": r"models/\{\}\.py",
+    "evergreen/maintenance/rebuild.py": r"(models/)?\{\}\.py",
+    "evergreen/storage/database_template.py": r"evergreen",
     "evergreen/pages/dossier.py": r"evergreen\.pages",
     "evergreen/pages/links.py": r".*/#/models/\{\}/versions/\{\}|/report/\{\}/\{\}|\{\}/\{\}",
     "deployments/stack/page_server.py": r"\{\}\.py",
-    "deployments/cli/doctor.py": r"evergreen",
+    "deployments/cli/doctor_checks.py": r"evergreen",
+    "deployments/cli/new.py": r"\.html",
 }
 _OURS = re.compile(r"(prefect\.tag\.)?evergreen([.:_-].*)?", re.DOTALL)
 _MODEL = re.compile(r"(\w+\.)*(model|spec\.name)")

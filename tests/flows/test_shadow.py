@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 import models
 from deployments.cli.console import show_monitor
-from deployments.cli.status import read_history, show_history
+from deployments.cli.status_view import read_history, show_history
 from evergreen.errors import ArtifactError, RefusedError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions

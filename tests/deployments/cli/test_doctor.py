@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import models
-from deployments.cli.doctor import Finding, examine
+from deployments.cli.doctor_checks import Finding, examine
 from evergreen import naming
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.model_files.new import scaffold

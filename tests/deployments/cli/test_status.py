@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.cli import status
+from deployments.cli import status_view as status
 from evergreen.decision import Decision
 from evergreen.errors import ModelFileError
 from evergreen.ledger.decisions import Decisions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.cli import doctor
+from deployments.cli import doctor_checks as doctor
 from deployments.manifest import apply, build_step, sync
 from deployments.manifest.build_step import STEP, here
 from evergreen.errors import EvergreenError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from deployments.cli.doctor import examine
+from deployments.cli.doctor_checks import examine
 from deployments.stack.prefect_home import require_known_database
 from deployments.stack.stack import up
 from evergreen.errors import EvergreenError

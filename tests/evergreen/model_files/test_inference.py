@@ -85,6 +85,12 @@ def test_a_column_that_would_not_help_is_left_out_with_the_reason(case: str) -> 
     assert why in findings.left_out[0].why
 
 
+def test_a_number_that_grows_is_kept_where_there_is_nothing_else() -> None:
+    """A table of two columns, sorted by the one, is still one to learn from."""
+    rows = frame(y=np.sqrt(N)).assign(x=N)
+    assert kinds(examine(rows, target="y")) == {"x": "float"}
+
+
 def test_a_copy_of_the_target_is_left_out() -> None:
     """Equal values, or one value for each class and back; chance agreement of a few rows is none."""
     y = np.array(["a", "b", "c"])[N % 3]

@@ -25,7 +25,7 @@ from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry, Pending
 from prefect.types.entrypoint import EntrypointType
 
-from deployments.cli import status
+from deployments.cli import status_view as status
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING
 from evergreen.ledger.decisions import Decisions
