@@ -125,6 +125,8 @@ def _open_page(browser: Browser, height: int, *, width: int = 960) -> Page:
     context = browser.new_context(
         viewport={"width": width, "height": height}, device_scale_factor=SCALE, color_scheme="light", locale="en-GB"
     )
+    # The pages' server draws a page when it is first asked for.
+    context.set_default_timeout(120_000)
     return context.new_page()
 
 
