@@ -246,7 +246,8 @@ def test_one_faulty_model_does_not_hide_the_others(
     )
     state = reconcile(return_state=True)
     assert state.is_failed()
-    assert "Not everything could be checked: broken.py: it has no MODEL" in str(state.result(raise_on_failure=False))
+    told = str(state.result(raise_on_failure=False))
+    assert f"Not everything could be checked: {model_files / 'broken.py'}: it has no MODEL" in told
     assert len(runs(client, deployment)) == 1
 
 
