@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import alarms, backtest, drift, ingest, latency, memory, retrain, score, unchanged, year
+from benchmarks import alarms, backtest, drift, ingest, latency, memory, retrain, score, start, unchanged, year
 from benchmarks.measure import Finding, Scale, console, prefect_server, table
 
 PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "retrain": retrain.run,
     "unchanged": unchanged.run,
+    "start": start.run,
     "drift": drift.run,
     "ingest": ingest.run,
     "memory": memory.run,
