@@ -24,8 +24,6 @@ WIDTH = 120
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9 _.()%/-]{0,39}")
 """A name that can stand in a docstring as it is."""
 
-TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
-
 HEAD = '''"""{task} of {target}, from {data}.
 
 `evergreen new` inferred types, categories and the task from {rows} rows. The file is yours now: read it, and
@@ -263,8 +261,6 @@ def _model(
             f"    training=Training(min_rows={max(10, min(500, int(rows * 0.4)))}),",
             "    # A drift report fails when this share of the features has drifted.",
             f"    drift=DriftThresholds(share=0.3, min_rows={max(20, min(100, rows // 5))}),",
-            "    # Types that a stored pipeline may hold beyond those that skops knows to be safe.",
-            f'    trusted=("{TREES}",),',
             ")",
         ]
     )

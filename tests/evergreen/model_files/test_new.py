@@ -127,8 +127,6 @@ MODEL = ModelSpec(
     training=Training(min_rows=16),
     # A drift report fails when this share of the features has drifted.
     drift=DriftThresholds(share=0.3, min_rows=20),
-    # Types that a stored pipeline may hold beyond those that skops knows to be safe.
-    trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )
 '''
 
