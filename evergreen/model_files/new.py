@@ -25,7 +25,7 @@ from evergreen.model_files.notation import recognise
 from evergreen.model_files.repeated_rows import find_repeats
 from evergreen.model_files.source_text import model_source
 from evergreen.model_files.target import Target, Task
-from evergreen.model_files.time_column import find_time
+from evergreen.model_files.time_column import describe_order, find_time
 from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import NAME
 from evergreen.storage.atomic_write import staged_file
@@ -135,6 +135,7 @@ def scaffold(
         *draft.notes,
         *recognised.notes,
         *([found.note] if found is not None else []),
+        *filter(None, [describe_order(recognised.rows[target])] if time is None else []),
         *repeats,
         *_notes(findings, zone if not timezone else None, more=draft.more),
     )
