@@ -40,7 +40,15 @@ def test_the_demo_plays_seven_scenes(tmp_path: Path) -> None:
     assert {"prefect-server.log", "worker.log"} <= set(logs)
     assert not [name for name, text in logs.items() if "database is locked" in text]
     outcomes = re.findall(r"^ +outcome ([a-z ]+)", done.stdout, flags=re.MULTILINE)
-    assert outcomes == ["promoted", "no retrain", "promoted", "quarantined", "rejected", "rolled back", "rejected"]
+    assert [outcome.strip() for outcome in outcomes] == [
+        "promoted",
+        "no retrain",
+        "promoted",
+        "quarantined",
+        "rejected",
+        "rolled back",
+        "rejected",
+    ]
     assert re.findall(r"^(\d)\. ", done.stdout, flags=re.MULTILINE) == list("1234567")
 
 

@@ -34,11 +34,11 @@ class Stack:
     def settings(self) -> Settings:
         return Settings(home=self.home, models=self.project / "models")
 
-    def evergreen(self, *words: str, timeout: float = 600, check: bool = True) -> dict[str, Any]:
-        """Run a command with `--json`; what it said."""
+    def evergreen(self, *words: str, timeout: float = 600, check: bool = True, **variables: str) -> dict[str, Any]:
+        """Run a command with `--json` and more variables; what it said."""
         done = subprocess.run(
             [sys.executable, "-m", "deployments.cli", *words, "--json"],
-            env=self.environment,
+            env={**self.environment, **variables},
             cwd=self.project,
             capture_output=True,
             text=True,
