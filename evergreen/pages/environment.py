@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.ledger.timeline_outcomes import describe_reason
 from evergreen.markdown import many
 from evergreen.pages.drawing import pictures, vega
 from evergreen.templating import environment
@@ -85,6 +86,7 @@ def _environment() -> Environment:
         "sign": lambda word: _SIGNS[tone(word)],
         "href": _href,
         "many": many,
+        "moved_because": describe_reason,
         "pictures": pictures,
         "signed": _signed,
     }
