@@ -73,7 +73,7 @@ def describe_unmatched(source: Source, root: Path) -> str:
         return ""
     listed = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"{'1 file' if len(names) == 1 else f'{len(names)} files'} of {source.folder(root)} cannot land, because the "
+        f"{many(len(names), 'file')} of {source.folder(root)} cannot land, because the "
         f"pattern {source.pattern!r} does not match: {listed}. Widen the pattern in the model file, or move what is no "
         "data of this model."
     )

@@ -16,6 +16,7 @@ from evergreen.errors import EvergreenError
 from evergreen.model_files.column_types import dtype_kind
 from evergreen.model_files.inference import Findings
 from evergreen.model_files.new import NewModelFile
+from evergreen.model_files.time_column import as_instants
 from evergreen.pages.distributions import Distribution, spread
 from evergreen.pages.environment import fill
 from evergreen.pages.plots import distribution_plot
@@ -129,8 +130,6 @@ def describe_gap(column: pd.Series) -> str:
 
 def _in_order(rows: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     """The rows in the order of their time, or of the file where there is none."""
-    from evergreen.model_files.time_column import as_instants
-
     if findings.time is None:
         return rows.reset_index(drop=True)
     times = as_instants(rows[findings.time.name], findings.time.layout)
