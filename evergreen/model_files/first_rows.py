@@ -11,7 +11,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from evergreen.model_files.data_files import Columns, DataFiles, choose_files, f
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import Source, Waiting
 from evergreen.sources.csv_file import RejectedFileError
-from evergreen.sources.file_formats import format_of, identify_file, read_rows
+from evergreen.sources.file_formats import format_of, identify_file, is_written, read_rows
 from evergreen.sources.text_encoding import find_encoding
 from evergreen.storage.credentials import holds_secret
 
@@ -197,15 +197,13 @@ def _read_parquet_head(file: Path, rows: int) -> tuple[pd.DataFrame, bool]:
 def _draft_files(
     path: Path, keys: Sequence[str], models: Path, landing: Path | None
 ) -> tuple[SourceDraft, pd.DataFrame]:
-    real = path
-    with suppress(OSError, ValueError):
-        real = Path(os.path.realpath(path)) if "\0" not in str(path) else path
+    real = Path(os.path.realpath(path)) if "\0" not in str(path) else path
     if not _is_folder(real):
         # Said before anything beside it is looked at.
         read_head(real, rows=HEADER_ROWS, encoding=WESTERN)
     files = choose_files(real, _columns_of)
     frame, more = _read_files(files, keys)
-    letters = next(filter(None, (_foreign_letters(file, frame) for file in files.first if _is_text(file))), "")
+    letters = next(filter(None, (_foreign_letters(file, frame) for file in files.first if is_written(file))), "")
     where = folder_expression(files.folder, models, landing)
     arguments = [_lint_comment(where), f"pattern={literal(files.pattern)}"]
     lines = [
@@ -220,7 +218,7 @@ def _draft_files(
             "the model file works on others, too"
         )
     imports = ("from pathlib import Path",) if where.startswith("Path(") else ()
-    name, kind = (real.name, "files" if len(files.first) > 1 else "a CSV file")
+    name, kind = real.name, "a folder of files" if len(files.first) > 1 else "a file"
     draft = SourceDraft(name, kind, "evergreen.sources", "Folder", tuple(lines), more, tuple(notes), imports)
     return draft, frame
 
@@ -230,10 +228,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _is_text(file: Path) -> bool:
-    return format_of(file).startswith("csv")
 
 
 def _columns_of(file: Path) -> Columns | None:
