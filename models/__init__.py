@@ -145,7 +145,7 @@ def _execute(name: str, path: Path) -> ModelSpec:
 def _search_in(folder: Path) -> None:
     """Make `models.other` the file of this folder, or else the one that ships; forget modules from other folders."""
     __path__[:] = [str(folder), str(SHIPPED)]
-    for module_name, module in list(sys.modules.items()):
+    for module_name, module in sys.modules.copy().items():
         package, _, name = module_name.partition(".")
         if package == __name__ and name:
             source = folder if (folder / f"{name}.py").exists() else SHIPPED

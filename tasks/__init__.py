@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 
-from evergreen.errors import EvergreenError
+from evergreen.errors import BusyError, EvergreenError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,6 +18,11 @@ R = TypeVar("R")
 def passing(_task: Any, _run: Any, state: Any) -> bool:
     """Whether to retry after a failure: an EvergreenError needs a person to fix something, so a retry is useless."""
     return not isinstance(state.result(raise_on_failure=False), EvergreenError)
+
+
+def passing_or_busy(task: Any, run: Any, state: Any) -> bool:
+    """Whether to retry after a failure: also where another run holds the lock or wrote first, which ends in seconds."""
+    return passing(task, run, state) or isinstance(state.result(raise_on_failure=False), BusyError)
 
 
 def retried(

@@ -13,20 +13,15 @@ from prefect.flow_runs import resume_flow_run
 from prefect.logging import get_run_logger
 
 from evergreen.actor import rejection_reason
-from evergreen.errors import BusyError, RegistryError
+from evergreen.errors import RegistryError
 from evergreen.registry import approval
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import RunContext
-from tasks import passing, retried
+from tasks import passing_or_busy, retried
 
 
-def _worth_another_try(task: object, run: object, state: object) -> bool:
-    """Also retry while another promotion holds the lock: it ends within seconds."""
-    return passing(task, run, state) or isinstance(state.result(raise_on_failure=False), BusyError)  # type: ignore[attr-defined]
-
-
-@retried("approve", timeout_seconds=300, worth_retrying=_worth_another_try)
+@retried("approve", timeout_seconds=300, worth_retrying=passing_or_busy)
 def approve(context: RunContext, number: int, response: ApprovalResponse) -> ApprovalOutcome:
     """Promote or reject the version, as the response says."""
     spec, registry = context.spec, context.registry

@@ -22,7 +22,7 @@ from evergreen.ingest.landing import Landing
 from evergreen.markdown import many
 from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
-from tasks import retried
+from tasks import passing_or_busy, retried
 
 _CODE = (evergreen.data, evergreen.ingest, evergreen.sources, evergreen.storage)
 """The folders whose code decides what lands."""
@@ -55,7 +55,12 @@ def _fingerprint(source: Source, landing: Path) -> str:
         return uuid.uuid4().hex
 
 
-@retried("ingest", timeout_seconds=3600, cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code))
+@retried(
+    "ingest",
+    timeout_seconds=3600,
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=source_contract_and_code),
+    worth_retrying=passing_or_busy,
+)
 def ingest(context: RunContext) -> Landing:
     """Ingest every new batch of the model's source, then of its labels."""
     logger = get_run_logger()

@@ -9,7 +9,7 @@ from errno import EFBIG, ENOSPC
 from importlib.metadata import version
 from pathlib import Path
 
-from evergreen.errors import EvergreenError
+from evergreen.errors import BusyError, EvergreenError
 
 
 @contextmanager
@@ -17,6 +17,7 @@ def explain_write_errors(uri: str) -> Iterator[None]:
     """Turn a failed write to the table at `uri` into one line.
 
     Raises:
+        BusyError: another run committed in the meantime; nothing was written.
         EvergreenError: the write failed; the line says why and what to do.
     """
     from deltalake.exceptions import DeltaError
@@ -46,10 +47,14 @@ def first_line(error: Exception) -> str:
 
 
 def _write_error(uri: str, error: Exception) -> EvergreenError:
+    from deltalake.exceptions import CommitFailedError
+
     disk_is_full = "No space left" in str(error) or getattr(error, "errno", None) in (EFBIG, ENOSPC)
     folder = Path(uri)
     if disk_is_full or "File too large" in str(error):
         return EvergreenError(f"The disk is full: {uri} was left as it was.", "Free space, then run it again.")
     if folder.exists() and not os.access(folder, os.W_OK):
         return EvergreenError(f"{uri} cannot be written.", "Check the folder's owner and mode.")
+    if isinstance(error, CommitFailedError):
+        return BusyError(f"Another run wrote {uri} at the same time.", "Run it again.")
     return EvergreenError(f"Writing {uri} failed ({type(error).__name__}); it was left as it was.", "Run it again.")

@@ -344,10 +344,15 @@ class Table:
 
     def _create(self) -> DeltaTable:
         from deltalake import DeltaTable
+        from deltalake.exceptions import CommitFailedError
 
         with explain_write_errors(self.uri):
             configuration = CONFIGURATION | (KEEP_LOG if self.keep_versions else {})
-            return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=configuration)
+            try:
+                return DeltaTable.create(self.uri, schema=self.schema, mode="ignore", configuration=configuration)
+            except CommitFailedError:
+                # Another process created it after this one had looked: `mode="ignore"` covers only what it saw.
+                return DeltaTable(self.uri)
 
 
 def sql_literal(text: str) -> str:

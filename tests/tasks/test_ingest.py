@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from evergreen.errors import DataError
+from evergreen.errors import BusyError, DataError
 from evergreen.registry.client import Registry
 from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
 from evergreen.sources.folder import Folder
 from evergreen.spec.data import Labels
-from tasks import passing
-from tasks.ingest import source_contract_and_code
+from tasks import passing, passing_or_busy
+from tasks.ingest import ingest, source_contract_and_code
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., Any]
@@ -83,3 +83,6 @@ def test_what_a_person_has_to_mend_is_not_tried_again() -> None:
     """Bad input fails at once; an outage is worth another try."""
     assert not passing(None, None, _State(DataError("no rows")))
     assert passing(None, None, _State(OSError("connection reset")))
+    assert not passing_or_busy(None, None, _State(DataError("no rows")))
+    assert passing_or_busy(None, None, _State(BusyError("Another run wrote at the same time.")))
+    assert ingest.retry_condition_fn is passing_or_busy

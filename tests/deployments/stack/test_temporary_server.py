@@ -131,8 +131,8 @@ def test_two_commands_at_a_time_in_a_fresh_home(tmp_path: Path) -> None:
         subprocess.Popen(words, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    for command in commands:
-        _, errors = command.communicate(timeout=300)
+    ends = [command.communicate(timeout=300)[1] for command in commands]
+    for command, errors in zip(commands, ends, strict=True):
         assert command.returncode == 0, errors
         assert "a temporary Prefect server started" in errors
     assert _runs(tmp_path) == {"flow_run": [("COMPLETED", 2)], "task_run": [("COMPLETED", 26)]}

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +50,25 @@ def test_a_table_that_is_not_there(table: Table) -> None:
     assert table.read().empty
     assert table.read().columns.tolist() == ["n", "word"]
     assert table.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_many_create_a_table_at_once(tmp_path: Path, name: str) -> None:
+    """Whoever comes second has the table of the first; each write lands, or says that another run wrote."""
+    table, start = Table(str(tmp_path / name), SCHEMA), threading.Barrier(8)
+
+    def write(number: int) -> int | None:
+        start.wait(60)
+        assert table.read().columns.tolist() == ["n", "word"]
+        try:
+            table.append(rows(number), f"commit {number}")
+        except BusyError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        written = [number for number in threads.map(write, range(8)) if number is not None]
+    assert held(table) == written
 
 
 def test_a_commit_is_made_once(table: Table) -> None:
