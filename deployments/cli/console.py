@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -93,15 +93,21 @@ def show_steps(title: str) -> Iterator[Callable[[], None]]:
 
     began = time.monotonic()
     loggers = [logging.getLogger(name) for name in ("prefect.task_runs", "prefect.flow_runs")]
-    with err.status(f"[dim]{escape(title)}: loading libraries[/]") as status:
+    with err.status(f"[dim]{escape(title)}: loading libraries[/]") as status, ExitStack() as around_flow:
         handler = StepLines(status)
 
         def listen() -> None:
             from prefect.logging.configuration import setup_logging
+            from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
             setup_logging()
             status.update("[dim]waiting for a temporary Prefect server[/]")
-            server = ", a temporary Prefect server started" if temporary_server.wait() else ""
+            server = ""
+            if temporary_server.wait():
+                server = ", a temporary Prefect server started"
+                # Nobody watches a run for heartbeats on a server that ends with it, and their thread sleeps for whole
+                # seconds, which a run waits for at its end.
+                around_flow.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
             handler.last = time.monotonic()
             print_step(f"start: libraries loaded{server}", f"{handler.last - began:.1f} s")
             status.update(f"[dim]{escape(title)}[/]")

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from evergreen.errors import ArtifactError, EvergreenError, ModelFileError
+from evergreen.registry.skops_io import load_skops
 from evergreen.registry.trust import known_types, strange_types, untrusted
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def load_pipeline(
         ArtifactError: the hash differs, or the file cannot be read.
         ModelFileError: it holds a type that nobody trusts.
     """
-    import skops.io
+    skops = load_skops()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     path = folder / PIPELINE
@@ -110,13 +111,13 @@ def load_pipeline(
     accepted = [*known_types(), *trusted]
     try:
         try:
-            loaded: Pipeline = skops.io.loads(content, trusted=accepted)
+            loaded: Pipeline = skops.loads(content, trusted=accepted)
         except UntrustedTypesFoundException:
-            strange = strange_types(skops.io.get_untrusted_types(data=content), trusted)
+            strange = strange_types(skops.get_untrusted_types(data=content), trusted)
             if vouch is None:
                 raise untrusted(what, strange, "the model file", "nobody else vouches for it") from None
             vouch(strange)
-            loaded = skops.io.loads(content, trusted=[*accepted, *strange])
+            loaded = skops.loads(content, trusted=[*accepted, *strange])
     except EvergreenError:
         raise
     except ModuleNotFoundError as error:
@@ -138,18 +139,14 @@ def packed(pipeline: Pipeline, file: str, trusted: Sequence[str]) -> bytes:
         ModelFileError: it holds a type that neither `trust.KNOWN` nor the model file trusts, and could not be loaded
             again.
     """
-    import skops.io
-
-    stored: bytes = skops.io.dumps(pipeline)
+    stored: bytes = load_skops().dumps(pipeline)
     require_storable(types_in(stored), file, trusted)
     return stored
 
 
 def types_in(stored: bytes) -> tuple[str, ...]:
     """The types beyond skops' own list that a stored pipeline holds, sorted."""
-    import skops.io
-
-    return tuple(sorted(skops.io.get_untrusted_types(data=stored)))
+    return tuple(sorted(load_skops().get_untrusted_types(data=stored)))
 
 
 def require_storable(needed: Sequence[str], file: str, trusted: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.registry.artifacts import types_in
+from evergreen.registry.skops_io import load_skops
 from evergreen.registry.trust import strange_types
 from evergreen.spec.faults import Fault, closest, ended, mistakes_in
 from evergreen.spec.model import ModelSpec
@@ -239,12 +240,10 @@ def _probabilities(spec: ModelSpec, pipeline: Pipeline) -> Iterator[Fault]:
 
 def _unstorable(spec: ModelSpec, pipeline: Pipeline) -> Iterator[Fault]:
     """What skops cannot store, or would not load again, as far as the unfitted pipeline shows it."""
-    import skops.io
-
     if any(_nameless(inner) for value in pipeline.get_params().values() for inner in _values_in(value)):
         return
     try:
-        strange = strange_types(types_in(skops.io.dumps(pipeline)), spec.trusted)
+        strange = strange_types(types_in(load_skops().dumps(pipeline)), spec.trusted)
     except Exception as error:
         yield _pipeline_fault(spec, f"it cannot be stored: {describe(error)}")
         return
