@@ -80,10 +80,11 @@ def _check_packages(_settings: Settings) -> Finding:
         try:
             installed = version(requirement.name)
         except PackageNotFoundError:
-            installed = "missing"
-        if installed == "missing" or not requirement.specifier.contains(installed, prereleases=True):
-            wrong.append(f"{requirement.name} {installed} (needs {requirement.specifier})")
-    return Finding("packages", not wrong, "; ".join(wrong) or "all in the required versions", "Run: make install")
+            wrong.append(f"{requirement.name} is not installed.")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} is installed, and {requirement.specifier} is needed.")
+    return Finding("packages", not wrong, " ".join(wrong) or "all in the required versions", "Run: make install")
 
 
 def _check_home(settings: Settings) -> Finding:
@@ -91,7 +92,8 @@ def _check_home(settings: Settings) -> Finding:
     try:
         make_home(root)
     except OSError as error:
-        return Finding("state folder", False, f"{root}: {error.strerror}", "Set EVERGREEN_HOME to a folder of yours.")
+        what = f"{root} cannot be created: {error.strerror}."
+        return Finding("state folder", False, what, "Set EVERGREEN_HOME to a folder of yours.")
     try:
         with tempfile.TemporaryFile(dir=root) as file:
             file.write(b"evergreen")
@@ -99,10 +101,15 @@ def _check_home(settings: Settings) -> Finding:
             file.seek(0)
             file.read()
     except OSError as error:
-        what = f"{root} cannot be written: {error.strerror}"
+        what = f"{root} cannot be written: {error.strerror}."
         return Finding("state folder", False, what, "Set EVERGREEN_HOME to a folder of yours, or free space.")
     free = shutil.disk_usage(root).free / 1e9
-    return Finding("state folder", free >= _FREE_GB, f"{root}, {free:.0f} GB free", f"Free at least {_FREE_GB:.0f} GB.")
+    if free < _FREE_GB:
+        what = f"The disk of {root} has {free:.1f} GB free."
+        return Finding(
+            "state folder", False, what, f"Free at least {_FREE_GB:.0f} GB; evergreen clean removes old files."
+        )
+    return Finding("state folder", True, f"{root}, {free:.0f} GB free")
 
 
 def _check_models(settings: Settings) -> Finding:
@@ -167,7 +174,7 @@ def _check_champions(settings: Settings) -> Finding:
             except EvergreenError as error:
                 wrong.append(error)
     if wrong:
-        return Finding("champions", False, "; ".join(error.what for error in wrong), wrong[0].fix)
+        return Finding("champions", False, " ".join(error.what for error in wrong), wrong[0].fix)
     return Finding("champions", True, f"{', '.join(loaded)} can be loaded" if loaded else "none yet")
 
 
@@ -188,8 +195,10 @@ def _check_prefect(settings: Settings) -> Finding:
             headers={"Authorization": f"Bearer {key}"} if key else None,
         ).status_code
     except (httpx.HTTPError, ValueError, ImportError) as error:
-        detail = f"server at {url} does not answer: {type(error).__name__}"
+        detail = f"The server at {url} does not answer: {type(error).__name__}."
         fix = "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL."
         return Finding("prefect", False, detail, fix)
     fix = "Check PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING."
-    return Finding("prefect", status == 200, f"server at {url} answers {status}", fix)
+    if status != 200:
+        return Finding("prefect", False, f"The server at {url} answers with status {status}.", fix)
+    return Finding("prefect", True, f"the server at {url} answers")

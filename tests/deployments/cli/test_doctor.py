@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import models
+from deployments.cli import doctor_checks
 from deployments.cli.doctor_checks import Finding, examine
 from evergreen import naming
 from evergreen.ledger.promotions import Move, Promotions
@@ -76,8 +81,12 @@ def test_a_server_that_is_down_is_found(settings: Settings, monkeypatch: pytest.
     """A configured server that does not answer is told with its address."""
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     found = _named(examine(settings))["prefect"]
-    assert not found.ok
-    assert "127.0.0.1:9" in found.detail
+    assert found == Finding(
+        "prefect",
+        False,
+        "The server at http://127.0.0.1:9/api does not answer: ConnectError.",
+        "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL.",
+    )
 
 
 def test_a_champion_is_loaded(
@@ -107,8 +116,53 @@ def test_a_folder_that_cannot_be_made_is_found(settings: Settings, tmp_path: Pat
     """A file where the state folder should be is told."""
     (tmp_path / "file").write_text("")
     found = _named(examine(settings.model_copy(update={"home": tmp_path / "file" / "home"})))["state folder"]
-    assert not found.ok
-    assert "EVERGREEN_HOME" in found.fix
+    assert found == Finding(
+        "state folder",
+        False,
+        f"{tmp_path}/file/home cannot be created: Not a directory.",
+        "Set EVERGREEN_HOME to a folder of yours.",
+    )
+
+
+def test_a_full_disk_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The free space is told, and a way to get some."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0.3e9))
+    assert _named(examine(settings))["state folder"] == Finding(
+        "state folder",
+        False,
+        f"The disk of {settings.root} has 0.3 GB free.",
+        "Free at least 2 GB; evergreen clean removes old files.",
+    )
+
+
+def test_packages_that_do_not_fit_are_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is missing, and one in another version."""
+
+    def version(name: str) -> str:
+        if name == "mlflow":
+            raise PackageNotFoundError
+        return "0.1" if name == "pandas" else metadata.version(name)
+
+    monkeypatch.setattr(doctor_checks, "version", version)
+    found = _named(examine(settings))["packages"]
+    wanted = next(Requirement(line) for line in metadata.requires("evergreen") or () if line.startswith("pandas"))
+    assert set(re.split(r"(?<=\.) ", found.detail)) == {
+        "mlflow is not installed.",
+        f"pandas 0.1 is installed, and {wanted.specifier} is needed.",
+    }
+    assert (found.ok, found.fix) == (False, "Run: make install")
+
+
+def test_a_login_that_a_server_refuses_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is told, and which settings to look at."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr("httpx.get", lambda *_, **__: SimpleNamespace(status_code=401))
+    assert _named(examine(settings))["prefect"] == Finding(
+        "prefect",
+        False,
+        "The server at http://127.0.0.1:9/api answers with status 401.",
+        "Check PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING.",
+    )
 
 
 def test_what_is_passed_over_is_listed(settings: Settings, tmp_path: Path) -> None:
