@@ -11,6 +11,7 @@ import numpy as np
 
 from evergreen.backtest.job_runner import Spent
 from evergreen.backtest.jobs import JobContext
+from evergreen.backtest.naive import best_of, describe_best, describe_defeat, naive_series
 from evergreen.backtest.remarks import Response, describe_changes, describe_left_out, describe_windows
 from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, window_name, window_of
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
@@ -168,9 +169,30 @@ class Scored:
         warning = _warning(len(self.steps), self.chosen)
         reason = _reason(self, name, beside, early, rows, drawn) if name else _nothing(self, beside)
         metric = self.context.spec.metric.name
-        remarks = (*describe_windows(self._windows(), self.span), *self._changes(labels))
+        naive = self._naive()
+        defeat = self._defeat(naive, rows, drawn)
+        without = "" if defeat else describe_best(naive, metric)
+        told = (without, *describe_windows(self._windows(), self.span), *self._changes(labels))
+        remarks = tuple(remark for remark in told if remark)
+        reason = f"{defeat} {reason}" if defeat else reason
         found = (name, reason, warning, dict(self.left_out), spent, remarks)
         return Backtest(self.context.spec.name, metric, self.steps, self.chosen, rows, self.oracle, *found)
+
+    def _naive(self) -> dict[str, Series]:
+        """The figures of the naive forecasts on the reported steps."""
+        end = next((step for step in self.plan.steps if step > self.steps[-1]), self.plan.steps[-1])
+        return naive_series(self.context.spec, self.context.history, (*self.steps[self.rest], end))
+
+    def _defeat(self, naive: Mapping[str, Series], rows: Sequence[Row], drawn: Any) -> str:
+        """That a naive forecast has less error than every policy; empty where one of them has less."""
+        name, best = best_of(naive), min(rows, key=lambda row: row.series.worse * row.error)
+        if name is None:
+            return ""
+        gap = difference(best.series.part(self.rest), naive[name], drawn)
+        if not gap.value > 0:
+            return ""
+        figures = (name, naive[name].value(), best.variant.label, best.error)
+        return describe_defeat(*figures, gap, self.context.spec.metric.name)
 
     @property
     def span(self) -> timedelta:

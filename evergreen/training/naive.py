@@ -1,0 +1,108 @@
+"""The naive forecasts of a model's rows: what a candidate is told beside, and what a replayed policy should beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
+from evergreen.data.windows import Window
+from evergreen.errors import ModelFileError
+from evergreen.evaluation.persistence import (
+    LabelledHistory,
+    NaiveForecast,
+    Places,
+    Times,
+    forecast_last,
+    forecast_season,
+    number_series,
+)
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.place import failed_in
+from evergreen.training.predict import baseline, target_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def naive_forecasts(
+    spec: ModelSpec, frame: pd.DataFrame, known: Times, learned: Places, judged: Places
+) -> tuple[NaiveForecast, ...]:
+    """What repeating a label predicts for the judged rows; empty for rows without a time.
+
+    Args:
+        spec: the model.
+        frame: labelled rows in time order, n of them.
+        known: when each label became known, microseconds since 1970, shape (n,).
+        learned: places of the training rows.
+        judged: places of the m rows that are predicted.
+    """
+    if spec.time is None or not len(learned) or not len(judged):
+        return ()
+    y = target_of(spec, frame)
+    keys = [frame[name].to_numpy() for name in spec.keys if name != spec.time]
+    history = LabelledHistory(_micros(frame[spec.time]), known, y, number_series(keys, len(frame)))
+    asked = (history, learned, judged, baseline(spec, y[learned], len(judged)), spec.metric)
+    season = forecast_season(*asked)
+    return (forecast_last(*asked), *([season] if season is not None else []))
+
+
+def read_known_times(observations: Observations, window: Window, frame: pd.DataFrame) -> Times:
+    """When the label of each row of a window's frame became known, microseconds since 1970, shape (n,).
+
+    A label that came with its row is taken to be known from the row's own time on.
+    """
+    own = _micros(frame[str(observations.spec.time)])
+    late = observations.frame(window.snapshot.version, window.where(observations), ["_labelled_at"])
+    came = late.set_index("_row")["_labelled_at"].reindex(frame["_row"])
+    there = came.notna().to_numpy()
+    found = own.copy()
+    found[there] = np.maximum(own[there], _micros(came[there]))
+    return found
+
+
+def apply_rule(
+    spec: ModelSpec, rule: Callable[[Any], Any], frame: pd.DataFrame, classes: tuple[Any, ...] | None
+) -> Predictions:
+    """What a person's own rule predicts for the rows of a frame, which it sees without the target.
+
+    A rule gives a value or a class for each row; where the metric needs probabilities, that of the last class of two.
+
+    Raises:
+        ModelFileError: it fails, or does not give for each row what the metric needs.
+    """
+    place = f"{spec.place('gates')}: baseline"
+    try:
+        values = np.asarray(rule(frame.drop(columns=[spec.target, "_row"], errors="ignore")))
+    except Exception as error:
+        # The message of the error may show values of the rows.
+        raise ModelFileError(f"{failed_in(rule, error, told=False)}.", "Correct the rule in the model file.") from error
+    if values.shape != (len(frame),):
+        raise ModelFileError(
+            f"{place}: it gave values of the shape {values.shape} for {len(frame)} rows.",
+            "Return one value for each row.",
+        )
+    if spec.task == "regression":
+        return Predictions(values.astype("float64"))
+    if spec.metric.kind.needs != "probability":
+        return Predictions(values, None, classes)
+    if (
+        classes is None
+        or len(classes) != 2
+        or values.dtype.kind not in "fiu"
+        or not ((values >= 0) & (values <= 1)).all()
+    ):
+        raise ModelFileError(
+            f"{place}: {spec.metric.name} needs probabilities, and it gave something else.",
+            "Return the probability of the last class, from 0 to 1, of a target with two classes.",
+        )
+    probability = values.astype("float64")
+    labels = np.asarray(classes)[(probability >= 0.5).astype(np.intp)]
+    return Predictions(labels, np.column_stack([1 - probability, probability]), classes)
+
+
+def _micros(times: pd.Series) -> Times:
+    return np.asarray(times.dt.as_unit("us").astype("int64"), dtype=np.int64)
