@@ -161,7 +161,7 @@ def show_backtest(result: Backtest) -> None:
     for label, reason in result.left_out.items():
         out.print(f"[yellow]{escape(label)}:[/] {escape(reason)}.", soft_wrap=True)
     for remark in result.remarks:
-        out.print(f"[dim]{escape(remark)}[/]", soft_wrap=True)
+        out.print(f"[dim]{escape(remark)}[/]")
     if result.warning:
         out.print(f"[yellow]{escape(result.warning)}[/]", soft_wrap=True)
     recommendation = escape(result.recommended or "Nothing is recommended")
