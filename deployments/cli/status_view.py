@@ -10,7 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.cli.console import coloured, facts, out
+from deployments.cli import console
+from deployments.cli.console import coloured, facts
 from evergreen.actor import describe_actor, describe_start
 from evergreen.decision import Decision
 from evergreen.decision_detail import RetrainDetail
@@ -87,28 +88,29 @@ def show_status(status: Mapping[str, Any]) -> None:
         table.add_row("  problem", f"[red]{escape(status['problem'])}[/]")
     for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
         table.add_row(f"  {name.replace('_', ' ')}", _describe_entry(status[name]))
-    out.print(f"[bold]{status['model']}[/]")
-    out.print(table)
+    console.out.print(f"[bold]{status['model']}[/]")
+    console.out.print(table)
 
 
 def show_history(history: Mapping[str, Any]) -> None:
     """Print each move with who made it and why, and what a promoted version came of."""
     if "at" in history:
         champion = f"version {history['champion']}" if history["champion"] else "nothing"
-        out.print(f"At {_format_time(history['at'])} UTC, [bold]{champion}[/] was in production.")
+        console.out.print(f"At {_format_time(history['at'])} UTC, [bold]{champion}[/] was in production.")
     if not history["moves"]:
         if "at" not in history:
-            out.print(f"No version of {history['model']} was ever promoted. Run: evergreen retrain {history['model']}")
+            name = history["model"]
+            console.out.print(f"No version of {name} was ever promoted. Run: evergreen retrain {name}")
         return
     for move in history["moves"]:
-        out.print(f"[bold]{_format_time(move['at'])} UTC  {move['action']}[/]  {_describe_champion(move)}")
+        console.out.print(f"[bold]{_format_time(move['at'])} UTC  {move['action']}[/]  {_describe_champion(move)}")
         by = describe_actor(move["by"])
         started = move["by"] == "retrain"
         rows = [("by", f"{by}, {describe_start(move['reason'])}" if started else by)]
         rows.append(("reason", move.get("explanation") or move["reason"]))
         if move["flow_run"]:
             rows.append(("comes from", _origin(move)))
-        out.print(facts([(label, escape(text)) for label, text in rows]))
+        console.out.print(facts([(label, escape(text)) for label, text in rows]))
 
 
 def _describe_champion(move: Mapping[str, Any]) -> str:
