@@ -172,7 +172,7 @@ def test_the_list_of_the_log_is_all_that_it_vouches_for(story: Story) -> None:
 
 
 def test_a_log_of_before_goes_on(settings: Settings) -> None:
-    """A log without the two columns is read, and gets them with its next line; earlier lines say nothing."""
+    """A log without the columns is read, and gets them with its next line; earlier lines say nothing."""
     log = Promotions(settings.lake_uri, "toy")
     line = {
         "line": 1,
@@ -183,8 +183,9 @@ def test_a_log_of_before_goes_on(settings: Settings) -> None:
         "before": 0,
         "after": 1,
     }
-    former = log.table.schema.remove(log.table.schema.get_field_index("trusted"))
-    former = former.remove(former.get_field_index("sha256"))
+    former = log.table.schema
+    for name in ("trusted", "sha256", "judged_sha256"):
+        former = former.remove(former.get_field_index(name))
     rows = pd.DataFrame([line | {"reason": "r", "decision_id": "d", "by": "retrain"}])
     write_deltalake(log.table.uri, pa.Table.from_pandas(rows, schema=former, preserve_index=False))
     assert [(move.after, move.sha256, move.trusted) for move in log.all()] == [(1, "", None)]
