@@ -150,8 +150,13 @@ def refit(spec: ModelSpec, frame: pd.DataFrame, params: Mapping[str, Any]) -> Pi
 
 
 def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The identity of every row that a version's judged fit was trained on."""
-    return stored_ids(versions.files(version) / TRAINED)
+    """The identity of every row that a version's judged fit was trained on.
+
+    Where the tag that names the judged fit was taken away, the model is judged in its place, and has learned more.
+    """
+    folder = versions.files(version)
+    model_is_judged = not version.tags.judged_sha256 and (folder / DEPLOYED).exists()
+    return stored_ids(folder / (DEPLOYED if model_is_judged else TRAINED))
 
 
 def stored_ids(file: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:

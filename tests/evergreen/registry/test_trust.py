@@ -154,11 +154,13 @@ def test_a_setting_forbids_to_go_by_the_log(story: Story) -> None:
     assert trust.champion_problem(story.log, story.now, trust_log=False) == said
 
 
-@pytest.mark.parametrize("tag", ["trusted", "sha256"])
+@pytest.mark.parametrize("tag", ["trusted", "sha256", "judged_sha256"])
 def test_a_changed_tag_is_not_gone_by(story: Story, tag: str) -> None:
     """Whoever changes an artifact and its tags cannot change the log with them."""
     champion = story.promote()
-    changed = {"trusted": (*(champion.tags.trusted or ()), "os.system"), "sha256": "0" * 64}[tag]
+    changed = {"trusted": (*(champion.tags.trusted or ()), "os.system"), "sha256": "0" * 64, "judged_sha256": "0" * 64}[
+        tag
+    ]
     forged = replace(champion, tags=replace(champion.tags, **{tag: changed}))
     with pytest.raises(ModelFileError, match="its tags differ from the promotion log"):
         trust.require_vouched(forged, (SCORE,), story.log, file="models/toy.py", trust_log=True)

@@ -224,6 +224,19 @@ def test_a_damaged_judged_fit_is_not_loaded(
         registry.load_judged(version, spec)
 
 
+def test_without_its_tag_the_model_is_judged_by_nothing_that_it_learned(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """Whoever takes the tag of the judged fit away does not get the deployed fit judged on its own training rows."""
+    spec = make_spec(training=REFIT)
+    version = make_version(spec, make_rows(200))
+    left = {name: value for name, value in version.tags.raw.items() if name != "judged_sha256"}
+    found = _checks(judge(spec, replace(version, tags=VersionTags.read(left))))
+    assert found["holdout"].status is Verdict.FAIL
+    assert found["holdout"].reason.startswith("40 of 40 holdout rows were in the training data")
+    assert "champion" not in found and "baseline" not in found
+
+
 def test_a_judged_fit_that_predicts_otherwise_fails_integrity(
     make_spec: Make, make_rows: Make, make_version: Make, judge: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
