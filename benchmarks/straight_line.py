@@ -141,6 +141,13 @@ def loaded(version: mlflow.entities.model_registry.ModelVersion) -> object:
     return skops.io.load(model / "model.skops", trusted=TRUSTED)
 
 
+def judged_fit(version: mlflow.entities.model_registry.ModelVersion) -> object:
+    """The fit that was judged, its hash checked first."""
+    file = folder_of(version)[1] / "judged.skops"
+    assert sha256(file) == version.tags["evergreen.judged_sha256"]
+    return skops.io.load(file, trusted=TRUSTED)
+
+
 rival = loaded(champion)
 took("champion")
 
@@ -183,7 +190,7 @@ report.save_html(str(page))
 report.save_json(str(page.with_suffix(".json")))
 took("detect")
 
-# ---- split and fit: four combinations on three folds, then one fit on all training rows
+# ---- split and fit: four combinations on three folds, one fit on all training rows, and one on all rows of the window
 window = read(ds.field("at") >= newest - MODEL.training.last)
 held_out = ((window["at"] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(MODEL.holdout.block)) % MODEL.holdout.every == 0
 held_out &= window["at"] > window["at"].max() - MODEL.holdout.recent
@@ -201,6 +208,7 @@ for choice in sklearn.model_selection.ParameterGrid({key: list(held) for key, he
         best = (float(np.mean(errors)), choice)
 fitted = pipeline(MODEL.seed).set_params(**best[1]).fit(x, y)
 train_mae = sklearn.metrics.mean_absolute_error(y, fitted.predict(x))
+deployed = pipeline(MODEL.seed).set_params(**best[1]).fit(features(window), window[TARGET].to_numpy())
 took("fit")
 
 # ---- store: the model with explicit requirements, and what later runs need beside it
@@ -220,25 +228,30 @@ tags |= {
 }
 tags = {f"evergreen.{key}": value for key, value in tags.items()}
 packages = [f"{module.__name__}=={module.__version__}" for module in (pd, np, sklearn, skops)]
-assert not set(skops.io.get_untrusted_types(data=skops.io.dumps(fitted))) - set(TRUSTED)
+for pipe in (fitted, deployed):
+    assert not set(skops.io.get_untrusted_types(data=skops.io.dumps(pipe))) - set(TRUSTED)
 experiment = client.get_experiment_by_name(NAME)
 with (
     tempfile.TemporaryDirectory() as place,
     mlflow.start_run(experiment_id=experiment.experiment_id, run_name=f"candidate-{decision}", tags=tags) as run,
 ):
     logged = mlflow.sklearn.log_model(
-        fitted, name="model", signature=signature, pip_requirements=packages, skops_trusted_types=TRUSTED
+        deployed, name="model", signature=signature, pip_requirements=packages, skops_trusted_types=TRUSTED
     )
     mlflow.log_params({key: str(value) for key, value in best[1].items()})
     mlflow.log_metrics({"train_mae": train_mae, "train_rows": float(len(train))})
     stored = Path(place) / "evergreen"
     stored.mkdir()
-    train.to_parquet(stored / "reference.parquet", index=False)
-    ids = pd.util.hash_pandas_object(train[["date", "hr"]], index=False)
-    pd.DataFrame({"id": ids}).to_parquet(stored / "trained_rows.parquet", index=False)
+    window.to_parquet(stored / "reference.parquet", index=False)
+    for learned, file in ((train, "trained_rows.parquet"), (window, "deployed_rows.parquet")):
+        ids = pd.util.hash_pandas_object(learned[["date", "hr"]], index=False)
+        pd.DataFrame({"id": ids}).to_parquet(stored / file, index=False)
     probe = window.tail(200).reset_index(drop=True)
-    probe = probe.assign(_prediction=fitted.predict(features(probe)))
-    probe.to_parquet(stored / "probe.parquet", index=False)
+    probes = [probe.assign(_prediction=pipe.predict(features(probe))) for pipe in (deployed, fitted)]
+    for rows, file in zip(probes, ("probe.parquet", "judged_probe.parquet"), strict=True):
+        rows.to_parquet(stored / file, index=False)
+    skops.io.dump(fitted, stored / "judged.skops")
+    judged_sha256 = sha256(stored / "judged.skops")
     (stored / "profile.json").write_text(x.describe(include="all").to_json())
     (stored / "search.json").write_text(json.dumps(tried))
     client.log_artifacts(run.info.run_id, str(stored), "evergreen")
@@ -251,7 +264,11 @@ took("log model")
 # ---- register
 model_folder = Path(urlparse(client.get_logged_model(logged.model_id).artifact_location).path)
 tags |= {"evergreen.sha256": sha256(model_folder / "model.skops"), "evergreen.files_sha256": files_sha256}
-tags |= {"evergreen.model_id": logged.model_id, "model_validation_status": "PENDING"}
+tags |= {
+    "evergreen.judged_sha256": judged_sha256,
+    "evergreen.model_id": logged.model_id,
+    "model_validation_status": "PENDING",
+}
 version = client.create_model_version(
     NAME,
     f"models:/{logged.model_id}",
@@ -264,12 +281,15 @@ version = client.get_model_version(NAME, version.version)
 took("register")
 
 # ---- gates: load the candidate again, compare it pair by pair on rows that neither was trained on
-candidate = loaded(version)
-assert (candidate.predict(features(probe)) == probe["_prediction"]).all()
+candidate, judged = loaded(version), judged_fit(version)
+for pipe, probed in zip((candidate, judged), probes, strict=True):
+    assert (pipe.predict(features(probed)) == probed["_prediction"]).all()
 truth, rows = holdout[TARGET].to_numpy(), features(holdout)
-mine, theirs = candidate.predict(rows), rival.predict(rows)
+mine, theirs = judged.predict(rows), judged_fit(champion).predict(rows)
+assert np.isfinite(candidate.predict(rows)).all()
 dummy = DummyRegressor(strategy="median").fit(np.zeros((len(y), 1)), y).predict(np.zeros((len(rows), 1)))
-sklearn.metrics.mean_absolute_error(y, candidate.predict(x))
+for pipe in (candidate, judged):
+    sklearn.metrics.mean_absolute_error(y, pipe.predict(x))
 days = (holdout["at"] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
 
 
@@ -318,6 +338,7 @@ took("gate")
 # ---- promote, and keep the ledgers
 client.set_registered_model_alias(NAME, "challenger", version.version)
 loaded(version)
+judged_fit(version)
 move = {"id": decision, "at": NOW, "action": "promote", "before": int(champion.version), "after": int(version.version)}
 append("promotions", pd.DataFrame([move | {"phase": "intent", "reason": "manual", "by": "script"}]))
 client.set_registered_model_alias(NAME, "previous", champion.version)

@@ -94,7 +94,8 @@ MODEL = ModelSpec(
     # Every fifth day of the last eight weeks: a candidate can learn a recent change and still be judged on it.
     holdout=Holdout(strategy="blocked", block=timedelta(days=1), every=5, recent=timedelta(weeks=8), min_rows=72),
     # On the UCI file half a year of history is much better than all of it: demand nearly doubles within two years.
-    training=Training(last=timedelta(days=180), min_rows=336),
+    # What is deployed has learned the rows that judged, too.
+    training=Training(last=timedelta(days=180), min_rows=336, refit=True),
     # Calendar columns always change; drift is measured on the weather and on the champion's predictions.
     drift=DriftThresholds(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),

@@ -54,6 +54,7 @@ def _stored_judgement(version: Version) -> Judgement | None:
 def _record(context: RunContext, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
     registry, spec = context.registry, context.spec
     heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
+    heading += f" Fits: {version.tags.fits}." if version.tags.fits else ""
     files = {"drift": drift.html} if drift.html else {}
     registry.enrich(version.run_id, figures(spec, judgement), files)
     description = f"{heading}\n\n{gate_table(judgement.checks)}"

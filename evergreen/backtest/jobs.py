@@ -33,7 +33,7 @@ from evergreen.performance.check import measure_performance
 from evergreen.performance.labelled_rows import labelled_rows
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow import FormerComparison, Pair, compare_with_former
-from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
+from evergreen.registry.artifacts import JUDGED, PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
@@ -118,6 +118,13 @@ class CachedVersions:
         """The version's pipeline, its hash checked first."""
         return self._pipeline(version.model_id, version.tags.sha256, spec.trusted)
 
+    def load_judged(self, version: Version, spec: ModelSpec) -> Pipeline:
+        """The fit that the gates judged, its hash checked first; see `StoredVersions`."""
+        expected = version.tags.judged_sha256
+        if not expected:
+            return self.load(version, spec)
+        return self._pipeline(version.model_id, expected, spec.trusted, f"{naming.RUN_FOLDER}/{JUDGED}")
+
     def files(self, version: Version) -> Path:
         """The folder of what was stored beside the pipeline, its hash checked first."""
         folder = self.cache.fit(version.model_id) / naming.RUN_FOLDER
@@ -126,8 +133,8 @@ class CachedVersions:
             self._verified.add(version.model_id)
         return folder
 
-    def _load(self, model_id: str, expected: str, trusted: tuple[str, ...]) -> Pipeline:
-        return load_pipeline(self.cache.fit(model_id), expected, trusted, f"fit {model_id}")
+    def _load(self, model_id: str, expected: str, trusted: tuple[str, ...], file: str = PIPELINE) -> Pipeline:
+        return load_pipeline(self.cache.fit(model_id), expected, trusted, f"fit {model_id}", file=file)
 
 
 class JobContext:
@@ -175,17 +182,20 @@ def fit(context: JobContext, now: datetime, training: Training) -> Fit:
         window = training_window(rows.spec, rows.snapshot(), now)
         candidate = fit_candidate(rows, window, part / naming.RUN_FOLDER)
         seconds = time.process_time() - began
-        stored = packed(candidate.fitted.pipeline, rows.spec.file, rows.spec.trusted)
+        stored = packed(candidate.pipeline, rows.spec.file, rows.spec.trusted)
         (part / PIPELINE).write_bytes(stored)
     except EvergreenError:
         shutil.rmtree(part)
         raise
     size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file()) / 1e6
+    judged = part / naming.RUN_FOLDER / JUDGED
     tags = {
         "sha256": sha256(part / PIPELINE),
         "files_sha256": sha256(part / naming.RUN_FOLDER),
         "state_sha256": state_sha256(part / PIPELINE),
         "size_mb": f"{size:.3f}",
+        **candidate.tags,
+        **({"judged_sha256": sha256(judged)} if judged.exists() else {}),
     }
     model_id = _fit_key(context, now, training)
     context.cache.end(part, model_id)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evergreen.data.predictions import Predictions
+from evergreen.evaluation.refit import DeployedFit
 from evergreen.spec.metric import Array
 
 
@@ -29,6 +30,8 @@ class Evidence:
         description: the version's description.
         integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
         same_as_champion: the candidate is the champion's version.
+        deployed: of the fit that is deployed, where it is not the one that is judged; then latency and size are its
+            own, and all else is of the judged fits of the candidate and the champion.
     """
 
     y: Array
@@ -46,3 +49,4 @@ class Evidence:
     description: str
     integrity: str
     same_as_champion: bool
+    deployed: DeployedFit | None = None

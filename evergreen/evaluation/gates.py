@@ -18,7 +18,8 @@ import numpy as np
 from evergreen.data.predictions import Predictions
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.measure import finite, measure
+from evergreen.evaluation.measure import finite, measure, not_finite
+from evergreen.evaluation.refit import deployed_checks, naming_the_fit
 from evergreen.evaluation.slices import picked, slices
 from evergreen.markdown import many
 from evergreen.spec.metric import Array, Metric
@@ -43,6 +44,8 @@ def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check,
     checks.append(_budget("size", evidence.size_mb, spec.gates.size_mb, "MB stored"))
     checks += _tags(evidence, spec)
     checks.append(_description(evidence, spec))
+    if evidence.deployed is not None:
+        checks = [naming_the_fit(check) for check in checks] + list(deployed_checks(evidence.deployed, spec))
     return tuple(checks)
 
 
@@ -113,14 +116,10 @@ def _known_rows(evidence: Evidence) -> str:
 
 def _outputs(evidence: Evidence) -> Check:
     """Whether every prediction is there and finite."""
-    predictions = evidence.candidate
-    bad = sum(not finite(part) for part in (predictions.values, predictions.probability) if part is not None)
+    bad = not_finite(evidence.candidate)
     if bad:
-        rows = [not finite(np.atleast_1d(value)) for value in np.asarray(predictions.values)]
-        if predictions.probability is not None:
-            rows = list(np.array(rows, dtype=bool) | ~np.isfinite(predictions.probability).all(axis=1))
-        reason = f"{sum(rows)} of {many(len(rows), 'prediction')} are missing or infinite."
-        return Check("finite", Verdict.FAIL, float(sum(rows)), 0.0, reason)
+        reason = f"{bad} of {many(len(evidence.candidate.values), 'prediction')} are missing or infinite."
+        return Check("finite", Verdict.FAIL, float(bad), 0.0, reason)
     return Check("finite", Verdict.PASS, 0.0, 0.0, "Every prediction is a finite value.")
 
 

@@ -106,6 +106,16 @@ def finite(values: Array) -> bool:
     return not any(_missing(value) for value in set(plain.tolist()))
 
 
+def not_finite(predictions: Predictions) -> int:
+    """How many rows have a prediction that is missing or infinite, its probabilities included."""
+    if all(finite(part) for part in (predictions.values, predictions.probability) if part is not None):
+        return 0
+    bad = np.array([not finite(np.atleast_1d(value)) for value in np.asarray(predictions.values)], dtype=bool)
+    if predictions.probability is not None:
+        bad |= ~np.isfinite(predictions.probability).all(axis=1)
+    return int(bad.sum())
+
+
 def _value(metric: Metric, truth: Array, predicted: Array, classes: int, weights: Array | None = None) -> float:
     if len(truth) == 0 or not (finite(truth) and finite(predicted)):
         return float("nan")

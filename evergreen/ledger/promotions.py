@@ -34,6 +34,7 @@ class Move:
         sha256: of the stored pipeline that became champion; empty where it was not kept.
         trusted: the types beyond skops' own list that this pipeline needed when it was registered; None where they were
             not kept.
+        judged_sha256: of the stored fit that the gates judged; empty where it is the pipeline itself.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Move:
     by: str
     sha256: str = ""
     trusted: tuple[str, ...] | None = None
+    judged_sha256: str = ""
 
 
 class PromotionLog(Protocol):
@@ -108,6 +110,7 @@ class Promotions(PromotionLog):
             "by": move.by,
             "sha256": move.sha256 or None,
             "trusted": None if move.trusted is None else json.dumps(move.trusted),
+            "judged_sha256": move.judged_sha256 or None,
         }
         self.table.append(pd.DataFrame([row]).astype({"before": "Int64", "after": "Int64"}), f"{move.id}:{move.phase}")
 
@@ -131,6 +134,7 @@ class Promotions(PromotionLog):
                 by=row["by"],
                 sha256=_text(row["sha256"]),
                 trusted=tuple(json.loads(row["trusted"])) if _text(row["trusted"]) else None,
+                judged_sha256=_text(row["judged_sha256"]),
             )
             for _, row in rows.iterrows()
         )
@@ -195,5 +199,6 @@ def _schema() -> pa.Schema:
             # A log that was begun earlier has no such columns before its next line.
             ("sha256", text),
             ("trusted", text),
+            ("judged_sha256", text),
         ]
     )

@@ -2,8 +2,9 @@
 
 The observations are read as they were at the version's Delta version, and their content is checked against the tagged
 digest before anything is trained on it. The same search, seed and rows then give a pipeline, and both pipelines predict
-the version's holdout and its reference. The stored files themselves are not compared: skops writes the time and memory
-addresses into them, so that even one pipeline stored twice gives two files.
+the version's holdout and its reference. Where a version has a judged and a deployed fit, both are rebuilt. The stored
+files themselves are not compared: skops writes the time and memory addresses into them, so that even one pipeline
+stored twice gives two files.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import holdout_mask, row_weights, training_window
+from evergreen.data.windows import Mask, holdout_mask, row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
 from evergreen.markdown import many
@@ -30,7 +32,7 @@ from evergreen.registry.lineage import checked_out, machine, packages
 from evergreen.registry.version import Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training.candidate import SEARCH, TRAINED
+from evergreen.training.candidate import DEPLOYED, SEARCH, TRAINED, refit, stored_ids
 from evergreen.training.fit import Fitted, fit
 from evergreen.training.predict import labelled, predict
 from evergreen.training.reference import REFERENCE
@@ -61,13 +63,14 @@ class Rebuilt:
     Attributes:
         model: name of the model.
         version: its number.
-        equal: every prediction of the rebuilt pipeline is equal to the stored one's, byte by byte.
+        equal: every prediction of the rebuilt pipeline is equal to the stored one's, byte by byte; so is every one of
+            the judged fit, where another fit is deployed.
         damage: why the version could not be rebuilt although it should be possible: a file that is missing or altered,
             or rows that do not match the digest. Empty otherwise.
         differences: what is different now; there may be some although the predictions are equal.
         rows: how many rows both pipelines predicted: the version's holdout and its reference.
-        stored: digest of the stored pipeline's predictions, 32 hex digits; empty if it predicted nothing.
-        rebuilt: the same for the rebuilt pipeline.
+        stored: digest of the stored fits' predictions, 32 hex digits; empty if nothing was predicted.
+        rebuilt: the same for the rebuilt fits.
         made_of: the tags that the version was made from, by name.
     """
 
@@ -115,22 +118,33 @@ def rebuild(
     differences = _environment_differences(version)
     try:
         snapshot = _read_snapshot(observations, version)
-        pipeline, files = registry.load(version, spec), registry.files(version)
+        fits, files = [registry.load(version, spec)], registry.files(version)
+        if spec.training.refit:
+            fits.append(registry.load_judged(version, spec))
         step(f"stored: {version.label} is what was registered")
         _require_content(observations, snapshot.version, version)
         step(f"data: table version {snapshot.version} holds the rows that were tagged, {snapshot.rows:,}")
     except (ArtifactError, _DamagedError) as error:
         return _result(version, damage=str(error), differences=differences)
-    train, holdout = _split_rows(spec, observations, snapshot, version)
+    frame, mask = _read_rows(spec, observations, snapshot, version)
+    train, holdout = frame[~mask].reset_index(drop=True), frame[mask].reset_index(drop=True)
     params = json.loads(version.tags.params) if version.tags.params else None
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     step(f"fit: trained again on {many(len(train), 'row')}")
+    fits_now, learned = [fitted.pipeline], {TRAINED: train}
+    if spec.training.refit:
+        fits_now.insert(0, refit(spec, frame, fitted.params))
+        learned[DEPLOYED] = frame
+        step(f"refit: the deployed fit trained again on {many(len(frame), 'row')}")
     frames = [holdout, _read_reference(files)]
-    stored, rebuilt = _predict_frames(pipeline, spec, frames), _predict_frames(fitted.pipeline, spec, frames)
-    rows, then, now = sum(map(len, frames)), digest(stored), digest(rebuilt)
-    step(f"compare: {many(rows, 'prediction')}")
-    differences += _training_differences(files, observations, train, fitted)
-    differences += _prediction_differences(stored, rebuilt)
+    stored, rebuilt = (
+        [_predict_frames(pipeline, spec, frames) for pipeline in pipelines] for pipelines in (fits, fits_now)
+    )
+    rows, then, now = sum(map(len, frames)), digest([*chain(*stored)]), digest([*chain(*rebuilt)])
+    step(f"compare: {many(rows, 'prediction')}{' of each fit' if len(fits) > 1 else ''}")
+    differences += _training_differences(files, observations, learned, fitted)
+    for name, before, after in zip(("", " of the judged fit"), stored, rebuilt, strict=False):
+        differences += _prediction_differences(before, after, name)
     return _result(version, equal=then == now, differences=differences, rows=rows, stored=then, rebuilt=now)
 
 
@@ -232,15 +246,14 @@ def _require_content(observations: Observations, table_version: int, version: Ve
         )
 
 
-def _split_rows(
+def _read_rows(
     spec: ModelSpec, observations: Observations, snapshot: Snapshot, version: Version
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The training rows and the holdout, chosen as they were then."""
+) -> tuple[pd.DataFrame, Mask]:
+    """The labelled rows of the window and which of them are the holdout, chosen as they were then."""
     as_of = version.tags.known
     window = training_window(spec, snapshot, datetime.fromisoformat(as_of) if as_of else None)
     frame = labelled(spec, window.read(observations))
-    mask = holdout_mask(spec, frame)
-    return frame[~mask].reset_index(drop=True), frame[mask].reset_index(drop=True)
+    return frame, holdout_mask(spec, frame)
 
 
 def _read_reference(files: Path) -> pd.DataFrame:
@@ -265,21 +278,21 @@ def _environment_differences(version: Version) -> tuple[Difference, ...]:
 
 
 def _training_differences(
-    files: Path, observations: Observations, train: pd.DataFrame, fitted: Fitted
+    files: Path, observations: Observations, learned: Mapping[str, pd.DataFrame], fitted: Fitted
 ) -> tuple[Difference, ...]:
-    """Training rows and scores of the search that have changed since."""
-    import pandas as pd
-
+    """Training rows, by the file that has them, and scores of the search that have changed since."""
     differences = []
-    ids, stored_ids = observations.ids(train), pd.read_parquet(files / TRAINED)["id"].to_numpy(dtype=np.uint64)
-    if not np.array_equal(ids, stored_ids):
-        now = f"{many(len(ids), 'row')}, {len(np.setdiff1d(ids, stored_ids))} of them others"
-        differences.append(Difference("training rows", many(len(stored_ids), "row"), now))
+    for file, frame in learned.items():
+        ids, stored = observations.ids(frame), stored_ids(files / file)
+        if not np.array_equal(ids, stored):
+            now = f"{many(len(ids), 'row')}, {len(np.setdiff1d(ids, stored))} of them others"
+            name = "training rows" if file == TRAINED else "rows of the deployed fit"
+            differences.append(Difference(name, many(len(stored), "row"), now))
     stored_scores = json.loads((files / SEARCH).read_text())["tried"]
     for name in {**stored_scores, **fitted.tried}:
-        stored, rebuilt = stored_scores.get(name), fitted.tried.get(name)
-        if stored != rebuilt and not (_is_nan(stored) and _is_nan(rebuilt)):
-            differences.append(Difference(f"search at {name}", str(stored), str(rebuilt)))
+        before, after = stored_scores.get(name), fitted.tried.get(name)
+        if before != after and not (_is_nan(before) and _is_nan(after)):
+            differences.append(Difference(f"search at {name}", str(before), str(after)))
     return tuple(differences)
 
 
@@ -287,13 +300,15 @@ def _is_nan(value: float | None) -> bool:
     return value is not None and np.isnan(value)
 
 
-def _prediction_differences(stored: Sequence[Predictions], rebuilt: Sequence[Predictions]) -> tuple[Difference, ...]:
-    """How many predictions differ, and by how much."""
+def _prediction_differences(
+    stored: Sequence[Predictions], rebuilt: Sequence[Predictions], of: str = ""
+) -> tuple[Difference, ...]:
+    """How many predictions differ, and by how much; `of` names the fit."""
     if digest(stored) == digest(rebuilt):
         return ()
     then, now = (np.concatenate([frame.values for frame in frames]) for frames in (stored, rebuilt))
     differ = int((then != now).sum())
     if not differ:
-        return (Difference("probabilities", many(len(then), "row"), "the same labels with other probabilities"),)
+        return (Difference(f"probabilities{of}", many(len(then), "row"), "the same labels with other probabilities"),)
     largest = f", by at most {np.nanmax(np.abs(then - now)):.3g}" if then.dtype.kind == "f" == now.dtype.kind else ""
-    return (Difference("predictions", many(len(then), "row"), f"{differ} of them differ{largest}"),)
+    return (Difference(f"predictions{of}", many(len(then), "row"), f"{differ} of them differ{largest}"),)

@@ -216,6 +216,7 @@ def _facts(version: Version) -> Iterator[tuple[str, str]]:
     values = {
         "trained for": tags.reason,
         "data": f"{_known(tags.data_rows)} rows, version {_known(tags.data_version)}, {span}".rstrip(", "),
+        "fits": tags.fits,
         "code": f"{tags.git_commit[:12]}{dirty}" if tags.git_commit else "",
         "parameters by hand": tags.params,
         "decision": tags.decision_id,

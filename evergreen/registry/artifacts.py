@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 PIPELINE = "model.skops"
+JUDGED = "judged.skops"
+"""The fit that the gates judge, among a version's other files, where it is not the one that is deployed."""
 _FIX = "Restore it from a backup, or roll back to another version."
 
 
@@ -81,6 +83,7 @@ def load_pipeline(
     trusted: Sequence[str],
     what: str,
     vouch: Callable[[Sequence[str]], None] | None = None,
+    file: str = PIPELINE,
 ) -> Pipeline:
     """Load a stored pipeline after its hash was checked.
 
@@ -93,6 +96,7 @@ def load_pipeline(
         what: names it in messages.
         vouch: is asked about the types that are left, and raises where nobody vouches for them. Without it they are
             refused.
+        file: its name in the folder.
 
     Raises:
         ArtifactError: the hash differs, or the file cannot be read.
@@ -101,7 +105,7 @@ def load_pipeline(
     skops = load_skops()
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    path = folder / PIPELINE
+    path = folder / file
     try:
         content = path.read_bytes()
     except OSError:

@@ -24,7 +24,16 @@ from evergreen import naming
 from evergreen.errors import ArtifactError, RegistryError
 from evergreen.ledger.promotions import Promotions
 from evergreen.naming import experiment, registered_model
-from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed, sha256, state_sha256, types_in, verify
+from evergreen.registry.artifacts import (
+    JUDGED,
+    PIPELINE,
+    load_pipeline,
+    packed,
+    sha256,
+    state_sha256,
+    types_in,
+    verify,
+)
 from evergreen.registry.database import explained, probe
 from evergreen.registry.loss import lost_version
 from evergreen.registry.model_registry import ModelRegistry
@@ -143,6 +152,8 @@ class Registry(ModelRegistry):
     ) -> Candidate:
         """Store a fitted pipeline, what it was made of, and `files` (a folder) in a run.
 
+        Among the files is the fit that the gates judge, where that is not the pipeline itself.
+
         Raises:
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
@@ -170,7 +181,11 @@ class Registry(ModelRegistry):
         folder = self._model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
         hashes = sha256(folder / PIPELINE), sha256(files), state_sha256(folder / PIPELINE)
-        return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags, needed)
+        judged = files / JUDGED
+        if not judged.exists():
+            return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags, needed)
+        both = tuple(sorted({*needed, *types_in(judged.read_bytes())}))
+        return Candidate(run_id, logged.model_id, *hashes, size, tags, spec.tags, both, sha256(judged))
 
     def register(self, model: str, candidate: Candidate) -> Version:
         """Make a version of a stored candidate, tagged PENDING.
@@ -191,6 +206,7 @@ class Registry(ModelRegistry):
                 "size_mb": f"{candidate.size_mb:.3f}",
                 "trusted": json.dumps(candidate.trusted),
                 "model_id": candidate.model_id,
+                **({"judged_sha256": candidate.judged_sha256} if candidate.judged_sha256 else {}),
             }
             created = self.client.create_model_version(
                 registered_model(model),
@@ -243,14 +259,36 @@ class Registry(ModelRegistry):
             ArtifactError: it is not what was registered.
             ModelFileError: it holds a type that nobody vouches for: see `evergreen.registry.trust`.
         """
+        return self._load(version, spec, self._pipeline_folder, version.tags.sha256, version.label, PIPELINE)
+
+    def load_judged(self, version: Version, spec: ModelSpec) -> Pipeline:
+        """The fit of a version that the gates judged, its hash checked first; see `StoredVersions`.
+
+        Raises:
+            ArtifactError, ModelFileError: as in `load`.
+        """
+        expected = version.tags.judged_sha256
+        if not expected:
+            return self.load(version, spec)
+        return self._load(version, spec, self._files_folder, expected, f"{version.label}, its judged fit", JUDGED)
+
+    def _load(
+        self,
+        version: Version,
+        spec: ModelSpec,
+        find_folder: Callable[[Version], Path],
+        expected: str,
+        what: str,
+        file: str,
+    ) -> Pipeline:
         try:
-            folder = self._pipeline_folder(version)
             return load_pipeline(
-                folder,
-                version.tags.sha256,
+                find_folder(version),
+                expected,
                 spec.trusted,
-                version.label,
+                what,
                 lambda strange: self._require_vouched(version, spec, strange),
+                file,
             )
         except ArtifactError:
             if version.tags.cleaned is None:
@@ -288,8 +326,10 @@ class Registry(ModelRegistry):
         require_vouched(version, strange, promotions, file=spec.file, trust_log=self.settings.trust_log)
 
     def require_intact(self, version: Version, spec: ModelSpec) -> None:
-        """Load a version and forget it: its stored files are what was registered, and this Python can read them."""
+        """Load a version's fits and forget them: they are what was registered, and this Python can read them."""
         self.load(version, spec)
+        if version.tags.judged_sha256:
+            self.load_judged(version, spec)
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""

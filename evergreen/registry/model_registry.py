@@ -26,6 +26,14 @@ class StoredVersions(Protocol):
         """
         ...
 
+    def load_judged(self, version: Version, spec: ModelSpec) -> Pipeline:
+        """The fit of a version that the gates judged: the pipeline itself where no other one is deployed.
+
+        Raises:
+            ArtifactError: it is not what was registered.
+        """
+        ...
+
     def files(self, version: Version) -> Path:
         """The folder of what was stored beside the pipeline.
 
@@ -103,7 +111,7 @@ class ModelRegistry(Protocol):
         ...
 
     def require_intact(self, version: Version, spec: ModelSpec) -> None:
-        """Refuse a version whose stored pipeline is not what was registered.
+        """Refuse a version of which a stored fit is not what was registered.
 
         Raises:
             ArtifactError: it is not.

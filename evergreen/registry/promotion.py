@@ -246,6 +246,7 @@ def _move(
         by=by,
         sha256=after.tags.sha256 if after else "",
         trusted=after.tags.trusted if after else None,
+        judged_sha256=after.tags.judged_sha256 if after else "",
     )
     promotions.write(move)
     _carry_out(move, registry, promotions)

@@ -6,9 +6,10 @@ itself: a list in the file, or a tag beside it, is written by whoever wrote the 
 1. `KNOWN`, where the library is installed: the types that common models are made of.
 2. `trusted` of the model file.
 3. For a version that was promoted, the promotion log: the list that the version needed when it was registered, if the
-   version's tag still has the same list and the same sha256 as the log. The log is another store than the registry, and
-   the version was loaded under the model file's rules of then before the line was written. So the former champion can
-   be loaded after the model file went on to another estimator. `EVERGREEN_TRUST_LOG=false` forbids it.
+   version's tags still have the same list and the same sha256, of either fit, as the log. The log is another store than
+   the registry, and the version was loaded under the model file's rules of then before the line was written. So the
+   former champion can be loaded after the model file went on to another estimator. `EVERGREEN_TRUST_LOG=false` forbids
+   it.
 
 For a version that was never promoted the model file alone counts.
 """
@@ -134,7 +135,7 @@ def champion_problem(promotions: PromotionLog, spec: ModelSpec, *, trust_log: bo
     line = done[-1] if done else None
     if line is None or line.after is None or line.trusted is None:
         return ""
-    tags = VersionTags(sha256=line.sha256, trusted=line.trusted)
+    tags = VersionTags(sha256=line.sha256, judged_sha256=line.judged_sha256, trusted=line.trusted)
     version = Version(promotions.model, line.after, "", "", tags, "")
     strange = strange_types(line.trusted, spec.trusted)
     try:
@@ -166,7 +167,7 @@ def _objection(strange: Sequence[str], tags: VersionTags, line: Move | None, *, 
         return "it was promoted before the promotion log kept such lists"
     if not trust_log:
         return "EVERGREEN_TRUST_LOG=false forbids to go by the promotion log"
-    if line.sha256 != tags.sha256 or line.trusted != tags.trusted:
+    if (line.sha256, line.judged_sha256, line.trusted) != (tags.sha256, tags.judged_sha256, tags.trusted):
         return "its tags differ from the promotion log, so that somebody has changed one of them"
     if set(strange) - set(line.trusted):
         return "the promotion log does not have them either"

@@ -44,6 +44,9 @@ class VersionTags:
         packages: installed versions, by package.
         trusted: the types beyond skops' own list that the stored pipeline holds; None where that was not kept.
         size_mb: of the stored files; 0 where that is not known.
+        judged_sha256: of the stored fit that the gates judged, where another one is deployed; else empty.
+        judged_rows: rows that this fit learned.
+        deployed_rows: rows that the fit learned that is deployed.
         judgement_text: what the gates found, as `Judgement.to_text` writes it.
         rolled_back: why it was rolled back; None where it was not.
         declined: why a person did not want it; None where nobody said so.
@@ -77,6 +80,9 @@ class VersionTags:
     sha256: str = ""
     files_sha256: str = ""
     state_sha256: str = ""
+    judged_sha256: str = ""
+    judged_rows: int | None = None
+    deployed_rows: int | None = None
     trusted: tuple[str, ...] | None = None
     size_mb: float = 0.0
     holdout_rows: int | None = None
@@ -95,9 +101,9 @@ class VersionTags:
         texts = (
             *("decision_id", "reason", "compared_with", "data_digest", "data_revision", "data_start", "data_end"),
             *("learned_end", "known", "spec_hash", "params", "flow_run", "event_id", "git_commit", "machine"),
-            *("sha256", "files_sha256", "state_sha256", DESCRIBED),
+            *("sha256", "files_sha256", "state_sha256", "judged_sha256", DESCRIBED),
         )
-        numbers = ("data_version", "data_rows", "seed", "holdout_rows")
+        numbers = ("data_version", "data_rows", "seed", "holdout_rows", "judged_rows", "deployed_rows")
         facts: dict[str, Any] = {name: raw.get(name, "") for name in texts}
         facts |= {name: _number(raw.get(name, "")) for name in numbers}
         facts |= {name: raw.get(name) for name in (ROLLED_BACK, DECLINED, DECLINED_BY, CLEANED)}
@@ -118,6 +124,13 @@ class VersionTags:
     def judgement(self) -> Judgement | None:
         """What the gates found; None where nothing was written down."""
         return Judgement.of_text(self.judgement_text) if self.judgement_text else None
+
+    @property
+    def fits(self) -> str:
+        """Which fits there are, for a person; empty where the judged one is deployed itself."""
+        if not self.judged_sha256:
+            return ""
+        return f"judged is one of {self.judged_rows or '?'} rows, deployed is one of {self.deployed_rows or '?'} rows"
 
 
 # A version that somebody else registered, or a tag that a person changed, is no reason to fail.
@@ -161,7 +174,8 @@ def _names(text: str) -> tuple[str, ...] | None:
 class Candidate:
     """A pipeline that is stored with its run and not registered yet.
 
-    `stated` are the tags of the model file; `trusted`, the types beyond skops' own list that the pipeline holds.
+    `stated` are the tags of the model file; `trusted`, the types beyond skops' own list that its pipelines hold;
+    `judged_sha256` is of the fit that is judged, where another one is deployed.
     """
 
     run_id: str
@@ -173,6 +187,7 @@ class Candidate:
     tags: Mapping[str, str]
     stated: Mapping[str, str] = field(default_factory=dict)
     trusted: tuple[str, ...] = ()
+    judged_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

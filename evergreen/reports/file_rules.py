@@ -37,6 +37,11 @@ def describe_split(spec: ModelSpec) -> Iterator[str]:
     window = f"the last {_span(training.last)}" if training.last else "all of the history"
     weighs = f"; a row {_span(training.half_life)} old counts half" if training.half_life else ""
     yield f"A candidate learns from {window}, of at least {many(training.min_rows, 'row')}{weighs}."
+    if training.refit:
+        yield (
+            "The gates judge this fit. What is deployed is fitted once more with the same parameters, and learns the "
+            "rows that judged as well."
+        )
     if spec.search.size > 1:
         yield (
             f"{spec.search.size} combinations of {_names(tuple(spec.search.grid))} are tried in {spec.search.folds} "

@@ -3,6 +3,11 @@
 Stored beside the pipeline: the reference sample and its profile, the identities of every row it was trained on, what
 each feature matters on the holdout, and a probe (rows with the predictions made right after fitting) that the integrity
 gate repeats.
+
+With `Training(refit=True)` there are two fits: the judged one of the training rows, and the deployed one, with the same
+parameters, of all rows of the window. The deployed one is the pipeline and has the reference. The judged one is stored
+beside it, and the importance of the features is its own, because the deployed one has no rows left that it did not
+learn.
 """
 
 from __future__ import annotations
@@ -18,7 +23,9 @@ import numpy as np
 
 from evergreen import naming
 from evergreen.data.observations import Observations
+from evergreen.data.predictions import Predictions
 from evergreen.data.windows import Window, holdout_mask, row_weights
+from evergreen.registry.artifacts import JUDGED, packed
 from evergreen.registry.client import Registry
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Candidate, Version
@@ -30,19 +37,33 @@ from evergreen.training.reference import REFERENCE, reference_sample
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
 TRAINED, PROBE, PROFILE, SEARCH = "trained_rows.parquet", "probe.parquet", "profile.json", "search.json"
+DEPLOYED, JUDGED_PROBE = "deployed_rows.parquet", "judged_probe.parquet"
+"""With a refit: the rows that the deployed fit learned (`TRAINED` has the judged one's), and the judged one's probe."""
 _PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedCandidate:
-    """A candidate in memory, its other files in a folder; `classes` are those of a classification."""
+    """A candidate in memory, its other files in a folder.
 
+    Attributes:
+        pipeline: the fit that is deployed.
+        fitted: the fit that is judged; without a refit its pipeline is the one that is deployed.
+        rows: how many rows the judged fit learned.
+        classes: those of a classification.
+        importances: of the features, on the holdout.
+        tags: what the version says of its two fits; empty without a refit.
+    """
+
+    pipeline: Pipeline
     fitted: Fitted
     rows: int
     classes: tuple[Any, ...] | None
     importances: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 def build_candidate(
@@ -68,7 +89,7 @@ def build_candidate(
         figures = {naming.train_metric(spec.metric.name): candidate.fitted.value, "train_rows": candidate.rows}
         return registry.log(
             spec,
-            candidate.fitted.pipeline,
+            candidate.pipeline,
             run_name=naming.training_run(decision),
             classes=candidate.classes,
             params=candidate.fitted.params,
@@ -81,7 +102,7 @@ def build_candidate(
                 "version": str(window.snapshot.version),
                 "rows": str(window.snapshot.rows),
             },
-            tags=tags,
+            tags={**tags, **candidate.tags},
         )
 
 
@@ -95,6 +116,8 @@ def fit_candidate(
 ) -> FittedCandidate:
     """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
 
+    A refit takes the parameters that were found on the training rows: it costs one fit, and no search.
+
     Raises:
         DataError, ModelFileError: as in `build_candidate`.
     """
@@ -103,31 +126,59 @@ def fit_candidate(
     holdout = holdout_mask(spec, frame)
     train = frame[~holdout].reset_index(drop=True)
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
+    pipeline = refit(spec, frame, fitted.params) if spec.training.refit else fitted.pipeline
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
-    predicted = predict(fitted.pipeline, spec, probe)
+    predicted = predict(pipeline, spec, probe)
     matters = importance.importances(fitted.pipeline, spec, frame[holdout], seed=spec.seed)
     folder.mkdir()
-    _store(folder, spec, observations, train, probe.assign(_prediction=predicted.values), fitted)
+    tags = {}
+    if spec.training.refit:
+        (folder / JUDGED).write_bytes(packed(fitted.pipeline, spec.file, spec.trusted))
+        _write_probe(folder / JUDGED_PROBE, probe, predict(fitted.pipeline, spec, probe))
+        _write_ids(folder / DEPLOYED, observations, frame)
+        tags = {"judged_rows": str(len(train)), "deployed_rows": str(len(frame))}
+    _write_probe(folder / PROBE, probe, predicted)
+    _write_ids(folder / TRAINED, observations, train)
+    _store(folder, spec, frame if spec.training.refit else train, fitted)
     importance.write(folder, spec, matters)
-    return FittedCandidate(fitted, len(train), predicted.classes, matters)
+    return FittedCandidate(pipeline, fitted, len(train), predicted.classes, matters, tags)
+
+
+def refit(spec: ModelSpec, frame: pd.DataFrame, params: Mapping[str, Any]) -> Pipeline:
+    """The fit that is deployed: of every labelled row of a window (in time order), with parameters already found."""
+    return fit(spec, frame, row_weights(spec, frame), params=params).pipeline
 
 
 def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The identity of every row that a version was trained on."""
+    """The identity of every row that a version's judged fit was trained on.
+
+    Where the tag that names the judged fit was taken away, the model is judged in its place, and has learned more.
+    """
+    folder = versions.files(version)
+    model_is_judged = not version.tags.judged_sha256 and (folder / DEPLOYED).exists()
+    return stored_ids(folder / (DEPLOYED if model_is_judged else TRAINED))
+
+
+def stored_ids(file: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The identities of rows, as they were stored with a version."""
     import pandas as pd
 
-    return pd.read_parquet(versions.files(version) / TRAINED)["id"].to_numpy(dtype=np.uint64)
+    return pd.read_parquet(file)["id"].to_numpy(dtype=np.uint64)
 
 
-def _store(
-    folder: Path, spec: ModelSpec, observations: Observations, train: pd.DataFrame, probe: pd.DataFrame, fitted: Fitted
-) -> None:
+def _write_probe(file: Path, probe: pd.DataFrame, predicted: Predictions) -> None:
+    probe.assign(_prediction=predicted.values).to_parquet(file, index=False)
+
+
+def _write_ids(file: Path, observations: Observations, rows: pd.DataFrame) -> None:
     import pandas as pd
 
-    reference = reference_sample(train, seed=spec.seed)
+    pd.DataFrame({"id": observations.ids(rows)}).to_parquet(file, index=False)
+
+
+def _store(folder: Path, spec: ModelSpec, learned: pd.DataFrame, fitted: Fitted) -> None:
+    reference = reference_sample(learned, seed=spec.seed)
     reference.to_parquet(folder / REFERENCE, index=False)
-    pd.DataFrame({"id": observations.ids(train)}).to_parquet(folder / TRAINED, index=False)
-    probe.to_parquet(folder / PROBE, index=False)
     (folder / PROFILE).write_text(json.dumps(_profile(spec, reference), indent=1))
     (folder / SEARCH).write_text(json.dumps({"metric": spec.metric.name, "tried": fitted.tried}, indent=1))
 

@@ -13,20 +13,22 @@ import numpy as np
 
 from evergreen import naming
 from evergreen.data.observations import Observations
-from evergreen.data.windows import Window, cluster_ids, holdout_mask
+from evergreen.data.predictions import Predictions
+from evergreen.data.windows import Window, cluster_ids, holdout_mask, row_weights
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.bootstrap import bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
+from evergreen.evaluation.refit import DeployedFit
 from evergreen.evaluation.slices import picked, slices
 from evergreen.markdown import many
 from evergreen.registry.lineage import against
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
-from evergreen.training.candidate import PROBE, trained_ids
+from evergreen.training.candidate import DEPLOYED, JUDGED_PROBE, PROBE, stored_ids, trained_ids
 from evergreen.training.predict import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
 
@@ -44,7 +46,8 @@ def evaluate_candidate(
 ) -> Judgement:
     """Hold a registered candidate to the model file's gates.
 
-    The holdout is what the split left out of training, without any row that the champion was trained on.
+    The holdout is what the split left out of training, without any row that the champion was trained on. Where a fit is
+    deployed that learned the holdout too, the judged fit of the candidate meets the judged fit of the champion.
 
     Raises:
         ArtifactError: the candidate's or the champion's stored files are not what was registered.
@@ -56,10 +59,12 @@ def evaluate_candidate(
     if champion is not None:
         known = np.isin(observations.ids(holdout), trained_ids(versions, champion))
         holdout = holdout[~known].reset_index(drop=True)
-    candidate = versions.load(version, spec)
+    pipeline, refitted = versions.load(version, spec), bool(version.tags.judged_sha256)
+    candidate = versions.load_judged(version, spec) if refitted else pipeline
     y = target_of(spec, holdout)
-    predictions = predict(candidate, spec, holdout) if len(holdout) else baseline(spec, target_of(spec, train), 0)
-    rival = predict(versions.load(champion, spec), spec, holdout) if champion and len(holdout) else None
+    nothing = baseline(spec, target_of(spec, train), 0)
+    predictions = predict(candidate, spec, holdout) if len(holdout) else nothing
+    rival = predict(versions.load_judged(champion, spec), spec, holdout) if champion and len(holdout) else None
     groups = cluster_ids(spec, holdout)
     # Rows without keys are known by their content, and two flowers may have the same measures.
     trained_on = int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
@@ -73,13 +78,17 @@ def evaluate_candidate(
         overlap=trained_on if spec.keys else 0,
         repeated=None if spec.keys else trained_on,
         train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
-        latency_ms=_latency(candidate, spec, frame),
+        latency_ms=_latency(pipeline, spec, frame),
         size_mb=version.tags.size_mb,
         tags=version.tags.raw,
         description=version.tags.reason,
-        integrity=_integrity(candidate, spec, versions, version),
+        integrity=_integrity(candidate, spec, versions, version, JUDGED_PROBE if refitted else PROBE),
         same_as_champion=champion is not None and champion.number == version.number,
     )
+    if refitted:
+        predicted = predict(pipeline, spec, holdout) if len(holdout) else nothing
+        deployed = _deployed(observations, versions, version, (pipeline, candidate), frame, predicted)
+        evidence = replace(evidence, deployed=deployed)
     checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
     comparison = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
@@ -108,15 +117,40 @@ def _by_slice(spec: ModelSpec, evidence: Evidence) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _integrity(candidate: Pipeline, spec: ModelSpec, versions: StoredVersions, version: Version) -> str:
-    """Whether the pipeline that was loaded again repeats the predictions it made right after fitting."""
+def _deployed(
+    observations: Observations,
+    versions: StoredVersions,
+    version: Version,
+    fits: tuple[Pipeline, Pipeline],
+    frame: pd.DataFrame,
+    predicted: Predictions,
+) -> DeployedFit:
+    """What there is to know of the fit that is deployed.
+
+    `fits` are that one and the judged one, `frame` has the rows of the window, and `predicted` is what the deployed fit
+    says of the holdout.
+    """
+    spec, (pipeline, judged) = observations.spec, fits
+    learned = np.intersect1d(trained_ids(versions, version), stored_ids(versions.files(version) / DEPLOYED))
+    common = frame[np.isin(observations.ids(frame), learned)].reset_index(drop=True)
+    integrity = _integrity(pipeline, spec, versions, version, PROBE)
+    if not len(common):
+        return DeployedFit(predicted, integrity, 0, *[float("nan")] * 3)
+    y, weights = target_of(spec, common), row_weights(spec, common)
+    of_each = (predict(pipeline, spec, common), predict(judged, spec, common), baseline(spec, y, len(common)))
+    values = [measure(spec.metric, y, predictions, weights) for predictions in of_each]
+    return DeployedFit(predicted, integrity, len(common), *values)
+
+
+def _integrity(pipeline: Pipeline, spec: ModelSpec, versions: StoredVersions, version: Version, file: str) -> str:
+    """Whether a pipeline that was loaded again repeats what it predicted right after fitting, as `file` has it."""
     import pandas as pd
 
     try:
-        probe = pd.read_parquet(versions.files(version) / PROBE)
+        probe = pd.read_parquet(versions.files(version) / file)
     except (ArtifactError, OSError) as error:
         return str(error)
-    again = predict(candidate, spec, probe).values
+    again = predict(pipeline, spec, probe).values
     before = probe["_prediction"].to_numpy()
     differing = int((again.astype(before.dtype) != before).sum())
     return f"{differing} of {many(len(probe), 'prediction')} differ after loading it again" if differing else ""

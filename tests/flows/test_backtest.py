@@ -18,6 +18,8 @@ from evergreen.data.observations import Observations
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import KINDS
+from evergreen.registry.client import Registry
+from evergreen.registry.model_registry import ModelRegistry
 from evergreen.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ WEEK = timedelta(days=7)
 FIRST = datetime(2011, 4, 14, tzinfo=UTC)
 """A Thursday, on which the windows turn."""
 CHANGE, STEPS = date(2011, 4, 21), 8
+Fits = list[tuple[bool, int | None, int | None]]
 
 
 def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> None:
@@ -48,35 +51,55 @@ def _live(settings: Settings, rows: pd.DataFrame, land: Callable[..., None]) -> 
             retrain(MODEL, reason=reason, decision_id=decision, at=now)
 
 
-def _replayed(settings: Settings) -> SimulationResult:
+def _replayed(settings: Settings) -> tuple[SimulationResult, Fits]:
     import models
 
     loaded = models.load(MODEL, settings.models)
     history = History.of(Observations(settings.lake_uri, loaded.spec))
     bench = JobContext(loaded.spec, history, JobCache(settings.root / "backtest" / MODEL))
     course = SimulationPlan([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash)
-    return Simulation(JobRunner(bench), course, loaded.spec.retraining.policy).run()
+    simulation = Simulation(JobRunner(bench), course, loaded.spec.retraining.policy)
+    return simulation.run(), _fits(simulation.registry)
+
+
+def _fits(registry: ModelRegistry) -> Fits:
+    """Of every version: whether it has a judged fit of its own, and how many rows each fit learned."""
+    tags = [version.tags for version in registry.versions(MODEL)]
+    return [(bool(each.judged_sha256), each.judged_rows, each.deployed_rows) for each in tags]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("refit", [True, False])
 def test_live_and_replay_decide_the_same(
     home: Path,
+    tmp_path: Path,
+    refit: bool,
     monkeypatch: pytest.MonkeyPatch,
     late_bikes: Callable[..., pd.DataFrame],
     land_late: Callable[..., None],
     canonical: Callable[..., str],
 ) -> None:
-    """Byte for byte: every report, retraining, held-back retraining and move, with figures, reasons and ids."""
-    monkeypatch.setenv("EVERGREEN_MODELS", str(Path(__file__).parent / "models"))
+    """Byte for byte: every report, retraining, held-back retraining and move, with figures, reasons and ids.
+
+    With a refit the judged and the deployed fit are of as many rows, live and replayed.
+    """
+    text = (Path(__file__).parent / "models" / f"{MODEL}.py").read_text()
+    training = f'        "training": SHIPPED.training.model_copy(update={{"refit": {refit}}}),\n'
+    (tmp_path / "models").mkdir()
+    written = text.replace('        "search": Search(),\n', f'        "search": Search(),\n{training}')
+    (tmp_path / "models" / f"{MODEL}.py").write_text(written)
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
     settings = load_settings()
     _live(settings, late_bikes(date(2011, 1, 1), 170, scenario="concept", change=CHANGE), land_late)
     told = Decisions(settings.lake_uri, MODEL).select(KINDS)
     live = canonical(told, Promotions(settings.lake_uri, MODEL).done())
-    story = _replayed(settings)
+    story, fits = _replayed(settings)
     replayed = canonical(story.decisions, story.moves)
     print("\n".join(line[:200] for line in live.splitlines()))
     assert replayed == live
+    assert fits == _fits(Registry(settings))
+    assert {has for has, _, _ in fits} == {refit}
     outcomes = {(one.kind, one.outcome) for one in told}
     assert {("performance", "FAIL"), ("retrain", "promoted"), ("suppressed", "unchanged")} <= outcomes
     assert any(kind == "shadow" for kind, _ in outcomes)

@@ -30,10 +30,10 @@ def _pieces(file: Path) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _error(settings: Settings, version: int, rows: pd.DataFrame) -> float:
-    """Mean absolute error of a version on rows of observations."""
+    """Mean absolute error of a version on rows of observations that its judged fit did not learn."""
     spec = models.load(MODEL, settings.models).spec
     registry = Registry(settings)
-    pipeline = registry.load(registry.get(MODEL, version), spec)
+    pipeline = registry.load_judged(registry.get(MODEL, version), spec)
     return float(np.abs(predict(pipeline, spec, rows).values - target_of(spec, rows)).mean())
 
 

@@ -80,6 +80,34 @@ def test_equal_to_the_bit_after_later_data(again: Make, version: Version) -> Non
     assert json.loads(json.dumps(found.to_json()))["made_of"]["data_version"] == version.tags.raw["data_version"]
 
 
+def test_both_fits_are_rebuilt(
+    registry: Registry, settings: Settings, spec: ModelSpec, make_rows: Make, make_version: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """With a refit the deployed and the judged fit are equal to the bit; one that is not is named."""
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"refit": True})})
+    version, told = make_version(spec, make_rows(100)), list[str]()
+    found = rebuild(spec, HASH, settings, registry, version.number, step=told.append)
+    assert (found.equal, found.damage, found.differences) == (True, "", ())
+    # The 18 held rows, and the 91 of the window, which the deployed fit learned.
+    assert found.rows == 109
+    assert told[-2:] == [
+        "refit: the deployed fit trained again on 91 rows",
+        "compare: 109 predictions of each fit",
+    ]
+    real = module.refit
+    monkeypatch.setattr(module, "refit", lambda spec, frame, params: real(spec, frame[:-1], params))
+    found = rebuild(spec, HASH, settings, registry, version.number)
+    assert not found.equal
+    assert [each.name for each in found.differences] == ["predictions"]
+    monkeypatch.setattr(module, "refit", real)
+    fit_again = module.fit
+    monkeypatch.setattr(module, "fit", lambda spec, train, weights, **words: fit_again(spec, train, None, **words))
+    found = rebuild(spec, HASH, settings, registry, version.number)
+    assert not found.equal
+    assert "predictions of the judged fit" in [each.name for each in found.differences]
+
+
 def test_labels_count_as_they_were_known_then(
     registry: Registry, settings: Settings, make_spec: Make, make_rows: Make, make_version: Make
 ) -> None:

@@ -32,6 +32,7 @@ from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, wi
 from evergreen.pages.render import Line, render, render_index, write
 from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings
+from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
 from tests.details import detail_of
 
@@ -231,6 +232,22 @@ def test_the_first_page_lists_the_models() -> None:
     assert "version 3" in html
     assert "bad.py: &lt;no&gt;" in html
     assert "evergreen new NAME" in render_index([], NOW)
+
+
+def test_both_fits_of_a_version_are_named(
+    settings: Settings,
+    make_spec: Callable[..., Any],
+    make_rows: Callable[..., Any],
+    make_version: Callable[..., Any],
+) -> None:
+    """How many rows each learned, in one line; nothing where there is one fit."""
+    spec = make_spec()
+    make_version(spec, make_rows(100))
+    refitted = make_spec(training=Training(min_rows=20, refit=True))
+    make_version(refitted, make_rows(20, start=100), "second")
+    newest, oldest = (dict(row.facts) for row in gather(settings, spec, PageLinks(), now=NOW).versions)
+    assert newest["fits"] == "judged is one of 96 rows, deployed is one of 120 rows"
+    assert "fits" not in oldest
 
 
 def test_what_is_gathered(settings: Settings, registry: Registry, make_spec: Callable[..., Any]) -> None:

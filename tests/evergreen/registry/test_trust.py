@@ -154,11 +154,13 @@ def test_a_setting_forbids_to_go_by_the_log(story: Story) -> None:
     assert trust.champion_problem(story.log, story.now, trust_log=False) == said
 
 
-@pytest.mark.parametrize("tag", ["trusted", "sha256"])
+@pytest.mark.parametrize("tag", ["trusted", "sha256", "judged_sha256"])
 def test_a_changed_tag_is_not_gone_by(story: Story, tag: str) -> None:
     """Whoever changes an artifact and its tags cannot change the log with them."""
     champion = story.promote()
-    changed = {"trusted": (*(champion.tags.trusted or ()), "os.system"), "sha256": "0" * 64}[tag]
+    changed = {"trusted": (*(champion.tags.trusted or ()), "os.system"), "sha256": "0" * 64, "judged_sha256": "0" * 64}[
+        tag
+    ]
     forged = replace(champion, tags=replace(champion.tags, **{tag: changed}))
     with pytest.raises(ModelFileError, match="its tags differ from the promotion log"):
         trust.require_vouched(forged, (SCORE,), story.log, file="models/toy.py", trust_log=True)
@@ -172,7 +174,7 @@ def test_the_list_of_the_log_is_all_that_it_vouches_for(story: Story) -> None:
 
 
 def test_a_log_of_before_goes_on(settings: Settings) -> None:
-    """A log without the two columns is read, and gets them with its next line; earlier lines say nothing."""
+    """A log without the columns is read, and gets them with its next line; earlier lines say nothing."""
     log = Promotions(settings.lake_uri, "toy")
     line = {
         "line": 1,
@@ -183,8 +185,9 @@ def test_a_log_of_before_goes_on(settings: Settings) -> None:
         "before": 0,
         "after": 1,
     }
-    former = log.table.schema.remove(log.table.schema.get_field_index("trusted"))
-    former = former.remove(former.get_field_index("sha256"))
+    former = log.table.schema
+    for name in ("trusted", "sha256", "judged_sha256"):
+        former = former.remove(former.get_field_index(name))
     rows = pd.DataFrame([line | {"reason": "r", "decision_id": "d", "by": "retrain"}])
     write_deltalake(log.table.uri, pa.Table.from_pandas(rows, schema=former, preserve_index=False))
     assert [(move.after, move.sha256, move.trusted) for move in log.all()] == [(1, "", None)]

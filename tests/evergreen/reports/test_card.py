@@ -107,6 +107,23 @@ def test_a_card_tells_everything_that_is_known(make_facts: Make) -> None:
     assert text.index("| x | 3.5 |") < text.index("| kind | 0.25 |")
 
 
+def test_a_card_names_both_fits(make_facts: Make) -> None:
+    """Where another fit is deployed than was judged, the card says of which its figures are; else nothing of fits."""
+    refit = Check("refit", Verdict.PASS, 0.01, 0.25, "On 640 rows that both fits learned, mae is 1.9 of both.")
+    judgement = replace(make_facts().judgement, checks=(*CHECKS, refit))
+    tags = {"judged_sha256": "1e5ed", "judged_rows": "640", "deployed_rows": "800"}
+    text = card(make_facts(version=version(**tags), judgement=judgement))
+    told = [
+        "- these are figures of the judged fit; the deployed fit has the same parameters and learned the holdout rows",
+        "- refit: On 640 rows that both fits learned",
+        *("| rows that the judged fit learned | 640 |", "| rows that the deployed fit learned | 800 |"),
+        *("| sha256 of the judged fit | 1e5ed |", "How much the metric of the judged fit worsens when"),
+    ]
+    assert not [words for words in told if words not in text]
+    assert "rows trained on" not in text
+    assert "fit" not in card(make_facts()).replace("limit to over-fitting", "")
+
+
 def test_a_card_is_made_of_what_little_there_is(make_spec: Make) -> None:
     """A version without a judgement, files, run or history still has one, and it says what is not known."""
     bare = Facts(make_spec(), "", "", Version("toy", 1, "", "", VersionTags.read({}), ""))

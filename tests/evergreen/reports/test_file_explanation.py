@@ -13,6 +13,7 @@ from evergreen.reports.file_explanation import FileExplanation, explain_file
 from evergreen.sources import Folder
 from evergreen.spec import DriftThresholds, Gates, Metric
 from evergreen.spec.retraining import Approval, Retraining
+from evergreen.spec.training import Training
 
 FILE = Path(models.__file__).parent / "iris.py"
 
@@ -99,3 +100,13 @@ def test_what_is_protected_is_no_gap(explain: Any) -> None:
     assert "Beside a schedule, drift and performance start a retraining." in rules["Retraining"]
     assert "After one, the next one for the same trigger waits for 90 minutes." in rules["Retraining"]
     assert "A person approves a candidate; the run waits 3 days for that." in rules["Retraining"]
+    assert not [sentence for sentence in rules["Split"] if "fitted once more" in sentence]
+
+
+def test_a_refit_is_told(explain: Any) -> None:
+    """Which fit is judged and which is deployed stands with the split."""
+    rules = {each.title: each.sentences for each in explain(training=Training(refit=True)).rules}
+    assert rules["Split"][-1] == (
+        "The gates judge this fit. What is deployed is fitted once more with the same parameters, and learns the rows "
+        "that judged as well."
+    )
