@@ -29,6 +29,7 @@ class Evidence:
         description: the version's description.
         integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
         same_as_champion: the candidate is the champion's version.
+        routine: the candidate is of the champion's recipe, fitted on newer rows.
     """
 
     y: Array
@@ -46,3 +47,4 @@ class Evidence:
     description: str
     integrity: str
     same_as_champion: bool
+    routine: bool = False

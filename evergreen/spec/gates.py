@@ -8,7 +8,6 @@ from pydantic import Field
 
 from evergreen.spec.fields import Frozen, PositiveInt
 
-
 ROUTINE_MARGIN = 0.15
 """The `routine_margin` that `evergreen new` writes; docs/gates.md has the figures that it was chosen by."""
 

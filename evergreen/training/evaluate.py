@@ -22,7 +22,7 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import picked, slices
 from evergreen.markdown import many
-from evergreen.registry.lineage import against
+from evergreen.registry.lineage import against, same_recipe
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
@@ -79,6 +79,7 @@ def evaluate_candidate(
         description=version.tags.reason,
         integrity=_integrity(candidate, spec, versions, version),
         same_as_champion=champion is not None and champion.number == version.number,
+        routine=same_recipe(version, champion),
     )
     checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
