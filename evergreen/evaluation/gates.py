@@ -199,7 +199,7 @@ def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]
     if comparison.high - bound < -rounding:
         status = Verdict.FAIL
     elif _asks_routine(evidence, spec) and _worse_at_all(evidence, spec, comparison, evidence.champion, seed):
-        status, ending = Verdict.FAIL, " It is proven worse, if by little."
+        status, ending = Verdict.FAIL, " It is proven worse."
     elif comparison.low - bound > rounding:
         status = Verdict.PASS
     asked, sentence = (
