@@ -52,7 +52,7 @@ def main() -> None:
     with processes(given.workers) as executor:
         pool = JobRunner(bench, source, executor)
         asked = Request(report_from=turn if steps[4] < turn < steps[-4] else None)
-        found = run(pool, SimulationPlan(steps, loaded.hash), asked)
+        found = run(pool, SimulationPlan(steps, loaded.hash, recipe=loaded.recipe), asked)
     spent = {"fresh": pool.spent.fresh, "seconds": pool.spent.seconds, "fresh_seconds": pool.spent.fresh_seconds}
     print(json.dumps(found.to_json() | spent | {"wall": time.perf_counter() - began, "replayed": len(steps) - 1}))
 

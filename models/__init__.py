@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import gc
-import hashlib
 import importlib.util
 import re
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.model_files.recipe import digest, recipe_of, without_docstrings
 from evergreen.spec.faults import closest, ended, mistakes_in, note_faults
 from evergreen.spec.model import NAME, ModelSpec
 from evergreen.spec.place import describe, line_of, shown
@@ -47,11 +47,13 @@ class LoadedModel:
         spec: the model as the file describes it.
         hash: 16 hex digits of the file's code; comments, docstrings and layout do not count.
         path: the file.
+        recipe: 16 hex digits of what makes the model: see `evergreen.model_files.recipe`.
     """
 
     spec: ModelSpec
     hash: str
     path: Path
+    recipe: str
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -88,7 +90,9 @@ def load(name: str, folder: Path) -> LoadedModel:
             f"{shown(path)}{f', line {line}' if line else ''}: name: it is {spec.name!r}, and the file is {path.name}.",
             "Give both the same name.",
         )
-    return LoadedModel(spec=spec.loaded_from(path), hash=_code_hash(tree), path=path)
+    code = without_docstrings(tree)
+    recipe = recipe_of(spec, code, path, (path.parent.absolute(), SHIPPED), _parse)
+    return LoadedModel(spec=spec.loaded_from(path), hash=digest(ast.unparse(code)), path=path, recipe=recipe)
 
 
 def load_spec(name: str, folder: Path) -> ModelSpec:
@@ -201,13 +205,3 @@ def _names_in(path: Path) -> set[str]:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-
-
-def _code_hash(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list) or not body or not isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-            continue
-        if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            node.body = body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]

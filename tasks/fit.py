@@ -30,7 +30,8 @@ def fit(context: RunContext, plan: Plan) -> Candidate:
             shown.append(create_progress_artifact(0.0, artifact("search", context.spec.name)))
         update_progress_artifact(shown[0], progress=100.0 * done / total)  # type: ignore[arg-type]
 
-    tags = lineage_of(plan, context.spec, context.spec_hash, flow_run=context.flow_run)
+    code = (context.spec_hash, context.recipe)
+    tags = lineage_of(plan, context.spec, *code, flow_run=context.flow_run)
     candidate = build_candidate(
         context.observations,
         context.registry,

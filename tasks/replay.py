@@ -49,7 +49,9 @@ def replay(
     source = JobSource(reader, settings.lake_uri, cache, context.spec_hash, version, delay)
     jobs = source.context()
     steps = steps_of(jobs.history, request.since)
-    plan = SimulationPlan(steps, context.spec_hash, request.schedule, request.train_time, of_code())
+    plan = SimulationPlan(
+        steps, context.spec_hash, request.schedule, request.train_time, of_code(), recipe=context.recipe
+    )
 
     def begin(forecast: Forecast) -> None:
         logger.info("replay: %s", forecast.describe(workers))

@@ -34,6 +34,7 @@ from evergreen.performance.labelled_rows import labelled_rows
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow import FormerComparison, Pair, compare_with_former
 from evergreen.registry.artifacts import JUDGED, PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
+from evergreen.registry.lineage import same_recipe
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
@@ -259,6 +260,11 @@ def _performance_facts(context: JobContext, champion: Version) -> tuple[object, 
     return champion.model_id, tags.figures.get(naming.holdout_metric(context.spec.metric.name)), slices
 
 
+def _gate_facts(_context: JobContext, candidate: Version, champion: Version | None) -> tuple[object, ...]:
+    """Both fits, and whether they are of one recipe."""
+    return candidate.model_id, champion and champion.model_id, same_recipe(candidate, champion)
+
+
 def _by(kind: str, facts: Callable[..., tuple[object, ...]]) -> Callable[..., str]:
     """A key by the rows that were known, and by some facts of what a job is about."""
 
@@ -278,7 +284,7 @@ KINDS: Mapping[str, tuple[Callable[..., Any], Callable[..., str], type[Any]]] = 
         _by("shadow", lambda _, pair, before: (*(one.model_id for one in pair), before)),
         FormerComparison,
     ),
-    "gate": (gate, _by("gate", lambda _, one, champion: (one.model_id, champion and champion.model_id)), Judgement),
+    "gate": (gate, _by("gate", _gate_facts), Judgement),
     "serve": (serve, _serve_key, PredictedRows),
 }
 """By kind: the function that works it out, the one that names its result, and the result's type."""

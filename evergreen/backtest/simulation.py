@@ -55,6 +55,7 @@ class SimulationPlan:
         schedule: how often the schedule asks; None at every step.
         train_time: how long a training takes before its version serves; None for the measured time.
         code: the tags that say by which code a version is made.
+        recipe: of the model file; empty where it is not known.
     """
 
     steps: Sequence[datetime]
@@ -62,6 +63,7 @@ class SimulationPlan:
     schedule: timedelta | None = None
     train_time: timedelta | None = None
     code: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,7 +266,7 @@ class Simulation:
         except EvergreenError as error:
             self._count_failure(plan, error, now)
             return
-        tags = lineage_of(plan, self.spec, self.plan.spec_hash, code=self.plan.code)
+        tags = lineage_of(plan, self.spec, self.plan.spec_hash, self.plan.recipe, code=self.plan.code)
         version = self.registry.add(self.spec.name, fit.model_id, {**tags, **fit.tags})
         judgement = self.heavy.judge(now, version, plan.champion)
         judgement = reject_repeat(judgement, version, self.registry.versions(self.spec.name))

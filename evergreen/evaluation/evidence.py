@@ -32,6 +32,7 @@ class Evidence:
         same_as_champion: the candidate is the champion's version.
         deployed: of the fit that is deployed, where it is not the one that is judged; then latency and size are its
             own, and all else is of the judged fits of the candidate and the champion.
+        routine: the candidate is of the champion's recipe, fitted on newer rows.
     """
 
     y: Array
@@ -50,3 +51,4 @@ class Evidence:
     integrity: str
     same_as_champion: bool
     deployed: DeployedFit | None = None
+    routine: bool = False

@@ -58,7 +58,13 @@ def against_champion(evidence: Evidence, spec: ModelSpec, *, seed: int) -> Compa
     """The figures behind the `champion` check, the same for the same seed; None while there is no champion."""
     if evidence.champion is None:
         return None
-    return _compare(evidence, spec, evidence.champion, seed, margin=spec.gates.margin)
+    return _compare(evidence, spec, evidence.champion, seed, margin=_margin(evidence, spec))
+
+
+def _margin(evidence: Evidence, spec: ModelSpec) -> float:
+    """How much worse than the champion this candidate may be, as a share of the champion's metric."""
+    routine = spec.gates.routine_margin if evidence.routine else None
+    return spec.gates.margin if routine is None else routine
 
 
 def _compare(evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int, *, margin: float = 0.0) -> Comparison:
@@ -165,7 +171,10 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
 
 
 def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
-    """Not worse than the champion by more than the margin, on the same rows; nothing while there is no champion."""
+    """Not worse than the champion by more than the margin, on the same rows; nothing while there is no champion.
+
+    Where the model file has a margin for routine candidates, one that is proven worse at all fails, however little.
+    """
     if evidence.same_as_champion:
         yield Check("champion", Verdict.FAIL, None, None, "The candidate is the champion: compared with itself.")
         return
@@ -178,19 +187,53 @@ def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]
         reason = f"No comparison: {why}. Look at the champion; a person can promote or roll back."
         yield Check("champion", Verdict.INCONCLUSIVE, None, None, reason)
         return
-    bound = -spec.gates.margin * abs(comparison.champion_value)
+    bound = -_margin(evidence, spec) * abs(comparison.champion_value)
     if _alike(_judged_part(spec.metric, evidence.candidate), _judged_part(spec.metric, evidence.champion)):
         reason = "The predictions are identical to the champion's: nothing to gain."
         yield Check("champion", Verdict.INCONCLUSIVE, 0.0, bound, reason)
         return
-    status = Verdict.INCONCLUSIVE
-    if comparison.low - bound > ROUNDING * abs(comparison.champion_value):
-        status = Verdict.PASS
-    elif comparison.high - bound < -ROUNDING * abs(comparison.champion_value):
+    rounding = ROUNDING * abs(comparison.champion_value)
+    claim = f"not worse by more than {-bound:.4g}" if bound else "better"
+    status, ending = Verdict.INCONCLUSIVE, ""
+    if comparison.high - bound < -rounding:
         status = Verdict.FAIL
-    claim = f"it is not worse by more than {-bound:.4g}" if bound else "an improvement"
-    reason = _sentence(comparison, spec.metric, "the champion", spec.gates.level) + _ending(status, comparison, claim)
+    elif _asks_routine(evidence, spec) and _worse_at_all(evidence, spec, comparison, evidence.champion, seed):
+        status, ending = Verdict.FAIL, " It is proven worse."
+    elif comparison.low - bound > rounding:
+        status = Verdict.PASS
+    asked, sentence = (
+        _asked(evidence, spec, claim),
+        _sentence(comparison, spec.metric, "the champion", spec.gates.level),
+    )
+    proof = f"it is {claim}" if bound else "an improvement"
+    reason = asked + sentence + (ending or _ending(status, comparison, proof))
     yield Check("champion", status, _number(comparison.low), bound, reason)
+
+
+def _asks_routine(evidence: Evidence, spec: ModelSpec) -> bool:
+    return evidence.routine and spec.gates.routine_margin is not None
+
+
+def _worse_at_all(
+    evidence: Evidence, spec: ModelSpec, comparison: Comparison, champion: Predictions, seed: int
+) -> bool:
+    """Whether the candidate is proven to be worse, by however little.
+
+    `comparison` allows for the champion's metric being an estimate, which the question without a margin does not.
+    """
+    if comparison.improvement >= 0:
+        return False
+    return _compare(evidence, spec, champion, seed).high < -ROUNDING * abs(comparison.champion_value)
+
+
+def _asked(evidence: Evidence, spec: ModelSpec, claim: str) -> str:
+    """Which question was asked, as a sentence; empty where the model file asks the same of every candidate."""
+    if spec.gates.routine_margin is None:
+        return ""
+    if not evidence.routine:
+        return f"A new recipe: it has to be proven {claim}. "
+    worse = ", and must not be proven worse at all" if spec.gates.routine_margin else ""
+    return f"The same recipe on newer rows: it has to be proven {claim}{worse}. "
 
 
 def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.settings import PROJECT
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     from evergreen.registry.version import Version
@@ -32,12 +34,13 @@ def lineage(
     learned_end: str | None = None,
     known: str | None = None,
     code: Mapping[str, str] | None = None,
+    recipe: str = "",
 ) -> dict[str, str]:
     """The tags of a version, without Evergreen's prefix.
 
     `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by;
     `known`, the time after which a label that became known did not count; `code`, what `of_code` said, where that is
-    known already.
+    known already; `recipe`, what makes the version beside its rows, empty where that is not known.
     """
     tags = {
         "decision_id": decision,
@@ -53,6 +56,7 @@ def lineage(
         "known": known or "",
         "next_row": str(snapshot.next_row),
         "spec_hash": spec_hash,
+        "recipe": recipe,
         "params": params_text(params),
         "seed": str(seed),
         "flow_run": flow_run,
@@ -98,6 +102,19 @@ def against(champion: int | None) -> str:
 def params_text(params: Mapping[str, Any] | None) -> str:
     """Parameters given by hand as one comparable text; empty for a search."""
     return json.dumps(params, sort_keys=True) if params else ""
+
+
+def with_params(recipe: str, spec: ModelSpec, params: Mapping[str, Any] | None) -> str:
+    """The recipe of a fit with parameters given by hand: the model file's own where its search tries them all."""
+    grid = spec.search.grid
+    if not recipe or all(name in grid and value in grid[name] for name, value in (params or {}).items()):
+        return recipe
+    return hashlib.sha256(f"{recipe}\n{params_text(params)}".encode()).hexdigest()[:16]
+
+
+def same_recipe(version: Version, champion: Version | None) -> bool:
+    """Whether a version differs from the champion by its rows only; not where the recipe of one is not known."""
+    return champion is not None and version.tags.recipe != "" and version.tags.recipe == champion.tags.recipe
 
 
 def checked_out() -> tuple[str, str]:

@@ -40,6 +40,7 @@ class VersionTags:
         next_row: rows with a smaller number were landed when it was trained.
         learned_end: the time of the newest labelled row that it was given.
         known: labels that became known later did not count.
+        recipe: what made it beside its rows, as a digest; equal to the champion's, it is a routine candidate.
         params: parameters given by hand, as `lineage.params_text` writes them.
         packages: installed versions, by package.
         trusted: the types beyond skops' own list that the stored pipeline holds; None where that was not kept.
@@ -69,6 +70,7 @@ class VersionTags:
     learned_end: str = ""
     known: str = ""
     spec_hash: str = ""
+    recipe: str = ""
     params: str = ""
     seed: int | None = None
     flow_run: str = ""
@@ -100,7 +102,7 @@ class VersionTags:
         """The tags as MLflow has them, Evergreen's own without their prefix."""
         texts = (
             *("decision_id", "reason", "compared_with", "data_digest", "data_revision", "data_start", "data_end"),
-            *("learned_end", "known", "spec_hash", "params", "flow_run", "event_id", "git_commit", "machine"),
+            *("learned_end", "known", "spec_hash", "recipe", "params", "flow_run", "event_id", "git_commit", "machine"),
             *("sha256", "files_sha256", "state_sha256", "judged_sha256", DESCRIBED),
         )
         numbers = ("data_version", "data_rows", "seed", "holdout_rows", "judged_rows", "deployed_rows")

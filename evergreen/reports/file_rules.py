@@ -61,7 +61,13 @@ def describe_gates(spec: ModelSpec) -> Iterator[str]:
     else:
         yield "It has to be better than that of a constant prediction."
     margin = f"not to be more than {gates.margin:.1%} worse" if gates.margin else "to be better"
-    yield f"A candidate has to be proven {margin} than the champion, at a level of {gates.level:g}."
+    candidate = "A candidate" if gates.routine_margin is None else "A new recipe"
+    yield f"{candidate} has to be proven {margin} than the champion, at a level of {gates.level:g}."
+    if gates.routine_margin is not None:
+        yield (
+            f"The same recipe on newer rows has to be proven not to be more than {gates.routine_margin:.1%} worse, and "
+            "must not be proven worse at all."
+        )
     if spec.slices:
         yield (
             f"No value of {_names(spec.slices)} with {many(gates.slice_min_rows, 'row')} or more may be proven more "

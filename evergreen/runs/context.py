@@ -36,6 +36,7 @@ class RunContext:
         now: the run's logical time (aware, UTC): what became known later does not count.
         flow_run: the Prefect flow run's id; empty outside of one.
         live: `now` is when the run began; otherwise it was given, and the run is about the past.
+        recipe: of the model file; empty where it is not known.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class RunContext:
         flow_run: str = "",
         *,
         live: bool = True,
+        recipe: str = "",
     ) -> None:
         self.spec = spec
         self.spec_hash = spec_hash
@@ -56,6 +58,7 @@ class RunContext:
         self.now = now
         self.flow_run = flow_run
         self.live = live
+        self.recipe = recipe
 
     def moment(self) -> datetime:
         """When something is done: a training may take hours after its run's own time."""

@@ -24,7 +24,7 @@ from evergreen.evaluation.measure import measure
 from evergreen.evaluation.refit import DeployedFit
 from evergreen.evaluation.slices import picked, slices
 from evergreen.markdown import many
-from evergreen.registry.lineage import against
+from evergreen.registry.lineage import against, same_recipe
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
@@ -84,6 +84,7 @@ def evaluate_candidate(
         description=version.tags.reason,
         integrity=_integrity(candidate, spec, versions, version, JUDGED_PROBE if refitted else PROBE),
         same_as_champion=champion is not None and champion.number == version.number,
+        routine=same_recipe(version, champion),
     )
     if refitted:
         predicted = predict(pipeline, spec, holdout) if len(holdout) else nothing

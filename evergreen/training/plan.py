@@ -20,7 +20,7 @@ from evergreen.errors import DataError, EvergreenError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog
 from evergreen.markdown import many
-from evergreen.registry.lineage import against, lineage, params_text
+from evergreen.registry.lineage import against, lineage, params_text, with_params
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock, require_consistent, settle
 from evergreen.registry.version import Version
@@ -230,14 +230,25 @@ def _id(
 
 
 def lineage_of(
-    plan: Plan, spec: ModelSpec, spec_hash: str, *, flow_run: str = "", code: Mapping[str, str] | None = None
+    plan: Plan,
+    spec: ModelSpec,
+    spec_hash: str,
+    recipe: str = "",
+    *,
+    flow_run: str = "",
+    code: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The tags of the version that a plan makes, without Evergreen's prefix; `code` as in `lineage`."""
+    """The tags of the version that a plan makes, without Evergreen's prefix.
+
+    `recipe` is the model file's; parameters given by hand that its search does not try make another one of it. `code`
+    is as in `lineage`.
+    """
     return lineage(
         plan.snapshot,
         decision=plan.decision_id,
         reason=plan.request.reason,
         spec_hash=spec_hash,
+        recipe=with_params(recipe, spec, plan.request.params),
         compared_with=plan.champion.number if plan.champion else None,
         params=plan.request.params,
         seed=spec.seed,

@@ -33,7 +33,8 @@ def open_run(model: str, at: datetime | None = None) -> RunContext:
     _tag_run(model)
     now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
-    return RunContext(loaded.spec, loaded.hash, settings, Registry(settings), now, run, live=at is None)
+    registry = Registry(settings)
+    return RunContext(loaded.spec, loaded.hash, settings, registry, now, run, live=at is None, recipe=loaded.recipe)
 
 
 def _tag_run(model: str) -> None:

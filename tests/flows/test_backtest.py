@@ -57,7 +57,7 @@ def _replayed(settings: Settings) -> tuple[SimulationResult, Fits]:
     loaded = models.load(MODEL, settings.models)
     history = History.of(Observations(settings.lake_uri, loaded.spec))
     bench = JobContext(loaded.spec, history, JobCache(settings.root / "backtest" / MODEL))
-    course = SimulationPlan([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash)
+    course = SimulationPlan([FIRST + number * WEEK for number in range(STEPS + 1)], loaded.hash, recipe=loaded.recipe)
     simulation = Simulation(JobRunner(bench), course, loaded.spec.retraining.policy)
     return simulation.run(), _fits(simulation.registry)
 

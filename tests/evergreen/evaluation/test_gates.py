@@ -718,3 +718,237 @@ def test_the_holdout_says_what_was_checked(repeated: int | None, said: str) -> N
     check = named(run_gates(evidence(repeated=repeated), spec(), seed=1), "holdout")
     assert check.status is PASS
     assert check.reason.startswith(said)
+
+
+ROUTINE = Gates(routine_margin=0.15)
+"""Two questions: a routine candidate may be proven not worse by more than 15 %, a new recipe has to be better."""
+
+
+@pytest.mark.parametrize(
+    ("scale", "routine", "status"),
+    [
+        pytest.param(0.98, True, PASS, id="better"),
+        pytest.param(0.98, False, PASS, id="better, of a new recipe"),
+        pytest.param(1.02, True, FAIL, id="proven worse by 2 %"),
+        pytest.param(1.1, True, FAIL, id="proven worse by 10 %"),
+        pytest.param(1.3, True, FAIL, id="proven worse by more than the margin"),
+        pytest.param(1.02, False, FAIL, id="worse, of a new recipe"),
+    ],
+)
+def test_a_routine_candidate_that_is_proven_worse_fails(scale: float, routine: bool, status: Verdict) -> None:
+    """The champion's own errors times a factor: whatever the margin, what is proven worse at all is refused."""
+    error, y = noise(2, 2), evidence().y
+    usual = evidence(candidate=Predictions(y + scale * error), champion=Predictions(y + error), routine=routine)
+    assert named(run_gates(usual, spec(gates=ROUTINE), seed=1), "champion").status is status
+
+
+@pytest.mark.parametrize(
+    ("gates_asked", "routine", "status", "bound"),
+    [
+        (ROUTINE, True, PASS, 0.15),
+        (ROUTINE, False, INCONCLUSIVE, 0.0),
+        (Gates(), True, INCONCLUSIVE, 0.0),
+        (Gates(routine_margin=0.0), True, INCONCLUSIVE, 0.0),
+        (Gates(margin=0.15), False, PASS, 0.15),
+        (Gates(margin=0.01, routine_margin=0.15), False, INCONCLUSIVE, 0.01),
+    ],
+)
+def test_the_question_fits_the_candidate(gates_asked: Gates, routine: bool, status: Verdict, bound: float) -> None:
+    """Two models of the same quality: routine passes within its own margin; without one it is asked what others are."""
+    y = evidence().y
+    usual = evidence(candidate=Predictions(y + noise(2, 5)), champion=Predictions(y + noise(2, 2)), routine=routine)
+    check = named(run_gates(usual, spec(gates=gates_asked), seed=1), "champion")
+    assert check.status is status
+    assert check.bound == pytest.approx(-bound * np.abs(noise(2, 2)).mean())
+    found = against_champion(usual, spec(gates=gates_asked), seed=1)
+    assert found is not None
+    assert check.value == found.low
+
+
+def test_the_reason_says_which_question_was_asked() -> None:
+    """A whole sentence before the figures; none where the model file asks the same of every candidate."""
+    y = evidence().y
+    usual = evidence(candidate=Predictions(y + noise(2, 5)), champion=Predictions(y + noise(2, 2)))
+
+    def reason(routine: bool, **fields: float) -> str:
+        return named(run_gates(replace(usual, routine=routine), spec(gates=Gates(**fields)), seed=1), "champion").reason
+
+    margin = 0.15 * np.abs(noise(2, 2)).mean()
+    asked = f"The same recipe on newer rows: it has to be proven not worse by more than {margin:.4g}"
+    assert reason(True, routine_margin=0.15).startswith(f"{asked}, and must not be proven worse at all. mae ")
+    assert reason(True, routine_margin=0.0).startswith(
+        "The same recipe on newer rows: it has to be proven better. mae "
+    )
+    assert reason(False, routine_margin=0.15).startswith("A new recipe: it has to be proven better. mae ")
+    assert reason(False, routine_margin=0.15, margin=0.15).startswith(
+        f"A new recipe: it has to be proven not worse by more than {margin:.4g}. mae "
+    )
+    assert reason(True).startswith("mae ")
+    assert reason(True) == reason(False)
+    worse = replace(usual, candidate=Predictions(y + 1.02 * noise(2, 2)), routine=True)
+    assert named(run_gates(worse, spec(gates=ROUTINE), seed=1), "champion").reason.endswith("It is proven worse.")
+
+
+def test_a_routine_candidate_by_a_score() -> None:
+    """Accuracy is judged upward: what is not proven worse passes, what is fails, within the margin and beyond it."""
+    model = spec(**CLASSES, gates=ROUTINE)
+    for mine, status in ((0.89, PASS), (0.82, FAIL), (0.6, FAIL)):
+        check = named(run_gates(classes(mine, 0.9, routine=True), model, seed=1), "champion")
+        assert check.status is status, mine
+
+
+def test_few_rows_and_few_groups_prove_nothing_of_a_routine_candidate() -> None:
+    """Neither too few rows nor too few independent days are excused by the smaller burden."""
+    y = evidence().y
+    usual = evidence(candidate=Predictions(y + noise(1, 5)), champion=Predictions(y + noise(2, 2)), routine=True)
+    check = named(run_gates(replace(usual, groups=np.arange(N) // 40), spec(gates=ROUTINE), seed=1), "champion")
+    assert (check.status, check.value) == (INCONCLUSIVE, None)
+    assert "Only 5 independent groups" in check.reason
+    few = run_gates(usual, spec(gates=ROUTINE, holdout=Holdout(min_rows=N + 1)), seed=1)
+    assert verdict_of(few) is INCONCLUSIVE
+    assert "champion" not in names(few)
+
+
+def routine(build: Case) -> Case:
+    """The same draws, of a candidate of the champion's recipe."""
+    return lambda rng: replace(build(rng), routine=True)
+
+
+@pytest.mark.parametrize(
+    ("build", "changes"),
+    [
+        pytest.param(equal_errors(0.15), {}, id="mae"),
+        pytest.param(equal_errors(0.15, days=True), {}, id="mae-by-day"),
+        pytest.param(equal_labels(0.15), CLASSES, id="accuracy"),
+    ],
+)
+def test_a_routine_candidate_at_the_margin_keeps_to_the_level(
+    build: Case, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly as much worse as the margin is promoted in at most 5 % of 400 draws."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    assert promoted(routine(build), spec(**changes, gates=ROUTINE), 400) <= 0.05
+
+
+def within_level(build: Case) -> bool:
+    """Whether a new recipe that is no better than the champion is promoted in at most 5 % of 250 draws."""
+    return promoted(build, spec(gates=ROUTINE), 250) <= 0.05
+
+
+def test_an_equal_new_recipe_keeps_to_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A/A beside a routine margin; a judge that asks the routine question of every candidate is caught by it."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    assert within_level(equal_errors(0))
+    assert within_level(equal_errors(0, days=True))
+    monkeypatch.setattr(gates, "_margin", lambda _evidence, model: model.gates.routine_margin)
+    assert not within_level(equal_errors(0))
+    assert not within_level(equal_errors(0, days=True))
+
+
+DAYS, HOURS = 11, 24
+"""What is left of eight weeks of hours where every fifth day judges."""
+
+
+def stream(rng: np.random.Generator, damage: Callable[[Array, Array, np.random.Generator], Array]) -> Evidence:
+    """Hours of days that are alike, two models of one recipe, and the damage done to the candidate's predictions.
+
+    What either model has wrong is noise of the hours, of the days, and a small part of its own, as two fits on rows
+    that mostly are the same have it. `damage` takes the sound predictions and the signal of the broken feature.
+    """
+    rows, day = DAYS * HOURS, np.repeat(np.arange(DAYS), HOURS)
+    hour, weather = 8 * np.sin(np.arange(rows) * 2 * np.pi / HOURS), 3 * rng.normal(size=DAYS)[day]
+    y = 50 + hour + weather + rng.normal(size=DAYS)[day] + 2 * rng.normal(size=rows)
+    own = [0.3 * rng.normal(size=rows) + 0.2 * rng.normal(size=DAYS)[day] for _ in range(2)]
+    champion, sound = (50 + hour + weather + error for error in own)
+    return evidence(
+        y=y,
+        candidate=Predictions(damage(sound, hour, rng)),
+        champion=Predictions(champion),
+        baseline=Predictions(np.full(rows, 50.0)),
+        groups=day,
+        routine=True,
+    )
+
+
+def _sound(values: Array, _hour: Array, _rng: np.random.Generator) -> Array:
+    return values
+
+
+def _tenth_worse(values: Array, _hour: Array, rng: np.random.Generator) -> Array:
+    # Errors of about 2.3 become errors of about 2.5: the root of 1.1 squared less 1 of them is added.
+    return np.asarray(values + 2.26 * np.sqrt(1.1**2 - 1) * rng.normal(size=len(values)))
+
+
+def _fifth_worse(values: Array, _hour: Array, rng: np.random.Generator) -> Array:
+    return np.asarray(values + 2.26 * np.sqrt(1.2**2 - 1) * rng.normal(size=len(values)))
+
+
+def _broken_feature(values: Array, hour: Array, _rng: np.random.Generator) -> Array:
+    return np.asarray(values - hour + np.roll(hour, 6))
+
+
+def _leaked_feature(values: Array, _hour: Array, rng: np.random.Generator) -> Array:
+    # It learned to repeat a column that held the answer in training, and holds yesterday's where it judges.
+    return np.asarray(np.roll(values, HOURS) + 2 * rng.normal(size=len(values)))
+
+
+def _constant(values: Array, _hour: Array, _rng: np.random.Generator) -> Array:
+    return np.full(len(values), 50.0)
+
+
+def _one_missing(values: Array, _hour: Array, rng: np.random.Generator) -> Array:
+    return np.where(np.arange(len(values)) == rng.integers(len(values)), np.nan, values)
+
+
+Damage = Callable[[Array, Array, np.random.Generator], Array]
+
+
+def refused(damage: Damage, margin: float, seeds: int) -> float:
+    """The share of draws in which a routine candidate with this damage does not pass all gates."""
+    passed = 0
+    for seed in range(seeds):
+        planted = stream(np.random.default_rng(seed), damage)
+        passed += verdict_of(run_gates(planted, spec(gates=Gates(routine_margin=margin)), seed=seed)) is PASS
+    return 1 - passed / seeds
+
+
+PLANTED = [
+    pytest.param(_tenth_worse, 0.1, 0.95, id="a tenth worse, at the margin"),
+    pytest.param(_tenth_worse, 0.15, 0.75, id="a tenth worse, within the margin"),
+    pytest.param(_fifth_worse, 0.15, 0.98, id="a fifth worse"),
+    pytest.param(_broken_feature, 0.15, 1.0, id="a broken feature"),
+    pytest.param(_leaked_feature, 0.15, 1.0, id="a leaked feature"),
+    pytest.param(_constant, 0.15, 1.0, id="a constant"),
+    pytest.param(_one_missing, 0.15, 1.0, id="one NaN"),
+]
+"""What is refused, at which margin, in at least which share of the draws."""
+
+
+@pytest.mark.parametrize(("damage", "margin", "least"), PLANTED)
+def test_a_planted_bad_routine_candidate_is_refused(
+    damage: Damage, margin: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On eleven judged days: within the margin as often as it is proven worse, beyond it nearly always."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    assert refused(damage, margin, 60) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("damage", "margin", "least"), PLANTED)
+def test_planted_bad_routine_candidates_are_refused_at_their_rates(damage: Damage, margin: float, least: float) -> None:
+    """The same in 400 draws with all resamples; docs/gates.md states these rates."""
+    assert refused(damage, margin, 400) >= least
+
+
+def test_a_sound_routine_candidate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What refuses the planted ones is no wall: of two equal fits the newer one passes in nine of ten draws."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    assert refused(_sound, 0.15, 60) <= 0.1
+    assert refused(_sound, 0.0, 60) >= 0.9
+
+
+def test_a_routine_candidate_that_was_trained_on_the_holdout_fails() -> None:
+    """The burden excuses no leak of rows."""
+    leaked = evidence(candidate=Predictions(evidence().y + noise(0.01)), overlap=3, routine=True)
+    checks = run_gates(leaked, spec(gates=ROUTINE), seed=1)
+    assert named(checks, "holdout").status is verdict_of(checks) is FAIL

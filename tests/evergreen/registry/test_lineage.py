@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.registry import lineage as module
-from evergreen.registry.lineage import against, learned_until, lineage, params_text
+from evergreen.registry.lineage import against, learned_until, lineage, params_text, same_recipe, with_params
 from evergreen.registry.version import Version, VersionTags
+from evergreen.spec.training import Search
 
 SNAPSHOT = Snapshot("table", 7, 100, None, "2025-01-02T00:00:00+00:00", 120, "ab" * 16)
 
@@ -71,3 +73,27 @@ def test_the_commit_and_whether_files_differ(tmp_path: Path, monkeypatch: pytest
     assert _tags()["git_dirty"] == "true"
     monkeypatch.setenv("PATH", "")
     assert _tags()["git_commit"] == ""
+
+
+def test_parameters_by_hand_are_another_recipe_where_the_search_does_not_try_them() -> None:
+    """Without any, or with what the grid holds, the recipe is the model file's; of an unknown one nothing follows."""
+    spec: Any = SimpleNamespace(search=Search(grid={"depth": (2, 3), "rate": (0.1,)}))
+    assert with_params("file", spec, None) == with_params("file", spec, {"depth": 3, "rate": 0.1}) == "file"
+    other, another = (with_params("file", spec, params) for params in ({"depth": 4}, {"leaves": 2}))
+    assert len({"file", other, another}) == 3
+    assert with_params("file", spec, {"depth": 4}) == other
+    assert with_params("", spec, {"depth": 4}) == ""
+
+
+def test_a_candidate_is_routine_by_the_recipe_of_the_champion() -> None:
+    """Both have to be known and equal: a version of before bears no recipe."""
+
+    def version(recipe: str) -> Version:
+        return Version("toy", 1, "run", "model", VersionTags.read(_tags(recipe=recipe)), "")
+
+    assert same_recipe(version("a"), version("a"))
+    assert not same_recipe(version("a"), version("b"))
+    assert not same_recipe(version(""), version(""))
+    assert not same_recipe(version("a"), version(""))
+    assert not same_recipe(version("a"), None)
+    assert VersionTags.read({}).recipe == _tags()["recipe"] == ""

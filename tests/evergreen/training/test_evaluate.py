@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from evergreen.errors import ArtifactError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
+from evergreen.spec.gates import Gates
 from evergreen.spec.training import Holdout, Training
 from evergreen.training.candidate import PROBE
 from evergreen.training.evaluate import evaluate_candidate
@@ -124,3 +126,23 @@ def test_judging_twice_gives_the_same(make_spec: Make, make_rows: Make, make_ver
     one, two = judge(spec, version), judge(spec, version)
     assert (one.verdict, one.value, one.interval) == (two.verdict, two.value, two.interval)
     assert np.array_equal(*([check.status for check in found.checks] for found in (one, two)))
+
+
+@pytest.mark.parametrize(
+    ("recipes", "asked"),
+    [(("a", "a"), "The same recipe on newer rows: "), (("b", "a"), "A new recipe: "), (("a", ""), "A new recipe: ")],
+)
+def test_the_recipe_of_both_versions_decides_the_question(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make, recipes: tuple[str, str], asked: str
+) -> None:
+    """A candidate is routine where it and the champion bear the same recipe; a champion of before bears none."""
+    rule = Holdout(strategy="blocked", block=timedelta(hours=4), every=5, min_rows=10)
+    spec = make_spec(holdout=rule, gates=Gates(routine_margin=0.15))
+    champion = make_version(spec, make_rows(200))
+    version = make_version(spec, make_rows(200, start=200, slope=-3.0), "second", champion)
+    tagged = [
+        replace(one, tags=replace(one.tags, recipe=recipe))
+        for one, recipe in zip((version, champion), recipes, strict=True)
+    ]
+    (reason,) = [check.reason for check in judge(spec, *tagged).checks if check.name == "champion"]
+    assert reason.startswith(asked)

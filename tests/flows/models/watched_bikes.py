@@ -16,6 +16,7 @@ from evergreen.spec import (
     Search,
     any_of,
 )
+from evergreen.spec.gates import ROUTINE_MARGIN
 from models.bike_demand import MODEL as SHIPPED
 
 
@@ -31,6 +32,7 @@ MODEL = SHIPPED.model_copy(
         "labels": Labels(source=Folder("watched_bikes_labels"), time="known_at"),
         "search": Search(),
         "pipeline": pipeline,
+        "gates": SHIPPED.gates.model_copy(update={"routine_margin": ROUTINE_MARGIN}),
         "performance": PerformanceThresholds(last=timedelta(weeks=2), tolerance=0.25),
         "retraining": Retraining(policy=Budget(any_of(OnDrift(), OnPerformance(), Every(days=21)), at_most=2, days=21)),
     }
