@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evergreen.data.predictions import Predictions
+from evergreen.evaluation.persistence import NaiveForecast
 from evergreen.evaluation.refit import DeployedFit
 from evergreen.spec.metric import Array
 
@@ -32,6 +33,8 @@ class Evidence:
         same_as_champion: the candidate is the champion's version.
         deployed: of the fit that is deployed, where it is not the one that is judged; then latency and size are its
             own, and all else is of the judged fits of the candidate and the champion.
+        naive: what repeating a label predicts, where the model file asks for it.
+        rule: what a person's own rule predicts; None without one.
         routine: the candidate is of the champion's recipe, fitted on newer rows.
     """
 
@@ -52,3 +55,5 @@ class Evidence:
     same_as_champion: bool
     deployed: DeployedFit | None = None
     routine: bool = False
+    naive: tuple[NaiveForecast, ...] = ()
+    rule: Predictions | None = None

@@ -12,6 +12,7 @@ finite, the gates that need a metric are left out: their figures would mean noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
 
+COVERED = 0.5
+"""Where fewer of the rows have a label that was known in time, repeating labels is no way to serve."""
+
 
 def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
     """Ask a candidate everything that `spec` asks, in a fixed order; `seed` drives the bootstrap.
@@ -37,6 +41,8 @@ def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check,
     if holdout.status is outputs.status is Verdict.PASS:
         checks += _bound(evidence, spec)
         checks.append(_baseline(evidence, spec, seed))
+        checks += _rule(evidence, spec, seed)
+        checks += _naive(evidence, spec, seed)
         checks += _champion(evidence, spec, seed)
         checks += _slices(evidence, spec, seed)
         checks += _overfit(evidence, spec)
@@ -156,18 +162,43 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
         return Check("baseline", Verdict.FAIL, _number(comparison.low), 0.0, reason)
+    return _beaten("baseline", comparison, spec, "the baseline")
+
+
+def _beaten(name: str, comparison: Comparison, spec: ModelSpec, other: str) -> Check:
+    """FAIL if the candidate's figure is no better than another's, PASS if that is proven, INCONCLUSIVE between."""
     if np.isnan(comparison.improvement):
-        reason = f"{spec.metric.name} is undefined for the candidate or the baseline."
-        return Check("baseline", Verdict.INCONCLUSIVE, None, 0.0, reason)
+        reason = f"{spec.metric.name} is undefined for the candidate or {other}."
+        return Check(name, Verdict.INCONCLUSIVE, None, 0.0, reason)
     status = Verdict.INCONCLUSIVE
     if comparison.improvement <= ROUNDING * abs(comparison.champion_value):
         status = Verdict.FAIL
     elif comparison.low > ROUNDING * abs(comparison.champion_value):
         status = Verdict.PASS
-    reason = _sentence(comparison, spec.metric, "the baseline", spec.gates.level)
-    return Check(
-        "baseline", status, _number(comparison.low), 0.0, reason + _ending(status, comparison, "an improvement")
-    )
+    reason = _sentence(comparison, spec.metric, other, spec.gates.level)
+    return Check(name, status, _number(comparison.low), 0.0, reason + _ending(status, comparison, "an improvement"))
+
+
+def _rule(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
+    """Better than a person's own rule, as it has to be better than a dummy; only where the model file names one."""
+    if evidence.rule is not None:
+        yield _beaten("rule", _compare(evidence, spec, evidence.rule, seed), spec, "the rule of the model file")
+
+
+def _naive(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
+    """Beside repeating a label: told, or asked for where the model file says so and most labels come in time."""
+    for name, forecast in zip(("persistence", "season"), evidence.naive, strict=False):
+        comparison = _compare(evidence, spec, forecast.predictions, seed)
+        check = _beaten(name, comparison, spec, "that rule")
+        check = replace(check, reason=f"Repeating {forecast.name} is a rule of one line: {check.reason}")
+        if forecast.covered < COVERED:
+            known = f" A label was known in time for {forecast.covered:.0%} of the rows only, so this is only told."
+            check = replace(check, status=Verdict.PASS, reason=check.reason + known)
+        elif spec.gates.persistence == "tell":
+            worse = comparison.improvement < 0
+            hint = " Give the model lagged labels: docs/model-files.md has an example." if worse else ""
+            check = replace(check, status=Verdict.PASS, reason=f"{check.reason} Nothing is decided by this.{hint}")
+        yield check
 
 
 def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:

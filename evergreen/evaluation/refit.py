@@ -22,7 +22,7 @@ MOST_LOST = 0.25
 """Of what the judged fit gains over the baseline on the rows that both learned, the share that the refit may lose."""
 
 _DEPLOYED, _BOTH = ("latency", "size"), ("champion",)
-_OF_A_FIT = ("integrity", "finite", "bound", "baseline", "overfit")
+_OF_A_FIT = ("integrity", "finite", "bound", "baseline", "rule", "persistence", "season", "overfit")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

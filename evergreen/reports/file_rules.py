@@ -60,6 +60,12 @@ def describe_gates(spec: ModelSpec) -> Iterator[str]:
         yield f"It has to be {worst} {number(metric.bound)}, and better than a constant prediction."
     else:
         yield "It has to be better than that of a constant prediction."
+    if gates.baseline is not None:
+        yield "It has to be better than that of the rule that the model file names as baseline."
+    if gates.persistence == "beat":
+        yield "It has to be better than that of repeating the last known label, and the label of a season ago."
+    elif gates.persistence == "tell":
+        yield "It is told beside that of repeating the last known label, and the label of a season ago."
     margin = f"not to be more than {gates.margin:.1%} worse" if gates.margin else "to be better"
     candidate = "A candidate" if gates.routine_margin is None else "A new recipe"
     yield f"{candidate} has to be proven {margin} than the champion, at a level of {gates.level:g}."

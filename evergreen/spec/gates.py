@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from evergreen.spec.fields import Frozen, PositiveInt
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    DataFrame = Any
 
 ROUTINE_MARGIN = 0.15
 """The `routine_margin` that `evergreen new` writes; docs/gates.md has the figures that it was chosen by."""
@@ -21,6 +27,12 @@ class Gates(Frozen):
         routine_margin: the same for a routine candidate, one of the champion's own recipe on newer rows: it has to be
             proven not worse than the champion by more than this share, and must not be proven worse at all. None asks
             of it what is asked of a new recipe.
+        baseline: a rule of one's own, `rule(rows) -> values`, that has to be beaten as the constant prediction has to;
+            it sees the rows without the target, and gives for each of them a value, a class or, where the metric needs
+            one, the probability of the last of two classes.
+        persistence: whether a candidate on ordered rows is compared with repeating the last known label, and that of a
+            season ago: `off`, `tell`, or `beat` where it has to be better. Labels that come later than most rows are
+            only told.
         level: chance of promoting a candidate that is exactly `margin` worse.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
@@ -33,6 +45,8 @@ class Gates(Frozen):
 
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     routine_margin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    baseline: Callable[[DataFrame], Any] | None = None
+    persistence: Literal["off", "tell", "beat"] = "off"
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     slice_margin: Annotated[float, Field(ge=0)] = 0.1
     slice_min_rows: PositiveInt = 30

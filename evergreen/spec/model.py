@@ -212,6 +212,7 @@ def _time_is_there(spec: Any) -> Iterator[tuple[str, str]]:
         ("drift.last", getattr(spec.drift, "last", None)),
         ("performance.last", getattr(spec.performance, "last", None)),
         ("lateness", spec.lateness),
+        ("gates.persistence", getattr(spec.gates, "persistence", "off") != "off"),
     ):
         if counts:
             yield field, what

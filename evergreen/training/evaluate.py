@@ -29,6 +29,7 @@ from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import DEPLOYED, JUDGED_PROBE, PROBE, stored_ids, trained_ids
+from evergreen.training.naive import apply_rule, naive_forecasts, read_known_times
 from evergreen.training.predict import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
 
@@ -90,6 +91,8 @@ def evaluate_candidate(
         predicted = predict(pipeline, spec, holdout) if len(holdout) else nothing
         deployed = _deployed(observations, versions, version, (pipeline, candidate), frame, predicted)
         evidence = replace(evidence, deployed=deployed)
+    if len(holdout):
+        evidence = _with_rules(evidence, observations, window, frame, train, holdout)
     checks = run_gates(evidence, spec, seed=spec.seed)
     value = measure(spec.metric, y, predictions) if len(y) else float("nan")
     comparison = against_champion(evidence, spec, seed=spec.seed) if len(y) else None
@@ -98,6 +101,25 @@ def evaluate_candidate(
     rival_value = _finite(comparison.champion_value) if comparison else None
     by_slice, spread = _by_slice(spec, evidence), _spread(spec, evidence)
     return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice, spread)
+
+
+def _with_rules(
+    evidence: Evidence,
+    observations: Observations,
+    window: Window,
+    frame: pd.DataFrame,
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+) -> Evidence:
+    """The evidence with the rules of one line that the model file names; rows are told apart by `_row`."""
+    spec = observations.spec
+    if spec.gates.baseline is not None:
+        evidence = replace(evidence, rule=apply_rule(spec, spec.gates.baseline, holdout, evidence.baseline.classes))
+    if spec.gates.persistence == "off" or spec.time is None:
+        return evidence
+    learned, judged = (np.flatnonzero(frame["_row"].isin(rows["_row"])) for rows in (train, holdout))
+    known = read_known_times(observations, window, frame)
+    return replace(evidence, naive=naive_forecasts(spec, frame, known, learned, judged))
 
 
 def _spread(spec: ModelSpec, evidence: Evidence) -> tuple[float, float] | None:
