@@ -26,7 +26,7 @@ from evergreen.backtest.scores import Series, interval, picks
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import cluster_ids, holdout_mask
 from evergreen.evaluation.evidence import Evidence
-from evergreen.evaluation.gates import run_gates, verdict_of
+from evergreen.evaluation.gates import run_gates
 from evergreen.evaluation.measure import row_losses
 from evergreen.sources import Folder
 from evergreen.spec import Features, Gates, Holdout, Metric, ModelSpec, Training
@@ -80,6 +80,7 @@ class Tally:
         promoted: promotions, of so many `candidates`.
         harmful: promotions that were worse by over 2 % in the four weeks after them, of those that had four weeks.
         better_refused: candidates not promoted that would have been better in the four weeks after them, likewise.
+        by_dummy: candidates not promoted because they were not proven better than a dummy, whatever the champion.
     """
 
     total: list[float]
@@ -88,6 +89,7 @@ class Tally:
     candidates: int = 0
     harmful: tuple[int, int] = (0, 0)
     better_refused: tuple[int, int] = (0, 0)
+    by_dummy: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         both = [tuple(map(sum, zip(*pair, strict=True))) for pair in (
@@ -100,6 +102,7 @@ class Tally:
             self.candidates + other.candidates,
             (both[0][0], both[0][1]),
             (both[1][0], both[1][1]),
+            self.by_dummy + other.by_dummy,
         )
 
 
@@ -110,7 +113,7 @@ class Replay:
         self.stream = stream
         self.steps = stream.steps(weeks)
         self.fits = cache(self._fits)
-        self.passes = cache(self._passes)
+        self.refused_by = cache(self._refused_by)
         self.losses = cache(self._losses)
 
     def tally(self, gates: Gates | None, *, refit: bool = True, always: bool = False) -> Tally:
@@ -120,7 +123,9 @@ class Replay:
             if number > 0:
                 new, old = (self._ahead(fit_of, step, refit=refit) for fit_of in (number, champion))
                 known = step + AHEAD <= self.steps[-1] + WEEK
-                passed = always or (gates is not None and self.passes(number, champion, gates))
+                refused_by = () if always or gates is None else self.refused_by(number, champion, gates)
+                passed = always or (gates is not None and not refused_by)
+                found.by_dummy += "baseline" in refused_by
                 found.candidates += 1
                 found.promoted += passed
                 if passed:
@@ -152,7 +157,8 @@ class Replay:
         step = self.steps[number]
         return self.stream.between(step - (TRAINING.last or WEEK), step)
 
-    def _passes(self, number: int, champion: int, gates: Gates) -> bool:
+    def _refused_by(self, number: int, champion: int, gates: Gates) -> tuple[str, ...]:
+        """The gates that a candidate does not pass."""
         spec, frame = self.stream.spec.model_copy(update={"gates": gates}), self._window(number)
         mask = holdout_mask(spec, frame)
         holdout = frame[mask].reset_index(drop=True)
@@ -174,7 +180,8 @@ class Replay:
             same_as_champion=False,
             routine=True,
         )
-        return verdict_of(run_gates(evidence, spec, seed=spec.seed)) is Verdict.PASS
+        checks = run_gates(evidence, spec, seed=spec.seed)
+        return tuple(check.name for check in checks if check.status is not Verdict.PASS)
 
     def _losses(self, number: int, week: int, refit: bool) -> tuple[float, int]:
         """The sum of the row losses of a fit in a week, and the rows."""
@@ -244,9 +251,18 @@ def _show(stream: Stream, tallies: Mapping[str, Tally]) -> None:
                 f"{tally.promoted}/{tally.candidates}",
                 _share(*tally.better_refused),
                 _share(*tally.harmful),
+                tally.by_dummy,
             )
         )
-    header = ("", metric.name, "times refit always", "promoted", "refused, and better", "promoted, and harmful")
+    header = (
+        "",
+        metric.name,
+        "times refit always",
+        "promoted",
+        "refused, and better",
+        "promoted, and harmful",
+        "refused by the dummy",
+    )
     table(f"{stream.name}, with 95 % intervals", header, rows)
 
 

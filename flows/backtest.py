@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Annotated
 
 from prefect import flow
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from evergreen.backtest.report import Backtest
 from flows.shared.executors import executor, workers
@@ -23,6 +24,7 @@ def backtest(
     model: str = "bike_demand",
     policies: Sequence[str] = (),
     windows: Sequence[str] = (),
+    routine_margins: Sequence[Annotated[float, Field(ge=0, lt=1)]] = (),
     prices: Mapping[str, NonNegativeFloat] | None = None,
     since: datetime | None = None,
     report_from: datetime | None = None,
@@ -37,6 +39,7 @@ def backtest(
         model: name of a file in `models/`.
         policies: such as `never`, `every 30 days`, `on drift`, `OnDrift(confirm=2, of=3)`; the usual ones by default.
         windows: training windows to try with the best of them, such as `90d`, `all`, `half-life 90d`.
+        routine_margins: burdens of proof of a routine candidate to try with the best of them, as `Gates` has it.
         prices: of a `retrain`, and of a unit of `error` of one row, in one unit of your own.
         since: the first step; by default as soon as there is enough to learn from.
         report_from: steps from here on are reported, those before choose; by default the second half.
@@ -50,6 +53,7 @@ def backtest(
     request = {
         "policies": policies,
         "windows": windows,
+        "routine_margins": routine_margins,
         "prices": prices or {},
         "since": since,
         "report_from": report_from,

@@ -39,6 +39,15 @@ def backtest(
             "--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.", rich_help_panel=_COMPARED
         ),
     ] = "",
+    routine_margins: Annotated[
+        str,
+        typer.Option(
+            "--routine-margins",
+            metavar="LIST",
+            help="Burdens of proof of a routine candidate, such as 0,0.1,0.2.",
+            rich_help_panel=_COMPARED,
+        ),
+    ] = "",
     price_retrain: Annotated[
         float | None,
         typer.Option(
@@ -104,12 +113,15 @@ def backtest(
 
     def work() -> None:
         from deployments.cli import console
+        from evergreen.backtest.request import margins_of
 
         settings = prepare(name)
         _check_texts(settings, name, policies or (), windows)
+        margins = margins_of(routine_margins) if routine_margins else ()
         request: dict[str, Any] = {
             "policies": tuple(policies or ()),
             "windows": tuple(window for window in windows.split(",") if window.strip()),
+            "routine_margins": margins,
             "prices": _prices(price_retrain, price_error),
             "since": parse_time(since, "--since"),
             "report_from": parse_time(report_from, "--report-from"),
@@ -150,9 +162,12 @@ def show_backtest(result: Backtest) -> None:
         windows=len({row.variant.window for row in result.rows}) > 1,
         costs=any(row.cost is not None for row in result.rows),
         change=any(row.false_triggers is not None for row in result.rows),
+        margins=any(row.harmful is not None for row in result.rows),
     )
-    header = ["policy", *(["window"] if columns.windows else []), f"{result.metric}, 95 %"]
+    header = ["policy", *(["window"] if columns.windows else []), *(["margin"] if columns.margins else [])]
+    header += [f"{result.metric}, 95 %"]
     header += ["to\nnever", "to\nalways", "to\noracle", "retrains", "in\nvain"]
+    header += ["harm-\nful", "stale"] if columns.margins else []
     header += (["cost"] if columns.costs else []) + (["false", "late, days"] if columns.change else [])
     rows = [_cells(row, result, columns) for row in result.rows]
     reported_from = result.steps[result.chosen]
@@ -175,6 +190,7 @@ class _Columns:
     windows: bool
     costs: bool
     change: bool
+    margins: bool
 
 
 def _cells(row: Row, result: Backtest, columns: _Columns) -> list[Any]:
@@ -184,7 +200,11 @@ def _cells(row: Row, result: Backtest, columns: _Columns) -> list[Any]:
     regret = [f"{row.regret[name].value:+.3g}" if name in row.regret else "" for name in ("never", "always", "oracle")]
     mark = "* " if row.variant.label == result.recommended else ""
     cells: list[Any] = [f"{mark}{row.variant.name}", *([row.variant.window] if columns.windows else [])]
+    margin = row.variant.gates.routine_margin
+    cells += ["" if margin is None else f"{margin:g}"] if columns.margins else []
     cells += [f"{number(row.error)}{interval}", *regret, row.retrains, row.rejected]
+    if columns.margins:
+        cells += [f"{row.harmful.harmful} of {row.harmful.promotions}" if row.harmful else "", row.stale]
     cells += [row.cost] if columns.costs else []
     late = "never" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
     return cells + ([row.false_triggers, late] if columns.change else [])
@@ -207,7 +227,7 @@ def _propose_edit(settings: Settings, result: Backtest) -> _Edit:
         EvergreenError: nothing is recommended, or the file is not written in a way that can be edited.
     """
     import models
-    from evergreen.model_files.policy_edit import with_policy
+    from evergreen.model_files.policy_edit import with_policy, with_routine_margin
 
     row = result.row(result.recommended) if result.recommended else None
     if row is None:
@@ -217,6 +237,9 @@ def _propose_edit(settings: Settings, result: Backtest) -> _Edit:
     if row.variant.policy is not None:
         training = row.variant.training if row.variant.training != loaded.spec.training else None
         after = with_policy(before, loaded.path, row.variant.policy, training)
+    margin = row.variant.gates.routine_margin
+    if margin is not None and margin != loaded.spec.gates.routine_margin:
+        after = with_routine_margin(after, loaded.path, margin)
     name = loaded.path.name
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm="")
     return _Edit(loaded.path, before, after, "\n".join(lines))

@@ -36,6 +36,7 @@ from evergreen.performance.shadow import FormerComparison, Pair, compare_with_fo
 from evergreen.registry.artifacts import JUDGED, PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.lineage import same_recipe
 from evergreen.registry.version import Version
+from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Training
 from evergreen.training.candidate import fit_candidate
@@ -223,10 +224,11 @@ def shadow(context: JobContext, now: datetime, training: Training, pair: Pair, b
 
 
 def gate(
-    context: JobContext, now: datetime, training: Training, candidate: Version, champion: Version | None
+    context: JobContext, now: datetime, training: Training, candidate: Version, champion: Version | None, gates: Gates
 ) -> Judgement:
-    """What the gates find of a candidate."""
+    """What these gates find of a candidate."""
     rows = context.rows(now, training)
+    rows = rows.of(rows.spec.model_copy(update={"gates": gates}))
     window = training_window(rows.spec, rows.snapshot(), now)
     return evaluate_candidate(rows, context.versions, candidate, champion, window)
 
@@ -260,9 +262,9 @@ def _performance_facts(context: JobContext, champion: Version) -> tuple[object, 
     return champion.model_id, tags.figures.get(naming.holdout_metric(context.spec.metric.name)), slices
 
 
-def _gate_facts(_context: JobContext, candidate: Version, champion: Version | None) -> tuple[object, ...]:
-    """Both fits, and whether they are of one recipe."""
-    return candidate.model_id, champion and champion.model_id, same_recipe(candidate, champion)
+def _gate_facts(_context: JobContext, candidate: Version, champion: Version | None, gates: Gates) -> tuple[object, ...]:
+    """Both fits, whether they are of one recipe, and what a routine candidate has to prove."""
+    return candidate.model_id, champion and champion.model_id, same_recipe(candidate, champion), gates.routine_margin
 
 
 def _by(kind: str, facts: Callable[..., tuple[object, ...]]) -> Callable[..., str]:

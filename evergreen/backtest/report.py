@@ -12,6 +12,7 @@ import numpy as np
 from evergreen.backtest.job_runner import Spent
 from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.naive import best_of, describe_best, describe_defeat, naive_series
+from evergreen.backtest.outcomes import Harmful, stale_steps
 from evergreen.backtest.remarks import Response, describe_changes, describe_left_out, describe_windows
 from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, window_name, window_of
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
@@ -41,6 +42,8 @@ class Row:
             the scored steps.
         series: every scored step.
         trained: every retraining.
+        stale: reported steps that were served although a newer candidate had not been promoted.
+        harmful: promotions on the reported steps, and how many of them harmed; None where that was not asked.
     """
 
     variant: Variant
@@ -57,6 +60,8 @@ class Row:
     late: timedelta | None
     series: Series
     trained: tuple[Trained, ...]
+    stale: int = 0
+    harmful: Harmful | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,12 +162,12 @@ class Scored:
             )
         return count
 
-    def report(self, wanted: set[str], spent: Spent) -> Backtest:
-        """The table, and what follows from it."""
+    def report(self, wanted: set[str], spent: Spent, harmful: Mapping[str, Harmful]) -> Backtest:
+        """The table, and what follows from it; `harmful` by label, where it was counted."""
         seed = self.context.spec.seed
         drawn = picks(len(self.steps) - self.chosen, seed=seed)
         labels = [label for label, (one, _) in self.results.items() if one.name in wanted]
-        rows = tuple(self._row(label, drawn) for label in labels)
+        rows = tuple(self._row(label, drawn, harmful.get(label)) for label in labels)
         first = {label: self.series[label].part(self.first) for label in labels}
         early = {label: self._count(self.results[label][1], self.steps[self.chosen], before=True) for label in labels}
         name, beside = choose(first, early, self.asked.prices, seed=seed)
@@ -218,7 +223,7 @@ class Scored:
     def _triggers(self, variant: Variant) -> Sequence[str]:
         return self.context.spec.retraining.triggers if variant.policy is None else triggers_of(variant.policy)
 
-    def _row(self, label: str, drawn: Any) -> Row:
+    def _row(self, label: str, drawn: Any, harmful: Harmful | None) -> Row:
         variant, result = self.results[label]
         mine = self.series[label].part(self.rest)
         turn = self.steps[self.chosen]
@@ -240,6 +245,8 @@ class Scored:
             **self._response(result),
             series=self.series[label],
             trained=result.trained,
+            stale=stale_steps(result.trained, self.steps[self.rest]),
+            harmful=harmful,
         )
 
     def _response(self, result: SimulationResult) -> dict[str, Any]:
@@ -324,6 +331,10 @@ def _row_json(row: Row) -> dict[str, Any]:
         "cost": row.cost,
         "false_triggers": row.false_triggers,
         "late_days": None if row.late is None else row.late / timedelta(days=1),
+        "routine_margin": row.variant.gates.routine_margin,
+        "stale_steps": row.stale,
+        "promotions": row.harmful and row.harmful.promotions,
+        "harmful": row.harmful and row.harmful.harmful,
     }
 
 

@@ -16,6 +16,7 @@ from evergreen.backtest.scores import Prices
 from evergreen.errors import DataError, EvergreenError
 from evergreen.markdown import many
 from evergreen.spec import policies
+from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.policy import RetrainPolicy, name_of
@@ -37,19 +38,21 @@ class Variant:
     Attributes:
         policy: None for what the model file does without one.
         window: the training window's name.
-        own: it is the model file's.
+        gates: what a candidate has to prove.
+        apart: what it does not share with the model file, a training window or a routine margin; empty where it does.
     """
 
     name: str
     policy: RetrainPolicy | Any
     window: str
     training: Training
-    own: bool = True
+    gates: Gates
+    apart: str = ""
 
     @property
     def label(self) -> str:
         """As it is named among others."""
-        return self.name if self.own else f"{self.name} · {self.window}"
+        return f"{self.name} · {self.apart}" if self.apart else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Request:
     Attributes:
         policies: by name; empty for the usual six and the model file's own.
         windows: names of training windows, such as `90d`, `all` or `half-life 90d`; empty for the model file's.
+        routine_margins: burdens of proof of a routine candidate, beside the model file's own.
         since: the first step; None for the first at which there is enough to learn from.
         report_from: steps from here on are reported, those before choose; None for the middle.
         schedule: how often the schedule asks; None for every step.
@@ -68,6 +72,7 @@ class Request:
 
     policies: Mapping[str, RetrainPolicy | Any] = field(default_factory=dict)
     windows: Sequence[str] = ()
+    routine_margins: Sequence[float] = ()
     prices: Prices = field(default_factory=Prices)
     since: datetime | None = None
     report_from: datetime | None = None
@@ -158,6 +163,27 @@ def window_of(text: str, training: Training) -> Training:
         raise EvergreenError(f"{text!r} is not a training window.", "Such as 90d, all, or 'half-life 90d'.")
     changed = {"last": None, "half_life": days} if decays else {"last": days, "half_life": None}
     return training.model_copy(update=changed)
+
+
+def margins_of(text: str) -> tuple[float, ...]:
+    """Burdens of proof of a routine candidate, such as `0,0.1,0.2`, as they were typed; none of an empty text.
+
+    Raises:
+        EvergreenError: one is no share from 0 on and below 1.
+    """
+    found: list[float] = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        try:
+            margin = float(part)
+        except ValueError:
+            margin = -1.0
+        if not 0 <= margin < 1:
+            raise EvergreenError(
+                f"{part[:60]!r} is not a margin for routine candidates.",
+                "Give shares of the champion's metric, from 0 on and below 1, such as 0,0.1,0.2.",
+            )
+        found.append(margin)
+    return tuple(found)
 
 
 def window_name(training: Training) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import Job, key_of_job
+from evergreen.backtest.outcomes import count_harmful
 from evergreen.backtest.progress import Forecast, Watch
 from evergreen.backtest.remarks import within
 from evergreen.backtest.report import Backtest, Scored
@@ -43,10 +44,11 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request, watch: Watch 
     require_fittable(context.spec)
     spec, own = context.spec, context.spec.training
     policies = dict(request.policies or usual(spec))
-    variants = [Variant(name, policy, window_name(own), own) for name, policy in policies.items()]
+    gates = spec.gates
+    variants = [Variant(name, policy, window_name(own), own, gates) for name, policy in policies.items()]
     for name, policy in ((NEVER, Never()), (ALWAYS, Every(days=_days(spec)))):
         if name not in policies:
-            variants.append(Variant(name, policy, window_name(own), own))
+            variants.append(Variant(name, policy, window_name(own), own, gates))
     # Whoever retrains always, and the oracle, ask for every one of these.
     fits = [Job("fit", step, own) for step in plan.steps[:-1]]
     watch = watch or Watch()
@@ -57,23 +59,29 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request, watch: Watch 
     oracle = results.pop(ORACLE).predicted
     played = {each.label: (each, results[each.label]) for each in variants}
     scored = Scored(context, plan, request, oracle, played)
-    if request.windows:
-        crossed = _crossed(spec, scored, request.windows)
-        windows = {each.window: each.training for each in crossed}.values()
+    if request.windows or request.routine_margins:
+        crossed = [*_crossed(spec, scored, request.windows), *_with_margins(spec, scored, request.routine_margins)]
+        windows = {each.window: each.training for each in crossed if each.training != own}.values()
         more_fits = [Job("fit", step, training) for training in windows for step in plan.steps[:-1]]
         if crossed:
             watch.begin(_forecast(runner, plan, len(crossed), more_fits))
         more = runner.run(_simulations(runner, plan, crossed, watch))
         played |= {each.label: (each, more[each.label]) for each in crossed}
         scored = Scored(context, plan, request, oracle, played)
-    return scored.report(set(policies), runner.spent)
+    turn = scored.steps[scored.chosen]
+    harmful = {
+        label: count_harmful(HeavySteps(runner, variant.training), plan, result, turn)
+        for label, (variant, result) in scored.results.items()
+        if request.routine_margins and variant.name in policies
+    }
+    return scored.report(set(policies), runner.spent, harmful)
 
 
 def _simulations(
     runner: JobRunner, plan: SimulationPlan, variants: Sequence[Variant], watch: Watch
 ) -> dict[str, Callable[[], SimulationResult]]:
     return {
-        variant.label: Simulation(runner, plan, variant.policy, variant.training, watch.step).run
+        variant.label: Simulation(runner, plan, variant.policy, variant.training, watch.step, variant.gates).run
         for variant in variants
     }
 
@@ -87,7 +95,7 @@ def _forecast(runner: JobRunner, plan: SimulationPlan, simulations: int, fits: S
 
 
 def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Variant]:
-    """The best policies of the first part, with each of the other windows; of those that did the same, one.
+    """The best policies of the first part, with each of the other windows.
 
     Of windows that are longer than the history one is tried: they all learn from all of it.
     """
@@ -98,18 +106,36 @@ def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Va
         if key not in effective:
             effective.add(key)
             trainings.append(training)
+    return [
+        replace(scored.results[label][0], window=(name := window_name(training)), training=training, apart=name)
+        for label in _best(scored)
+        for training in trainings
+    ]
+
+
+def _with_margins(spec: ModelSpec, scored: Scored, margins: Sequence[float]) -> list[Variant]:
+    """The best policies of the first part, with each of the other burdens of proof of a routine candidate."""
+    others = [margin for margin in dict.fromkeys(margins) if margin != spec.gates.routine_margin]
+    return [
+        replace(
+            scored.results[label][0],
+            gates=spec.gates.model_copy(update={"routine_margin": margin}),
+            apart=f"margin {margin:g}",
+        )
+        for label in _best(scored)
+        for margin in others
+    ]
+
+
+def _best(scored: Scored) -> list[str]:
+    """The best policies of the first part; of those that did the same, one."""
     errors = {label: one.worse * one.part(scored.first).value() for label, one in scored.series.items()}
     apart = {
         (one.by_step().tobytes(), len(scored.results[label][1].trained)): label
         for label, one in reversed(scored.series.items())
         if label != NEVER
     }
-    best = sorted(apart.values(), key=errors.__getitem__)[:CROSSED]
-    return [
-        replace(scored.results[label][0], window=window_name(training), training=training, own=False)
-        for label in best
-        for training in trainings
-    ]
+    return sorted(apart.values(), key=errors.__getitem__)[:CROSSED]
 
 
 def simulate_oracle(

@@ -32,6 +32,7 @@ from evergreen.performance.shadow import FormerComparison, Pair, check_promotion
 from evergreen.registry.promotion import promote_if_passed
 from evergreen.registry.version import Version
 from evergreen.runs.recorder import DecisionRecorder
+from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import TRIGGERS, RetrainPolicy, triggers_of
 from evergreen.spec.retraining import Approval
@@ -105,6 +106,7 @@ class SimulationResult:
     moves: tuple[Move, ...]
     trained: tuple[Trained, ...]
     predicted: tuple[StepPredictions, ...]
+    versions: tuple[Version, ...] = ()
 
 
 class HeavySteps:
@@ -155,9 +157,9 @@ class HeavySteps:
 
         return compare
 
-    def judge(self, now: datetime, candidate: Version, champion: Version | None) -> Judgement:
-        """What the gates find of a candidate."""
-        judgement: Judgement = self._result("gate", now, candidate, champion)
+    def judge(self, now: datetime, candidate: Version, champion: Version | None, gates: Gates) -> Judgement:
+        """What these gates find of a candidate."""
+        judgement: Judgement = self._result("gate", now, candidate, champion, gates)
         return judgement
 
     def predict(self, start: datetime, until: datetime, version: Version) -> Predictions:
@@ -179,13 +181,18 @@ class Simulation:
         policy: RetrainPolicy | Any,
         training: Training | None = None,
         stepped: Callable[[], None] = lambda: None,
+        gates: Gates | None = None,
     ) -> None:
-        """`policy` None is what the model file's `retrain_on` and the schedule do; `stepped` is called at each step."""
+        """`policy` None is what the model file's `retrain_on` and the schedule do; `stepped` is called at each step.
+
+        `training` and `gates` are the model file's where they are None.
+        """
         spec: ModelSpec = runner.context.spec
         own = {} if policy is None else {"policy": policy, "triggers": _events(policy)}
         changes = {
             "retraining": spec.retraining.model_copy(update=own),
             "training": training or spec.training,
+            "gates": gates or spec.gates,
             "approval": Approval(),
         }
         self.spec: ModelSpec = spec.model_copy(update=changes)
@@ -213,7 +220,11 @@ class Simulation:
             self._predict(now, end)
             self._stepped()
         return SimulationResult(
-            self.ledger.decisions, self.promotions.done(), tuple(self.trained), tuple(self.predicted)
+            self.ledger.decisions,
+            self.promotions.done(),
+            tuple(self.trained),
+            tuple(self.predicted),
+            tuple(self.registry.versions(self.spec.name)),
         )
 
     @property
@@ -268,7 +279,7 @@ class Simulation:
             return
         tags = lineage_of(plan, self.spec, self.plan.spec_hash, self.plan.recipe, code=self.plan.code)
         version = self.registry.add(self.spec.name, fit.model_id, {**tags, **fit.tags})
-        judgement = self.heavy.judge(now, version, plan.champion)
+        judgement = self.heavy.judge(now, version, plan.champion, self.spec.gates)
         judgement = reject_repeat(judgement, version, self.registry.versions(self.spec.name))
         version = record_judgement(self.registry, version, self.spec, judgement, champion=plan.champion, description="")
         outcome = promote_if_passed(

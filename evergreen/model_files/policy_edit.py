@@ -1,5 +1,6 @@
-"""Write a retraining policy and a training window into a model file, and leave the rest of it as a person wrote it.
+"""Write a retraining policy, a training window and a burden of proof into a model file.
 
+The rest of the file is left as a person wrote it.
 The parser says where each part of the text is; only that part is replaced.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 from evergreen.errors import ModelFileError
 from evergreen.spec import policies
+from evergreen.spec.gates import Gates
 from evergreen.spec.policies import AtLeast
 from evergreen.spec.policy import PolicyFunction, RetrainPolicy
 from evergreen.spec.retraining import RENAMED
@@ -50,6 +52,27 @@ def with_policy(text: str, path: Path, policy: RetrainPolicy | PolicyFunction, t
         if imports[module]:
             text = _add_import(text, module, imports[module])
     return text
+
+
+def with_routine_margin(text: str, path: Path, margin: float) -> str:
+    """The model file's text with another burden of proof of a routine candidate; the other gates stay as they are.
+
+    Raises:
+        ModelFileError: the file's MODEL is not written as ModelSpec(...), or its gates not as Gates(...).
+    """
+    section = next((keyword.value for keyword in _model_call(text, path).keywords if keyword.arg == "gates"), None)
+    if section is None:
+        keywords = []
+    elif isinstance(section, ast.Call) and isinstance(section.func, ast.Name) and section.func.id == Gates.__name__:
+        keywords = section.keywords
+    else:
+        raise ModelFileError(
+            f"{path.name}: gates is not written as Gates(...), so that a margin cannot be written into it.",
+            f"Set routine_margin={margin:g} where the gates are made; see docs/gates.md.",
+        )
+    others = [ast.unparse(keyword) for keyword in keywords if keyword.arg != "routine_margin"]
+    text = _set_field(text, path, "gates", f"Gates({', '.join([*others, f'routine_margin={margin:g}'])})")
+    return _add_import(text, "evergreen.spec", {Gates.__name__})
 
 
 def _retraining_source(text: str, path: Path, source: str) -> str:

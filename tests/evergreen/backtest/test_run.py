@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -29,12 +30,13 @@ from evergreen.drift.compare import compare
 from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
 from evergreen.evaluation.measure import measure
-from evergreen.model_files.policy_edit import with_policy
+from evergreen.model_files.policy_edit import with_policy, with_routine_margin
 from evergreen.pages.backtest_page import frontier, page
 from evergreen.performance.check import judge
 from evergreen.settings import PROJECT
 from evergreen.sources.simulator import simulate
 from evergreen.spec.data import Features
+from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformanceThresholds, Shadow
@@ -266,3 +268,19 @@ def test_a_policy_is_written_into_the_model_file(before: str, tmp_path: Path) ->
     assert all(any(word in line for word in ("training=", "polic", "retrain_on")) for line in kept), kept
     with pytest.raises(ModelFileError, match=r"MODEL is not written as ModelSpec"):
         with_policy("MODEL = SHIPPED.model_copy()\n", place, policy)
+
+
+@pytest.mark.parametrize("before", ["    gates=Gates(margin=0.0, slice_margin=0.25),\n", ""])
+def test_a_burden_of_proof_is_written_into_the_model_file(before: str, tmp_path: Path) -> None:
+    """The other gates stay, gates are added where there were none, and a second time nothing moves."""
+    text = (PROJECT / "models" / "bike_demand.py").read_text()
+    text = re.sub(r"    gates=Gates\(.*\),\n", before, text)
+    place = tmp_path / "bike_demand.py"
+    after = with_routine_margin(text, place, 0.2)
+    place.write_text(after)
+    expected = Gates(slice_margin=0.25, routine_margin=0.2) if before else Gates(routine_margin=0.2)
+    assert models.load("bike_demand", tmp_path).spec.gates == expected
+    assert with_routine_margin(after, place, 0.2) == after
+    assert "routine_margin=0.3" in with_routine_margin(after, place, 0.3)
+    with pytest.raises(ModelFileError, match=r"gates is not written as Gates\(...\)"):
+        with_routine_margin("MODEL = ModelSpec(gates=OURS)\n", place, 0.2)

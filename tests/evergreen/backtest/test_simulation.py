@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from evergreen.backtest.history import History
 from evergreen.backtest.job_cache import JobCache, fit_fingerprint, verdict_fingerprint
 from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import JobContext
+from evergreen.backtest.outcomes import Harmful, count_harmful, stale_steps
 from evergreen.backtest.progress import Forecast, Report, Watch
 from evergreen.backtest.report import Backtest
-from evergreen.backtest.request import Request, named, steps_of, usual, window_name, window_of
+from evergreen.backtest.request import Request, margins_of, named, steps_of, usual, window_name, window_of
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices
-from evergreen.backtest.simulation import Simulation, SimulationPlan, SimulationResult
+from evergreen.backtest.simulation import HeavySteps, Simulation, SimulationPlan, SimulationResult, Trained
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.settings import Settings
@@ -239,6 +241,59 @@ def test_windows_are_tried_with_the_best_policies_only(bench: Make, rows: pd.Dat
     assert window_of("all", Training(last=DAY, min_rows=9)) == Training(min_rows=9)
     with pytest.raises(EvergreenError, match="not a training window"):
         window_of("some", Training())
+
+
+def test_burdens_of_proof_are_tried_with_the_best_policies(bench: Make, rows: pd.DataFrame) -> None:
+    """A routine candidate passes more often with a margin, and fewer steps are stale; harm is counted on both sides."""
+    opened, some = bench(rows), {"never": Never(), "always": Every(days=1)}
+    course = SimulationPlan(steps_of(opened.history), "hash", recipe="one")
+    asked = Request(some, routine_margins=(0.5, 0.5), report_from=START + 5 * DAY)
+    table = {row.variant.label: row for row in run(JobRunner(opened), course, asked).rows}
+    assert set(table) == {"never", "always", "always · margin 0.5"}
+    strict, lenient = table["always"], table["always · margin 0.5"]
+    assert strict.harmful is not None and lenient.harmful is not None
+    assert lenient.harmful.promotions > strict.harmful.promotions
+    assert lenient.stale < strict.stale
+    assert lenient.rejected < strict.rejected
+    told = {one["name"]: one for one in run(JobRunner(opened), course, asked).to_json()["policies"]}
+    assert (told["always"]["routine_margin"], told["always"]["stale_steps"]) == (0.5, lenient.stale)
+    assert (told["never"]["routine_margin"], told["never"]["promotions"]) == (None, 0)
+    unknown = run(JobRunner(opened), SimulationPlan(steps_of(opened.history), "hash"), asked)
+    assert unknown.row("always · margin 0.5").rejected == strict.rejected
+    assert reported(opened, policies=some).row("always").harmful is None
+
+
+def test_margins_are_read_as_typed() -> None:
+    """Shares from 0 on and below 1; anything else is one line."""
+    assert margins_of("0, 0.1,0.25,") == (0.0, 0.1, 0.25)
+    assert margins_of("") == ()
+    for wrong in ("1", "-0.1", "nan", "much"):
+        with pytest.raises(EvergreenError, match=f"'{wrong}' is not a margin for routine candidates"):
+            margins_of(f"0.1,{wrong}")
+
+
+def test_a_planted_harmful_promotion_is_counted(bench: Make, rows: pd.DataFrame) -> None:
+    """The promotions of a policy, told the other way round, replaced a fresh champion by a stale one: each did harm."""
+    opened = bench(rows)
+    course = SimulationPlan(steps_of(opened.history), "hash")
+    story = Simulation(JobRunner(opened), course, Every(days=1)).run()
+    heavy = HeavySteps(JobRunner(opened), opened.spec.training)
+    honest = count_harmful(heavy, course, story, START)
+    assert honest.promotions > 0 and honest.harmful == 0
+    turned = tuple(replace(move, before=move.after, after=move.before) for move in story.moves if move.before)
+    planted = count_harmful(heavy, course, replace(story, moves=turned), START)
+    assert planted == Harmful(honest.promotions, honest.promotions)
+    assert count_harmful(heavy, course, story, START + 99 * DAY) == Harmful(0, 0)
+
+
+def test_a_step_is_stale_where_the_last_candidate_was_not_promoted() -> None:
+    """From the refusal on until a promotion; without a candidate nothing is stale."""
+    outcomes = {1: "promoted", 3: "inconclusive", 4: "rejected", 6: "promoted"}
+    trained = [Trained(START + day * DAY, "schedule", outcome, 1, 0.0, "") for day, outcome in outcomes.items()]
+    steps = [START + day * DAY for day in range(8)]
+    assert stale_steps(trained, steps) == 3
+    assert stale_steps(trained, steps[6:]) == 0
+    assert stale_steps([], steps) == 0
 
 
 def raising(_seen: Any) -> bool:
