@@ -8,6 +8,9 @@ from pydantic import Field
 
 from evergreen.spec.fields import Frozen, PositiveInt
 
+ROUTINE_MARGIN = 0.15
+"""What `evergreen new` writes for `Gates.routine_margin`."""
+
 
 class Gates(Frozen):
     """What a candidate has to prove, beside the metric's own bound.
@@ -15,6 +18,7 @@ class Gates(Frozen):
     Attributes:
         margin: how much worse than the champion is still accepted, as a share of the champion's metric. 0 asks for a
             proven improvement; 0.01 accepts what is proven not to be more than 1 % worse.
+        routine_margin: the margin of a candidate of the same recipe on newer rows; None for `margin`.
         level: chance of promoting a candidate that is exactly `margin` worse.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
@@ -26,6 +30,7 @@ class Gates(Frozen):
     """
 
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    routine_margin: Annotated[float, Field(ge=0, lt=1)] | None = None
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     slice_margin: Annotated[float, Field(ge=0)] = 0.1
     slice_min_rows: PositiveInt = 30

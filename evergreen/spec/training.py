@@ -65,8 +65,10 @@ class Training(Frozen):
         last: only rows this recent, counted from the newest; None for all of history.
         half_life: a row this old counts half as much as the newest; None weighs all alike.
         min_rows: with fewer, nothing is trained and the outcome is inconclusive.
+        refit: after its gates a candidate is fitted again on training and holdout rows, and that fit is deployed.
     """
 
     last: Duration | None = None
     half_life: Duration | None = None
     min_rows: PositiveInt = 50
+    refit: bool = False
