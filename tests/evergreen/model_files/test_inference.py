@@ -183,7 +183,7 @@ def test_whole_numbers_are_classes_only_where_that_is_certain(name: str, values:
     """Two values, or a name that says so; of any other the next file may hold one more, and a person is told."""
     findings = examine(frame(**{name: values}), target=name)
     assert findings.target.task == task
-    assert any("is taken for a count" in note for note in findings.notes) == (task == "regression")
+    assert any("is taken for numbers, not for classes" in note for note in findings.notes) == (task == "regression")
 
 
 CELLS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("2020-01-01"))
