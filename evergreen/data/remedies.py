@@ -45,8 +45,8 @@ def remedy_for_rows(reason: str, spec: ModelSpec, schema: DataFrameSchema) -> st
         remedy = f"To let missing values in, write {_column_line(name, _type_of(column), nullable=True)} {_WHERE}"
     elif problem in _SIGNS and name == spec.target:
         remedy = (
-            f"To let it in, take {_SIGNS[problem]} from {name!r} {_WHERE}, and in pipeline() a loss that takes such a "
-            'target: loss="squared_error" for its mean, loss="absolute_error" for its median'
+            f'To let it in, remove {_SIGNS[problem]} from "{name}" {_WHERE}, and write in pipeline() a loss that takes '
+            'such a target: loss="squared_error" for its mean, or loss="absolute_error" for its median'
         )
     else:
         is_class = problem.startswith("isin(") and name == spec.target

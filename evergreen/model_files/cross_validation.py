@@ -250,9 +250,9 @@ def _conclude(spec: ModelSpec, model: float, rules: tuple[Figure, ...]) -> str:
     figures = f"({spec.metric.name} {number(best.value)} against {number(model)})"
     if best.name in (LAST_LABEL, *SEASONS):
         return (
-            f"{best.name[0].upper()}{best.name[1:]} is {worse} the model {figures}: a rule of one line would do. Give "
-            "the model such labels of before as features, as far back as they are known when it predicts: see Lags in "
-            "docs/model-files.md."
+            f"{best.name[0].upper()}{best.name[1:]} is {worse} the model {figures}: where it is known in time, a rule "
+            "of one line would do. Give the model labels of before as features, those that are known when it predicts: "
+            "see Lags in docs/model-files.md."
         )
     return (
         f"A constant is {worse} the model {figures}: there is hardly a model in the data, and a candidate will seldom "

@@ -45,7 +45,8 @@ def pipeline_text(findings: Findings, objective: Objective) -> str:
     if objective.breaks_ties:
         imports += [("compose", "TransformedTargetRegressor"), ("preprocessing", "FunctionTransformer")]
         body += f"    trees = {trees}\n"
-        body += "    boost = TransformedTargetRegressor(trees, transformer=FunctionTransformer(spread_ties))\n"
+        body += "    spread = FunctionTransformer(spread_ties)\n"
+        body += "    boost = TransformedTargetRegressor(trees, transformer=spread, check_inverse=False)\n"
     else:
         body += f"    boost = {trees}\n"
     steps = '("columns", columns), ("model", boost)' if findings.categorical else '("model", boost)'
