@@ -162,7 +162,7 @@ def _sample(rows: pd.DataFrame, spec: ModelSpec, max_rows: int, *, ordered: bool
 
 
 def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array, *, ordered: bool) -> list[Fold]:
-    """Folds whose training rows have more than one label; in an order, each is predicted from the rows before it."""
+    """Folds whose training rows have more than one label, and a value of each number; in an order, earlier ones."""
     from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit
 
     if len(rows) <= FOLDS:
@@ -179,7 +179,12 @@ def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array, *, ordered: bool) -> l
         splits = list(StratifiedKFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows, y))
     else:
         splits = list(KFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows))
-    return [(fit_rows, test_rows) for fit_rows, test_rows in splits if len(set(y[fit_rows].tolist())) > 1]
+    numbers = rows[list(spec.features.numeric)].notna().to_numpy()
+    return [
+        (fit_rows, test_rows)
+        for fit_rows, test_rows in splits
+        if len(set(y[fit_rows].tolist())) > 1 and numbers[fit_rows].any(axis=0).all()
+    ]
 
 
 def _model_figure(

@@ -138,3 +138,11 @@ def test_few_rows_are_refused_in_words(measured: Measured) -> None:
     rng = np.random.default_rng(3)
     with pytest.raises(DataError, match="30 rows with a target are too few for folds"):
         measured(pd.DataFrame({"x": rng.normal(size=30), "y": rng.normal(size=30)}))
+
+
+def test_a_column_that_begins_late_leaves_the_folds_that_have_it(measured: Measured) -> None:
+    """The trees take no column without any value, as the first fold of such a table has one."""
+    table = stream()
+    figure = measured(table.assign(sensor=table["x"].mask(np.arange(len(table)) < 300)))
+    assert figure.folds == 2
+    assert np.isfinite(figure.model)
