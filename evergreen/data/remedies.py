@@ -19,6 +19,9 @@ _TYPES = {
 }
 
 
+_SIGNS = {"greater_than_or_equal_to(0)": "pa.Check.ge(0)", "greater_than(0)": "pa.Check.gt(0)"}
+"""What `evergreen new` writes for a target whose loss takes no number below 0, or none of 0."""
+
 _WHERE = "in contract() of the model file"
 
 
@@ -40,6 +43,11 @@ def remedy_for_rows(reason: str, spec: ModelSpec, schema: DataFrameSchema) -> st
         remedy = as_category
     elif problem == "not_nullable":
         remedy = f"To let missing values in, write {_column_line(name, _type_of(column), nullable=True)} {_WHERE}"
+    elif problem in _SIGNS and name == spec.target:
+        remedy = (
+            f'To let it in, remove {_SIGNS[problem]} from "{name}" {_WHERE}, and write in pipeline() a loss that takes '
+            'such a target: loss="squared_error" for its mean, or loss="absolute_error" for its median'
+        )
     else:
         is_class = problem.startswith("isin(") and name == spec.target
         remedy = "If it is a new class, add it to those of contract() in the model file" if is_class else ""

@@ -12,6 +12,7 @@ from glob import escape
 from pathlib import Path
 
 from evergreen.errors import DataError
+from evergreen.markdown import many
 from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import is_passed_over
@@ -141,4 +142,4 @@ def _everything(*files: Path) -> str:
 
 def _names(files: Sequence[Path]) -> str:
     listed = ", ".join(quote_name(file.name) for file in files[:3])
-    return listed if len(files) <= 3 else f"{listed} and {len(files) - 3} more files"
+    return listed if len(files) <= 3 else f"{listed} and {many(len(files) - 3, 'more file')}"

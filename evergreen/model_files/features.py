@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evergreen.model_files.column_types import Column, as_numbers, dtype_kind, rows_text, time_layouts
-from evergreen.model_files.target import MAX_CATEGORIES, Target
+from evergreen.model_files.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAX_CATEGORIES = 100
+"""A text column with more distinct values than this is encoded by the target; with codes, trees find little in it."""
+
+MIN_REPEATS = 3
+"""A value of fewer rows says nothing of the target that another row could use."""
 
 ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed", "no", "nr"))
 
@@ -77,10 +83,24 @@ def _no_category_reason(raw: pd.Series) -> str:
     text, distinct = raw.dropna().astype("object").map(str), int(raw.nunique())
     if time_layouts(text):
         return "a time; derive a feature from it in prepare() to use it, or take it for the time of a row with --time"
-    if distinct > MAX_CATEGORIES or distinct > len(raw) / 2:
+    if distinct > len(raw) / 2 or (distinct > MAX_CATEGORIES and _is_seldom_repeated(text)):
         what = "an identifier" if distinct == len(raw) else "identifiers or free text"
         return f"{what}: {distinct:,} different texts in {rows_text(len(raw))}"
+    if distinct > MAX_CATEGORIES and _runs_on(text):
+        return f"identifiers that run on: most of the last rows have a value that none before them has ({distinct:,})"
     return ""
+
+
+def _is_seldom_repeated(text: pd.Series) -> bool:
+    """Whether most rows have a value that fewer than `MIN_REPEATS` rows have."""
+    counts = text.value_counts()
+    return bool(counts[counts >= MIN_REPEATS].sum() < len(text) / 2)
+
+
+def _runs_on(text: pd.Series) -> bool:
+    """Whether most rows of the last quarter have a value that is new there, as the numbers of invoices are."""
+    cut = len(text) * 3 // 4
+    return bool(text.iloc[cut:].isin(set(text.iloc[:cut])).mean() < 0.5)
 
 
 def _identifier_reason(raw: pd.Series, name: str, kind: str) -> str:

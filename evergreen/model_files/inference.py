@@ -24,7 +24,7 @@ from evergreen.model_files.column_types import (
     rows_text,
     unusable_rows,
 )
-from evergreen.model_files.features import LeftOut, infer_feature
+from evergreen.model_files.features import MAX_CATEGORIES, LeftOut, infer_feature
 from evergreen.model_files.single_features import describe_single_features, score_single_features
 from evergreen.model_files.target import Target, Task, infer_target
 
@@ -46,6 +46,7 @@ class Findings:
         time: the time column; None without one.
         numeric: features that are numbers.
         categorical: features that are categories.
+        distinct: how many different texts those categories have that have too many for codes.
         left_out: columns that are no features.
         target: what is to be predicted.
         notes: what a person should know, one line each.
@@ -58,6 +59,7 @@ class Findings:
     time: Clock | None
     numeric: tuple[Column, ...]
     categorical: tuple[Column, ...]
+    distinct: Mapping[str, int]
     left_out: tuple[LeftOut, ...]
     target: Target
     notes: tuple[str, ...]
@@ -119,6 +121,7 @@ def examine(
         left_out = [column for column in left_out if not column.only_grows]
     _require_features([*numeric, *categorical], left_out)
     _note_rejected(frame, [*numeric, inferred.column], notes)
+    counts = {column.name: int(frame[column.name].nunique()) for column in categorical}
     scores = score_single_features(frame, [*numeric, *categorical], inferred)
     notes.extend(describe_single_features(scores, inferred))
     return Findings(
@@ -128,6 +131,7 @@ def examine(
         clock,
         tuple(numeric),
         tuple(categorical),
+        {name: count for name, count in counts.items() if count > MAX_CATEGORIES},
         tuple(left_out),
         inferred,
         tuple(notes),

@@ -17,24 +17,26 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.model_files.choices import Choice, describe_choices
 from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.first_rows import DataOptions
 from evergreen.model_files.inference import Findings, examine
-from evergreen.model_files.literals import literal, shorten
 from evergreen.model_files.notation import recognise
+from evergreen.model_files.objective import choose_objective, require_metric
 from evergreen.model_files.repeated_rows import find_repeats
+from evergreen.model_files.row_order import describe_order, measure_order
+from evergreen.model_files.sample_size import describe_sample
 from evergreen.model_files.source_text import model_source
-from evergreen.model_files.target import Target, Task
-from evergreen.model_files.time_column import describe_order, find_time
-from evergreen.spec.metric import KNOWN
+from evergreen.model_files.target import Task
+from evergreen.model_files.time_column import find_time
 from evergreen.spec.model import NAME
 from evergreen.storage.atomic_write import staged_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RARE_SHARE = 0.1
-"""A class with a smaller share is rare; the metric then measures how well it is found."""
+MAX_LEFT_OUT = 5
+"""Columns that are told to be left out, at most, so that the rest is seen; the model file names all of them."""
 
 NO_BOUND = "what may be promoted has no absolute bound yet: set Metric(bound=...) in the file"
 
@@ -47,17 +49,25 @@ class NewModelFile:
         path: the file.
         task: regression or classification.
         metric: the metric that decides.
+        choices: what was chosen, and why.
         notes: what a person should check, one line each.
         findings: what was inferred.
         rows: the rows that were looked at, as they are meant.
+        batch: the same rows as the source gave them.
+        written: the cells of `batch` are texts of a file, as `Batch.written`.
+        ordered: the order of the rows says something of their targets.
     """
 
     path: Path
     task: str
     metric: str
+    choices: tuple[Choice, ...]
     notes: tuple[str, ...]
     findings: Findings
     rows: pd.DataFrame
+    batch: pd.DataFrame
+    written: bool
+    ordered: bool
 
 
 def scaffold(
@@ -100,7 +110,7 @@ def scaffold(
     if os.path.lexists(path):
         raise _already_exists(path)
     chosen_task = _parse_task(task)
-    _require_metric(metric, chosen_task)
+    require_metric(metric, chosen_task)
     _require_timezone(timezone)
     options = data if isinstance(data, DataOptions) else DataOptions(csv=data)
     draft, frame = options.draft(name, keys, models, landing)
@@ -121,7 +131,9 @@ def scaffold(
         zone=timezone,
         texts=recognised.texts,
     )
-    chosen_metric, why = _choose_metric(findings, metric)
+    objective = choose_objective(findings.target, metric)
+    likeness = measure_order(recognised.rows[target]) if time is None else 0.0
+    ordered = time is not None or likeness > 0
     zone = timezone or ("UTC" if findings.time and findings.time.naive else None)
     columns = (*findings.key_columns, *findings.numeric, findings.target.column)
     used = {column.name for column in columns}
@@ -129,17 +141,21 @@ def scaffold(
     reading = recognised.reading.model_copy(update={"numbers": written})
     if findings.time and findings.time.layout:
         reading = reading.model_copy(update={"times": {findings.time.name: findings.time.layout}})
-    _write(path, model_source(name, draft, findings, reading, chosen_metric, why, zone))
+    _write(path, model_source(name, draft, findings, reading, objective, zone, ordered=ordered))
     repeats = find_repeats(options.csv, frame) if options.csv is not None and not keys else ()
     notes = (
         *draft.notes,
         *recognised.notes,
         *([found.note] if found is not None else []),
-        *filter(None, [describe_order(recognised.rows[target])] if time is None else []),
+        *([describe_order(likeness)] if likeness else []),
         *repeats,
+        *describe_sample(recognised.rows, findings, ordered=ordered),
         *_notes(findings, zone if not timezone else None, more=draft.more),
     )
-    return NewModelFile(path, findings.target.task, chosen_metric, notes, findings, recognised.rows)
+    return NewModelFile(
+        path, findings.target.task, objective.metric, describe_choices(findings, objective, ordered=ordered), notes,
+        findings, recognised.rows, frame, bool(recognised.texts), ordered,
+    )  # fmt: skip
 
 
 def _already_exists(path: Path) -> ModelFileError:
@@ -166,16 +182,6 @@ def _parse_task(task: str | None) -> Task | None:
     return None
 
 
-def _require_metric(metric: str | None, task: str | None) -> None:
-    if metric is None:
-        return
-    fitting = ", ".join(sorted(name for name, kind in KNOWN.items() if task in (None, kind.task)))
-    if metric not in KNOWN:
-        raise EvergreenError(f"--metric: {quote_name(metric)} is not known.", f"Take one of {fitting}.")
-    if task is not None and KNOWN[metric].task != task:
-        raise EvergreenError(f"--metric: {metric} is for {KNOWN[metric].task}, not {task}.", f"Take one of {fitting}.")
-
-
 def _require_timezone(timezone: str | None) -> None:
     if timezone is None:
         return
@@ -187,45 +193,14 @@ def _require_timezone(timezone: str | None) -> None:
         ) from None
 
 
-def _choose_metric(findings: Findings, option: str | None) -> tuple[str, str]:
-    """Choose the metric that decides; returns it, and why it was chosen."""
-    target = findings.target
-    if option is not None:
-        _require_metric(option, target.task)
-        if option == "average_precision" and len(target.classes) > 2:
-            raise EvergreenError(
-                f"--metric: average_precision is for two classes, and the target has {len(target.classes)}.",
-                "Take balanced_accuracy, f1 or log_loss.",
-            )
-        return option, "As asked for."
-    if target.task == "regression":
-        if target.top_share <= 0.5:
-            return "mae", "The mean absolute error, in the target's own unit."
-        return "rmse", "The root of the mean squared error: the mean absolute one would be least for a constant."
-    return _choose_class_metric(target)
-
-
-def _choose_class_metric(target: Target) -> tuple[str, str]:
-    shares = [rows / target.rows for _, rows in target.classes]
-    if len(shares) > 2:
-        if min(shares) < RARE_SHARE:
-            return "f1", "The mean over classes, since some are rare."
-        return "balanced_accuracy", "The mean over classes of the share that is recognised."
-    positive = literal(target.classes[1][0])
-    if shares[1] < RARE_SHARE:
-        return (
-            "average_precision",
-            f"{shorten(positive)} is rare ({shares[1]:.1%}): what counts is how well it is found.",
-        )
-    return "roc_auc", f"How well the rows of {shorten(positive)} are told from the others, whatever the threshold."
-
-
 def _notes(findings: Findings, assumed_zone: str | None, *, more: bool) -> tuple[str, ...]:
     notes = [f"only the first {findings.rows:,} rows were looked at"] if more else []
     if assumed_zone:
         notes.append("times without an offset are read as UTC: change timezone in the file if they are not")
     notes.extend(findings.notes)
-    notes.extend(f"{quote_name(column.name)} is left out: {column.why}" for column in findings.left_out)
+    notes.extend(f"{quote_name(column.name)} is left out: {column.why}" for column in findings.left_out[:MAX_LEFT_OUT])
+    if (others := len(findings.left_out) - MAX_LEFT_OUT) > 0:
+        notes.append(f"{others} more {'column is' if others == 1 else 'columns are'} left out: the file says why")
     names = [column.name for column in findings.left_out if column.identifies]
     if names and not findings.key_columns:
         notes.append(
@@ -235,9 +210,6 @@ def _notes(findings: Findings, assumed_zone: str | None, *, more: bool) -> tuple
     holdout = int(findings.target.rows * 0.2)
     if holdout < 30:
         notes.append(f"{holdout} rows will judge a candidate, and fewer than 30 decide nothing: land more data")
-    small = [label for label, rows in findings.target.classes if rows < 10]
-    if small:
-        notes.append(f"{len(small)} of the classes have fewer than 10 rows, such as {quote_name(str(small[0]))}")
     return (*notes, NO_BOUND)
 
 

@@ -14,7 +14,10 @@ from evergreen.model_files.column_types import Column
 from evergreen.model_files.features import LeftOut
 from evergreen.model_files.inference import Findings
 from evergreen.model_files.literals import literal, shorten
+from evergreen.model_files.objective import Objective
+from evergreen.model_files.pipeline_text import pipeline_text, search_lines, trusted_lines
 from evergreen.spec.data import Notation, Reading
+from evergreen.spec.gates import ROUTINE_MARGIN
 
 if TYPE_CHECKING:
     from evergreen.model_files.first_rows import SourceDraft
@@ -32,7 +35,7 @@ change what you know better.
 
 from __future__ import annotations
 
-{standard}from typing import TYPE_CHECKING
+{standard}from typing import {typing}
 
 {imports}
 
@@ -56,43 +59,30 @@ ENTRIES
         }
     )'''
 
-ENCODED = '''def pipeline(seed: int) -> Pipeline:
-    """Gradient-boosted trees, which accept missing numbers; a new category counts as a missing one."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.ensemble import HistGradientBoosting{kind}
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OrdinalEncoder
-
-    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
-    columns = ColumnTransformer([("encode", encode, list(FEATURES.categorical))], remainder="passthrough")
-{why}    boost = HistGradientBoosting{kind}({options})
-    return Pipeline([("columns", columns), ("model", boost)])'''
-
-NUMBERS_ONLY = '''def pipeline(seed: int) -> Pipeline:
-    """Gradient-boosted trees, which accept missing numbers."""
-    from sklearn.ensemble import HistGradientBoosting{kind}
-    from sklearn.pipeline import Pipeline
-
-{why}    boost = HistGradientBoosting{kind}({options})
-    return Pipeline([("model", boost)])'''
-
-SEARCH = """\
-    # Four combinations, each fitted three times; the best is fitted again on all training rows.
-    search=Search(grid={"model__learning_rate": (0.05, 0.1), "model__max_leaf_nodes": (15, 31)}, folds=3),"""
-
 LATEST = """\
     # The newest fifth of the rows judges a candidate.
+    holdout=Holdout(strategy="latest", share=0.2),"""
+
+LAST = """\
+    # The last fifth of the rows judges a candidate: rows beside each other have like targets.
     holdout=Holdout(strategy="latest", share=0.2),"""
 
 RANDOM = """\
     # A random fifth of the rows judges a candidate: without a time column they have no order.
     holdout=Holdout(strategy="random", share=0.2, seed=42),"""
 
-SPEC = ("DriftThresholds", "Features", "Holdout", "Metric", "ModelSpec", "Reading", "Search", "Training")
+SPEC = ("DriftThresholds", "Features", "Gates", "Holdout", "Metric", "ModelSpec", "Reading", "Search", "Training")
 
 
 def model_source(
-    name: str, draft: SourceDraft, findings: Findings, reading: Reading, metric: str, why: str, zone: str | None
+    name: str,
+    draft: SourceDraft,
+    findings: Findings,
+    reading: Reading,
+    objective: Objective,
+    zone: str | None,
+    *,
+    ordered: bool,
 ) -> str:
     """The text of a model file.
 
@@ -101,15 +91,15 @@ def model_source(
         draft: where its rows come from.
         findings: what was inferred from them.
         reading: how their values are written.
-        metric: the metric that decides.
-        why: the reason for the metric, as a sentence.
+        objective: the metric that decides, and the loss.
         zone: the zone of times without an offset; None if there are none.
+        ordered: the order of the rows says something of their targets.
     """
     parts = [
-        _head(draft, findings, reading) + _features(findings),
-        _contract(findings),
-        _pipeline(findings, metric),
-        _model(name, draft, findings, reading, metric, why, zone),
+        _head(draft, findings, reading, objective) + _features(findings),
+        _contract(findings, objective),
+        pipeline_text(findings, objective),
+        "\n".join(_model(name, draft, findings, reading, objective, zone, ordered=ordered)),
     ]
     text = "\n\n\n".join(parts) + "\n"
     # A name may need lines that cannot be broken, or letters that look like others.
@@ -121,13 +111,14 @@ def model_source(
     return text
 
 
-def _head(draft: SourceDraft, findings: Findings, reading: Reading) -> str:
+def _head(draft: SourceDraft, findings: Findings, reading: Reading, objective: Objective) -> str:
     target = f"`{findings.target.column.name}`" if PLAIN_NAME.fullmatch(findings.target.column.name) else "the target"
     return HEAD.format(
         task=findings.target.task.capitalize(),
         target=target,
         data=draft.name if PLAIN_NAME.fullmatch(draft.name) else draft.kind,
         rows=f"{'the first ' if draft.more else ''}{findings.rows:,}",
+        typing="TYPE_CHECKING, Any" if objective.breaks_ties else "TYPE_CHECKING",
         standard="".join(f"{line}\n" for line in draft.imports),
         imports="\n".join(sorted([f"from {draft.module} import {draft.source}", _spec_import(reading)])),
     )
@@ -137,11 +128,19 @@ def _features(findings: Findings) -> str:
     lines = [
         "# Numbers reach the pipeline as float64, categories as text; a number that is a code is better a category."
     ]
+    if findings.distinct:
+        lines = [
+            "# Texts with too many values for codes: each becomes the mean target of its rows, see pipeline().",
+            *_tuple("MANY_VALUED = ", list(map(literal, findings.distinct))),
+            *lines,
+        ]
     lines.append("FEATURES = Features(")
     if findings.numeric:
         lines.extend(_tuple("    numeric=", [literal(column.name) for column in findings.numeric], ","))
     if findings.categorical:
-        lines.extend(_tuple("    categorical=", [literal(column.name) for column in findings.categorical], ","))
+        coded = [literal(column.name) for column in findings.categorical if column.name not in findings.distinct]
+        many = ["*MANY_VALUED"] if findings.distinct else []
+        lines += _tuple("    categorical=", [*coded, *many], ",") if coded else ["    categorical=MANY_VALUED,"]
     lines.append(")")
     if findings.left_out:
         lines.append("# Left out, and why; to use one after all, add it here and to contract():")
@@ -158,16 +157,21 @@ def _reason(column: LeftOut) -> str:
     return f"{shorten(literal(column.name))}: {column.why}"
 
 
-def _contract(findings: Findings) -> str:
+def _contract(findings: Findings, objective: Objective) -> str:
     entries = [f'{literal(findings.time.name)}: pa.Column("datetime64[us, UTC]")'] if findings.time else []
     target = findings.target.column
     for column in _distinct([*findings.key_columns, *findings.numeric, *findings.categorical]):
         nullable = ", nullable=True" if column.nullable else ""
         entries.append(f"{literal(column.name)}: pa.Column({column.kind}{nullable})")
     checks = ", pa.Check.isin(CLASSES)" if findings.target.classes and target.kind != "bool" else ""
+    checks = f", pa.Check.{objective.sign}(0)" if objective.sign else checks
     nullable = ", nullable=True" if target.nullable else ""
-    entries.append(f"{literal(target.name)}: pa.Column({target.kind}{checks}{nullable})")
-    return CONTRACT.replace("ENTRIES\n", "".join(f"            {entry},\n" for entry in entries))
+    lines = [f"{entry}," for entry in entries]
+    if objective.sign:
+        bound = "below 0" if objective.sign == "ge" else "of 0 or below"
+        lines.append(f"# The {objective.loss} loss of pipeline() takes no target {bound}.")
+    lines.append(f"{literal(target.name)}: pa.Column({target.kind}{checks}{nullable}),")
+    return CONTRACT.replace("ENTRIES\n", "".join(f"            {line}\n" for line in lines))
 
 
 def _distinct(columns: Iterable[Column]) -> list[Column]:
@@ -176,25 +180,6 @@ def _distinct(columns: Iterable[Column]) -> list[Column]:
     for column in columns:
         by_name.setdefault(column.name, column)
     return list(by_name.values())
-
-
-def _pipeline(findings: Findings, metric: str) -> str:
-    options = ["max_iter=200"]
-    why = []
-    if (leaf := max(5, min(20, findings.target.rows // 50))) < 20:
-        options.append(f"min_samples_leaf={leaf}")
-        why.append("    # Smaller leaves than the default of 20, since rows are few.\n")
-    if metric == "balanced_accuracy":
-        options.append('class_weight="balanced"')
-        why.append("    # Classes weigh alike, as they do in the metric.\n")
-    if findings.target.classes and min(rows for _, rows in findings.target.classes) < 50:
-        options.append("early_stopping=False")
-        why.append("    # Stopping early would set rows of every class aside, and the rarest has too few of them.\n")
-    return (ENCODED if findings.categorical else NUMBERS_ONLY).format(
-        kind="Regressor" if findings.target.task == "regression" else "Classifier",
-        options=", ".join([*options, "random_state=seed"]),
-        why="".join(why),
-    )
 
 
 def _spec_import(reading: Reading) -> str:
@@ -234,36 +219,67 @@ def _notation(notation: Notation) -> str:
 
 
 def _model(
-    name: str, draft: SourceDraft, findings: Findings, reading: Reading, metric: str, why: str, zone: str | None
-) -> str:
-    rows, target = findings.target.rows, findings.target
+    name: str,
+    draft: SourceDraft,
+    findings: Findings,
+    reading: Reading,
+    objective: Objective,
+    zone: str | None,
+    *,
+    ordered: bool,
+) -> list[str]:
+    target = findings.target
     time = [f"    time={literal(findings.time.name)},"] if findings.time else []
     zoned = ["    # The zone of times that carry no offset.", f"    timezone={literal(zone)},"] if zone else []
-    return "\n".join(
-        [
-            "MODEL = ModelSpec(",
-            f'    name="{name}",',
-            f'    task="{target.task}",',
-            *(f"    {line}" for line in draft.lines),
-            *_reading_lines(reading),
-            "    contract=contract,",
-            *_key_lines(findings.keys),
-            *time,
-            *zoned,
-            f"    target={literal(target.column.name)},",
-            "    features=FEATURES,",
-            "    pipeline=pipeline,",
-            SEARCH,
-            f"    # {why}",
-            "    # Add bound=..., the worst value that may be promoted.",
-            f'    metric=Metric(name="{metric}"),',
-            LATEST if findings.time else RANDOM,
-            f"    training=Training(min_rows={max(10, min(500, int(rows * 0.4)))}),",
-            "    # A drift report fails when this share of the features has drifted.",
-            f"    drift=DriftThresholds(share=0.3, min_rows={max(20, min(100, rows // 5))}),",
-            ")",
-        ]
-    )
+    return [
+        "MODEL = ModelSpec(",
+        f'    name="{name}",',
+        f'    task="{target.task}",',
+        *(f"    {line}" for line in draft.lines),
+        *_reading_lines(reading),
+        "    contract=contract,",
+        *_key_lines(findings.keys),
+        *time,
+        *zoned,
+        f"    target={literal(target.column.name)},",
+        "    features=FEATURES,",
+        "    pipeline=pipeline,",
+        *search_lines(objective),
+        f"    # {objective.metric_why}",
+        "    # Add bound=..., the worst value that may be promoted.",
+        f'    metric=Metric(name="{objective.metric}"),',
+        f"    # The same recipe on newer rows may be {ROUTINE_MARGIN:.0%} worse at most; another has to be better.",
+        f"    gates=Gates(routine_margin={ROUTINE_MARGIN:g}),",
+        LATEST if findings.time else LAST if ordered else RANDOM,
+        *_training_lines(target.rows, ordered=ordered),
+        *_drift_lines(findings),
+        *trusted_lines(name, findings, objective),
+        ")",
+    ]
+
+
+def _training_lines(rows: int, *, ordered: bool) -> list[str]:
+    min_rows = max(10, min(500, int(rows * 0.4)))
+    if not ordered:
+        return [f"    training=Training(min_rows={min_rows}),"]
+    return [
+        "    # What passed its gates is fitted again, on the rows that judged it as well, and that fit is deployed.",
+        f"    training=Training(min_rows={min_rows}, refit=True),",
+    ]
+
+
+def _drift_lines(findings: Findings) -> list[str]:
+    lines = ["    # A drift report fails when this share of the features has drifted."]
+    options = ["share=0.3", f"min_rows={max(20, min(100, findings.target.rows // 5))}"]
+    coded = [literal(column.name) for column in findings.categorical if column.name not in findings.distinct]
+    if findings.distinct and (findings.numeric or coded):
+        lines.append("    # It leaves out the texts of which every file has new ones.")
+        columns = ["        columns=FEATURES.numeric,"]
+        if coded:
+            numbers = ["*FEATURES.numeric"] if findings.numeric else []
+            columns = _tuple("        columns=", [*numbers, *coded], ",")
+        return [*lines, "    drift=DriftThresholds(", *columns, *(f"        {option}," for option in options), "    ),"]
+    return [*lines, f"    drift=DriftThresholds({', '.join(options)}),"]
 
 
 def _key_lines(keys: Sequence[str]) -> list[str]:

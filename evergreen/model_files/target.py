@@ -20,8 +20,8 @@ from evergreen.model_files.column_types import (
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_CATEGORIES = 100
-"""Text with more distinct values than this is an identifier or prose, not a category."""
+MAX_CLASSES = 100
+"""A target of more distinct texts than this is an identifier or prose, not a class."""
 
 MAX_NUMERIC_CLASSES = 20
 """Whole numbers with more distinct values than this are an amount, not classes."""
@@ -32,11 +32,30 @@ SAYS_CLASS = re.compile(
 """Whole numbers of more than two values are classes only where the column's name says so; else they count something."""
 
 SAYS_COUNT = re.compile(
-    r"(?i)(^|[^a-z])(count|number|num|nr|n|qty|quantity|sum|total|amount|claims|visits|days|hours)([^a-z]|$)"
+    r"(?i)(^|[^a-z])(count|cnt|number|num|nr|n|qty|quantity|sum|total|amount|claims|visits|days|hours)([^a-z]|$)"
 )
 
 Task: TypeAlias = Literal["regression", "classification"]
 Label: TypeAlias = "str | int | float | bool"
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What the numbers of a regression's target are like.
+
+    Attributes:
+        lowest: the smallest of them.
+        whole: each is a whole number.
+        top: the most frequent value.
+        top_share: the share of the rows that have it, 0 to 1.
+        tail: the mean as a multiple of the median; 0 where the median is not positive.
+    """
+
+    lowest: float
+    whole: bool
+    top: float
+    top_share: float
+    tail: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +67,22 @@ class Target:
         task: what follows from the column, or what was chosen.
         classes: label and number of rows of each class, in the order of the metrics; empty for a regression.
         rows: how many rows have a target.
-        top_share: of a regression, the share of the rows that have the most frequent value.
+        amounts: what the numbers of a regression are like; None for classes.
     """
 
     column: Column
     task: Task
     classes: tuple[tuple[Label, int], ...]
     rows: int
-    top_share: float = 0.0
+    amounts: Amounts | None = None
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it counts something: whole numbers from 0 on, or from more if the column says it counts."""
+        amounts = self.amounts
+        if amounts is None or not amounts.whole or amounts.lowest < 0:
+            return False
+        return amounts.lowest == 0 or bool(SAYS_COUNT.search(self.column.name))
 
 
 def infer_target(raw: pd.Series, task: Task | None, notes: list[str]) -> Target:
@@ -109,15 +136,14 @@ def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None, notes
         if whole and few and task == "regression":
             notes.append(
                 f"{quote_name(name)} holds the whole numbers {finite.min():.0f} to {finite.max():.0f} and is taken for "
-                "a count, not for classes: take --task classification if they are names of classes"
+                "numbers, not for classes: take --task classification if they are names of classes"
             )
     kind: Kind = "int" if dtype_kind(raw) == "i" else "float"
     if task == "regression":
         if distinct < 2:
             raise DataError(f"--target: {quote_name(name)} has the same value in every row.", "Name another column.")
         # Amounts are float even if all of them are whole so far.
-        top_share = float(finite.value_counts(normalize=True).iloc[0])
-        return Target(Column(name, "float", nullable), "regression", (), len(finite), top_share)
+        return Target(Column(name, "float", nullable), "regression", (), len(finite), _describe(finite, whole=whole))
     _require_classes(quote_name(name), distinct, len(finite))
     counts = finite.value_counts()
     classes = tuple(
@@ -126,8 +152,15 @@ def _numeric_target(raw: pd.Series, numbers: pd.Series, task: Task | None, notes
     return Target(Column(name, kind, nullable), "classification", classes, len(finite))
 
 
+def _describe(numbers: pd.Series, *, whole: bool) -> Amounts:
+    shares = numbers.value_counts(normalize=True)
+    median = float(numbers.median())
+    tail = float(numbers.mean()) / median if median > 0 else 0.0
+    return Amounts(float(numbers.min()), whole, float(shares.index[0]), float(shares.iloc[0]), tail)
+
+
 def _require_classes(name: str, distinct: int, rows: int) -> None:
-    if distinct > MAX_CATEGORIES or distinct > max(2, rows / 2):
+    if distinct > MAX_CLASSES or distinct > max(2, rows / 2):
         raise DataError(
             f"--target: {name} has {distinct:,} different values in {rows_text(rows)}: neither amounts nor classes.",
             "Name a column of numbers or of few classes; for numbers take --task regression.",

@@ -22,11 +22,6 @@ MIN_TIMES = 5
 MAX_SPAN_DAYS = 30 * 365
 """Times out of order over more years than this are dates of birth and the like, rather than those of the rows."""
 
-LIKE_NEIGHBOURS = 0.5
-"""From this correlation of a row's target with the one before on, the order of the rows says something."""
-MIN_ORDERED = 100
-"""Fewer rows may be in such an order by chance."""
-
 _SAYS_TIME = re.compile(
     r"(?i)time|date|\bts\b|_ts$|day|hour|epoch|unix|zeit|datum|fecha|jour|data_|_at$|^at$|created|updated|when"
 )
@@ -80,34 +75,6 @@ def find_time(frame: pd.DataFrame, others: Collection[str], now: datetime | None
         return None
     found.sort()
     return TimeColumn(found[0][1], tuple(name for _, name, _ in found[1:]), found[0][2])
-
-
-def describe_order(target: pd.Series) -> str:
-    """A note on rows without a time whose neighbours have like targets, which a random holdout would not see; or empty.
-
-    The measure is the correlation of each row's target with that of the row before, for classes of their codes. A
-    table that is sorted by its target has no other order that could be told.
-
-    Args:
-        target: of the rows, as the file orders them.
-    """
-    import numpy as np
-    import pandas as pd
-
-    present = target.dropna()
-    values = present if dtype_kind(present) in "iuf" else pd.Series(pd.factorize(present.astype("object").map(str))[0])
-    codes = values.astype("float64").to_numpy()
-    steps = np.diff(codes)
-    changes = int((np.diff(np.sign(steps[steps != 0])) != 0).sum())
-    if len(codes) < MIN_ORDERED or not np.isfinite(codes).all() or changes < 2 or codes.std() == 0:
-        return ""
-    likeness = float(np.corrcoef(codes[:-1], codes[1:])[0, 1])
-    if likeness < LIKE_NEIGHBOURS:
-        return ""
-    return (
-        f"each row's target is like that of the row before (correlation {likeness:.2f}): a random share of such rows "
-        "judges too kindly; name the column with their time with --time"
-    )
 
 
 def _read_times(column: pd.Series) -> pd.Series | None:

@@ -85,6 +85,25 @@ def test_a_column_that_would_not_help_is_left_out_with_the_reason(case: str) -> 
     assert why in findings.left_out[0].why
 
 
+def test_a_text_of_many_values_is_a_feature_of_its_own_kind() -> None:
+    """Where most rows share their value with two others, in whatever part of the table."""
+    rng = np.random.default_rng(3)
+    rows = frame(place=[f"p{n}" for n in rng.integers(0, 120, ROWS)], town=np.char.add("t", (N % 9).astype(str)))
+    findings = examine(pd.concat([rows] * 2, ignore_index=True), target="y")
+    assert kinds(findings) == {"x": "float", "place": "str", "town": "str"}
+    assert dict(findings.distinct) == {"place": rows["place"].nunique()}
+
+
+def test_texts_that_run_on_are_identifiers() -> None:
+    """Three lines of each invoice: no later file has any of them again; in another order they could be places."""
+    rows = pd.concat([frame()] * 2, ignore_index=True).assign(invoice=[f"i{n // 3:04d}" for n in range(2 * ROWS)])
+    (left_out,) = examine(rows, target="y").left_out
+    assert left_out.why == (
+        "identifiers that run on: most of the last rows have a value that none before them has (200)"
+    )
+    assert dict(examine(rows.sample(frac=1, random_state=1), target="y").distinct) == {"invoice": 200}
+
+
 def test_a_number_that_grows_is_kept_where_there_is_nothing_else() -> None:
     """A table of two columns, sorted by the one, is still one to learn from."""
     rows = frame(y=np.sqrt(N)).assign(x=N)
@@ -183,7 +202,7 @@ def test_whole_numbers_are_classes_only_where_that_is_certain(name: str, values:
     """Two values, or a name that says so; of any other the next file may hold one more, and a person is told."""
     findings = examine(frame(**{name: values}), target=name)
     assert findings.target.task == task
-    assert any("is taken for a count" in note for note in findings.notes) == (task == "regression")
+    assert any("is taken for numbers, not for classes" in note for note in findings.notes) == (task == "regression")
 
 
 CELLS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("2020-01-01"))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evergreen.model_files.time_column import TimeColumn, describe_order, find_time
+from evergreen.model_files.time_column import TimeColumn, find_time
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ROWS = 100
@@ -81,21 +81,3 @@ def test_of_two_times_out_of_order_the_earlier_wins() -> None:
     time = found(closed_at=hours(SHUFFLED, start="2026-03-03"), opened_at=hours(SHUFFLED))
     assert time is not None
     assert (time.name, time.rivals) == ("opened_at", ("closed_at",))
-
-
-def test_rows_whose_neighbours_are_alike_are_told() -> None:
-    """Without a time a random holdout is chosen, which promises too much of ordered rows."""
-    rng = np.random.default_rng(4)
-    walk = pd.Series(np.cumsum(rng.normal(size=400)))
-    assert "--time" in describe_order(walk)
-    assert "--time" in describe_order(pd.Series(np.where(np.sin(np.arange(400) / 20) > 0, "high", "low")))
-
-
-def test_rows_in_no_order_are_not_told() -> None:
-    """Nor a table that is sorted by its target, or one of few rows."""
-    rng = np.random.default_rng(4)
-    assert describe_order(pd.Series(rng.normal(size=400))) == ""
-    assert describe_order(pd.Series(rng.choice(["yes", "no"], 400))) == ""
-    assert describe_order(pd.Series(np.repeat(["a", "b", "c"], 150))) == ""
-    assert describe_order(pd.Series(np.arange(400.0))) == ""
-    assert describe_order(pd.Series(np.cumsum(rng.normal(size=50)))) == ""

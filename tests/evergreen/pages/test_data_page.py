@@ -71,6 +71,8 @@ def test_the_page_holds_no_markup_of_the_data(made: NewModelFile, tmp_path: Path
     assert "begins in row 121" in page
     for note in made.notes:
         assert str(escape(note)) in page
+    for choice in made.choices:
+        assert str(escape(choice.value)) in page
     assert page.count('class="multiple"') == 4
 
 

@@ -1,0 +1,265 @@
+"""Whether there is a model in the data: the figure of a new model file on folds, beside those of one-line rules.
+
+It is what `evergreen new` ends with, before anything is landed or trained. The cost is bounded whatever the data: a
+sample of the rows, few fits, few trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evergreen.data.checked_batch import check_batch
+from evergreen.data.contract import schema_of
+from evergreen.data.frames import model_frame
+from evergreen.data.predictions import Predictions
+from evergreen.errors import DataError, EvergreenError, ModelFileError
+from evergreen.evaluation.measure import measure
+from evergreen.markdown import many, number
+from evergreen.model_files.last_label import LAST_LABEL, SEASONS, earlier_labels, repeat_labels
+from evergreen.model_files.new import NewModelFile
+from evergreen.spec.model import ModelSpec
+from evergreen.spec.place import describe
+from evergreen.training.pipeline_checks import build_pipeline
+from evergreen.training.predict import baseline, labelled, predict, target_of, threads
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS = 10_000
+MAX_CELLS = 1_000_000
+MAX_TREES = 3_000
+"""Of one fit of many classes, each of which has a tree in every iteration; at most a few seconds."""
+
+MIN_ROWS = 40
+FOLDS = 3
+FEW_CLASSES = 3
+"""With more of them there is one fold and one fit."""
+
+CLEAR_SHARE = 0.01
+"""A figure that is better by less than this share of the other is about the same."""
+
+Array = npt.NDArray[Any]
+Fold = tuple[Array, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The metric of one rule, mean over the folds."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """The figure of a model on folds, and those of one-line rules on the same rows.
+
+    Attributes:
+        metric: its name.
+        model: its value for the model, mean over the folds.
+        rules: the same for one-line rules, a constant first.
+        rows: how many rows were used.
+        known: of how many.
+        folds: how many.
+        in_order: the folds follow the order of the rows, so that each is predicted from those before it.
+        conclusion: what it means, in sentences.
+    """
+
+    metric: str
+    model: float
+    rules: tuple[Figure, ...]
+    rows: int
+    known: int
+    folds: int
+    in_order: bool
+    conclusion: str
+
+    @property
+    def title(self) -> str:
+        """What was done, for the head of a table."""
+        order = " in the order of the rows" if self.in_order else ""
+        which = f"the newest {self.rows:,}" if self.in_order else f"a random {self.rows:,}"
+        rows = f"a sample, {which} of {many(self.known, 'row')}" if self.rows < self.known else many(self.rows, "row")
+        return f"Cross-validated in {many(self.folds, 'fold')}{order}, on {rows}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As one JSON object."""
+        return asdict(self)
+
+
+def cross_validate(
+    made: NewModelFile,
+    spec: ModelSpec,
+    now: datetime,
+    *,
+    max_rows: int = MAX_ROWS,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> CrossValidation:
+    """Fit a new model file's pipeline on folds of the rows that it was made from, and measure it beside one-line rules.
+
+    Of the search's grid the first and the last combination are tried, and the better one counts.
+
+    Args:
+        made: the file, with its rows.
+        spec: the model, loaded from it.
+        now: rows of later times are refused (aware).
+        max_rows: more are not used: the newest of rows in an order, else a random sample.
+        progress: told how many fits of how many are done.
+
+    Raises:
+        DataError: the rows are too few, or say nothing.
+        ModelFileError: the pipeline cannot be fitted.
+    """
+    rows = _checked_rows(made, spec, now)
+    sample = _sample(rows, spec, max_rows, ordered=made.ordered)
+    y = target_of(spec, sample)
+    classes = len(set(y.tolist())) if spec.task == "classification" else 1
+    folds = _folds(spec, sample, y, ordered=made.ordered)[-(FOLDS if classes <= FEW_CLASSES else 1) :]
+    if len(sample) < MIN_ROWS or not folds:
+        raise DataError(
+            f"{many(len(sample), 'row')} with a target are too few for folds of which each says something.",
+            "Land more rows.",
+        )
+    constants = [baseline(spec, y[fit_rows], len(test_rows)) for fit_rows, test_rows in folds]
+    rules = {_constant_name(spec): constants}
+    if made.ordered:
+        series = [sample[key] for key in spec.keys if spec.time is not None and key != spec.time]
+        for name, earlier in earlier_labels(y, sample[spec.time] if spec.time else None, series).items():
+            rules[name] = [
+                repeat_labels(earlier, y, fit_rows, test_rows, constant)
+                for (fit_rows, test_rows), constant in zip(folds, constants, strict=True)
+            ]
+    figures = tuple(Figure(name, _mean(spec, y, folds, predictions)) for name, predictions in rules.items())
+    model = _model_figure(spec, sample, y, folds, classes, progress)
+    conclusion = _conclude(spec, model, figures)
+    return CrossValidation(
+        spec.metric.name, model, figures, len(sample), len(rows), len(folds), made.ordered, conclusion
+    )
+
+
+def _checked_rows(made: NewModelFile, spec: ModelSpec, now: datetime) -> pd.DataFrame:
+    """The rows with a target, as the contract lets them in, in time order where there is a time."""
+    checked = check_batch(made.batch, spec, schema_of(spec), now=now, written=made.written)
+    if checked.problem:
+        raise DataError(f"The rows do not meet the contract: {checked.problem}.", "Correct it, or the rows.")
+    rows = labelled(spec, checked.rows)
+    return rows.sort_values(spec.time, kind="stable", ignore_index=True) if spec.time is not None else rows
+
+
+def _sample(rows: pd.DataFrame, spec: ModelSpec, max_rows: int, *, ordered: bool) -> pd.DataFrame:
+    count = min(max_rows, max(MIN_ROWS, MAX_CELLS // len(spec.features.all)))
+    if len(rows) <= count:
+        return rows
+    if ordered:
+        return rows.tail(count).reset_index(drop=True)
+    return rows.sample(count, random_state=spec.seed).sort_index().reset_index(drop=True)
+
+
+def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array, *, ordered: bool) -> list[Fold]:
+    """Folds whose training rows have more than one label, and a value of each number; in an order, earlier ones."""
+    from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit
+
+    if len(rows) <= FOLDS:
+        return []
+    if ordered:
+        # Rows of one time are never on both sides.
+        place = np.arange(len(rows)) if spec.time is None else rows[spec.time].rank(method="dense").to_numpy() - 1
+        steps = np.arange(int(place.max()) + 1)
+        if len(steps) <= FOLDS:
+            return []
+        parts = TimeSeriesSplit(FOLDS).split(steps)
+        splits = [(np.flatnonzero(np.isin(place, a)), np.flatnonzero(np.isin(place, b))) for a, b in parts]
+    elif spec.task == "classification" and np.unique(y.astype(str), return_counts=True)[1].min() >= FOLDS:
+        splits = list(StratifiedKFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows, y))
+    else:
+        splits = list(KFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows))
+    numbers = rows[list(spec.features.numeric)].notna().to_numpy()
+    return [
+        (fit_rows, test_rows)
+        for fit_rows, test_rows in splits
+        if len(set(y[fit_rows].tolist())) > 1 and numbers[fit_rows].any(axis=0).all()
+    ]
+
+
+def _model_figure(
+    spec: ModelSpec,
+    rows: pd.DataFrame,
+    y: Array,
+    folds: list[Fold],
+    classes: int,
+    progress: Callable[[int, int], None],
+) -> float:
+    """The metric of the better one of two combinations of the grid; of one where there are many classes."""
+    from sklearn.model_selection import ParameterGrid
+
+    grid = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
+    tried = [grid[0], grid[-1]] if classes <= FEW_CLASSES and len(grid) > 1 else grid[-1:]
+    x = model_frame(rows, spec.features)
+    values = []
+    for turn, parameters in enumerate(tried):
+        predictions = []
+        for fold, (fit_rows, test_rows) in enumerate(folds):
+            pipeline = _fit(spec, parameters, x.iloc[fit_rows], y[fit_rows], classes)
+            predictions.append(predict(pipeline, spec, rows.iloc[test_rows]))
+            progress(turn * len(folds) + fold + 1, len(tried) * len(folds))
+        values.append(_mean(spec, y, folds, predictions))
+    best = np.nanmax if spec.metric.kind.greater_is_better else np.nanmin
+    return float(best(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _fit(spec: ModelSpec, parameters: Mapping[str, Any], x: pd.DataFrame, y: Array, classes: int) -> Any:
+    pipeline = build_pipeline(spec).set_params(**parameters)
+    if classes > 2:
+        iterations = pipeline.get_params()["model__max_iter"]
+        pipeline.set_params(model__max_iter=min(iterations, max(1, MAX_TREES // classes)))
+    try:
+        with threads(len(x)):
+            return pipeline.fit(x, y)
+    except (EvergreenError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"{spec.place('pipeline')}: fitting failed: {describe(error)}.", "Correct pipeline() in the model file."
+        ) from error
+
+
+def _mean(spec: ModelSpec, y: Array, folds: list[Fold], predictions: list[Predictions]) -> float:
+    values = [measure(spec.metric, y[test], said) for (_, test), said in zip(folds, predictions, strict=True)]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _constant_name(spec: ModelSpec) -> str:
+    if spec.task == "classification":
+        return "a constant: the shares of the classes"
+    return "a constant: the mean" if spec.metric.name in ("rmse", "mse", "r2") else "a constant: the median"
+
+
+def _conclude(spec: ModelSpec, model: float, rules: tuple[Figure, ...]) -> str:
+    """Whether there is a model in the data, and what to do where a rule is as good."""
+    sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
+    usable = [rule for rule in rules if np.isfinite(rule.value)]
+    if not np.isfinite(model) or not usable:
+        return f"{spec.metric.name} could not be measured on these folds: a fold may lack a class. Land more rows."
+    best = max(usable, key=lambda rule: sign * rule.value)
+    lead = sign * (model - best.value)
+    if lead > CLEAR_SHARE * abs(best.value):
+        than = "the constant" if best is rules[0] else "every rule of one line"
+        return f"There is a model in the data: it is better than {than}."
+    worse = "better than" if lead < -CLEAR_SHARE * abs(best.value) else "as good as"
+    figures = f"({spec.metric.name} {number(best.value)} against {number(model)})"
+    if best.name in (LAST_LABEL, *SEASONS):
+        return (
+            f"{best.name[0].upper()}{best.name[1:]} is {worse} the model {figures}: where it is known in time, a rule "
+            "of one line would do. Give the model labels of before as features, those that are known when it predicts: "
+            "see Lags in docs/model-files.md."
+        )
+    return (
+        f"A constant is {worse} the model {figures}: there is hardly a model in the data, and a candidate will seldom "
+        "pass its gates. Look for features that say more of the target."
+    )
