@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10_000
 MAX_CELLS = 1_000_000
-MAX_TREES = 3_000
-"""Of one fit of many classes, each of which has a tree in every iteration; at most a few seconds."""
+MAX_TREES = 2_000
+"""Of one fit of many classes, each of which has a tree in every iteration."""
 
 MIN_ROWS = 40
 FOLDS = 3
 FEW_CLASSES = 3
-"""With more of them there is one fold and one fit."""
+"""With more of them there is one fold."""
+FEW_FEATURES = 50
+"""With more of them, or with more than two classes, the first combination of the grid alone is tried: small trees."""
 
 CLEAR_SHARE = 0.01
 """A figure that is better by less than this share of the other is about the same."""
@@ -103,7 +105,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Fit a new model file's pipeline on folds of the rows that it was made from, and measure it beside one-line rules.
 
-    Of the search's grid the first and the last combination are tried, and the better one counts.
+    Of the search's grid the first and the last combination are tried, and the better one counts; where a fit takes
+    long, the first alone is tried.
 
     Args:
         made: the file, with its rows.
@@ -195,11 +198,12 @@ def _model_figure(
     classes: int,
     progress: Callable[[int, int], None],
 ) -> float:
-    """The metric of the better one of two combinations of the grid; of one where there are many classes."""
+    """The metric of the better one of two combinations of the grid; of one where a fit takes long."""
     from sklearn.model_selection import ParameterGrid
 
     grid = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
-    tried = [grid[0], grid[-1]] if classes <= FEW_CLASSES and len(grid) > 1 else grid[-1:]
+    quick = classes <= 2 and len(spec.features.all) <= FEW_FEATURES
+    tried = [grid[0], grid[-1]] if quick and len(grid) > 1 else grid[:1]
     x = model_frame(rows, spec.features)
     values = []
     for turn, parameters in enumerate(tried):
