@@ -26,8 +26,16 @@ NONE = -1
 """The place of a label where there is none."""
 
 _HOUR = 3_600_000_000
-SEASONS = {"a day": 24 * _HOUR, "a week": 7 * 24 * _HOUR, "a year": 365 * 24 * _HOUR}
-"""Lengths of the seasons that are tried, in microseconds."""
+LAST_LABEL = "the last known label"
+SEASONS = {
+    "the label a day before": 24 * _HOUR,
+    "the label a week before": 7 * 24 * _HOUR,
+    "the label a year before": 365 * 24 * _HOUR,
+}
+"""Rules by their names, with the lengths of their seasons in microseconds."""
+
+_LEAST_SHARE = 0.5
+"""Of the rows that have a label of a season; with fewer its error says little."""
 
 _REACH = 8
 """How many seasons back a label is looked for: one that comes late may be known only for an earlier season."""
@@ -58,7 +66,7 @@ class NaiveForecast:
     """What a rule without a model predicts for the judged rows.
 
     Attributes:
-        name: the rule in words, such as `the label of a week ago`.
+        name: the rule in words, such as `the label a week before`.
         predictions: for each judged row; where no label was known, the fallback's.
         covered: share of the judged rows for which a label was known.
     """
@@ -90,34 +98,47 @@ def forecast_last(
         fallback: what is predicted where nothing is known, m rows of it.
         metric: says whether probabilities are needed.
     """
-    return _forecast("the last known label", _last(history), history, learned, judged, fallback, metric)
+    return _forecast(LAST_LABEL, _last(history), history, learned, judged, fallback, metric)
+
+
+def forecast_seasons(
+    history: LabelledHistory, learned: Places, judged: Places, fallback: Predictions, metric: Metric
+) -> tuple[NaiveForecast, ...]:
+    """The label of a day, a week and a year before; the arguments are those of `forecast_last`.
+
+    A season is left out where fewer than half of the judged rows have a label of it.
+    """
+    return tuple(
+        _forecast(name, places, history, learned, judged, fallback, metric)
+        for name, places in _seasons(history, judged).items()
+    )
 
 
 def forecast_season(
     history: LabelledHistory, learned: Places, judged: Places, fallback: Predictions, metric: Metric
 ) -> NaiveForecast | None:
-    """The label of a day, a week or a year ago, whichever has the least error on the training rows.
-
-    The arguments are those of `forecast_last`. None where the rows are too far apart or too few for any season.
-    """
+    """That of `forecast_seasons` which has the least error on the training rows; None where there is none."""
     found: list[tuple[float, str, Places]] = []
     sign = -1.0 if metric.kind.greater_is_better else 1.0
-    for name, season in SEASONS.items():
-        places = _season_ago(history, season)
+    for name, places in _seasons(history, learned).items():
         within = learned[places[learned] != NONE]
-        if len(within) < max(2, len(learned) // 2):
-            continue
-        values = history.y[places[within]]
         made = _spread_over_classes(history, places, within, within, fallback) if _needs_classes(fallback) else None
+        predictions = made or Predictions(history.y[places[within]], None, fallback.classes)
         # A function of the user's own may not do with these rows.
         with suppress(EvergreenError):
-            error = sign * measure(metric, history.y[within], made or Predictions(values, None, fallback.classes))
+            error = sign * measure(metric, history.y[within], predictions)
             if np.isfinite(error):
                 found.append((error, name, places))
     if not found:
         return None
     _, name, places = min(found, key=lambda one: one[0])
-    return _forecast(f"the label of {name} ago", places, history, learned, judged, fallback, metric)
+    return _forecast(name, places, history, learned, judged, fallback, metric)
+
+
+def _seasons(history: LabelledHistory, rows: Places) -> dict[str, Places]:
+    """Where the label of each season is, for those of which enough of the rows have one."""
+    found = {name: _season_ago(history, season) for name, season in SEASONS.items()}
+    return {name: places for name, places in found.items() if np.mean(places[rows] != NONE) >= _LEAST_SHARE}
 
 
 def _forecast(

@@ -20,11 +20,12 @@ from evergreen.data.frames import model_frame
 from evergreen.data.predictions import Predictions
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.evaluation.measure import measure
+from evergreen.evaluation.persistence import LAST_LABEL, SEASONS
 from evergreen.markdown import many, number
-from evergreen.model_files.last_label import LAST_LABEL, SEASONS, earlier_labels, repeat_labels
 from evergreen.model_files.new import NewModelFile
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import describe
+from evergreen.training.naive import every_forecast
 from evergreen.training.pipeline_checks import build_pipeline
 from evergreen.training.predict import baseline, labelled, predict, target_of, threads
 
@@ -132,12 +133,15 @@ def cross_validate(
     constants = [baseline(spec, y[fit_rows], len(test_rows)) for fit_rows, test_rows in folds]
     rules = {_constant_name(spec): constants}
     if made.ordered:
-        series = [sample[key] for key in spec.keys if spec.time is not None and key != spec.time]
-        for name, earlier in earlier_labels(y, sample[spec.time] if spec.time else None, series).items():
-            rules[name] = [
-                repeat_labels(earlier, y, fit_rows, test_rows, constant)
-                for (fit_rows, test_rows), constant in zip(folds, constants, strict=True)
-            ]
+        of_folds = [
+            {forecast.name: forecast.predictions for forecast in every_forecast(spec, sample, fit_rows, test_rows)}
+            for fit_rows, test_rows in folds
+        ]
+        rules |= {
+            name: [forecasts[name] for forecasts in of_folds]
+            for name in of_folds[0]
+            if all(name in forecasts for forecasts in of_folds)
+        }
     figures = tuple(Figure(name, _mean(spec, y, folds, predictions)) for name, predictions in rules.items())
     model = _model_figure(spec, sample, y, folds, classes, progress)
     conclusion = _conclude(spec, model, figures)

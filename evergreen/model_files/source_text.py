@@ -249,7 +249,7 @@ def _model(
         "    # Add bound=..., the worst value that may be promoted.",
         f'    metric=Metric(name="{objective.metric}"),',
         f"    # The same recipe on newer rows may be {ROUTINE_MARGIN:.0%} worse at most; another has to be better.",
-        f"    gates=Gates(routine_margin={ROUTINE_MARGIN:g}),",
+        *_gate_lines(findings),
         LATEST if findings.time else LAST if ordered else RANDOM,
         *_training_lines(target.rows, ordered=ordered),
         *_drift_lines(findings),
@@ -280,6 +280,15 @@ def _drift_lines(findings: Findings) -> list[str]:
             columns = _tuple("        columns=", [*numbers, *coded], ",")
         return [*lines, "    drift=DriftThresholds(", *columns, *(f"        {option}," for option in options), "    ),"]
     return [*lines, f"    drift=DriftThresholds({', '.join(options)}),"]
+
+
+def _gate_lines(findings: Findings) -> list[str]:
+    if findings.time is None:
+        return [f"    gates=Gates(routine_margin={ROUTINE_MARGIN:g}),"]
+    return [
+        "    # Each candidate is told beside repeating the last known label; with beat it would have to be better.",
+        f'    gates=Gates(routine_margin={ROUTINE_MARGIN:g}, persistence="tell"),',
+    ]
 
 
 def _key_lines(keys: Sequence[str]) -> list[str]:

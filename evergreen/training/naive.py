@@ -18,6 +18,7 @@ from evergreen.evaluation.persistence import (
     Times,
     forecast_last,
     forecast_season,
+    forecast_seasons,
     number_series,
 )
 from evergreen.spec.model import ModelSpec
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 def naive_forecasts(
     spec: ModelSpec, frame: pd.DataFrame, known: Times, learned: Places, judged: Places
 ) -> tuple[NaiveForecast, ...]:
-    """What repeating a label predicts for the judged rows; empty for rows without a time.
+    """What repeating a label predicts for the judged rows, by the last label and the best season; empty without a time.
 
     Args:
         spec: the model.
@@ -42,12 +43,27 @@ def naive_forecasts(
     """
     if spec.time is None or not len(learned) or not len(judged):
         return ()
-    y = target_of(spec, frame)
-    keys = [frame[name].to_numpy() for name in spec.keys if name != spec.time]
-    history = LabelledHistory(_micros(frame[spec.time]), known, y, number_series(keys, len(frame)))
-    asked = (history, learned, judged, baseline(spec, y[learned], len(judged)), spec.metric)
+    history = _history(spec, frame, known)
+    asked = (history, learned, judged, baseline(spec, history.y[learned], len(judged)), spec.metric)
     season = forecast_season(*asked)
     return (forecast_last(*asked), *([season] if season is not None else []))
+
+
+def every_forecast(spec: ModelSpec, frame: pd.DataFrame, learned: Places, judged: Places) -> tuple[NaiveForecast, ...]:
+    """As `naive_forecasts`, by each season, where a label is known with its row; rows without a time have their order.
+
+    Rows of one time know nothing of each other.
+    """
+    history = _history(spec, frame, None)
+    asked = (history, learned, judged, baseline(spec, history.y[learned], len(judged)), spec.metric)
+    return (forecast_last(*asked), *(forecast_seasons(*asked) if spec.time is not None else ()))
+
+
+def _history(spec: ModelSpec, frame: pd.DataFrame, known: Times | None) -> LabelledHistory:
+    times = np.arange(len(frame)) if spec.time is None else _micros(frame[spec.time])
+    keys = [frame[name].to_numpy() for name in spec.keys if name != spec.time]
+    series = number_series(keys, len(frame))
+    return LabelledHistory(times, times if known is None else known, target_of(spec, frame), series)
 
 
 def read_known_times(observations: Observations, window: Window, frame: pd.DataFrame) -> Times:

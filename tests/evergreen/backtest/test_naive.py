@@ -65,7 +65,7 @@ def test_a_model_that_beats_it_is_told_with_the_rule_beside(history: Callable[..
     """Where the features say what the target is, the rule's figure is a remark."""
     found = _replayed(history(walk=False), tmp_path)
     assert "loses" not in found.reason
-    assert found.remarks[0].startswith("Without a model, repeating the label of a ")
+    assert found.remarks[0].startswith("Without a model, repeating the label a ")
 
 
 def test_labels_that_come_late_are_repeated_late(history: Callable[..., History], make_spec: Make) -> None:

@@ -21,13 +21,13 @@ def forecasts(scale: float, covered: float = 1.0) -> tuple[NaiveForecast, ...]:
     """Two rules that are wrong by about `scale`; the candidate is wrong by about 1."""
     return (
         NaiveForecast("the last known label", Predictions(Y + noise(scale, 7)), covered),
-        NaiveForecast("the label of a day ago", Predictions(Y + noise(2 * scale, 8)), covered),
+        NaiveForecast("the label a day before", Predictions(Y + noise(2 * scale, 8)), covered),
     )
 
 
 def asked(how: str, scale: float, covered: float = 1.0) -> tuple[Check, ...]:
     gates: Any = Gates(persistence=how)
-    return run_gates(evidence(naive=forecasts(scale, covered)), spec(gates=gates), seed=1)
+    return run_gates(evidence(naive=forecasts(scale, covered)), spec(time="at", gates=gates), seed=1)
 
 
 def test_a_rule_that_does_better_is_told() -> None:

@@ -67,14 +67,14 @@ def test_the_season_that_fits_is_taken() -> None:
     """Hours that repeat each day, days that repeat each week; where labels are late, an earlier season's."""
     days = [float(hour % 24) for hour in range(24 * 12)]
     daily = forecast_season(history(days), *split(len(days), 24), MAE)
-    assert daily is not None and daily.name == "the label of a day ago"
+    assert daily is not None and daily.name == "the label a day before"
     assert daily.predictions.values.tolist() == days[:24]
     late = forecast_season(history(days, delay=30), *split(len(days), 24), MAE)
     assert late is not None
     assert late.predictions.values.tolist() == days[:24]
     weeks = [float((hour // 24) % 7) for hour in range(24 * 70)]
     weekly = forecast_season(history(weeks), *split(len(weeks), 24 * 7), MAE)
-    assert weekly is not None and weekly.name == "the label of a week ago"
+    assert weekly is not None and weekly.name == "the label a week before"
     assert weekly.predictions.values.tolist() == weeks[-24 * 7 :]
 
 

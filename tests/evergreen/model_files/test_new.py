@@ -377,7 +377,8 @@ def test_an_order_has_the_latest_rows_judge_and_a_refit(tmp_path: Path, shape: s
     assert (spec.holdout.strategy, spec.training.refit) == (strategy, strategy == "latest")
     assert made.ordered == (strategy == "latest")
     assert spec.gates.routine_margin == ROUTINE_MARGIN
-    assert f"gates=Gates(routine_margin={ROUTINE_MARGIN})," in made.path.read_text()
+    assert f"gates=Gates(routine_margin={ROUTINE_MARGIN}" in made.path.read_text()
+    assert spec.gates.persistence == ("tell" if spec.time is not None else "off")
 
 
 def test_what_was_chosen_is_said_in_short_lines(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def test_a_candidate_is_told_beside_the_rules(
     make_spec: Make, make_rows: Make, make_version: Make, settings: Settings
 ) -> None:
-    """The checks of a stored version have the last label, the label of a day ago, and the file's own rule."""
+    """The checks of a stored version have the last label, the label a day before, and the file's own rule."""
     gates = Gates(persistence="tell", baseline=lambda rows: 3 * rows["x"])
     spec = make_spec(gates=gates)
     version = make_version(spec, make_rows(300))
@@ -40,7 +40,7 @@ def test_a_candidate_is_told_beside_the_rules(
     found: Judgement = evaluate_candidate(observations, Registry(settings), version, None, window)
     reasons = {check.name: check.reason for check in found.checks}
     assert reasons["persistence"].startswith("Repeating the last known label is a rule of one line: mae ")
-    assert reasons["season"].startswith("Repeating the label of a ")
+    assert reasons["season"].startswith("Repeating the label a ")
     # No tree is as near as the very law of these rows.
     assert {check.name: check.status for check in found.checks}["rule"] is Verdict.FAIL
 
