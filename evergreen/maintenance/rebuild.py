@@ -20,7 +20,8 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import holdout_mask, row_weights, training_window
+from evergreen.data.split import split_window
+from evergreen.data.windows import row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
 from evergreen.markdown import many
@@ -239,8 +240,8 @@ def _split_rows(
     as_of = version.tags.known
     window = training_window(spec, snapshot, datetime.fromisoformat(as_of) if as_of else None)
     frame = labelled(spec, window.read(observations))
-    mask = holdout_mask(spec, frame)
-    return frame[~mask].reset_index(drop=True), frame[mask].reset_index(drop=True)
+    split = split_window(observations, frame)
+    return frame[split.train].reset_index(drop=True), frame[split.holdout].reset_index(drop=True)
 
 
 def _read_reference(files: Path) -> pd.DataFrame:

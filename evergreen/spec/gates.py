@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ class Gates(Frozen):
         margin: how much worse than the champion is still accepted, as a share of the champion's metric. 0 asks for a
             proven improvement; 0.01 accepts what is proven not to be more than 1 % worse.
         level: chance of promoting a candidate that is exactly `margin` worse.
+        blocks: which rows count as one in the intervals, for their errors are alike. `day`, those of a day; of fewer
+            than twenty days, those of a twentieth. `measured`, as many days as the errors depend on each other, chosen
+            by the rule of Politis and White (2004); too few of them to judge by is INCONCLUSIVE.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
         overfit: the largest gap between the training and the holdout metric, in the metric's unit.
@@ -27,6 +30,7 @@ class Gates(Frozen):
 
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    blocks: Literal["day", "measured"] = "day"
     slice_margin: Annotated[float, Field(ge=0)] = 0.1
     slice_min_rows: PositiveInt = 30
     overfit: Annotated[float, Field(gt=0)] | None = None
