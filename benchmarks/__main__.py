@@ -9,7 +9,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import alarms, backtest, burden, drift, ingest, latency, memory, retrain, score, start, unchanged, year
+from benchmarks import (
+    alarms,
+    backtest,
+    burden,
+    drift,
+    ingest,
+    intervals,
+    latency,
+    memory,
+    retrain,
+    score,
+    start,
+    unchanged,
+    year,
+)
 from benchmarks.measure import Finding, Scale, console, prefect_server, table
 
 PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
@@ -21,12 +35,13 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "memory": memory.run,
     "latency": latency.run,
     "alarms": alarms.run,
+    "intervals": intervals.run,
     "score": score.run,
     "year": year.run,
     "backtest": backtest.run,
     "burden": burden.run,
 }
-LONG = ("alarms", "year", "backtest", "burden")
+LONG = ("alarms", "intervals", "year", "backtest", "burden")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

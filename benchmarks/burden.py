@@ -24,7 +24,8 @@ from benchmarks.alarms import wilson
 from benchmarks.measure import PROJECT, Finding, Scale, console, table
 from evergreen.backtest.scores import Series, interval, picks
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import cluster_ids, holdout_mask
+from evergreen.data.split import split_rows
+from evergreen.data.windows import cluster_ids
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import run_gates
 from evergreen.evaluation.measure import row_losses
@@ -149,7 +150,7 @@ class Replay:
     def _fits(self, number: int) -> tuple[Pipeline, Pipeline]:
         """The judged fit and the refit of a week's candidate."""
         spec, frame = self.stream.spec, self._window(number)
-        train = frame[~holdout_mask(spec, frame)].reset_index(drop=True)
+        train = frame[~split_rows(spec, frame).holdout].reset_index(drop=True)
         judged, refit = (fit(spec, rows, None, params=self.stream.params).pipeline for rows in (train, frame))
         return judged, refit
 
@@ -160,7 +161,7 @@ class Replay:
     def _refused_by(self, number: int, champion: int, gates: Gates) -> tuple[str, ...]:
         """The gates that a candidate does not pass."""
         spec, frame = self.stream.spec.model_copy(update={"gates": gates}), self._window(number)
-        mask = holdout_mask(spec, frame)
+        mask = split_rows(spec, frame).holdout
         holdout = frame[mask].reset_index(drop=True)
         evidence = Evidence(
             y=target_of(spec, holdout),
@@ -170,7 +171,8 @@ class Replay:
             slices={},
             groups=cluster_ids(spec, holdout),
             overlap=0,
-            repeated=None,
+            copies=0,
+            order="",
             train_value=float("nan"),
             latency_ms=1.0,
             size_mb=1.0,

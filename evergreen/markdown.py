@@ -6,6 +6,7 @@ Text that comes from data is escaped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 MARK = {"PASS": "PASS", "FAIL": "**FAIL**", "INCONCLUSIVE": "*INCONCLUSIVE*"}
 
@@ -27,6 +28,16 @@ def number(cell: object) -> str:
 def many(count: int, one: str, more: str = "") -> str:
     """Write a count with its noun: `1 row`, `2 rows`, or with `more` also `1 row was`, `2 rows were`."""
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
+
+
+def describe_span(length: timedelta) -> str:
+    """Write a length of time in the largest unit that it fills, such as `1 day`, `2.5 days` or `90 minutes`."""
+    seconds = length.total_seconds()
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = f"{seconds / size:.3g}"
+            return f"{count} {unit if count == '1' else f'{unit}s'}"
+    return f"{seconds:.3g} seconds"
 
 
 def escape(text: str) -> str:

@@ -33,6 +33,12 @@ SITE = ["--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
 DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_merged(page: Path) -> None:
+    """No page holds the marks of a merge that was not finished, nor a figure that was to be filled in."""
+    assert re.findall(r"^(?:<{7}|>{7}|={7}) ?.*$|^[A-Z]+TABLE$|TODO|XXX", page.read_text(), flags=re.MULTILINE) == []
+
+
 def _commands() -> dict[str, Any]:
     return typer.main.get_command(app).commands  # type: ignore[attr-defined,no-any-return]
 

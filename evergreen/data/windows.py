@@ -6,7 +6,6 @@ the same split.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.spec.model import ModelSpec
@@ -122,28 +122,6 @@ def judged_window(
     return Window(snapshot, start=start, after=champion_end, until=end, as_of=as_of)
 
 
-def holdout_mask(spec: ModelSpec, frame: pd.DataFrame) -> Mask:
-    """Which rows of a training window (in time order) judge the candidate; it learns from the others."""
-    rows = len(frame)
-    rule = spec.holdout
-    mask = np.zeros(rows, dtype=bool)
-    if rows < 2:
-        return mask
-    if rule.strategy == "random":
-        from sklearn.model_selection import train_test_split
-
-        holdout_rows = min(math.ceil(rows * rule.share), rows - 1)
-        mask[train_test_split(np.arange(rows), test_size=holdout_rows, random_state=rule.seed)[1]] = True
-    elif rule.strategy == "latest":
-        mask[rows - min(max(1, round(rows * rule.share)), rows - 1) :] = True
-    else:
-        mask = block_numbers(frame[str(spec.time)], rule.block) % rule.every == 0
-        if rule.recent is not None:
-            time = frame[str(spec.time)]
-            mask &= (time > time.max() - rule.recent).to_numpy()
-    return mask
-
-
 def block_numbers(time: pd.Series, length: timedelta) -> npt.NDArray[np.int64]:
     """The number of the block of time that each row lies in, counted from the epoch, shape (n,)."""
     import pandas as pd
@@ -152,8 +130,8 @@ def block_numbers(time: pd.Series, length: timedelta) -> npt.NDArray[np.int64]:
     return np.asarray(since_epoch // pd.Timedelta(length), dtype=np.int64)
 
 
-def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """The cluster of each row in a bootstrap, shape (n,): the rows of one day are one cluster; None without time.
+def time_clusters(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | None:
+    """The clusters of rows in a bootstrap, in order: the rows of one day are one cluster; None without time.
 
     Rows of fewer than `MIN_CLUSTERS` days are cut finer.
     """
@@ -161,7 +139,18 @@ def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] |
         return None
     time = frame[spec.time]
     length = min(timedelta(days=1), (time.max() - time.min()).to_pytimedelta() / MIN_CLUSTERS)
-    return block_numbers(time, max(length, timedelta(microseconds=1)))
+    length = max(length, timedelta(microseconds=1))
+    return Clusters(block_numbers(time, length), length)
+
+
+def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """The numbers of `time_clusters` alone, shape (n,): clusters that are drawn one by one; None without time.
+
+    A champion is watched by these. A change in the middle of its rows makes the days before and after it alike, and
+    blocks as long as that would hold the alarm back that it is to raise.
+    """
+    clusters = time_clusters(spec, frame)
+    return clusters.numbers if clusters else None
 
 
 def row_weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | None:

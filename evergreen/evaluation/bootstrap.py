@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
 import numpy as np
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
+from evergreen.evaluation.block_length import block_length
+from evergreen.evaluation.group_sums import GroupSums, sum_groups
 from evergreen.evaluation.measure import _prepare, _value
 from evergreen.spec.metric import Array, Metric
 
 MIN_GROUPS = 6
 """With fewer independent groups there is no interval: of five groups it covered less than it promised when tried."""
 
+MIN_BLOCKS = 10
+"""With fewer blocks of several neighbours there is no interval: of 6 to 9 of them a candidate no better than the
+champion passed in up to 9 % of simulated streams, of 10 or more in about 5 % (`benchmarks/intervals.py`)."""
+
 MAX_CLUSTERS = 2000
 """More groups than this are merged at random before they are drawn, which bounds time and memory."""
-LOOPED, LOOPED_ROWS = 300, 10_000
-"""At most so many resamples, of so many rows, for a metric that has to be called once for each resample."""
-
+RESAMPLES = 300
+"""At most so many resamples for a metric that is no mean over rows."""
+LOOPED_ROWS = 10_000
+"""Of so many rows at most, for a function that has to be called once for each resample."""
+Groups = Clusters | Array | None
+"""Which rows stand or fall together: clusters in time, the name of each row's group, or None for independent rows."""
 
 ROUNDING = 1e-9
 """A difference below this share of the champion's metric is arithmetic noise and proves nothing."""
@@ -37,6 +48,7 @@ class Comparison:
         high: upper end.
         rows: how many rows were judged.
         groups: how many of them, or of their groups, count as independent.
+        block: the time that one group covers; None where groups follow no order.
     """
 
     value: float
@@ -46,6 +58,7 @@ class Comparison:
     high: float
     rows: int
     groups: int
+    block: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +76,53 @@ def paired_bootstrap(
     candidate: Predictions,
     champion: Predictions,
     *,
-    groups: Array | None,
+    groups: Groups,
     level: float,
     seed: int,
     resamples: int = 1000,
     margin: float = 0.0,
+    capped: bool = False,
 ) -> Comparison:
     """How much better the candidate is on the same n rows, with a two-sided interval at confidence 1 - `level`.
 
     Both models are judged on every resample, so that rows which are hard for both cancel (Efron and Tibshirani 1993,
-    An Introduction to the Bootstrap). `groups` (n,) names the cluster of each row, such as its day; clusters are drawn
+    An Introduction to the Bootstrap). `groups` names the cluster of each row, such as its day; clusters are drawn
     whole, since the errors of neighbours in time are alike (Cameron, Gelbach and Miller 2008). The percentiles are
     widened for few groups (Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 4.3).
+
+    `Clusters` are in the order of time: so many neighbours are drawn as one block as the dependence of the improvement
+    asks (`block_length` of what each cluster contributes to it, by leaving it out). An array (n,) names groups that
+    follow no order.
 
     With a `margin` the interval is that of improvement + margin * |champion's metric|, moved back by the observed
     margin: held against -margin * |champion_value| it allows for the champion's own metric being an estimate.
 
-    A metric that is no mean over rows takes at most 300 resamples of 10,000 rows, both drawn with `seed`; its interval
-    is then that of the smaller sample, which is wider, around the figures of all rows.
+    A metric that is no mean over rows takes at most 300 resamples; a function of the user's own, which is called for
+    each of them, at most 10,000 rows, drawn with `seed`. Its interval is then that of the smaller sample, which is
+    wider, around the figures of all rows.
+
+    Args:
+        capped: never take fewer than 10 blocks, however long the dependence: where some interval is better than none.
 
     Returns:
-        NaN for what is undefined: all of it if a prediction is not finite, the interval below 6 groups or when more
-        than a tenth of the resamples has no metric.
+        NaN for what is undefined: all of it if a prediction is not finite, the interval below 6 groups, below 10
+        blocks of several neighbours, or when more than a tenth of the resamples has no metric.
 
     Raises:
         EvergreenError: as in `measure`.
     """
-    truth, predicted, classes = _prepare(metric, y, candidate, champion)
-    value, reference = (_value(metric, truth, values, classes) for values in predicted)
-    codes, count = _codes(truth, groups)
+    sample = _Sample.of(metric, y, candidate, champion)
+    value, reference = sample.values
     sign = 1.0 if metric.kind.greater_is_better else -1.0
-    low = high = float("nan")
-    if np.isfinite(value - reference) and count >= MIN_GROUPS:
-        draws = _draws(metric, truth, tuple(predicted), (value, reference), codes, classes, resamples, seed)
+
+    def gain(values: Array) -> Array:
         with np.errstate(all="ignore"):
-            gains = sign * (draws[:, 0] - draws[:, 1]) + margin * np.abs(draws[:, 1])
-            low, high = (end - margin * abs(reference) for end in _percentiles(gains, level, min(count, MAX_CLUSTERS)))
-    return Comparison(value, reference, sign * (value - reference), low, high, len(truth), count)
+            return np.asarray(sign * (values[..., 0] - values[..., 1]) + margin * np.abs(values[..., 1]))
+
+    drawn = _draw_metrics(sample, groups, gain, resamples=resamples, seed=seed, capped=capped)
+    low, high = (end - margin * abs(reference) for end in _percentiles(gain(drawn.values), level, drawn.groups))
+    improvement = sign * (value - reference)
+    return Comparison(value, reference, improvement, low, high, len(sample.truth), drawn.groups, drawn.block)
 
 
 def bootstrap(
@@ -107,79 +130,130 @@ def bootstrap(
     y: Array,
     predictions: Predictions,
     *,
-    groups: Array | None,
+    groups: Groups,
     level: float,
     seed: int,
     resamples: int = 1000,
 ) -> Estimate:
     """The metric of one model on n rows, with a two-sided interval at confidence 1 - `level`.
 
-    Groups, the widening for few of them, and what is NaN are as in `paired_bootstrap`.
+    Groups, the widening for few of them, and what is NaN are as in a capped `paired_bootstrap`: the days of one model
+    are also alike because something has changed, and that is no reason to say nothing.
 
     Raises:
         EvergreenError: as in `measure`.
     """
-    truth, (predicted,), classes = _prepare(metric, y, predictions)
-    value = _value(metric, truth, predicted, classes)
-    codes, count = _codes(truth, groups)
-    if not np.isfinite(value) or count < MIN_GROUPS:
-        return Estimate(value, float("nan"), float("nan"))
-    draws = _draws(metric, truth, (predicted,), (value,), codes, classes, resamples, seed)
-    return Estimate(value, *_percentiles(draws[:, 0], level, min(count, MAX_CLUSTERS)))
+    sample = _Sample.of(metric, y, predictions)
+    drawn = _draw_metrics(sample, groups, _first, resamples=resamples, seed=seed, capped=True)
+    return Estimate(sample.values[0], *_percentiles(_first(drawn.values), level, drawn.groups))
 
 
-def _codes(truth: Array, groups: Array | None) -> tuple[Array, int]:
-    """The number of each row's group, and how many groups there are."""
-    codes = np.arange(len(truth)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    return codes, int(codes.max()) + 1 if len(codes) else 0
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    """The rows that are resampled, in the form that the metric takes, and the metric of each model on all of them."""
+
+    metric: Metric
+    truth: Array
+    models: tuple[Array, ...]
+    classes: int
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, metric: Metric, y: Array, *models: Predictions) -> _Sample:
+        truth, predicted, classes = _prepare(metric, y, *models)
+        return cls(
+            metric, truth, tuple(predicted), classes, tuple(_value(metric, truth, one, classes) for one in predicted)
+        )
 
 
-def _draws(
-    metric: Metric,
-    truth: Array,
-    models: tuple[Array, ...],
-    values: tuple[float, ...],
-    codes: Array,
-    classes: int,
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """The metric of each model in each resample, (resamples, models); without resamples where there is no interval.
+
+    `groups` of rows were drawn; `block` is the time that one of them covers, None where they follow no order.
+    """
+
+    values: Array
+    groups: int
+    block: timedelta | None
+
+
+def _draw_metrics(
+    sample: _Sample,
+    groups: Groups,
+    figure: Callable[[Array], Array],
+    *,
     resamples: int,
     seed: int,
-) -> Array:
-    """The metric of each model in each resample, (resamples, models); `values` are those of all rows."""
+    capped: bool,
+) -> _Drawn:
+    """Draw groups of rows; `figure` is what the interval is of, from the metrics of the models (..., models)."""
     rng = np.random.default_rng(seed)
-    with np.errstate(all="ignore"):
-        if (pointwise := metric.kind.pointwise) is not None:
-            losses = tuple(pointwise(truth, predicted) for predicted in models)
-            return _mean_draws(losses, metric.kind.outer, codes, resamples, rng)
-        extra = _looped_draws(metric, truth, models, codes, classes, min(resamples, LOOPED), rng)
-        return np.asarray(extra + np.array(values))
+    resamples = resamples if sample.metric.kind.pointwise else min(resamples, RESAMPLES)
+    numbers = groups.numbers if isinstance(groups, Clusters) else groups
+    codes = np.arange(len(sample.truth)) if numbers is None else np.unique(numbers, return_inverse=True)[1]
+    count = int(codes.max()) + 1 if len(codes) else 0
+    together, block = 1, groups.length if isinstance(groups, Clusters) else None
+    nothing = np.empty((0, len(sample.models)))
+    if not np.isfinite(sample.values).all() or count < MIN_GROUPS:
+        return _Drawn(nothing, count, block)
+    # Rows of a function that is called are sampled instead.
+    drawn = count if block is None and sample.metric.kind.function else min(count, MAX_CLUSTERS)
+    if count > drawn:
+        codes = codes * drawn // count if block else (rng.permutation(count) % drawn)[codes]
+        together = -(-count // drawn) if block else 1
+    sums = [sum_groups(sample.metric, sample.truth, one, sample.classes, codes, drawn) for one in sample.models]
+    known = [one for one in sums if one is not None]
+    if block is not None:
+        length = block_length(_contributions(sample, known, codes, drawn, figure))
+        blocks = max(min(MIN_BLOCKS, drawn), drawn // length) if capped else max(1, drawn // length)
+        block *= together * min(length, drawn // blocks)
+        if length > 1 and blocks < MIN_BLOCKS:
+            return _Drawn(nothing, blocks, block)
+        known, codes = [one.merge(blocks) for one in known], codes * blocks // drawn
+        count = drawn = blocks
+    if len(known) < len(sums):
+        values = _looped_draws(sample, codes, resamples, rng) + np.array(sample.values)
+    else:
+        counts = _draw(rng, drawn, resamples)
+        values = np.stack([one.draw(counts, of_all) for one, of_all in zip(known, sample.values, strict=True)], axis=1)
+    return _Drawn(values, count, block)
 
 
-def _mean_draws(losses: tuple[Array, ...], outer: Any, codes: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Metric of each model in each resample, (resamples, models), from sums over groups: no row is touched twice."""
-    count = int(codes.max()) + 1
-    clusters = min(count, MAX_CLUSTERS)
-    if count > clusters:
-        codes = (rng.permutation(count) % clusters)[codes]
-    sums = [np.bincount(codes, weights=loss, minlength=clusters) for loss in losses]
-    totals = _draw(rng, clusters, resamples) @ np.stack([*sums, np.bincount(codes, minlength=clusters)], axis=1)
-    means = totals[:, :-1] / totals[:, -1:]
-    return np.asarray(means if outer is None else outer(means))
-
-
-def _looped_draws(
-    metric: Metric,
-    truth: Array,
-    models: tuple[Array, ...],
-    codes: Array,
-    classes: int,
-    resamples: int,
-    rng: np.random.Generator,
+def _contributions(
+    sample: _Sample, sums: Sequence[GroupSums], codes: Array, groups: int, figure: Callable[[Array], Array]
 ) -> Array:
+    """What each group contributes to the figure, (groups,): how it falls without the group (the jackknife).
+
+    Of a function of the user's own, which cannot be called so often, the plain error of each row stands in.
+    """
+    if len(sums) == len(sample.models):
+        without = figure(np.stack([one.leave_one_out() for one in sums], axis=1))
+        return np.asarray(np.where(np.isfinite(without), without.mean() - without, 0.0))
+    errors = figure(np.stack([_plain_error(sample.truth, predicted) for predicted in sample.models], axis=1))
+    return np.bincount(codes, weights=errors - errors.mean(), minlength=groups)
+
+
+def _plain_error(truth: Array, predicted: Array) -> Array:
+    """How far a number is off, or a probability from the last class; whether a label is wrong."""
+    if truth.dtype.kind in "biuf" and predicted.dtype.kind in "biuf":
+        return np.asarray(np.abs(truth.astype(np.float64) - predicted))
+    if predicted.dtype.kind == "f":
+        return np.asarray(np.abs((truth == max(truth.tolist(), key=str)) - predicted))
+    return np.asarray(truth != predicted, dtype=np.float64)
+
+
+def _first(values: Array) -> Array:
+    return values[..., 0]
+
+
+def _looped_draws(sample: _Sample, codes: Array, resamples: int, rng: np.random.Generator) -> Array:
     """What the metric of each model is in each resample beyond that of the sample itself, (resamples, models)."""
+    metric, truth, models, classes = sample.metric, sample.truth, sample.models, sample.classes
     if len(truth) > LOOPED_ROWS:
-        sample = np.sort(rng.choice(len(truth), LOOPED_ROWS, replace=False))
-        truth, models = truth[sample], tuple(predicted[sample] for predicted in models)
-        codes = np.unique(codes[sample], return_inverse=True)[1]
+        rows = np.sort(rng.choice(len(truth), LOOPED_ROWS, replace=False))
+        truth, models = truth[rows], tuple(predicted[rows] for predicted in models)
+        codes = np.unique(codes[rows], return_inverse=True)[1]
     count = int(codes.max()) + 1
     whole = np.array([_value(metric, truth, predicted, classes) for predicted in models])
     draws = np.full((resamples, len(models)), np.nan)
@@ -200,11 +274,12 @@ def _draw(rng: np.random.Generator, count: int, resamples: int) -> Array:
     return np.bincount(picks.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.float64)
 
 
-def _percentiles(gains: Array, level: float, count: int) -> tuple[float, float]:
+def _percentiles(gains: Array, level: float, groups: int) -> tuple[float, float]:
+    """The ends of the interval, NaN without one; `groups` were drawn."""
     from scipy.special import ndtr, stdtrit
 
-    defined = gains[np.isfinite(gains)]
-    if len(defined) < 0.9 * len(gains):
+    defined, count = gains[np.isfinite(gains)], min(groups, MAX_CLUSTERS)
+    if not len(gains) or len(defined) < 0.9 * len(gains):
         return float("nan"), float("nan")
     tail = float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, level / 2)))
     low, high = np.quantile(defined, [tail, 1 - tail])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.evaluation.persistence import NaiveForecast
 from evergreen.evaluation.refit import DeployedFit
@@ -22,8 +23,10 @@ class Evidence:
         baseline: what a dummy, or a business rule, predicts.
         slices: column -> its value in each row.
         groups: rows that are alike, such as those of a day; None where rows are independent.
-        overlap: how many of the rows the candidate or the champion was trained on, by their keys.
-        repeated: how many of the rows stand word for word among the training rows; None with keys, which say more.
+        overlap: how many of the rows the candidate or the champion was trained on, by their keys, or by their whole
+            content where there are none.
+        copies: how many of the rows stand word for word among the others of the holdout; 0 with keys.
+        order: why these rows are no fair random sample; empty where nothing speaks against it.
         train_value: the candidate's metric on its training rows.
         latency_ms: median time of a prediction of one row.
         size_mb: size of the stored model.
@@ -43,9 +46,10 @@ class Evidence:
     champion: Predictions | None
     baseline: Predictions
     slices: Mapping[str, Array]
-    groups: Array | None
+    groups: Clusters | Array | None
     overlap: int
-    repeated: int | None
+    copies: int
+    order: str
     train_value: float
     latency_ms: float
     size_mb: float

@@ -17,12 +17,12 @@ from dataclasses import replace
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.evaluation.bootstrap import MIN_BLOCKS, MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.measure import finite, measure, not_finite
 from evergreen.evaluation.refit import deployed_checks, naming_the_fit
 from evergreen.evaluation.slices import picked, slices
-from evergreen.markdown import many
+from evergreen.markdown import describe_span, many
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
@@ -73,7 +73,9 @@ def _margin(evidence: Evidence, spec: ModelSpec) -> float:
     return spec.gates.margin if routine is None else routine
 
 
-def _compare(evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int, *, margin: float = 0.0) -> Comparison:
+def _compare(
+    evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int, *, margin: float = 0.0, capped: bool = False
+) -> Comparison:
     return paired_bootstrap(
         spec.metric,
         evidence.y,
@@ -83,6 +85,7 @@ def _compare(evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int,
         level=spec.gates.level,
         seed=seed,
         margin=margin,
+        capped=capped,
     )
 
 
@@ -95,14 +98,18 @@ def _integrity(evidence: Evidence) -> Check:
 def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
     """Whether these rows can judge at all."""
     rows, least = len(evidence.y), spec.holdout.min_rows
+    distinct = rows - evidence.copies
     if evidence.overlap > 0:
+        which = "in" if spec.keys else "word for word among"
         reason = (
-            f"{evidence.overlap} of {rows} holdout rows were in the training data of the candidate or the champion."
+            f"{evidence.overlap} of {rows} holdout rows were {which} the training data of the candidate or the "
+            "champion."
         )
         return Check("holdout", Verdict.FAIL, float(evidence.overlap), 0.0, reason)
-    status, reason = Verdict.INCONCLUSIVE, f"{rows} holdout rows, {_known_rows(evidence)}"
-    if rows < least:
-        reason = f"Only {rows} holdout rows; at least {least} are needed to judge."
+    status, reason = Verdict.INCONCLUSIVE, f"{rows} holdout rows, {_known_rows(evidence, spec)}"
+    if distinct < least:
+        among = f" that differ, among {rows}" if evidence.copies else ""
+        reason = f"Only {distinct} holdout rows{among}; at least {least} are needed to judge."
     elif not finite(evidence.y):
         reason = f"The target {spec.target!r} has missing or infinite values in the holdout."
     elif _constant(evidence.y):
@@ -110,20 +117,17 @@ def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
         reason = f"The target {spec.target!r} has {what} in the holdout ({evidence.y[0]}): nothing to tell apart."
     else:
         status = Verdict.PASS
-    return Check("holdout", status, float(rows), float(least), reason)
+    return Check("holdout", status, float(distinct), float(least), reason)
 
 
-def _known_rows(evidence: Evidence) -> str:
-    """What is known of holdout rows among the training rows."""
-    rows, repeated = len(evidence.y), evidence.repeated
-    if repeated is None:
-        return "none of them trained on."
-    if repeated == 0:
-        return "none of them word for word among the training rows."
-    return (
-        f"{repeated} of them ({repeated / rows:.0%}) word for word among the training rows: without keys=(...) nothing "
-        "says whether they are the same."
-    )
+def _known_rows(evidence: Evidence, spec: ModelSpec) -> str:
+    """What is known of holdout rows among the training rows and among each other, and of their order."""
+    known = "none of them trained on" if spec.keys else "none of them word for word among the training rows"
+    if evidence.copies:
+        known += f"; {many(evidence.copies, 'repeats another one and counts', 'repeat others and count')} with it"
+    if not evidence.order:
+        return f"{known}."
+    return f"{known}; {evidence.order}. Set holdout.strategy to latest{' or blocked' if spec.time else ''}."
 
 
 def _outputs(evidence: Evidence) -> Check:
@@ -157,7 +161,8 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     A figure that is not even nominally better than a dummy's needs no proof to be refused, and neither does a model
     that predicts one value, which is a dummy itself, however well that value happens to be placed.
     """
-    comparison = _compare(evidence, spec, evidence.baseline, seed)
+    # Where a dummy is far worse for days on end, a wide interval says so still.
+    comparison = _compare(evidence, spec, evidence.baseline, seed, capped=True)
     predicted = _judged_part(spec.metric, evidence.candidate)
     if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
@@ -287,6 +292,7 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
             level=level,
             seed=seed,
             margin=spec.gates.slice_margin,
+            capped=True,
         )
         if np.isnan(comparison.high):
             continue
@@ -370,12 +376,22 @@ def _sentence(comparison: Comparison, metric: Metric, other: str, level: float) 
     text += f"{'worse' if comparison.improvement < 0 else 'better'} by {abs(comparison.improvement):.4g}"
     if np.isnan(comparison.low):
         return text + "."
-    return text + f", {100 * (1 - level):.4g} % interval {comparison.low:.4g} to {comparison.high:.4g}."
+    text += f", {100 * (1 - level):.4g} % interval {comparison.low:.4g} to {comparison.high:.4g}."
+    if comparison.block is None:
+        return text
+    return text + f" {comparison.groups:,} blocks of {describe_span(comparison.block)} count as independent."
 
 
 def _ending(status: Verdict, comparison: Comparison, claim: str) -> str:
     if status is not Verdict.INCONCLUSIVE:
         return ""
+    if np.isnan(comparison.low) and comparison.block is not None and comparison.groups < MIN_BLOCKS:
+        span = describe_span(comparison.block)
+        return (
+            f" The errors of the two models within {span} are alike, which leaves "
+            f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed. Let rows of "
+            "more time judge: raise holdout.share or holdout.recent."
+        )
     if comparison.groups < MIN_GROUPS:
         return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
     return f" That does not prove {claim}."

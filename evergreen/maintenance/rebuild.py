@@ -22,7 +22,8 @@ import numpy as np
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Mask, holdout_mask, row_weights, training_window
+from evergreen.data.split import Split, split_window
+from evergreen.data.windows import row_weights, training_window
 from evergreen.errors import ArtifactError, DataError, EvergreenError, RefusedError
 from evergreen.maintenance import delta_files
 from evergreen.markdown import many
@@ -126,8 +127,8 @@ def rebuild(
         step(f"data: table version {snapshot.version} holds the rows that were tagged, {snapshot.rows:,}")
     except (ArtifactError, _DamagedError) as error:
         return _result(version, damage=str(error), differences=differences)
-    frame, mask = _read_rows(spec, observations, snapshot, version)
-    train, holdout = frame[~mask].reset_index(drop=True), frame[mask].reset_index(drop=True)
+    frame, split = _read_rows(spec, observations, snapshot, version)
+    train, holdout = (frame[rows].reset_index(drop=True) for rows in (split.train, split.holdout))
     params = json.loads(version.tags.params) if version.tags.params else None
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     step(f"fit: trained again on {many(len(train), 'row')}")
@@ -248,12 +249,12 @@ def _require_content(observations: Observations, table_version: int, version: Ve
 
 def _read_rows(
     spec: ModelSpec, observations: Observations, snapshot: Snapshot, version: Version
-) -> tuple[pd.DataFrame, Mask]:
+) -> tuple[pd.DataFrame, Split]:
     """The labelled rows of the window and which of them are the holdout, chosen as they were then."""
     as_of = version.tags.known
     window = training_window(spec, snapshot, datetime.fromisoformat(as_of) if as_of else None)
     frame = labelled(spec, window.read(observations))
-    return frame, holdout_mask(spec, frame)
+    return frame, split_window(observations, frame)
 
 
 def _read_reference(files: Path) -> pd.DataFrame:

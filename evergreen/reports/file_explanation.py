@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.data.coercion import kind_of
 from evergreen.data.contract import schema_of
 from evergreen.errors import EvergreenError
+from evergreen.evaluation.autocorrelation import describe_order
 from evergreen.model_files.first_rows import read_head
 from evergreen.reports import file_rules
 from evergreen.reports.file_gaps import describe_gaps
@@ -26,13 +27,19 @@ from evergreen.sources.folder import Folder
 from evergreen.sources.simulator import Simulator
 from evergreen.sources.sql import SqlSource
 from evergreen.spec.model import ModelSpec
+from evergreen.training.predict import target_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
     from pandera.pandas import Column
 
 _LEFT_OUT = re.compile(r"#\s+(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'): (.+)")
 """A line of a model file that `evergreen new` wrote: a column that is no feature, and why."""
 _HEAD_ROWS = 20
+_ORDER_ROWS = 5_000
+"""Of which it is seen whether the targets of rows that follow each other are alike."""
 _RULES: Mapping[str, Callable[[ModelSpec], Iterator[str]]] = {
     "What it predicts": file_rules.describe_task,
     "Split": file_rules.describe_split,
@@ -133,6 +140,7 @@ def explain_file(
     if lacking:
         looked_at += f" They lack {', '.join(map(repr, lacking))}, which the contract asks for."
     rules = [Rules(title, tuple(describe(spec))) for title, describe in _RULES.items()]
+    gaps = (*_describe_order(spec, landing), *gaps)
     return FileExplanation(
         spec.name, str(path), spec.description, uses, tuple(left_out), looked_at,
         (*rules, *([Rules("Runs", tuple(runs))] if runs else [])), (*describe_gaps(spec, schema.columns), *gaps),
@@ -179,6 +187,32 @@ def _columns_of_data(source: Source, landing: Path) -> tuple[tuple[str, ...], st
         return _read_names(source, landing)
     except EvergreenError as error:
         return (), f"The columns of the data could not be looked at: {error.what}"
+
+
+def _describe_order(spec: ModelSpec, landing: Path) -> Iterator[str]:
+    """Whether a random holdout is taken of rows whose targets follow each other, by the first rows of a folder."""
+    source = spec.source.folder if isinstance(spec.source, Fallback) else spec.source
+    if spec.holdout.strategy != "random" or not isinstance(source, Folder) or not source.files(landing):
+        return
+    newest = max(source.files(landing), key=lambda file: file.stat().st_mtime)
+    try:
+        frame, _ = read_head(newest, rows=_ORDER_ROWS, encoding=source.encoding)
+    except EvergreenError:
+        # What is wrong with the file is told where its columns are.
+        return
+    if spec.target not in frame:
+        return
+    known = frame[frame[spec.target].notna()]
+    target = target_of(spec, known) if spec.task == "classification" else _numbers(known[spec.target])
+    if order := describe_order(target):
+        yield f"In {newest.name} {order}. Set holdout.strategy to latest{' or blocked' if spec.time else ''}."
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
+    """The values that are numbers, as they stand in the file."""
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").dropna().to_numpy(dtype="float64")
 
 
 def _read_names(source: Source, landing: Path) -> tuple[tuple[str, ...], str]:

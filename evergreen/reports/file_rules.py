@@ -33,6 +33,8 @@ def describe_split(spec: ModelSpec) -> Iterator[str]:
     else:
         recent = f" of the last {_span(holdout.recent)}" if holdout.recent else ""
         yield f"Every {_ordinal(holdout.every)} piece of {_span(holdout.block)}{recent} judges a candidate."
+    if holdout.gap is not None:
+        yield f"Rows within {_span(holdout.gap)} of such a row are neither learned nor judged."
     yield f"With fewer than {many(holdout.min_rows, 'such row')} the gates prove nothing."
     window = f"the last {_span(training.last)}" if training.last else "all of the history"
     weighs = f"; a row {_span(training.half_life)} old counts half" if training.half_life else ""
@@ -74,6 +76,8 @@ def describe_gates(spec: ModelSpec) -> Iterator[str]:
             f"The same recipe on newer rows has to be proven not to be more than {gates.routine_margin:.1%} worse, and "
             "must not be proven worse at all."
         )
+    if spec.time is not None and gates.blocks == "measured":
+        yield "Its interval counts days whose errors are alike as one."
     if spec.slices:
         yield (
             f"No value of {_names(spec.slices)} with {many(gates.slice_min_rows, 'row')} or more may be proven more "

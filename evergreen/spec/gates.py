@@ -34,6 +34,9 @@ class Gates(Frozen):
             season ago: `off`, `tell`, or `beat` where it has to be better. Labels that come later than most rows are
             only told.
         level: chance of promoting a candidate that is exactly `margin` worse.
+        blocks: which rows count as one in the intervals, for their errors are alike. `day`, those of a day; of fewer
+            than twenty days, those of a twentieth. `measured`, as many days as the errors depend on each other, chosen
+            by the rule of Politis and White (2004); too few of them to judge by is INCONCLUSIVE.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
         overfit: the largest gap between the training and the holdout metric, in the metric's unit.
@@ -48,6 +51,7 @@ class Gates(Frozen):
     baseline: Callable[[DataFrame], Any] | None = None
     persistence: Literal["off", "tell", "beat"] = "off"
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    blocks: Literal["day", "measured"] = "day"
     slice_margin: Annotated[float, Field(ge=0)] = 0.1
     slice_min_rows: PositiveInt = 30
     overfit: Annotated[float, Field(gt=0)] | None = None

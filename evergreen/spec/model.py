@@ -207,6 +207,7 @@ def _time_is_there(spec: Any) -> Iterator[tuple[str, str]]:
     what = "it counts in time, and the model has no time column; name it with time='COLUMN'"
     for field, counts in (
         ("holdout.strategy", getattr(spec.holdout, "strategy", "") == "blocked"),
+        ("holdout.gap", getattr(spec.holdout, "gap", None)),
         ("training.last", getattr(spec.training, "last", None)),
         ("training.half_life", getattr(spec.training, "half_life", None)),
         ("drift.last", getattr(spec.drift, "last", None)),

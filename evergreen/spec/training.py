@@ -46,7 +46,11 @@ class Holdout(Frozen):
         strategy: `latest`, the newest `share` of the rows; `blocked`, every `every`-th `block` of time within the last
             `recent`, counted from the epoch so that every version leaves out the same ones and a candidate can still
             learn a fresh regime; `random`, a seeded `share`, for rows without an order.
-        min_rows: with fewer, gates answer INCONCLUSIVE.
+        gap: rows less than this away from a judging row, on either side, are neither learned nor judged; None leaves
+            none out. Where the label of a row is about a stretch of time, such as a sale within 30 days, rows closer
+            than that stretch share a part of their labels (purging and embargo: Lopez de Prado 2018, Advances in
+            Financial Machine Learning, section 7.4).
+        min_rows: with fewer distinct rows, gates answer INCONCLUSIVE.
     """
 
     strategy: Literal["latest", "blocked", "random"] = "latest"
@@ -54,8 +58,17 @@ class Holdout(Frozen):
     block: Duration = timedelta(days=1)
     every: Annotated[int, Field(ge=2)] = 5
     recent: Duration | None = None
+    gap: Duration | None = None
     seed: int = 42
     min_rows: PositiveInt = 30
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_learn(self) -> Self:
+        if self.gap is not None and self.strategy == "random":
+            raise ValueError("gap: it is a time between training and holdout, and a random holdout knows no time")
+        if self.gap is not None and self.strategy == "blocked" and 2 * self.gap >= (self.every - 1) * self.block:
+            raise ValueError("gap: on both sides of each block it leaves no row to learn from; make `every` larger")
+        return self
 
 
 class Training(Frozen):

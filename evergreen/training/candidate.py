@@ -24,7 +24,8 @@ import numpy as np
 from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import Window, holdout_mask, row_weights
+from evergreen.data.split import split_window
+from evergreen.data.windows import Window, row_weights
 from evergreen.registry.artifacts import JUDGED, packed
 from evergreen.registry.client import Registry
 from evergreen.registry.model_registry import StoredVersions
@@ -123,13 +124,13 @@ def fit_candidate(
     """
     spec = observations.spec
     frame = labelled(spec, window.read(observations))
-    holdout = holdout_mask(spec, frame)
-    train = frame[~holdout].reset_index(drop=True)
+    split = split_window(observations, frame)
+    train = frame[split.train].reset_index(drop=True)
     fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
     pipeline = refit(spec, frame, fitted.params) if spec.training.refit else fitted.pipeline
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
     predicted = predict(pipeline, spec, probe)
-    matters = importance.importances(fitted.pipeline, spec, frame[holdout], seed=spec.seed)
+    matters = importance.importances(fitted.pipeline, spec, frame[split.holdout], seed=spec.seed)
     folder.mkdir()
     tags = {}
     if spec.training.refit:

@@ -14,9 +14,11 @@ import numpy as np
 from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import Window, cluster_ids, holdout_mask, row_weights
+from evergreen.data.split import number_copies, split_window
+from evergreen.data.windows import Window, cluster_ids, row_weights, time_clusters
 from evergreen.errors import ArtifactError, EvergreenError
-from evergreen.evaluation.bootstrap import bootstrap
+from evergreen.evaluation.autocorrelation import describe_order
+from evergreen.evaluation.bootstrap import Groups, bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.evaluation.judgement import Judgement
@@ -55,20 +57,22 @@ def evaluate_candidate(
     """
     spec = observations.spec
     frame = labelled(spec, window.read(observations))
-    mask = holdout_mask(spec, frame)
-    train, holdout = frame[~mask], frame[mask].reset_index(drop=True)
+    split = split_window(observations, frame)
+    train, holdout = frame[split.train], frame[split.holdout].reset_index(drop=True)
+    ids = observations.ids(holdout)
     if champion is not None:
-        known = np.isin(observations.ids(holdout), trained_ids(versions, champion))
-        holdout = holdout[~known].reset_index(drop=True)
+        known = np.isin(ids, trained_ids(versions, champion))
+        holdout, ids = holdout[~known].reset_index(drop=True), ids[~known]
     pipeline, refitted = versions.load(version, spec), bool(version.tags.judged_sha256)
     candidate = versions.load_judged(version, spec) if refitted else pipeline
     y = target_of(spec, holdout)
     nothing = baseline(spec, target_of(spec, train), 0)
     predictions = predict(candidate, spec, holdout) if len(holdout) else nothing
     rival = predict(versions.load_judged(champion, spec), spec, holdout) if champion and len(holdout) else None
-    groups = cluster_ids(spec, holdout)
-    # Rows without keys are known by their content, and two flowers may have the same measures.
-    trained_on = int(np.isin(observations.ids(holdout), trained_ids(versions, version)).sum())
+    copies, first = number_copies(ids)
+    groups: Groups = (time_clusters if spec.gates.blocks == "measured" else cluster_ids)(spec, holdout)
+    if groups is None and len(first) < len(ids):
+        groups = copies
     evidence = Evidence(
         y=y,
         candidate=predictions,
@@ -76,8 +80,9 @@ def evaluate_candidate(
         baseline=baseline(spec, target_of(spec, train), len(holdout)),
         slices={column: holdout[column].to_numpy() for column in spec.slices},
         groups=groups,
-        overlap=trained_on if spec.keys else 0,
-        repeated=None if spec.keys else trained_on,
+        overlap=int(np.isin(ids, trained_ids(versions, version)).sum()),
+        copies=len(ids) - len(first),
+        order=describe_order(target_of(spec, frame)) if spec.holdout.strategy == "random" else "",
         train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
         latency_ms=_latency(pipeline, spec, frame),
         size_mb=version.tags.size_mb,

@@ -15,6 +15,7 @@ from evergreen.evaluation.measure import measure
 from evergreen.spec.faults import ended
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import describe, failing_line
+from evergreen.training.folds import split_into_folds
 from evergreen.training.pipeline_checks import build_pipeline
 from evergreen.training.predict import Array, predict, target_of, threads
 
@@ -78,7 +79,7 @@ def fit(
     try:
         with threads(len(x)):
             if params is None:
-                params, tried = _search(spec, x, y, sample_weight, progress)
+                params, tried = _search(spec, train, x, y, sample_weight, progress)
             pipeline = _fit_one(spec, params, x, y, sample_weight)
     except (EvergreenError, MemoryError):
         raise
@@ -112,6 +113,7 @@ def _fit_one(
 
 def _search(
     spec: ModelSpec,
+    train: pd.DataFrame,
     x: pd.DataFrame,
     y: Array,
     sample_weight: npt.NDArray[np.float64] | None,
@@ -123,7 +125,7 @@ def _search(
     combinations = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
     if len(combinations) < 2:
         return (combinations[0] if combinations else {}), {}
-    folds = _folds(spec, x, y)
+    folds = split_into_folds(spec, train, y)
     sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
     tried: dict[str, float] = {}
     best: tuple[float, dict[str, Any]] = (-np.inf, combinations[0])
@@ -139,18 +141,3 @@ def _search(
         if sign * mean > best[0]:
             best = (sign * mean, combination)
     return best[1], tried
-
-
-def _folds(spec: ModelSpec, x: pd.DataFrame, y: Array) -> list[tuple[Array, Array]]:
-    """Folds that follow time where there is time, else seeded ones (stratified for a classification)."""
-    from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit
-
-    count = spec.search.folds
-    if spec.time is not None:
-        splits = list(TimeSeriesSplit(n_splits=count).split(x))
-        # A stretch in which only one class was seen cannot be learned from.
-        varied = [(a, b) for a, b in splits if len(set(y[a].tolist())) > 1]
-        return varied or splits
-    if spec.task == "classification" and min(np.unique(y.astype(str), return_counts=True)[1]) >= count:
-        return list(StratifiedKFold(count, shuffle=True, random_state=spec.seed).split(x, y))
-    return list(KFold(count, shuffle=True, random_state=spec.seed).split(x))

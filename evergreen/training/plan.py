@@ -13,7 +13,8 @@ from datetime import datetime
 
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window, holdout_mask, training_window
+from evergreen.data.split import split_window
+from evergreen.data.windows import Window, training_window
 from evergreen.decision import Decision, decision_id
 from evergreen.decision_detail import Outcome
 from evergreen.errors import DataError, EvergreenError
@@ -192,10 +193,11 @@ def _unrecorded(spec: ModelSpec, registry: ModelRegistry, observations: Observat
 def count_rows(spec: ModelSpec, observations: Observations, window: Window) -> Counts:
     """Rows to learn from, rows to judge by, and the time of the newest of both."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
-    frame = labelled(spec, window.read(observations, needed))
-    holdout_rows = int(holdout_mask(spec, frame).sum())
+    # Without keys a row is known by its whole content.
+    frame = labelled(spec, window.read(observations, needed if spec.keys else None))
+    split = split_window(observations, frame)
     end = frame[spec.time].max().isoformat() if spec.time and len(frame) else None
-    return len(frame) - holdout_rows, holdout_rows, end
+    return int(split.train.sum()), int(split.holdout.sum()), end
 
 
 def _id(

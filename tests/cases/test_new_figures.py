@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import models
 from evergreen.data.checked_batch import CheckedBatch, check_batch
 from evergreen.data.contract import schema_of
-from evergreen.data.windows import holdout_mask
+from evergreen.data.split import split_rows
 from evergreen.evaluation.measure import measure
 from evergreen.model_files.new import scaffold
 from evergreen.registry.artifacts import packed
@@ -76,7 +76,7 @@ def former(spec: ModelSpec) -> ModelSpec:
 
 
 def figures(spec: ModelSpec, rows: pd.DataFrame, metric: str) -> Figures:
-    held = holdout_mask(spec, rows)
+    held = split_rows(spec, rows).holdout
     learned, judging = rows[~held], rows[held]
     y, named = target_of(spec, judging), Metric(name=metric)
     values = []

@@ -18,7 +18,8 @@ import models
 from evergreen.data.frames import model_frame
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import holdout_mask, row_weights, training_window
+from evergreen.data.split import split_rows
+from evergreen.data.windows import row_weights, training_window
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.slices import slices
 from evergreen.ingest.ingest import ingest
@@ -124,7 +125,7 @@ def test_slices_of_the_page(changed: Any, trained: Any) -> None:
     spec = changed("Slices")
     _, observations = trained(spec)
     rows = labelled(spec, training_window(spec, observations.snapshot()).read(observations))
-    holdout = rows[holdout_mask(spec, rows)]
+    holdout = rows[split_rows(spec, rows).holdout]
     judged = dict(slices({"site": holdout["site"].to_numpy()}, spec.gates.slice_min_rows))
     assert set(judged) == {"site=north", "site=south"}
 

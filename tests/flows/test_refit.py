@@ -13,7 +13,8 @@ import pytest
 import models
 from evergreen.data.frames import model_frame
 from evergreen.data.observations import Observations
-from evergreen.data.windows import holdout_mask, training_window
+from evergreen.data.split import split_rows
+from evergreen.data.windows import training_window
 from evergreen.ledger.promotions import Promotions
 from evergreen.maintenance.rebuild import rebuild
 from evergreen.registry.client import Registry, quiet_mlflow
@@ -80,7 +81,7 @@ def test_the_newest_rows_are_learned_and_the_judged_fits_meet(
     spec, registry = models.load(MODEL, settings.models).spec, Registry(settings)
     first, second = registry.get(MODEL, 1), registry.get(MODEL, 2)
     frame = _rows(spec, second)
-    held = holdout_mask(spec, frame)
+    held = split_rows(spec, frame).holdout
     train = frame[~held].reset_index(drop=True)
     assert (first.tags.judged_sha256, second.tags.judged_rows, second.tags.deployed_rows) == ("", 240, 300)
     mlflow = quiet_mlflow()
@@ -111,7 +112,7 @@ def test_the_newest_rows_are_learned_and_the_judged_fits_meet(
     third = registry.get(MODEL, 3).tags.judgement
     assert third is not None
     frame = _rows(spec, registry.get(MODEL, 3))
-    held = holdout_mask(spec, frame)
+    held = split_rows(spec, frame).holdout
     error = np.abs(frame["y"].to_numpy(dtype=float) - predict(registry.load_judged(second, spec), spec, frame).values)
     assert (third.rows, held.sum(), int((frame[held]["id"] < 300).sum())) == (72, 72, 12)
     assert third.champion_value == pytest.approx(error[held].mean(), rel=1e-12)

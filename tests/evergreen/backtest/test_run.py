@@ -25,7 +25,8 @@ from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices, Series, choose, difference, interval, picks
 from evergreen.backtest.simulation import SimulationPlan
 from evergreen.data.observations import Observations
-from evergreen.data.windows import cluster_ids, holdout_mask
+from evergreen.data.split import split_rows
+from evergreen.data.windows import cluster_ids
 from evergreen.drift.compare import compare
 from evergreen.errors import ModelFileError
 from evergreen.evaluation.bootstrap import bootstrap, paired_bootstrap
@@ -154,7 +155,7 @@ class Plain:
 
     def train(self, known: pd.DataFrame, now: datetime) -> None:
         self.last, recent = now, known[known["at"] >= known["at"].max() - timedelta(days=28)].reset_index(drop=True)
-        held = holdout_mask(self.spec, recent)
+        held = split_rows(self.spec, recent).holdout
         train, judging = recent[~held].reset_index(drop=True), recent[held]
         pipeline = fit(self.spec, train, None).pipeline
         if self.champion is not None:

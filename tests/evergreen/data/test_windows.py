@@ -3,14 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
@@ -19,48 +16,18 @@ from evergreen.data.windows import (
     block_numbers,
     cluster_ids,
     current_window,
-    holdout_mask,
     judged_window,
     row_weights,
     training_window,
 )
-from evergreen.spec.data import Features
-from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
 from evergreen.spec.training import Holdout, Training
+from tests.evergreen.data.test_split import frame_of, spec_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., ModelSpec]
 Rows = Callable[..., pd.DataFrame]
-
-
-def spec_of(holdout: Holdout, time: str | None = "at") -> ModelSpec:
-    return ModelSpec(
-        name="toy",
-        task="regression",
-        source=Nothing(),
-        contract=lambda: None,
-        time=time,
-        target="y",
-        features=Features(numeric=("x",)),
-        pipeline=lambda seed: None,
-        metric=Metric(name="mae"),
-        holdout=holdout,
-    )
-
-
-class Nothing:
-    def fingerprint(self, root: Path) -> str:
-        return ""
-
-    def read(self, root: Path, new: Callable[[str], bool]) -> Any:
-        return iter(())
-
-
-def frame_of(hours: Any) -> pd.DataFrame:
-    start = pd.Timestamp("2025-01-01", tz="UTC").as_unit("us")
-    return pd.DataFrame({"at": start + pd.to_timedelta(sorted(hours), unit="h"), "x": 1.0})
 
 
 def landed(tmp_path: Path, spec: ModelSpec, *frames: pd.DataFrame) -> tuple[Observations, list[Snapshot]]:
@@ -125,71 +92,6 @@ def test_a_window_reads_its_own_version(tmp_path: Path, make_spec: Make, make_ro
     """Rows that landed later are not in the window of an earlier snapshot."""
     observations, (first, _) = landed(tmp_path, make_spec(), make_rows(10), make_rows(10, start=10))
     assert len(Window(first).read(observations)) == 10
-
-
-@settings(max_examples=60)
-@given(
-    hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
-    share=st.floats(0.01, 0.99),
-    strategy=st.sampled_from(["latest", "random"]),
-)
-def test_a_share_is_held_out(hours: set[int], share: float, strategy: Any) -> None:
-    """At least one row is held out and at least one is left, the newest ones for `latest`, the same ones every time."""
-    frame = frame_of(hours)
-    spec = spec_of(Holdout(strategy=strategy, share=share))
-    mask = holdout_mask(spec, frame)
-    assert 1 <= mask.sum() < len(frame)
-    assert abs(mask.sum() - share * len(frame)) <= 1.5
-    assert (mask == holdout_mask(spec, frame)).all()
-    if strategy == "latest":
-        assert (np.diff(mask.astype(int)) >= 0).all()
-
-
-def test_random_is_the_split_that_everybody_knows() -> None:
-    """`random` with seed 42 holds out what scikit-learn's train_test_split does."""
-    from sklearn.model_selection import train_test_split
-
-    frame = frame_of(range(150))
-    mask = holdout_mask(spec_of(Holdout(strategy="random", share=0.2, seed=42), time=None), frame)
-    assert np.flatnonzero(mask).tolist() == sorted(train_test_split(np.arange(150), test_size=0.2, random_state=42)[1])
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_too_few_to_divide(rows: int) -> None:
-    """Nothing is held out of no row or one."""
-    assert holdout_mask(spec_of(Holdout()), frame_of(range(rows))).sum() == 0
-
-
-@settings(max_examples=60)
-@given(
-    hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
-    data=st.data(),
-    every=st.integers(2, 7),
-    block=st.integers(1, 100),
-)
-def test_blocks_are_anchored(hours: set[int], data: st.DataObject, every: int, block: int) -> None:
-    """The same instant is held out whatever else is in the window, so that no version trains on another's holdout."""
-    spec = spec_of(Holdout(strategy="blocked", every=every, block=timedelta(hours=block)))
-    frame = frame_of(hours)
-    held = dict(zip(frame["at"], holdout_mask(spec, frame), strict=True))
-    part = frame_of(data.draw(st.sets(st.sampled_from(sorted(hours)), min_size=2)) | {4000})
-    again = dict(zip(part["at"], holdout_mask(spec, part), strict=True))
-    assert all(held[at] == again[at] for at in set(held) & set(again))
-
-
-@settings(max_examples=60)
-@given(
-    hours=st.sets(st.integers(0, 3000), min_size=2, max_size=80),
-    later=st.sets(st.integers(0, 6000), min_size=1, max_size=80),
-    recent=st.integers(24, 2000),
-)
-def test_a_champion_never_saw_the_next_holdout(hours: set[int], later: set[int], recent: int) -> None:
-    """With `recent`, whatever judges a later version was out of the training of every earlier one."""
-    spec = spec_of(Holdout(strategy="blocked", recent=timedelta(hours=recent)))
-    first, second = frame_of(hours), frame_of(hours | later)
-    trained = set(first["at"][~holdout_mask(spec, first)])
-    judged = set(second["at"][holdout_mask(spec, second)])
-    assert not {at for at in judged & trained if at <= first["at"].max()}
 
 
 def test_blocks_count_from_the_epoch() -> None:

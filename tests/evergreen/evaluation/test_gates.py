@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
 from evergreen.evaluation import gates, slices
@@ -75,7 +77,8 @@ def evidence(**changes: Any) -> Evidence:
         "slices": {},
         "groups": None,
         "overlap": 0,
-        "repeated": None,
+        "copies": 0,
+        "order": "",
         "train_value": 0.8,
         "latency_ms": 5.0,
         "size_mb": 1.0,
@@ -706,18 +709,36 @@ def test_one_more_question_never_helps(statuses: list[Verdict], more: Verdict) -
 
 
 @pytest.mark.parametrize(
-    ("repeated", "said"),
+    ("keys", "changes", "status", "said"),
     [
-        (None, "200 holdout rows, none of them trained on."),
-        (0, "200 holdout rows, none of them word for word among the training rows."),
-        (150, "200 holdout rows, 150 of them (75%) word for word among the training rows: without keys=(...) nothing"),
+        (("id",), {}, PASS, "200 holdout rows, none of them trained on."),
+        ((), {}, PASS, "200 holdout rows, none of them word for word among the training rows."),
+        ((), {"copies": 1}, PASS, "1 repeats another one and counts with it."),
+        ((), {"copies": 180}, INCONCLUSIVE, "Only 20 holdout rows that differ, among 200; at least 30 are needed"),
+        ((), {"overlap": 3}, FAIL, "3 of 200 holdout rows were word for word among the training data of the candidate"),
+        ((), {"order": "they are alike"}, PASS, "; they are alike. Set holdout.strategy to latest."),
     ],
 )
-def test_the_holdout_says_what_was_checked(repeated: int | None, said: str) -> None:
-    """With keys a row is known again; without them only its content is, and the share is told."""
-    check = named(run_gates(evidence(repeated=repeated), spec(), seed=1), "holdout")
-    assert check.status is PASS
-    assert check.reason.startswith(said)
+def test_the_holdout_says_what_was_checked(
+    keys: tuple[str, ...], changes: dict[str, Any], status: Verdict, said: str
+) -> None:
+    """With keys a row is known again, without them its content is; copies of a row count as one."""
+    check = named(run_gates(evidence(**changes), spec(keys=keys), seed=1), "holdout")
+    assert check.status is status
+    assert said in check.reason
+
+
+def test_the_reason_says_what_counts_as_independent() -> None:
+    """How many blocks, and how long one is; where they are too few, what would help, and nothing is proven."""
+    days = Clusters(np.arange(N) // 5, timedelta(days=1))
+    check = named(run_gates(evidence(groups=days), spec(), seed=1), "champion")
+    assert check.reason.endswith("blocks of 1 day count as independent.")
+    walk = np.cumsum(np.random.default_rng(0).normal(size=40)).repeat(5)
+    found = evidence(groups=days)
+    wandering = replace(found, candidate=Predictions(found.y + 100 + walk))
+    check = named(run_gates(wandering, spec(), seed=1), "champion")
+    assert check.status is INCONCLUSIVE
+    assert "independent blocks of rows; at least 10 are needed. Let rows of more time judge" in check.reason
 
 
 ROUTINE = Gates(routine_margin=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,19 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.bootstrap import MAX_CLUSTERS, MIN_GROUPS, Estimate, _percentiles, bootstrap, paired_bootstrap
+from evergreen.evaluation.bootstrap import (
+    MAX_CLUSTERS,
+    MIN_BLOCKS,
+    MIN_GROUPS,
+    Comparison,
+    Estimate,
+    _percentiles,
+    bootstrap,
+    paired_bootstrap,
+)
 from evergreen.evaluation.measure import measure
 from evergreen.spec.metric import KNOWN, Metric
 
@@ -430,3 +441,71 @@ def test_any_labels_are_survived(name: str, rows: list[tuple[int, int, float]]) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paired_bootstrap(Metric(name=name), y, one, two, groups=None, level=0.05, seed=1, resamples=5)
+
+
+def wandering_days(days: int, daily: float, seed: int = 0) -> tuple[Any, Predictions, Predictions, Clusters]:
+    """A truth of hours, two models of which one's error wanders from day to day, and the days."""
+    random = np.random.default_rng(seed)
+    level = np.zeros(days)
+    for day in range(1, days):
+        level[day] = daily * level[day - 1] + random.normal()
+    rows = np.arange(24 * days) // 24
+    one, two = 10 + level[rows] + random.normal(size=24 * days), 10 + random.normal(size=24 * days)
+    return np.zeros(24 * days), Predictions(one), Predictions(two), Clusters(rows, timedelta(days=1))
+
+
+def compared(*about: Any, metric: Metric | None = None, capped: bool = False) -> Comparison:
+    y, one, two, groups = about
+    return paired_bootstrap(metric or Metric(name="mae"), y, one, two, groups=groups, level=0.05, seed=1, capped=capped)
+
+
+def test_dependent_days_are_drawn_in_blocks() -> None:
+    """Blocks of several days widen the interval; the length is told, and a function of one's own has the same."""
+    y, one, two, days = wandering_days(300, 0.8)
+    blocks, alone = compared(y, one, two, days), compared(y, one, two, days.numbers)
+    assert blocks.block is not None
+    assert blocks.block > timedelta(days=3)
+    assert blocks.groups == 300 // (blocks.block // timedelta(days=1))
+    assert blocks.high - blocks.low > 1.5 * (alone.high - alone.low)
+    own = Metric(name="own", function=lambda a, b: float(np.abs(a - b).mean()), greater_is_better=False)
+    assert compared(y, one, two, days, metric=own).block == blocks.block
+
+
+def test_independent_days_are_drawn_as_before() -> None:
+    """Without dependence the interval is that of days one by one, to the bit."""
+    y, one, two, days = wandering_days(60, 0.0)
+    blocks, alone = compared(y, one, two, days), compared(y, one, two, days.numbers)
+    assert (blocks.low, blocks.high, blocks.groups) == (alone.low, alone.high, alone.groups)
+    assert (blocks.block, alone.block) == (timedelta(days=1), None)
+
+
+def test_too_few_blocks_have_no_interval() -> None:
+    """Of days that wander together for weeks nothing is proven, except where some interval is better than none."""
+    about = wandering_days(60, 0.97)
+    few, some = compared(*about), compared(*about, capped=True)
+    assert np.isnan([few.low, few.high]).all()
+    assert few.groups < MIN_BLOCKS
+    assert some.groups == MIN_BLOCKS
+    assert some.low < some.improvement < some.high
+
+
+def test_more_days_than_are_drawn_are_merged_with_their_neighbours() -> None:
+    """Above the cap neighbours in time stand together, and the length says so."""
+    count = 2 * MAX_CLUSTERS
+    random = np.random.default_rng(0)
+    days = Clusters(np.arange(count), timedelta(days=1))
+    found = compared(
+        np.zeros(count), Predictions(random.normal(size=count)), Predictions(random.normal(size=count)), days
+    )
+    assert (found.groups, found.block) == (MAX_CLUSTERS, timedelta(days=2))
+
+
+def test_irregular_times_and_rows_in_any_order() -> None:
+    """Days without rows do not count, and the order of the rows does not matter."""
+    y, one, two, days = wandering_days(100, 0.7)
+    kept = np.random.default_rng(1).permutation(np.flatnonzero(days.numbers % 3 > 0))
+    shuffled = compared(y[kept], *(Predictions(model.values[kept]) for model in (one, two)), days[kept])
+    kept = np.sort(kept)
+    ordered = compared(y[kept], *(Predictions(model.values[kept]) for model in (one, two)), days[kept])
+    assert (shuffled.block, shuffled.groups) == (ordered.block, ordered.groups)
+    assert (shuffled.low, shuffled.high) == pytest.approx((ordered.low, ordered.high))

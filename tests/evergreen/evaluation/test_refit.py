@@ -102,7 +102,7 @@ def test_each_reason_says_which_fit(make_spec: Make) -> None:
     near, far = (Predictions(y + scale * np.random.default_rng(1).normal(size=N)) for scale in (1, 2))
     plain = Evidence(
         y=y, candidate=near, champion=far, baseline=Predictions(np.full(N, 50.0)), slices={"half": np.arange(N) % 2},
-        groups=None, overlap=0, repeated=None, train_value=0.8, latency_ms=5.0, size_mb=1.0, tags={},
+        groups=None, overlap=0, copies=0, order="", train_value=0.8, latency_ms=5.0, size_mb=1.0, tags={},
         description="A model.", integrity="", same_as_champion=False,
     )  # fmt: skip
     spec = make_spec(metric=Metric(name="mae", bound=10.0))

@@ -6,12 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import models
 from evergreen.reports.file_explanation import FileExplanation, explain_file
 from evergreen.sources import Folder
-from evergreen.spec import DriftThresholds, Gates, Metric
+from evergreen.spec import DriftThresholds, Gates, Holdout, Metric
 from evergreen.spec.retraining import Approval, Retraining
 from evergreen.spec.training import Training
 
@@ -110,3 +111,28 @@ def test_a_refit_is_told(explain: Any) -> None:
         "The gates judge this fit. What is deployed is fitted once more with the same parameters, and learns the rows "
         "that judged as well."
     )
+
+
+def test_a_random_holdout_of_ordered_rows_is_a_gap(tmp_path: Path, explain: Any) -> None:
+    """Seen in the first rows of the newest file, whatever the type of the target; a sorted file is no sign of time."""
+    (tmp_path / "flowers").mkdir()
+    file = tmp_path / "flowers" / "week.csv"
+    source = Folder("flowers")
+    runs = np.repeat(np.random.default_rng(0).choice(["setosa", "virginica"], 60), 5)
+    for target, told in (
+        (runs, True),
+        (np.sort(runs), False),
+        (runs[np.random.default_rng(1).permutation(300)], False),
+    ):
+        file.write_text("species\n" + "\n".join(target) + "\n")
+        gaps = explain(source=source).gaps
+        assert any(gap.startswith("In week.csv rows that follow each other have alike targets") for gap in gaps) is told
+    assert not [gap for gap in explain(source=source, holdout=Holdout()).gaps if "alike" in gap]
+    file.write_text("other\n1\n2\n")
+    assert not [gap for gap in explain(source=source).gaps if "alike" in gap]
+
+
+def test_a_gap_between_the_sides_is_said(explain: Any) -> None:
+    """How long it is."""
+    rules = {each.title: each.sentences for each in explain(holdout=Holdout(gap=timedelta(days=30))).rules}
+    assert "Rows within 30 days of such a row are neither learned nor judged." in rules["Split"]

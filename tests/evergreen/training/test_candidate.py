@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from evergreen.data.observations import Observations
-from evergreen.data.windows import holdout_mask
+from evergreen.data.split import split_rows
 from evergreen.errors import ModelFileError
 from evergreen.registry.artifacts import sha256
 from evergreen.registry.client import Registry
@@ -33,7 +33,7 @@ def test_a_candidate_keeps_what_it_was_trained_on(
     folder = registry.files(version)
     assert {file.name for file in folder.iterdir()} >= {REFERENCE, TRAINED, PROBE, PROFILE}
     rows = observations.frame(observations.snapshot().version)
-    held = holdout_mask(spec, rows)
+    held = split_rows(spec, rows).holdout
     assert set(trained_ids(registry, version)) == set(observations.ids(rows[~held]))
     reference = pd.read_parquet(folder / REFERENCE)
     assert reference["id"].tolist() == rows.loc[~held, "id"].tolist()

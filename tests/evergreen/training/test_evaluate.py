@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from evergreen.data.observations import Observations
-from evergreen.data.windows import holdout_mask, training_window
+from evergreen.data.split import split_rows, split_window
+from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.registry.client import Registry
@@ -97,7 +98,7 @@ def test_rows_that_the_champion_has_seen_do_not_judge(
 def observations_held(spec: Any, rows: pd.DataFrame) -> list[int]:
     """Ids of the rows that a spec's holdout leaves out."""
     utc = rows.assign(at=rows["at"].dt.tz_localize("UTC"))
-    found: list[int] = utc.loc[holdout_mask(spec, utc), "id"].tolist()
+    found: list[int] = utc.loc[split_rows(spec, utc).holdout, "id"].tolist()
     return found
 
 
@@ -146,3 +147,53 @@ def test_the_recipe_of_both_versions_decides_the_question(
     ]
     (reason,) = [check.reason for check in judge(spec, *tagged).checks if check.name == "champion"]
     assert reason.startswith(asked)
+
+
+def _check(judgement: Judgement, name: str) -> Any:
+    (found,) = (check for check in judgement.checks if check.name == name)
+    return found
+
+
+@pytest.mark.parametrize("strategy", ["latest", "random"])
+def test_no_row_of_a_daily_export_is_on_both_sides(
+    strategy: Any, make_spec: Make, make_rows: Make, make_version: Make, judge: Make, settings: Settings
+) -> None:
+    """Three full exports without a key: copies are on one side, count once, and the check says so."""
+    spec = make_spec(keys=(), time=None, holdout=Holdout(strategy=strategy, min_rows=20))
+    for day in range(2):
+        make_version(spec, make_rows(120).head(100 + 10 * day), f"day {day}")
+    version = make_version(spec, make_rows(120), "day 2")
+    observations = Observations(settings.lake_uri, spec)
+    frame = observations.frame(observations.snapshot().version)
+    split, ids = split_window(observations, frame), observations.ids(frame)
+    assert len(frame) == 330
+    assert not np.isin(ids[split.holdout], ids[split.train]).any()
+    assert len(np.unique(ids[split.holdout])) == 24
+    check = _check(judge(spec, version), "holdout")
+    assert (check.status, check.value) == (Verdict.PASS, 24)
+    copies = int(split.holdout.sum()) - 24
+    assert f"none of them word for word among the training rows; {copies} repeat others and count with" in check.reason
+
+
+def test_a_holdout_that_was_trained_on_is_refused(
+    make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """The planted fault: a version that learned the rows that judge it, known again by their content alone."""
+    spec = make_spec(keys=(), time=None, holdout=Holdout(strategy="latest", min_rows=10))
+    version = make_version(spec, make_rows(200))
+    check = _check(judge(make_spec(keys=(), time=None, holdout=Holdout(strategy="random")), version), "holdout")
+    assert check.status is Verdict.FAIL
+    assert "word for word among the training data" in check.reason
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_random_holdout_of_ordered_rows_is_told(
+    ordered: bool, make_spec: Make, make_rows: Make, make_version: Make, judge: Make
+) -> None:
+    """Where the targets of rows that follow each other are alike, the check says by how much."""
+    spec = make_spec(holdout=Holdout(strategy="random"))
+    rows = make_rows(200)
+    rows = rows.assign(y=np.sin(np.arange(200) / 10)) if ordered else rows
+    reason = _check(judge(spec, make_version(spec, rows)), "holdout").reason
+    assert ("rows that follow each other have alike targets (autocorrelation 0." in reason) is ordered
+    assert reason.endswith("Set holdout.strategy to latest or blocked.") is ordered

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 
 from evergreen.data.observations import Observations
-from evergreen.data.windows import holdout_mask, row_weights, training_window
+from evergreen.data.split import split_rows
+from evergreen.data.windows import row_weights, training_window
 from evergreen.errors import ArtifactError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.performance.labelled_rows import labelled_rows
@@ -75,7 +76,7 @@ def test_the_model_learned_every_row_and_the_judged_fit_is_kept(
     )
     version, registry = make_version(spec, make_rows(100)), Registry(settings)
     frame, observations = _frame(settings, spec), Observations(settings.lake_uri, spec)
-    held = holdout_mask(spec, frame)
+    held = split_rows(spec, frame).holdout
     train = frame[~held].reset_index(drop=True)
     found = fit(spec, train, row_weights(spec, train))
     whole = fit(spec, frame, row_weights(spec, frame), params=found.params)
@@ -119,7 +120,7 @@ def test_judged_fits_meet_on_rows_that_neither_learned(
     version = make_version(spec, make_rows(20, start=200), "second", champion)
     found = judge(spec, version, champion)
     frame, registry = _frame(settings, spec), Registry(settings)
-    held = holdout_mask(spec, frame)
+    held = split_rows(spec, frame).holdout
     assert found.rows == held.sum() == 44
     error = np.abs(predict(registry.load_judged(champion, spec), spec, frame).values - frame["y"].to_numpy(float))
     assert found.champion_value == pytest.approx(error[held].mean(), rel=1e-12)

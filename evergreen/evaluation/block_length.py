@@ -1,0 +1,66 @@
+"""How long the blocks of a bootstrap have to be, from the dependence that a series shows.
+
+The rule of Politis and White (2004, Automatic Block-Length Selection for the Dependent Bootstrap, Econometric Reviews
+23:53), corrected by Patton, Politis and White (2009, Econometric Reviews 28:372), for the circular block bootstrap. It
+is written out here instead of taken from `arch`: see docs/decisions/0013-own-block-length.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from evergreen.spec.metric import Array
+
+LEAST = 12
+"""A shorter series shows no dependence that can be told from chance."""
+INSIGNIFICANT = 5
+"""So many autocorrelations in a row have to be within chance before the later ones are taken for zero; the paper's
+max(5, sqrt(log10(n))) is larger for no series that fits into memory."""
+
+
+def block_length(series: Array) -> int:
+    """How many neighbours a block takes, of a series (n,) in the order of time; 1 where neighbours are independent.
+
+    It is 1, too, where the dependence is such that blocks would only narrow the interval, and for fewer than `LEAST`.
+    """
+    length, widens = _automatic_length(np.asarray(series, dtype=np.float64))
+    return max(1, math.ceil(length)) if widens else 1
+
+
+def automatic_length(series: Array) -> float:
+    """The rule's length of a series (n >= `LEAST`), not rounded, at most min(3 sqrt(n), n / 3)."""
+    return _automatic_length(np.asarray(series, dtype=np.float64))[0]
+
+
+def _automatic_length(series: Array) -> tuple[float, bool]:
+    """The length, and whether blocks of it widen an interval beyond that of independent neighbours."""
+    count = len(series)
+    centred = series - series.mean() if count else series
+    if count < LEAST or not np.isfinite(centred).all() or np.allclose(centred, 0, atol=1e-300):
+        return 1.0, False
+    lags = math.ceil(math.sqrt(count)) + INSIGNIFICANT
+    lags = min(lags, count - 2)
+    products = np.array([centred[lag:] @ centred[: count - lag] for lag in range(lags + 1)])
+    covariance = products / count
+    scales = [math.sqrt((centred[lag + 1 :] @ centred[lag + 1 :]) * (centred[: -lag - 1] @ centred[: -lag - 1]))
+              for lag in range(lags + 1)]  # fmt: skip
+    within = np.abs(products) < 2 * math.sqrt(math.log10(count) / count) * np.array(scales)
+    # The first lag from which on a run of autocorrelations is within chance; lag 1 means that none is significant.
+    runs = (lag for lag in range(1, lags - INSIGNIFICANT + 1) if within[lag : lag + INSIGNIFICANT].all())
+    first = next(runs, None)
+    bandwidth = lags if first is None else min(2 * first, lags)
+    lag = np.arange(1, bandwidth + 1)
+    # The flat-top window of Politis and Romano (1995).
+    window = np.minimum(1.0, 2 * (1 - lag / bandwidth))
+    weighted = 2 * window * covariance[1 : bandwidth + 1]
+    spectrum = covariance[0] + weighted.sum()
+    most = math.ceil(min(3 * math.sqrt(count), count / 3))
+    slope = (lag * weighted).sum()
+    # Neighbours that err the other way narrow an interval; they are taken for independent.
+    widens = first != 1 and bool(covariance[1] > 0)
+    if spectrum == 0:
+        return float(most), widens
+    length = (2 * slope**2 / (4 / 3 * spectrum**2) * count) ** (1 / 3)
+    return float(min(length, most)), widens
