@@ -84,9 +84,15 @@ def fit(
     except (EvergreenError, MemoryError):
         raise
     except Exception as error:
+        empty = [name for name in spec.features.numeric if x[name].isna().all()]
+        what = f"{failing_line(spec.pipeline, error) or spec.place('pipeline')}: fitting failed: {describe(error)}"
+        if empty:
+            what += f"; none of the {len(x)} training rows has a value of {', '.join(map(repr, empty))}"
         raise ModelFileError(
-            ended(f"{failing_line(spec.pipeline, error) or spec.place('pipeline')}: fitting failed: {describe(error)}"),
-            "Correct pipeline() or the search grid in the model file.",
+            ended(what),
+            "Leave that column out of the features, or land rows that have it."
+            if empty
+            else "Correct pipeline() or the search grid in the model file.",
         ) from error
     value = measure(spec.metric, y, predict(pipeline, spec, train))
     return Fitted(pipeline, dict(params), value, tried)

@@ -42,8 +42,13 @@ def _folds_in_time(spec: ModelSpec, train: pd.DataFrame, y: Array) -> Folds:
             learned = int(time.searchsorted(time.iloc[start] - spec.holdout.gap, side="right"))
         folds.append((np.arange(learned), np.arange(start, end)))
     folds = [fold for fold in folds if len(fold[0])]
-    # A stretch in which only one class was seen cannot be learned from.
-    return [fold for fold in folds if len(set(y[fold[0]].tolist())) > 1] or folds
+    numbers = train[list(spec.features.numeric)].notna().to_numpy()
+    seen = numbers.any(axis=0)
+    # A stretch in which only one class was seen, or a column that begins later has no value, cannot be learned from.
+    usable = [
+        fold for fold in folds if len(set(y[fold[0]].tolist())) > 1 and (numbers[fold[0]].any(axis=0) == seen).all()
+    ]
+    return usable or folds
 
 
 def _shuffled_folds(spec: ModelSpec, train: pd.DataFrame, y: Array) -> Folds:

@@ -149,3 +149,21 @@ def test_baselines(make_spec: MakeSpec, classes: MakeSpec) -> None:
     shares = baseline(classes(), np.array(["a", "a", "b"], dtype=object), 1)
     assert shares.probability is not None
     assert shares.probability[0].tolist() == pytest.approx([2 / 3, 1 / 3])
+
+
+def _trees(seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.pipeline import Pipeline
+
+    return Pipeline([("model", HistGradientBoostingRegressor(max_iter=5, random_state=seed))])
+
+
+def test_a_column_that_begins_late(make_spec: MakeSpec, make_rows: MakeRows) -> None:
+    """The search passes over the folds before it; one without any value is named with what to do."""
+    search = Search(grid={"model__max_leaf_nodes": (3, 7)}, folds=3)
+    spec = make_spec(pipeline=_trees, search=search, features=Features(numeric=("x", "late")))
+    rows = make_rows(120).assign(late=lambda frame: np.where(np.arange(120) < 40, np.nan, frame["x"]))
+    assert len(fit(spec, rows, None).tried) == 2
+    with pytest.raises(ModelFileError, match="none of the 120 training rows has a value of 'late'") as failed:
+        fit(spec, rows.assign(late=np.nan), None)
+    assert failed.value.fix == "Leave that column out of the features, or land rows that have it."

@@ -75,3 +75,11 @@ def test_different_rows_are_the_stratified_folds_that_everybody_knows(make_spec:
     folds = split_into_folds(spec, pd.DataFrame({"x": np.arange(60)}), y)
     known = StratifiedKFold(3, shuffle=True, random_state=42).split(y, y)
     assert all((fold[1] == one[1]).all() for fold, one in zip(folds, known, strict=True))
+
+
+def test_a_column_that_begins_late_is_learned_from_where_it_has_values(make_spec: Make) -> None:
+    """Folds before it has any are passed over; a column without a value anywhere leaves the folds as they are."""
+    rows = _rows([1] * 40).assign(x=np.where(np.arange(40) < 15, np.nan, 1.0))
+    spec, y = make_spec(search=GRID), np.arange(40.0)
+    assert [len(fit) for fit, _ in split_into_folds(spec, rows, y)] == [20, 30]
+    assert len(split_into_folds(spec, rows.assign(x=np.nan), y)) == 3
