@@ -70,6 +70,12 @@ def test_what_is_recommended_is_shown_and_written(run: Run, tmp_path: Path) -> N
     assert max(map(len, shown.stdout.partition("every 14 days: ")[0].splitlines())) <= 80
     assert line in file.read_text()
     assert "toy.py already has this policy." in run(*ASKED, "--apply").stdout
+    burdens = run(*ASKED, "--routine-margins", "0.2", "--html", str(page))
+    assert burdens.exit_code == 0, burdens.output
+    assert "harm-" in burdens.stdout and "stale" in burdens.stdout
+    assert "stale steps" in page.read_text()
+    margins = {one["routine_margin"] for one in told(run(*ASKED, "--routine-margins", "0.2", "--json"))["policies"]}
+    assert margins == {None, 0.2}
     with get_client(sync_client=True) as client:
         wanted = ArtifactFilter(
             key=ArtifactFilterKey(any_=["backtest-toy", "backtest-report-toy", "backtest-page-toy"])
@@ -82,6 +88,7 @@ def test_what_cannot_be_replayed_is_one_line(run: Run, settings: Settings, make_
     for words, expected in (
         (("--policies", "sometimes"), "'sometimes' is not a policy"),
         (("--price-error", "1"), "--price-retrain is missing"),
+        (("--routine-margins", "0.1,2"), "'2' is not a margin for routine candidates"),
         (("--since", "tomorrow"), "--since 'tomorrow' is not a time"),
         ((), "no rows"),
     ):
