@@ -273,7 +273,7 @@ def _findings(stream: Stream, tallies: Mapping[str, Tally]) -> list[Finding]:
     ours, today = tallies[f"margin {ROUTINE_MARGIN:g}"], tallies["margin 0"]
     always = _series(metric, tallies[ALWAYS])
     ratio, ends = _ratio(_series(metric, ours), always, _drawn(always))
-    least, most = wilson(*ours.harmful)[0], wilson(*today.harmful)[1]
+    least, most = _ends(*ours.harmful)[0], _ends(*today.harmful)[1]
     return [
         Finding(
             f"{stream.name}: error at margin {ROUTINE_MARGIN:g}, times refit always",
@@ -303,8 +303,13 @@ def _ratio(mine: Series, other: Series, drawn: npt.NDArray[np.intp] | None) -> t
     return mine.value() / other.value(), ends
 
 
+def _ends(hits: int, of: int) -> tuple[float, float]:
+    """The interval of a share; of nothing, any share may be."""
+    return wilson(hits, of) if of else (0.0, 1.0)
+
+
 def _share(hits: int, of: int) -> str:
-    low, high = wilson(hits, of) if of else (0.0, 1.0)
+    low, high = _ends(hits, of)
     return f"{hits}/{of} ({100 * low:.0f}-{high:.0%})" if of else "none"
 
 
