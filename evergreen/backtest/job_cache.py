@@ -90,14 +90,19 @@ def fit_fingerprint(spec: ModelSpec) -> str:
 def verdict_fingerprint(spec: ModelSpec) -> str:
     """What a verdict follows from beside rows and fits: all of the model file but when it is retrained."""
     names = set(ModelSpec.model_fields) - _LEFT_OUT - {"prepare", "contract", "pipeline"}
-    functions: Any = {"metric": {"function": True}, "performance": {"also": {"__all__": {"function"}}}}
+    functions: Any = {
+        "metric": {"function": True},
+        "gates": {"baseline": True},
+        "performance": {"also": {"__all__": {"function"}}},
+    }
     return _fingerprint(spec, spec.model_dump(include=names, exclude=functions))
 
 
 def _fingerprint(spec: ModelSpec, values: Mapping[str, Any]) -> str:
     from importlib.metadata import version
 
-    functions = [spec.pipeline, spec.metric.function, *(metric.function for metric in spec.performance.also)]
+    also = (metric.function for metric in spec.performance.also)
+    functions = [spec.pipeline, spec.metric.function, spec.gates.baseline, *also]
     packages = [version(name) for name in ("scikit-learn", "pandas", "numpy", "evidently")]
     code = [_code(function) for function in functions if function]
     return key_of(VERSION, repr(sorted(values.items())), *code, *packages)

@@ -31,6 +31,7 @@ from evergreen.backtest.simulation import HeavySteps, Simulation, SimulationPlan
 from evergreen.data.observations import Observations
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.settings import Settings
+from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
@@ -183,6 +184,10 @@ def test_results_are_known_by_what_they_follow_from(make_spec: Make, spec: Model
             verdict_fingerprint(spec),
         )
     drift = spec.model_copy(update={"drift": DriftThresholds(share=0.9)})
+    # A function is known by its code, for its address is another one in every process.
+    rules = [spec.model_copy(update={"gates": Gates(baseline=lambda rows: rows["x"])}) for _ in range(2)]
+    assert len({verdict_fingerprint(rule) for rule in rules}) == 1
+    assert verdict_fingerprint(rules[0]) != verdict_fingerprint(spec)
     assert fit_fingerprint(drift) == fit_fingerprint(spec) and verdict_fingerprint(drift) != verdict_fingerprint(spec)
 
 

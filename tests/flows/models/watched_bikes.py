@@ -32,7 +32,7 @@ MODEL = SHIPPED.model_copy(
         "labels": Labels(source=Folder("watched_bikes_labels"), time="known_at"),
         "search": Search(),
         "pipeline": pipeline,
-        "gates": SHIPPED.gates.model_copy(update={"routine_margin": ROUTINE_MARGIN}),
+        "gates": SHIPPED.gates.model_copy(update={"routine_margin": ROUTINE_MARGIN, "persistence": "tell"}),
         "performance": PerformanceThresholds(last=timedelta(weeks=2), tolerance=0.25),
         "retraining": Retraining(policy=Budget(any_of(OnDrift(), OnPerformance(), Every(days=21)), at_most=2, days=21)),
     }
