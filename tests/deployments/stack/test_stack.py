@@ -12,7 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,10 +315,18 @@ def test_the_stack_on_postgresql_and_redis(tmp_path: Path, flow_file: Path, data
         told = {"place": str(flow_file / "word"), "word": "{{ event.payload.word }}"}
         action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment, "parameters": told}
         asked(api, "automations/", {"name": "test", "trigger": trigger, "actions": [action]})
-        event = {"id": str(uuid.uuid4()), "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        event |= {"event": "test.happened", "resource": {"prefect.resource.id": "test"}, "payload": {"word": "arrived"}}
-        asked(api, "events", [event])  # type: ignore[arg-type]
-        until(lambda: (flow_file / "word").exists() and (flow_file / "word").read_text() == "arrived")
+
+        def heard() -> bool:
+            """Whether an event came to a run: the triggers hear of a new automation by NOTIFY, and of none before."""
+            event = {"id": str(uuid.uuid4()), "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            event |= {"event": "test.happened", "resource": {"prefect.resource.id": "test"}}
+            asked(api, "events", [event | {"payload": {"word": "arrived"}}])  # type: ignore[arg-type]
+            with suppress(AssertionError):
+                until(lambda: (flow_file / "word").exists() and (flow_file / "word").read_text() == "arrived", 20)
+                return True
+            return False
+
+        until(heard, 80)
         words = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
         assert ":word@" not in words
         written = [place for place in home.settings.root.rglob("*") if place.is_file()]
