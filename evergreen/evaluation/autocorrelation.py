@@ -13,13 +13,18 @@ MAX_CLASSES = 20
 
 
 def lag_one(y: Array) -> float:
+    """As `correlate_neighbours`; NaN, too, where rows are sorted by the target: the order of a file, not of time."""
+    return float("nan") if _is_sorted(np.asarray(y)) else correlate_neighbours(y)
+
+
+def correlate_neighbours(y: Array) -> float:
     """The autocorrelation at lag 1 of a target (n,) in the order of its rows; NaN where it is undefined.
 
-    That of classes is the one of their 0/1 indicators together: the sum of the covariances over the sum of the
-    variances. It is undefined, too, where the rows are sorted by the target: that is the order of a file, not of time.
+    Floating numbers are numbers, all else is a class. That of classes is the one of their 0/1 indicators together: the
+    sum of the covariances over the sum of the variances.
     """
     values = np.asarray(y)
-    if len(values) < 3 or _is_sorted(values):
+    if len(values) < 3:
         return float("nan")
     if values.dtype.kind == "f":
         columns = values[:, None]

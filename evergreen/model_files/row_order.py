@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from evergreen.evaluation.autocorrelation import correlate_neighbours
 from evergreen.model_files.column_types import dtype_kind
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def measure_order(target: pd.Series) -> float:
     changes = int((np.diff(np.sign(steps[steps != 0])) != 0).sum())
     if len(codes) < MIN_ORDERED or not np.isfinite(codes).all() or changes < 2:
         return 0.0
-    likeness = _correlate(codes)
+    likeness = correlate_neighbours(codes)
     return likeness if likeness >= LIKE_NEIGHBOURS else 0.0
 
 
@@ -69,17 +70,10 @@ def count_effective_rows(target: pd.Series, series: Sequence[pd.Series]) -> floa
 
 
 def _worth(codes: npt.NDArray[Any]) -> float:
-    likeness = max(0.0, _correlate(codes)) if len(codes) >= 10 else 0.0
+    likeness = correlate_neighbours(codes) if len(codes) >= 10 else 0.0
+    # That of equal values is undefined: they are worth what they are.
+    likeness = likeness if likeness > 0 else 0.0
     return (1 - likeness) / (1 + likeness)
-
-
-def _correlate(codes: npt.NDArray[Any]) -> float:
-    """The correlation of neighbours; 0 where all are equal."""
-    import numpy as np
-
-    if len(codes) < 3 or codes[:-1].std() == 0 or codes[1:].std() == 0:
-        return 0.0
-    return float(np.corrcoef(codes[:-1], codes[1:])[0, 1])
 
 
 def _codes(target: pd.Series) -> npt.NDArray[np.float64]:
