@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installing into .venv: one to four minutes, for downloads and bytecode"
 	@$(BIN)/uv pip sync $(QUIET) --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-	@$(BIN)/python -m compileall -q -j 0 benchmarks deployments evergreen flows models tasks
+	@$(BIN)/python -m compileall -q -j 0 benchmarks deployments evergreen flows models serving tasks
 	@$(BIN)/python -m evergreen.storage.database_template
 	@touch $(STAMP)
 

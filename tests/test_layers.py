@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-ROOTS = ("deployments", "flows", "tasks", "models", "evergreen")
+ROOTS = ("deployments", "flows", "serving", "tasks", "models", "evergreen")
 CONTRACTS = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 PLANTED = [
     ("evergreen/evaluation/gates.py", "import tasks.fit", "Imports run one way"),
@@ -22,6 +22,7 @@ PLANTED = [
     ("flows/retrain.py", "import flows.monitor", "Flows are independent of each other"),
     ("tasks/fit.py", "import tasks.gate", "Tasks are independent of each other"),
     ("evergreen/evaluation/gates.py", "import prefect", "The logic and the model files know no Prefect"),
+    ("serving/__init__.py", "import tasks.fit", "The server knows no Prefect and no task"),
     ("flows/retrain.py", "import mlflow", "Flows and tasks leave the engines to evergreen"),
     ("evergreen/ingest/ingest.py", "import deltalake", "Delta Lake is imported by the storage alone"),
     ("deployments/stack/stack.py", "import filelock", "File locks are taken in one module"),

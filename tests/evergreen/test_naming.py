@@ -12,7 +12,7 @@ import pytest
 from evergreen import naming
 
 PROJECT = Path(__file__).resolve().parents[2]
-PRODUCT = ("evergreen", "flows", "tasks", "deployments")
+PRODUCT = ("evergreen", "flows", "serving", "tasks", "deployments")
 MODEL = "bike_demand"
 
 STABLE = [

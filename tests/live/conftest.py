@@ -20,7 +20,7 @@ from deployments.stack.services import Ports, write_ports
 from tests.live.clone import Stack
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ("deployments", "evergreen", "flows", "models", "tasks", "prefect.yaml", "pyproject.toml")
+PARTS = ("deployments", "evergreen", "flows", "models", "serving", "tasks", "prefect.yaml", "pyproject.toml")
 TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
 QUICK = ("north", "south", "east", "west")
 SLOW = ("long_one", "long_two")

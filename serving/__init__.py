@@ -1,0 +1,1 @@
+"""Online serving: answer predictions of the `champion` alias over HTTP."""
