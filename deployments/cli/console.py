@@ -6,7 +6,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +39,8 @@ _INDENT = 13
 """Of the text of a step, behind the step's name."""
 _PIPE_SECONDS = 10.0
 """Progress is printed so often where it is not drawn, as in a pipe."""
+_SEND_HEARTBEATS = "_send_heartbeats"
+"""What of Prefect's flow engine starts the thread of a run's heartbeats."""
 _SHORT = 24
 """A column of a table whose texts are all as short as this is not wrapped."""
 _COLOURS = {
@@ -108,6 +111,7 @@ def show_steps(title: str) -> Iterator[Callable[[], None]]:
                 # Nobody watches a run for heartbeats on a server that ends with it, and their thread sleeps for whole
                 # seconds, which a run waits for at its end.
                 around_flow.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+            around_flow.enter_context(unawaited_heartbeats())
             handler.last = time.monotonic()
             print_step(f"start: libraries loaded{server}", f"{handler.last - began:.1f} s")
             status.update(f"[dim]{escape(title)}[/]")
@@ -120,6 +124,27 @@ def show_steps(title: str) -> Iterator[Callable[[], None]]:
         finally:
             for logger in loggers:
                 logger.removeHandler(handler)
+
+
+@contextmanager
+def unawaited_heartbeats() -> Iterator[None]:
+    """Let a flow end while the thread of its heartbeats still sleeps, as Prefect lets an asynchronous one.
+
+    The thread sleeps for a whole second before it sees that it is to stop, and Prefect joins it at the end of a flow:
+    half a second of each command on average. Nothing is lost: it is a daemon, and begins no other heartbeat.
+    """
+    from prefect import flow_engine
+
+    send: Callable[..., AbstractContextManager[None]] | None = getattr(flow_engine, _SEND_HEARTBEATS, None)
+    if send is None:
+        # Another Prefect, of which only this half second is known.
+        yield
+        return
+    setattr(flow_engine, _SEND_HEARTBEATS, partial(send, join_on_exit=False))
+    try:
+        yield
+    finally:
+        setattr(flow_engine, _SEND_HEARTBEATS, send)
 
 
 @contextmanager

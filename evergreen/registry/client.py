@@ -158,7 +158,7 @@ class Registry(ModelRegistry):
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
         needed = types_in(packed(pipeline, spec.file, spec.trusted))
-        with clear(self.settings.tracking), _quiet():
+        with clear(self.settings.tracking), _quiet(), _unchecked_requirements():
             mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)
             mlflow.set_registry_uri(self.settings.tracking)
@@ -539,6 +539,22 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mlflow\.")
         yield
+
+
+@contextlib.contextmanager
+def _unchecked_requirements() -> Iterator[None]:
+    """Keep MLflow from looking whether the requirements are installed: ours were read from what is.
+
+    For a warning that nobody sees it lists every file of every installed package: half a second in each retraining.
+    """
+    quiet_mlflow()
+    environment, name = import_module("mlflow.utils.environment"), "warn_dependency_requirement_mismatches"
+    check = getattr(environment, name)
+    setattr(environment, name, lambda _requirements: None)
+    try:
+        yield
+    finally:
+        setattr(environment, name, check)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from deployments.cli import console
-from deployments.cli.console import StepLines, draw_bar, print_step
+from deployments.cli.console import StepLines, draw_bar, print_step, unawaited_heartbeats
 
 
 def _record(message: str, level: int, share: float | None = None) -> logging.LogRecord:
@@ -53,3 +56,25 @@ def test_a_long_step_is_indented_below_its_text(monkeypatch: pytest.MonkeyPatch)
         "             this very data and was",
         "             rolled back 1.0 s",
     ]
+
+
+def test_a_flow_does_not_wait_for_the_thread_of_its_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats are sent as ever, and the thread is told to stop; Prefect alone would join it, and does so again."""
+    from prefect import flow_engine
+
+    joined: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda thread, timeout=None: joined.append(thread))
+    sent = threading.Semaphore(0)
+    engine: Any = SimpleNamespace(
+        heartbeat_seconds=30,
+        flow_run=None,
+        logger=logging.getLogger("test"),
+        _build_heartbeat_event_template=lambda: ({}, []),
+        _emit_flow_run_heartbeat=lambda *_: sent.release(),
+    )
+    with unawaited_heartbeats(), flow_engine._send_heartbeats(engine):
+        assert sent.acquire(timeout=30)
+    assert joined == []
+    with flow_engine._send_heartbeats(engine):
+        assert sent.acquire(timeout=30)
+    assert len(joined) == 1

@@ -62,6 +62,22 @@ def test_the_signature_takes_missing_numbers(version: Version, registry: Registr
     assert all("==" in line for line in lines)
 
 
+def test_the_requirements_are_not_looked_up_again(
+    registry: Registry, make_spec: Make, make_rows: Make, make_version: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow does not list the files of all packages to store ours, and checks what anybody else stores as ever."""
+    import importlib_metadata
+    from mlflow.utils import environment, requirements_utils
+
+    listed: list[str] = []
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr(importlib_metadata, "packages_distributions", lambda: listed.append("all") or {})
+    make_version(make_spec(), make_rows(100))
+    assert listed == []
+    environment._process_pip_requirements(None, ["pandas==0.1"])
+    assert listed == ["all"]
+
+
 def test_the_data_is_known_by_our_digest(version: Version, registry: Registry) -> None:
     """The run's input bears the digest of the snapshot's bytes, not MLflow's own, which is of a sample."""
     given = registry.client.get_run(version.run_id).inputs.dataset_inputs[0]
