@@ -41,7 +41,7 @@ class LabelledRows:
     """The rows of one question.
 
     Attributes:
-        frame: labelled rows of mature windows, by time.
+        frame: labelled rows of mature windows, by time, with `_row`, where each is in the lake.
         ids: the identity of each.
         numbers: in which window each lies.
         windows: every window since what the champion learned from, as far back as the policy looks, oldest first.
@@ -81,7 +81,12 @@ def performance_decision_id(spec: ModelSpec, champion: int, digest: str) -> str:
     policy = spec.performance.model_dump(exclude={"also"})
     # A function has no text that is the same in the next process; its name has to do.
     question = (spec.metric.name, policy, [(metric.name, metric.bound) for metric in spec.performance.also])
-    return decision_id(spec.name, champion, "performance", digest, repr(question))
+    return decision_id(spec.name, champion, "performance", digest, repr(question), *asked_of_blocks(spec))
+
+
+def asked_of_blocks(spec: ModelSpec) -> tuple[str, ...]:
+    """What `Gates(blocks=...)` adds to a question about labelled rows; nothing where it asks as ever."""
+    return ("blocks measured",) if spec.gates.blocks == "measured" else ()
 
 
 def champion_predictions(
@@ -165,7 +170,7 @@ def _drawn(observations: Observations, window: Window, windows: tuple[LabelWindo
     spec, where = observations.spec, window.where(observations)
     has_target = ds.field(spec.target).is_valid()
     where = has_target if where is None else where & has_target
-    names = (*observations.content, "_labelled_at")
+    names = (*observations.content, "_row", "_labelled_at")
     rows = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
     numbers = [each.number for each in windows if each.mature]
     for batch in observations.table.scan(names, where, window.snapshot.version) if numbers else ():
