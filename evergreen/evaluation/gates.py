@@ -12,23 +12,27 @@ finite, the gates that need a metric are left out: their figures would mean noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.evaluation.bootstrap import MIN_BLOCKS, MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.evaluation.bootstrap import ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.measure import finite, measure, not_finite
+from evergreen.evaluation.one_line_rules import judge_naive, judge_own_rule
+from evergreen.evaluation.proof import (
+    compare_with,
+    describe_comparison,
+    describe_lacking_proof,
+    number_or_none,
+    prove_better,
+)
 from evergreen.evaluation.refit import deployed_checks, naming_the_fit
 from evergreen.evaluation.slices import picked, slices
-from evergreen.markdown import describe_span, many
+from evergreen.markdown import many
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
-
-COVERED = 0.5
-"""Where fewer of the rows have a label that was known in time, repeating labels is no way to serve."""
 
 
 def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check, ...]:
@@ -41,8 +45,8 @@ def run_gates(evidence: Evidence, spec: ModelSpec, *, seed: int) -> tuple[Check,
     if holdout.status is outputs.status is Verdict.PASS:
         checks += _bound(evidence, spec)
         checks.append(_baseline(evidence, spec, seed))
-        checks += _rule(evidence, spec, seed)
-        checks += _naive(evidence, spec, seed)
+        checks += judge_own_rule(evidence, spec, seed)
+        checks += judge_naive(evidence, spec, seed)
         checks += _champion(evidence, spec, seed)
         checks += _slices(evidence, spec, seed)
         checks += _overfit(evidence, spec)
@@ -64,29 +68,13 @@ def against_champion(evidence: Evidence, spec: ModelSpec, *, seed: int) -> Compa
     """The figures behind the `champion` check, the same for the same seed; None while there is no champion."""
     if evidence.champion is None:
         return None
-    return _compare(evidence, spec, evidence.champion, seed, margin=_margin(evidence, spec))
+    return compare_with(evidence, spec, evidence.champion, seed, margin=_margin(evidence, spec))
 
 
 def _margin(evidence: Evidence, spec: ModelSpec) -> float:
     """How much worse than the champion this candidate may be, as a share of the champion's metric."""
     routine = spec.gates.routine_margin if evidence.routine else None
     return spec.gates.margin if routine is None else routine
-
-
-def _compare(
-    evidence: Evidence, spec: ModelSpec, other: Predictions, seed: int, *, margin: float = 0.0, capped: bool = False
-) -> Comparison:
-    return paired_bootstrap(
-        spec.metric,
-        evidence.y,
-        evidence.candidate,
-        other,
-        groups=evidence.groups,
-        level=spec.gates.level,
-        seed=seed,
-        margin=margin,
-        capped=capped,
-    )
 
 
 def _integrity(evidence: Evidence) -> Check:
@@ -162,48 +150,12 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     that predicts one value, which is a dummy itself, however well that value happens to be placed.
     """
     # Where a dummy is far worse for days on end, a wide interval says so still.
-    comparison = _compare(evidence, spec, evidence.baseline, seed, capped=True)
+    comparison = compare_with(evidence, spec, evidence.baseline, seed, capped=True)
     predicted = _judged_part(spec.metric, evidence.candidate)
     if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
-        return Check("baseline", Verdict.FAIL, _number(comparison.low), 0.0, reason)
-    return _beaten("baseline", comparison, spec, "the baseline")
-
-
-def _beaten(name: str, comparison: Comparison, spec: ModelSpec, other: str) -> Check:
-    """FAIL if the candidate's figure is no better than another's, PASS if that is proven, INCONCLUSIVE between."""
-    if np.isnan(comparison.improvement):
-        reason = f"{spec.metric.name} is undefined for the candidate or {other}."
-        return Check(name, Verdict.INCONCLUSIVE, None, 0.0, reason)
-    status = Verdict.INCONCLUSIVE
-    if comparison.improvement <= ROUNDING * abs(comparison.champion_value):
-        status = Verdict.FAIL
-    elif comparison.low > ROUNDING * abs(comparison.champion_value):
-        status = Verdict.PASS
-    reason = _sentence(comparison, spec.metric, other, spec.gates.level)
-    return Check(name, status, _number(comparison.low), 0.0, reason + _ending(status, comparison, "an improvement"))
-
-
-def _rule(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
-    """Better than a person's own rule, as it has to be better than a dummy; only where the model file names one."""
-    if evidence.rule is not None:
-        yield _beaten("rule", _compare(evidence, spec, evidence.rule, seed), spec, "the rule of the model file")
-
-
-def _naive(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
-    """Beside repeating a label: told, or asked for where the model file says so and most labels come in time."""
-    for name, forecast in zip(("persistence", "season"), evidence.naive, strict=False):
-        comparison = _compare(evidence, spec, forecast.predictions, seed)
-        check = _beaten(name, comparison, spec, "that rule")
-        check = replace(check, reason=f"Repeating {forecast.name} is a rule of one line: {check.reason}")
-        if forecast.covered < COVERED:
-            known = f" A label was known in time for {forecast.covered:.0%} of the rows only, so this is only told."
-            check = replace(check, status=Verdict.PASS, reason=check.reason + known)
-        elif spec.gates.persistence == "tell":
-            worse = comparison.improvement < 0
-            hint = " Give the model lagged labels: docs/model-files.md has an example." if worse else ""
-            check = replace(check, status=Verdict.PASS, reason=f"{check.reason} Nothing is decided by this.{hint}")
-        yield check
+        return Check("baseline", Verdict.FAIL, number_or_none(comparison.low), 0.0, reason)
+    return prove_better("baseline", comparison, spec, "the baseline")
 
 
 def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
@@ -239,11 +191,11 @@ def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]
         status = Verdict.PASS
     asked, sentence = (
         _asked(evidence, spec, claim),
-        _sentence(comparison, spec.metric, "the champion", spec.gates.level),
+        describe_comparison(comparison, spec.metric, "the champion", spec.gates.level),
     )
     proof = f"it is {claim}" if bound else "an improvement"
-    reason = asked + sentence + (ending or _ending(status, comparison, proof))
-    yield Check("champion", status, _number(comparison.low), bound, reason)
+    reason = asked + sentence + (ending or describe_lacking_proof(status, comparison, proof))
+    yield Check("champion", status, number_or_none(comparison.low), bound, reason)
 
 
 def _asks_routine(evidence: Evidence, spec: ModelSpec) -> bool:
@@ -259,7 +211,7 @@ def _worse_at_all(
     """
     if comparison.improvement >= 0:
         return False
-    return _compare(evidence, spec, champion, seed).high < -ROUNDING * abs(comparison.champion_value)
+    return compare_with(evidence, spec, champion, seed).high < -ROUNDING * abs(comparison.champion_value)
 
 
 def _asked(evidence: Evidence, spec: ModelSpec, claim: str) -> str:
@@ -299,7 +251,8 @@ def _slices(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:
         bound = -spec.gates.slice_margin * abs(comparison.champion_value)
         worse = comparison.high - bound < -ROUNDING * abs(comparison.champion_value)
         ending = f" Proven worse by more than {-bound:.4g}." if worse else ""
-        reason = f"{many(comparison.rows, 'row')}: {_sentence(comparison, spec.metric, 'the champion', level)}{ending}"
+        told = describe_comparison(comparison, spec.metric, "the champion", level)
+        reason = f"{many(comparison.rows, 'row')}: {told}{ending}"
         yield Check(f"slice {name}", Verdict.FAIL if worse else Verdict.PASS, comparison.high, bound, reason)
 
 
@@ -364,34 +317,3 @@ def _alike(candidate: Array, champion: Array) -> bool:
     if candidate.dtype.kind in "iuf" and champion.dtype.kind in "iuf":
         return bool(np.allclose(candidate, champion, rtol=ROUNDING, atol=1e-12))
     return bool((candidate == champion).all())
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-def _sentence(comparison: Comparison, metric: Metric, other: str, level: float) -> str:
-    """The figures in words."""
-    text = f"{metric.name} {comparison.value:.4g} against {other}'s {comparison.champion_value:.4g}: "
-    text += f"{'worse' if comparison.improvement < 0 else 'better'} by {abs(comparison.improvement):.4g}"
-    if np.isnan(comparison.low):
-        return text + "."
-    text += f", {100 * (1 - level):.4g} % interval {comparison.low:.4g} to {comparison.high:.4g}."
-    if comparison.block is None:
-        return text
-    return text + f" {comparison.groups:,} blocks of {describe_span(comparison.block)} count as independent."
-
-
-def _ending(status: Verdict, comparison: Comparison, claim: str) -> str:
-    if status is not Verdict.INCONCLUSIVE:
-        return ""
-    if np.isnan(comparison.low) and comparison.block is not None and comparison.groups < MIN_BLOCKS:
-        span = describe_span(comparison.block)
-        return (
-            f" The errors of the two models within {span} are alike, which leaves "
-            f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed. Let rows of "
-            "more time judge: raise holdout.share or holdout.recent."
-        )
-    if comparison.groups < MIN_GROUPS:
-        return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
-    return f" That does not prove {claim}."

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation import gates, slices
+from evergreen.evaluation import gates, proof, slices
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import against_champion, run_gates, verdict_of
 from evergreen.spec.data import Features
@@ -618,21 +618,21 @@ def test_chance_keeps_to_its_level(
     build: Case, changes: dict[str, Any], margin: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A candidate that is no better than the margin is promoted in at most 5 % of 1,000 draws, and in some."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     rate = promoted(build, spec(**changes, gates=Gates(margin=margin, level=0.05)), 1000)
     assert 0.005 < rate <= 0.05
 
 
 def test_days_that_are_taken_for_rows_break_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Why there are groups: the same errors, judged row by row, promote far too often."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     alike = equal_errors(0, days=True)
     assert promoted(lambda rng: replace(alike(rng), groups=None), spec(), 150) > 0.1
 
 
 def test_a_real_improvement_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gate is no wall: a third less error on 200 rows passes nearly always."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert promoted(equal_errors(-1 / 3), spec(), 100) > 0.9
 
 
@@ -847,7 +847,7 @@ def test_a_routine_candidate_at_the_margin_keeps_to_the_level(
     build: Case, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exactly as much worse as the margin is promoted in at most 5 % of 400 draws."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert promoted(routine(build), spec(**changes, gates=ROUTINE), 400) <= 0.05
 
 
@@ -858,7 +858,7 @@ def within_level(build: Case) -> bool:
 
 def test_an_equal_new_recipe_keeps_to_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """A/A beside a routine margin; a judge that asks the routine question of every candidate is caught by it."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert within_level(equal_errors(0))
     assert within_level(equal_errors(0, days=True))
     monkeypatch.setattr(gates, "_margin", lambda _evidence, model: model.gates.routine_margin)
@@ -950,7 +950,7 @@ def test_a_planted_bad_routine_candidate_is_refused(
     damage: Damage, margin: float, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On eleven judged days: within the margin as often as it is proven worse, beyond it nearly always."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert refused(damage, margin, 60) >= least
 
 
@@ -963,7 +963,7 @@ def test_planted_bad_routine_candidates_are_refused_at_their_rates(damage: Damag
 
 def test_a_sound_routine_candidate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What refuses the planted ones is no wall: of two equal fits the newer one passes in nine of ten draws."""
-    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert refused(_sound, 0.15, 60) <= 0.1
     assert refused(_sound, 0.0, 60) >= 0.9
 
