@@ -95,7 +95,7 @@ def use_prefect(settings: Settings) -> None:
 
 def load_libraries(settings: Settings) -> None:
     """Load what every flow needs, while a temporary server comes up, and so that no step is told with these seconds."""
-    from evergreen.registry.client import load_mlflow
+    from evergreen.registry.mlflow_calls import load_mlflow
 
     for name in ("pandera.pandas", "deltalake", "pyarrow.dataset"):
         import_module(name)

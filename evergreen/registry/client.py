@@ -1,4 +1,4 @@
-"""The model registry: the only module that knows MLflow.
+"""The model registry, a database of MLflow's.
 
 Versions are found by the decision that made them, so that a crash never registers one twice. Aliases are moved with one
 write. What MLflow and its database complain about becomes one line.
@@ -7,18 +7,12 @@ write. What MLflow and its database complain about becomes one line.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from evergreen import naming
 from evergreen.errors import ArtifactError, RegistryError
@@ -34,10 +28,20 @@ from evergreen.registry.artifacts import (
     types_in,
     verify,
 )
-from evergreen.registry.database import explained, probe
-from evergreen.registry.loss import lost_version
+from evergreen.registry.database import probe
+from evergreen.registry.mlflow_calls import clear, pages, quiet_mlflow, without_warnings
+from evergreen.registry.mlflow_entities import (
+    dataset_of,
+    named,
+    prefixed,
+    requirements,
+    short,
+    signature_of,
+    version_of,
+)
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
+from evergreen.registry.stored_files import StoredFiles
 from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
     DESCRIBED,
@@ -45,19 +49,16 @@ from evergreen.registry.version import (
     STATUS,
     Candidate,
     Version,
-    VersionTags,
     status_of,
 )
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.locks import open_locks
-from evergreen.surroundings import make_home, prepare_environment
+from evergreen.surroundings import make_home
 from evergreen.verdicts import Verdict
 
 if TYPE_CHECKING:
-    import mlflow
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
     from sklearn.pipeline import Pipeline
 
 _OPENING_SECONDS = 600.0
@@ -86,13 +87,18 @@ class Registry(ModelRegistry):
             client.search_registered_models(max_results=1)
             return client
 
+    @cached_property
+    def stored(self) -> StoredFiles:
+        """Where the files of its versions are."""
+        return StoredFiles(self.settings.tracking, lambda: self.client)
+
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that an alias names; None where it names none."""
         from mlflow.exceptions import MlflowException
 
         with clear(self.settings.tracking):
             try:
-                return _version(self.client.get_model_version_by_alias(registered_model(model), alias))
+                return version_of(self.client.get_model_version_by_alias(registered_model(model), alias))
             except MlflowException as error:
                 if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                     return None
@@ -116,7 +122,7 @@ class Registry(ModelRegistry):
 
         with clear(self.settings.tracking):
             try:
-                return _version(self.client.get_model_version(registered_model(model), str(number)))
+                return version_of(self.client.get_model_version(registered_model(model), str(number)))
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
@@ -125,17 +131,17 @@ class Registry(ModelRegistry):
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
         with clear(self.settings.tracking):
-            stored = pages(self.client.search_model_versions, _named(model))
-        return tuple(sorted((_version(each) for each in stored), key=lambda version: version.number))
+            stored = pages(self.client.search_model_versions, named(model))
+        return tuple(sorted((version_of(each) for each in stored), key=lambda version: version.number))
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The version that a decision made; None where it made none yet."""
         with clear(self.settings.tracking):
             found = self.client.search_model_versions(
-                f"{_named(model)} and tags.`{naming.version_tag('decision_id')}`='{decision_id}'",
+                f"{named(model)} and tags.`{naming.version_tag('decision_id')}`='{decision_id}'",
                 order_by=["version_number DESC"],
             )
-        return _version(found[0]) if found else None
+        return version_of(found[0]) if found else None
 
     def log(
         self,
@@ -158,27 +164,27 @@ class Registry(ModelRegistry):
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
         needed = types_in(packed(pipeline, spec.file, spec.trusted))
-        with clear(self.settings.tracking), _quiet():
+        with clear(self.settings.tracking), without_warnings():
             mlflow = quiet_mlflow()
             mlflow.set_tracking_uri(self.settings.tracking)
             mlflow.set_registry_uri(self.settings.tracking)
             with mlflow.start_run(
-                experiment_id=self._experiment(spec.name), run_name=run_name, tags=_prefixed(tags)
+                experiment_id=self._experiment(spec.name), run_name=run_name, tags=prefixed(tags)
             ) as run:
                 logged = mlflow.sklearn.log_model(
                     pipeline,
                     name="model",
-                    signature=_signature(spec, classes),
+                    signature=signature_of(spec, classes),
                     # Inferring them takes two hundred times as long as storing the model.
-                    pip_requirements=_requirements(),
+                    pip_requirements=requirements(),
                     skops_trusted_types=list(needed),
                 )
                 run_id = run.info.run_id
                 mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
                 mlflow.log_metrics({key: float(value) for key, value in metrics.items()})
                 self.client.log_artifacts(run_id, str(files), naming.RUN_FOLDER)
-                self.client.log_inputs(run_id, [_dataset(dataset)])
-        folder = self._model_folder(logged.model_id)
+                self.client.log_inputs(run_id, [dataset_of(dataset)])
+        folder = self.stored.model_folder(logged.model_id)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
         hashes = sha256(folder / PIPELINE), sha256(files), state_sha256(folder / PIPELINE)
         judged = files / JUDGED
@@ -214,7 +220,7 @@ class Registry(ModelRegistry):
                 run_id=candidate.run_id,
                 model_id=candidate.model_id,
                 await_creation_for=0,
-                tags={**candidate.stated, STATUS: PENDING, **_prefixed({**candidate.tags, **stored})},
+                tags={**candidate.stated, STATUS: PENDING, **prefixed({**candidate.tags, **stored})},
             )
         return self.get(model, int(created.version))
 
@@ -222,7 +228,7 @@ class Registry(ModelRegistry):
         """Write what the gates said; the status last, for it says that the rest is there."""
         with clear(self.settings.tracking):
             self.client.update_model_version(registered_model(version.model), str(version.number), description)
-            written = _prefixed({**tags, DESCRIBED: short(description)})
+            written = prefixed({**tags, DESCRIBED: short(description)})
             for key, value in {**written, STATUS: status_of(verdict)}.items():
                 self.client.set_model_version_tag(registered_model(version.model), str(version.number), key, value)
         return self.get(version.model, version.number)
@@ -259,7 +265,7 @@ class Registry(ModelRegistry):
             ArtifactError: it is not what was registered.
             ModelFileError: it holds a type that nobody vouches for: see `evergreen.registry.trust`.
         """
-        return self._load(version, spec, self._pipeline_folder, version.tags.sha256, version.label, PIPELINE)
+        return self._load(version, spec, self.stored.pipeline_folder, version.tags.sha256, version.label, PIPELINE)
 
     def load_judged(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The fit of a version that the gates judged, its hash checked first; see `StoredVersions`.
@@ -270,7 +276,7 @@ class Registry(ModelRegistry):
         expected = version.tags.judged_sha256
         if not expected:
             return self.load(version, spec)
-        return self._load(version, spec, self._files_folder, expected, f"{version.label}, its judged fit", JUDGED)
+        return self._load(version, spec, self.stored.files_folder, expected, f"{version.label}, its judged fit", JUDGED)
 
     def _load(
         self,
@@ -304,8 +310,8 @@ class Registry(ModelRegistry):
         Raises:
             LostError: its run, its pipeline or its files are gone.
         """
-        self._pipeline_folder(version)
-        self._files_folder(version)
+        self.stored.pipeline_folder(version)
+        self.stored.files_folder(version)
 
     def require_trusted(self, version: Version, spec: ModelSpec) -> None:
         """Refuse a version that holds a type that nobody vouches for.
@@ -333,7 +339,7 @@ class Registry(ModelRegistry):
 
     def files(self, version: Version) -> Path:
         """The folder of what was stored with the version, its hash checked first."""
-        folder = self._files_folder(version)
+        folder = self.stored.files_folder(version)
         verify(folder, version.tags.files_sha256, version.label)
         return folder
 
@@ -357,9 +363,9 @@ class Registry(ModelRegistry):
             running = self.client.search_runs([trained.experiment_id], "attributes.status = 'RUNNING'")
             for run in running:
                 self.client.set_terminated(run.info.run_id, status="KILLED")
-            pending = self.client.search_model_versions(f"{_named(model)} and tags.`{STATUS}`='{PENDING}'")
+            pending = self.client.search_model_versions(f"{named(model)} and tags.`{STATUS}`='{PENDING}'")
         for version in pending:
-            self.conclude(_version(version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {})
+            self.conclude(version_of(version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {})
         return len(running)
 
     def _experiment(self, model: str) -> str:
@@ -371,183 +377,5 @@ class Registry(ModelRegistry):
         return str(self.client.create_experiment(experiment(model), artifact_location=place.as_uri()))
 
     def _ensure_model(self, model: str) -> None:
-        if not self.client.search_registered_models(_named(model)):
+        if not self.client.search_registered_models(named(model)):
             self.client.create_registered_model(registered_model(model))
-
-    def _model_folder(self, model_id: str) -> Path:
-        with clear(self.settings.tracking):
-            place = str(self.client.get_logged_model(model_id).artifact_location)
-        return self.local(place, model_id)
-
-    def _pipeline_folder(self, version: Version) -> Path:
-        """The folder of a version's pipeline.
-
-        Raises:
-            LostError: it is gone.
-        """
-        place = self._stored_place(lambda: self.client.get_logged_model(version.model_id).artifact_location)
-        if place is None:
-            raise lost_version(version, f"MLflow has no stored model {version.model_id} any more")
-        folder = self.local(place, version.label)
-        if not (folder / PIPELINE).is_file():
-            raise lost_version(version, f"{folder / PIPELINE} is missing")
-        return folder
-
-    def _files_folder(self, version: Version) -> Path:
-        """The folder of what was stored beside the pipeline, in the version's run.
-
-        Raises:
-            LostError: it is gone.
-        """
-        place = self._stored_place(lambda: self.client.get_run(version.run_id).info.artifact_uri)
-        if place is None:
-            raise lost_version(version, "MLflow has no such run any more")
-        folder = self.local(f"{place}/{naming.RUN_FOLDER}", version.label)
-        if not folder.is_dir():
-            raise lost_version(version, f"{folder} is missing")
-        return folder
-
-    def _stored_place(self, ask: Callable[[], Any]) -> str | None:
-        """The URI of a folder that MLflow is asked for; None where what it belongs to is deleted."""
-        from mlflow.exceptions import MlflowException
-
-        with clear(self.settings.tracking):
-            try:
-                return str(ask())
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
-                raise
-
-    def local(self, uri: str, what: str) -> Path:
-        """Stored files as a local folder: their own where they are local, else a copy."""
-        from mlflow.exceptions import MlflowException
-
-        if uri.startswith("file:"):
-            return Path(url2pathname(urlparse(uri).path))
-        try:
-            found = quiet_mlflow().artifacts.download_artifacts(uri, tracking_uri=self.settings.tracking)
-        except (MlflowException, OSError):
-            raise ArtifactError(
-                f"{what}: its stored files cannot be found.", "Restore them from a backup, or roll back."
-            ) from None
-        return Path(found)
-
-
-def quiet_mlflow() -> Any:
-    """MLflow without telemetry, progress bars, and what the environment says of another project."""
-    prepare_environment(os.environ)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        # MLflow logs the whole traceback of every database error before it raises it.
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return mlflow
-
-
-def load_mlflow(uri: str) -> None:
-    """Import what opening a registry at this URI would import."""
-    quiet_mlflow()
-    if not uri.startswith(("http:", "https:")):
-        for name in ("tracking", "model_registry"):
-            import_module(f"mlflow.store.{name}.sqlalchemy_store")
-
-
-def pages(search: Callable[..., Any], *words: Any) -> list[Any]:
-    """Everything that a search finds; MLflow gives it page by page."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = search(*words, page_token=token)
-        found.extend(page)
-        token = page.token
-        if not token:
-            return found
-
-
-def _version(found: ModelVersion) -> Version:
-    # Evergreen's own come last: one that a person gave the same name does not take its place.
-    ordered = sorted(found.tags.items(), key=lambda item: item[0].startswith(naming.TAG_PREFIX))
-    tags = {key.removeprefix(naming.TAG_PREFIX): value for key, value in ordered}
-    model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
-    made = moment(found.creation_timestamp)
-    return Version(
-        found.name,
-        int(found.version),
-        found.run_id or "",
-        model_id,
-        VersionTags.read(tags),
-        found.description or "",
-        made,
-    )
-
-
-def _named(model: str) -> str:
-    """A model in a search of MLflow's."""
-    return f"name='{registered_model(model)}'"
-
-
-def moment(milliseconds: float) -> datetime:
-    """A time of MLflow's (aware, UTC)."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def short(text: str) -> str:
-    """16 hex digits of a text's hash."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _prefixed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {naming.version_tag(key): value for key, value in tags.items()}
-
-
-def _signature(spec: ModelSpec, classes: Sequence[Any] | None) -> mlflow.models.ModelSignature:
-    """Numbers as doubles, so that a missing one is accepted; categories as text."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-
-    inputs: list[ColSpec | TensorSpec] = [ColSpec("double", name) for name in spec.features.numeric]
-    inputs += [ColSpec("string", name) for name in spec.features.categorical]
-    output = "double" if classes is None else "long" if isinstance(classes[0], int) else "string"
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(output)]))
-
-
-def _requirements() -> list[str]:
-    from importlib.metadata import version
-
-    return [f"{name}=={version(name)}" for name in ("scikit-learn", "pandas", "numpy", "skops")]
-
-
-def _dataset(facts: Mapping[str, str]) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        name=facts["name"],
-        digest=facts["digest"],
-        source_type="delta_table",
-        source=json.dumps({"uri": facts["table"], "delta_table_version": facts["version"]}),
-        profile=json.dumps({"num_rows": int(facts["rows"])}),
-    )
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow warns on every log that uv's environments have no pip; nothing follows from it."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"mlflow\.")
-        yield
-
-
-@contextlib.contextmanager
-def clear(uri: str) -> Iterator[None]:
-    """Turn what MLflow, its database and the disk complain about into one line."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise explained(uri, error) from None

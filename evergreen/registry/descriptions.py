@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from evergreen.errors import EvergreenError
 from evergreen.naming import TAG_PREFIX, registered_model
-from evergreen.registry.client import Registry, clear, short
+from evergreen.registry.client import Registry
+from evergreen.registry.mlflow_calls import clear
+from evergreen.registry.mlflow_entities import short
 from evergreen.registry.version import DESCRIBED, STATUS, Version
 
 _LETTERS = 5_000
@@ -64,6 +66,6 @@ def text(registry: Registry, version: Version, path: str) -> str | None:
     try:
         with clear(registry.settings.tracking):
             place = f"{registry.client.get_run(version.run_id).info.artifact_uri}/{folder}"
-        return (registry.local(place, version.label) / name).read_text(encoding="utf-8")
+        return (registry.stored.local(place, version.label) / name).read_text(encoding="utf-8")
     except (EvergreenError, OSError, UnicodeDecodeError):
         return None

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from evergreen import naming
-from evergreen.registry.client import Registry, clear, moment, pages, quiet_mlflow
+from evergreen.registry.client import Registry
+from evergreen.registry.mlflow_calls import clear, pages, quiet_mlflow
+from evergreen.registry.mlflow_entities import moment
 from evergreen.registry.version import Version
 
 

@@ -17,7 +17,8 @@ from evergreen.data.split import split_rows
 from evergreen.data.windows import training_window
 from evergreen.ledger.promotions import Promotions
 from evergreen.maintenance.rebuild import rebuild
-from evergreen.registry.client import Registry, quiet_mlflow
+from evergreen.registry.client import Registry
+from evergreen.registry.mlflow_calls import quiet_mlflow
 from evergreen.registry.version import Version
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec

@@ -102,7 +102,7 @@ def test_a_champion_is_loaded(
     registry.client.set_registered_model_alias(naming.registered_model("toy"), CHAMPION, "1")
     Promotions(settings.lake_uri, "toy").write(Move("m1", NOW, "promote", "done", None, 1, "first", "first", "retrain"))
     assert _named(examine(settings))["champions"].detail == "toy version 1 can be loaded"
-    (registry._model_folder(version.model_id) / PIPELINE).unlink()
+    (registry.stored.model_folder(version.model_id) / PIPELINE).unlink()
     gone = _named(examine(settings))["champions"]
     registry.client.delete_model_version(naming.registered_model("toy"), "1")
     deleted = _named(examine(settings))["champions"]

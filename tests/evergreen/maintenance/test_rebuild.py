@@ -230,7 +230,7 @@ def test_a_damaged_log_and_stored_pipeline_are_named(
     commit.unlink()
     assert "toy/observations cannot be read" in again(version).damage
     commit.write_bytes(content)
-    place = registry._model_folder(version.model_id) / "model.skops"
+    place = registry.stored.model_folder(version.model_id) / "model.skops"
     place.write_bytes(place.read_bytes() + b"x")
     assert "its sha256 differs" in again(version).damage
 

@@ -53,7 +53,7 @@ def test_a_version_starts_pending_with_its_lineage(version: Version, registry: R
 def test_the_signature_takes_missing_numbers(version: Version, registry: Registry) -> None:
     """Numbers are doubles and categories text, so that a missing one is no error; requirements are exact."""
     stored = registry.client.get_logged_model(version.model_id)
-    folder = registry._model_folder(stored.model_id)
+    folder = registry.stored.model_folder(stored.model_id)
     told = "".join((folder / "MLmodel").read_text().split())
     assert '"type":"double","name":"x"' in told
     assert '"type":"string","name":"kind"' in told
@@ -180,7 +180,7 @@ def test_tampered_files_are_refused(version: Version, registry: Registry, damage
 @pytest.mark.parametrize("damage", ["swapped", "truncated", "missing"])
 def test_a_tampered_pipeline_is_refused(version: Version, registry: Registry, make_spec: Make, damage: str) -> None:
     """A swapped, cut or missing pipeline is one line that says which version it is."""
-    path = registry._model_folder(version.model_id) / PIPELINE
+    path = registry.stored.model_folder(version.model_id) / PIPELINE
     registry.load(version, make_spec())
     content = path.read_bytes()
     path.unlink()

@@ -55,7 +55,7 @@ def test_the_run_tells_where_it_came_from(
     assert run.data.metrics["train_rows"] == 80
     assert "train_mae" in run.data.metrics
     assert [given.dataset.digest for given in run.inputs.dataset_inputs] == [snapshot.digest]
-    folder = registry._model_folder(version.model_id)
+    folder = registry.stored.model_folder(version.model_id)
     assert "scikit-learn==" in (folder / "requirements.txt").read_text()
     model = " ".join((folder / "MLmodel").read_text().split())
     assert '"type": "double", "name": "x"' in model

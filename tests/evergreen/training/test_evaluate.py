@@ -114,7 +114,7 @@ def test_an_artifact_that_changed_fails_integrity(
     rows.assign(_prediction=rows["_prediction"] + 1).to_parquet(probe, index=False)
     with pytest.raises(ArtifactError, match="not what was registered"):
         judge(spec, version)
-    stored = registry._model_folder(version.model_id) / "model.skops"
+    stored = registry.stored.model_folder(version.model_id) / "model.skops"
     stored.write_bytes(stored.read_bytes()[:-10])
     with pytest.raises(ArtifactError, match="sha256 differs"):
         judge(spec, version)

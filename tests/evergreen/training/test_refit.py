@@ -210,7 +210,7 @@ def test_a_damaged_judged_fit_is_not_loaded(
     spec = make_spec(training=REFIT)
     version, registry = make_version(spec, make_rows(200)), Registry(settings)
     file = registry.files(version) / JUDGED
-    file.write_bytes((registry._model_folder(version.model_id) / "model.skops").read_bytes())
+    file.write_bytes((registry.stored.model_folder(version.model_id) / "model.skops").read_bytes())
     for refused in (registry.load_judged, registry.require_intact):
         with pytest.raises(ArtifactError, match=r"its judged fit: .*sha256 differs"):
             refused(version, spec)
