@@ -108,6 +108,29 @@ class AlsoFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleFigure:
+    """The champion beside a rule of one line, on the same rows.
+
+    Attributes:
+        name: the rule in words, such as `the last known label`.
+        value: its metric.
+        gain: how much better the champion is, in the metric's unit; negative where it is worse.
+        interval: of `gain`.
+        covered: share of the rows for which a label was known in time.
+        told: what follows, in the words of the gate.
+        worse_in: in how many of the report's windows the champion does worse, and of how many.
+    """
+
+    name: str
+    value: float | None
+    gain: float | None
+    interval: Interval | None
+    covered: float
+    told: str
+    worse_in: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Residuals:
     """What a regression leaves over: truth less prediction, in the target's unit.
 
@@ -163,6 +186,7 @@ class PerformanceDetail(TriggerDetail):
         windows: the mature ones, oldest first; the newest 400.
         bound: the worst value that is accepted, which follows from `at_promotion`; None where that says nothing.
         own: the verdict on `metric` alone; None in reports that were stored without it.
+        rules: the champion beside rules of one line, where the model file asks; nothing is decided by them.
     """
 
     metric: str
@@ -179,6 +203,7 @@ class PerformanceDetail(TriggerDetail):
     calibration: Calibration | None = None
     bound: float | None = None
     own: Verdict | None = None
+    rules: tuple[RuleFigure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

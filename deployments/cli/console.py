@@ -16,7 +16,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
+from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail, RuleFigure
 from evergreen.markdown import many, number
 from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 
@@ -245,6 +245,8 @@ def show_monitor(result: MonitorResult) -> None:
     for extra in performance.also:
         bound = "" if extra.bound is None else f" ({coloured(str(extra.verdict))} against {number(extra.bound)})"
         out.print(f"  {escape(extra.name)}: {number(extra.value) or 'not measured'}{bound}")
+    for rule in performance.rules:
+        out.print(f"  {rule.name}: {_beside(rule)}")
     if result.shadow.decision_id:
         out.print(f"Last promotion: {coloured(result.shadow.verdict)}. {escape(result.shadow.reason)}")
     if result.rolled_back is not None:
@@ -259,6 +261,17 @@ def show_monitor(result: MonitorResult) -> None:
     if decision:
         command = f"evergreen retrain {result.model} --reason {reason} --decision {decision}"
         out.print(f"Answer it with: [bold]{command}[/]")
+
+
+def _beside(rule: RuleFigure) -> str:
+    """A rule of one line and how much better or worse the champion does."""
+    if rule.gain is None:
+        return "not measured"
+    word, sign = ("[yellow]worse[/]", -1.0) if rule.gain < 0 else ("better", 1.0)
+    ends = sorted(sign * end for end in rule.interval or ())
+    within = f" ({number(ends[0])} to {number(ends[1])})" if ends else ""
+    late = "" if rule.covered == 1 else f"; a label in time for {rule.covered:.0%} of the rows"
+    return f"{number(rule.value)}, the champion {word} by {number(sign * rule.gain)}{within}{late}"
 
 
 def show_score(result: ScoreResult) -> None:

@@ -22,7 +22,7 @@ from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
 from evergreen.storage.atomic_write import write_text
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same question gets another answer."""
 
 _LEFT_OUT = {"retraining", "approval", "source", "labels"}

@@ -32,6 +32,7 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.performance.check import measure_performance
 from evergreen.performance.labelled_rows import labelled_rows
 from evergreen.performance.report import PerformanceReport
+from evergreen.performance.rules import forecast_rows
 from evergreen.performance.shadow import FormerComparison, Pair, compare_with_former
 from evergreen.registry.artifacts import JUDGED, PIPELINE, load_pipeline, packed, sha256, state_sha256, verify
 from evergreen.registry.lineage import same_recipe
@@ -214,7 +215,9 @@ def performance(context: JobContext, now: datetime, training: Training, champion
     """The performance report of a champion."""
     rows = context.rows(now, training)
     judged = labelled_rows(rows, champion, rows.snapshot(), now)
-    return Measured(measure_performance(rows.spec, context.versions, champion, judged), judged.digest)
+    naive = forecast_rows(rows, champion, rows.snapshot(), judged, now)
+    report = measure_performance(rows.spec, context.versions, champion, judged, naive=naive)
+    return Measured(report, judged.digest)
 
 
 def shadow(context: JobContext, now: datetime, training: Training, pair: Pair, before: int) -> FormerComparison:

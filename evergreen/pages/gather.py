@@ -63,6 +63,7 @@ def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: dateti
         marks=tuple(_marks(entries)),
         versions=_versions(registry, spec.name, numbers, entries),
         entries=entries,
+        rules=measured[-1].detail_as(PerformanceDetail).rules if measured else (),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from evergreen.decision_detail import RuleFigure
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
@@ -109,6 +110,7 @@ class Page:
         marks: retrains, promotions and rollbacks, oldest first.
         versions: the newest first.
         entries: the ledger, oldest first.
+        rules: the champion beside rules of one line, of the newest performance report.
     """
 
     model: str
@@ -129,6 +131,7 @@ class Page:
     marks: tuple[Mark, ...]
     versions: tuple[VersionRow, ...]
     entries: tuple[Entry, ...]
+    rules: tuple[RuleFigure, ...] = ()
 
     def last(self, *kinds: str) -> Entry | None:
         """The newest entry of some kinds."""

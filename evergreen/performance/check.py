@@ -8,6 +8,7 @@ labels that come early are no fair sample.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,11 +21,13 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import cluster_ids
 from evergreen.decision_detail import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
+from evergreen.evaluation.persistence import NaiveForecast
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import many, number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
 from evergreen.performance.labelled_rows import LabelledRows, champion_predictions, labelled_rows
 from evergreen.performance.report import PerformanceReport
+from evergreen.performance.rules import forecast_rows, outdone, rule_figures
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
@@ -64,7 +67,8 @@ def check_performance(
     stored = ledger.find("performance", rows.decision) if enough else None
     if stored is not None:
         return PerformanceReport.of_decision(stored)
-    return measure_performance(observations.spec, versions, champion, rows, log)
+    naive = forecast_rows(observations, champion, snapshot, rows, now)
+    return measure_performance(observations.spec, versions, champion, rows, log, naive)
 
 
 def measure_performance(
@@ -73,14 +77,18 @@ def measure_performance(
     champion: Version,
     rows: LabelledRows,
     log: PredictionLog | None = None,
+    naive: Sequence[NaiveForecast] = (),
 ) -> PerformanceReport:
-    """The report of the rows that judge a champion; without a `log` every one is predicted now."""
+    """The report of the rows that judge a champion.
+
+    Without a `log` every one is predicted now. `naive` are the rules of one line that it is told beside.
+    """
     before = champion.tags.figures.get(naming.holdout_metric(spec.metric.name))
     if len(rows.frame) < spec.performance.min_rows:
         report = judge(spec, NOTHING, at_promotion=before, rows=len(rows.frame))
         immature = len(rows.windows) - len(rows.mature)
         return replace(report, reason=_waiting(spec, rows, report), decision_id=rows.decision, immature=immature)
-    return _measured(spec, log, versions, champion, rows, before)
+    return _measured(spec, log, versions, champion, rows, before, naive)
 
 
 def _measured(
@@ -90,27 +98,33 @@ def _measured(
     champion: Version,
     rows: LabelledRows,
     before: float | None,
+    naive: Sequence[NaiveForecast],
 ) -> PerformanceReport:
     """The report of rows that are enough to judge by."""
     frame, y = rows.frame, target_of(spec, rows.frame)
     predictions, logged = champion_predictions(spec, log, versions, champion, rows)
     level, seed = spec.performance.level, spec.seed
-    estimate = bootstrap(spec.metric, y, predictions, groups=cluster_ids(spec, frame), level=level, seed=seed)
+    groups = cluster_ids(spec, frame)
+    estimate = bootstrap(spec.metric, y, predictions, groups=groups, level=level, seed=seed)
     report = judge(spec, estimate, at_promotion=before, rows=len(frame))
     also = also_figures(spec, frame, y, predictions)
+    windows = window_figures(spec, frame, rows.numbers, rows.mature, y, predictions)
+    rules = rule_figures(spec, naive, rows, y, predictions, groups, windows)
     judgement = champion.tags.judgement
+    reasons = [*_failed(also), report.reason, *outdone(spec, rules), *_unmeasured(also), *_awaited(spec, rows)]
     return replace(
         report,
         verdict=_verdict(report.verdict, also),
-        reason="; ".join([*_failed(also), report.reason, *_unmeasured(also), *_awaited(spec, rows)]),
+        reason="; ".join(reasons),
         decision_id=rows.decision,
         logged=logged,
         immature=len(rows.windows) - len(rows.mature),
-        windows=window_figures(spec, frame, rows.numbers, rows.mature, y, predictions),
+        windows=windows,
         slices=slice_figures(spec, frame, y, predictions, judgement.slices if judgement else {}),
         also=also,
         residuals=residuals(spec, frame, y, predictions),
         calibration=calibration(spec, y, predictions),
+        rules=rules,
     )
 
 

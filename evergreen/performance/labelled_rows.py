@@ -41,7 +41,7 @@ class LabelledRows:
     """The rows of one question.
 
     Attributes:
-        frame: labelled rows of mature windows, by time.
+        frame: labelled rows of mature windows, by time, with `_row`, where each is in the lake.
         ids: the identity of each.
         numbers: in which window each lies.
         windows: every window since what the champion learned from, as far back as the policy looks, oldest first.
@@ -165,7 +165,7 @@ def _drawn(observations: Observations, window: Window, windows: tuple[LabelWindo
     spec, where = observations.spec, window.where(observations)
     has_target = ds.field(spec.target).is_valid()
     where = has_target if where is None else where & has_target
-    names = (*observations.content, "_labelled_at")
+    names = (*observations.content, "_row", "_labelled_at")
     rows = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
     numbers = [each.number for each in windows if each.mature]
     for batch in observations.table.scan(names, where, window.snapshot.version) if numbers else ():

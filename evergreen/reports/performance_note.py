@@ -38,12 +38,24 @@ def _parts(report: PerformanceReport) -> Iterator[str]:
             for figure in report.also
         ]
         yield "## Beside it\n\n" + table(("metric", "status", "now", "interval", "bound", "problem"), also)
+    if report.rules:
+        yield _rules(report)
     if report.windows:
         yield _windows(report)
     if report.slices:
         rows = [(each.name, each.rows, each.value, _within(each.interval), each.at_promotion) for each in report.slices]
         yield "## Slices\n\n" + table(("slice", "rows", report.metric, "interval", "at promotion"), rows)
     yield from _errors(report)
+
+
+def _rules(report: PerformanceReport) -> str:
+    """The champion beside each rule of one line: figures, then the words of the gates."""
+    rows = [
+        (one.name, one.value, one.gain, _within(one.interval), f"{one.covered:.0%}", "{} of {}".format(*one.worse_in))
+        for one in report.rules
+    ]
+    names = ("repeating", report.metric, "the champion's gain", "interval", "known in time", "worse in windows")
+    return "\n\n".join(["## Beside rules of one line", table(names, rows), *(one.told for one in report.rules)])
 
 
 def _windows(report: PerformanceReport) -> str:

@@ -24,7 +24,7 @@ from evergreen.data.contract import schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.decision_detail import PerformanceDetail
+from evergreen.decision_detail import PerformanceDetail, RuleFigure
 from evergreen.drift.check import check_drift, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
@@ -129,7 +129,8 @@ def history(spec: ModelSpec, settings: Settings) -> None:
         verdict = "FAIL" if share >= spec.drift.share else "PASS"
         told = detail_of("drift", share=share, columns=())
         decisions.append((name, "drift", at, verdict, f"{share:.0%} drifted", told))
-        measured = PerformanceDetail("mae", 1 + level, (0.9 + level, 1.2 + level), 0.9, 168)
+        rule = RuleFigure("the last known label", 0.8, -0.2 - level, (-0.4, -0.1), 0.97, "Nothing is decided.", (3, 4))
+        measured = PerformanceDetail("mae", 1 + level, (0.9 + level, 1.2 + level), 0.9, 168, rules=(rule,))
         decisions.append((name, "performance", at, "PASS", "as ever", measured))
         if day % 25 == 0:
             decisions.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evergreen.decision_detail import AlsoFigure, Bin, Calibration, Residuals, SliceFigure, WindowFigure
+from evergreen.decision_detail import AlsoFigure, Bin, Calibration, Residuals, RuleFigure, SliceFigure, WindowFigure
 from evergreen.performance.report import PerformanceReport
 from evergreen.reports.performance_note import performance_note
 from evergreen.verdicts import Verdict
@@ -30,6 +30,7 @@ FULL = PerformanceReport(
     ),
     residuals=Residuals(3.0, (1.0, 5.0), {"0.05": -9.0, "0.95": 12.0}),
     calibration=Calibration("yes", 0.07, (Bin(360, 0.5, 0.57),)),
+    rules=(RuleFigure("the last known label", 31.0, -14.123, (-18.0, -9.0), 0.98, "Give it lagged labels.", (9, 15)),),
 )
 
 
@@ -43,6 +44,7 @@ def test_every_part_is_shown() -> None:
     assert "| 2025-01-15 00:00 | 24 | 96% | 55 | 39 to 60 |" in note
     assert "2025-01-03" not in note
     assert "| kind=a\\|&lt;b> | 100 | 44 | 30 to 50 |  |" in note
+    assert "| the last known label | 31 | -14.12 | -18 to -9 | 98% | 9 of 15 |\n\nGive it lagged labels.\n" in note
     assert "Truth less prediction is 3 on average (1 to 5): it predicts too little." in note
     assert "| 360 | 0.5 | 0.57 |" in note
 
