@@ -144,13 +144,14 @@ def time_clusters(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | None:
 
 
 def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """The numbers of `time_clusters` alone, shape (n,): clusters that are drawn one by one; None without time.
-
-    A champion is watched by these. A change in the middle of its rows makes the days before and after it alike, and
-    blocks as long as that would hold the alarm back that it is to raise.
-    """
+    """The numbers of `time_clusters` alone, shape (n,): clusters that are drawn one by one; None without time."""
     clusters = time_clusters(spec, frame)
     return clusters.numbers if clusters else None
+
+
+def watched_groups(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | npt.NDArray[np.int64] | None:
+    """What is drawn as one where a verdict follows: `cluster_ids`; `time_clusters` with `Gates(blocks="measured")`."""
+    return (time_clusters if spec.gates.blocks == "measured" else cluster_ids)(spec, frame)
 
 
 def row_weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | None:

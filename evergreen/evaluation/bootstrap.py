@@ -11,7 +11,7 @@ import numpy as np
 from evergreen.data.clusters import Clusters
 from evergreen.data.predictions import Predictions
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.block_length import block_length
+from evergreen.evaluation.block_length import block_length, without_change
 from evergreen.evaluation.group_sums import GroupSums, sum_groups
 from evergreen.evaluation.measure import _prepare, _value
 from evergreen.spec.metric import Array, Metric
@@ -134,17 +134,23 @@ def bootstrap(
     level: float,
     seed: int,
     resamples: int = 1000,
+    watched: bool = False,
 ) -> Estimate:
     """The metric of one model on n rows, with a two-sided interval at confidence 1 - `level`.
 
     Groups, the widening for few of them, and what is NaN are as in a capped `paired_bootstrap`: the days of one model
     are also alike because something has changed, and that is no reason to say nothing.
 
+    Args:
+        watched: an alarm follows: fewer than 10 blocks give no interval, and their length is measured beside one change
+            of level, which is what the alarm is for.
+
     Raises:
         EvergreenError: as in `measure`.
     """
     sample = _Sample.of(metric, y, predictions)
-    drawn = _draw_metrics(sample, groups, _first, resamples=resamples, seed=seed, capped=True)
+    how = {"resamples": resamples, "seed": seed}
+    drawn = _draw_metrics(sample, groups, _first, **how, capped=not watched, changing=watched)
     return Estimate(sample.values[0], *_percentiles(_first(drawn.values), level, drawn.groups))
 
 
@@ -186,6 +192,7 @@ def _draw_metrics(
     resamples: int,
     seed: int,
     capped: bool,
+    changing: bool = False,
 ) -> _Drawn:
     """Draw groups of rows; `figure` is what the interval is of, from the metrics of the models (..., models)."""
     rng = np.random.default_rng(seed)
@@ -205,7 +212,8 @@ def _draw_metrics(
     sums = [sum_groups(sample.metric, sample.truth, one, sample.classes, codes, drawn) for one in sample.models]
     known = [one for one in sums if one is not None]
     if block is not None:
-        length = block_length(_contributions(sample, known, codes, drawn, figure))
+        series = _contributions(sample, known, codes, drawn, figure)
+        length = block_length(without_change(series) if changing else series)
         blocks = max(min(MIN_BLOCKS, drawn), drawn // length) if capped else max(1, drawn // length)
         block *= together * min(length, drawn // blocks)
         if length > 1 and blocks < MIN_BLOCKS:

@@ -61,16 +61,19 @@ def describe_lacking_proof(status: Verdict, comparison: Comparison, claim: str) 
     """Why a `claim` is open, as the end of a sentence; empty where the status is proven."""
     if status is not Verdict.INCONCLUSIVE:
         return ""
-    if np.isnan(comparison.low) and comparison.block is not None and comparison.groups < MIN_BLOCKS:
-        span = describe_span(comparison.block)
-        return (
-            f" The errors of the two models within {span} are alike, which leaves "
-            f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed. Let rows of "
-            "more time judge: raise holdout.share or holdout.recent."
-        )
+    if few := too_few_blocks(comparison):
+        return f" {few[0].upper()}{few[1:]}. Let rows of more time judge: raise holdout.share or holdout.recent."
     if comparison.groups < MIN_GROUPS:
         return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
     return f" That does not prove {claim}."
+
+
+def too_few_blocks(comparison: Comparison) -> str:
+    """That there is no interval for want of independent blocks of rows, as words; empty where that is not why."""
+    if not np.isnan(comparison.low) or comparison.block is None or comparison.groups >= MIN_BLOCKS:
+        return ""
+    blocks = f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed"
+    return f"the errors of the two models within {describe_span(comparison.block)} are alike, which leaves {blocks}"
 
 
 def number_or_none(value: float) -> float | None:

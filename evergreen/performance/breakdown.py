@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import cluster_ids
+from evergreen.data.windows import cluster_ids, watched_groups
 from evergreen.decision_detail import (
     AlsoFigure,
     Bin,
@@ -82,7 +82,8 @@ def also_figures(spec: ModelSpec, frame: pd.DataFrame, y: Array, predictions: Pr
     for metric in spec.performance.also:
         level = spec.performance.level / (bounded if metric.bound is not None else 1)
         try:
-            estimate = bootstrap(metric, y, predictions, groups=cluster_ids(spec, frame), level=level, seed=spec.seed)
+            groups, watched = watched_groups(spec, frame), spec.gates.blocks == "measured"
+            estimate = bootstrap(metric, y, predictions, groups=groups, level=level, seed=spec.seed, watched=watched)
         except EvergreenError as error:
             problem = error.what[:200]
             measured.append(AlsoFigure(metric.name, _held(metric, None, None), None, None, metric.bound, problem))

@@ -18,7 +18,7 @@ from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import cluster_ids
+from evergreen.data.windows import watched_groups
 from evergreen.decision_detail import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.persistence import NaiveForecast
@@ -104,8 +104,8 @@ def _measured(
     frame, y = rows.frame, target_of(spec, rows.frame)
     predictions, logged = champion_predictions(spec, log, versions, champion, rows)
     level, seed = spec.performance.level, spec.seed
-    groups = cluster_ids(spec, frame)
-    estimate = bootstrap(spec.metric, y, predictions, groups=groups, level=level, seed=seed)
+    groups, watched = watched_groups(spec, frame), spec.gates.blocks == "measured"
+    estimate = bootstrap(spec.metric, y, predictions, groups=groups, level=level, seed=seed, watched=watched)
     report = judge(spec, estimate, at_promotion=before, rows=len(frame))
     also = also_figures(spec, frame, y, predictions)
     windows = window_figures(spec, frame, rows.numbers, rows.mature, y, predictions)

@@ -81,7 +81,12 @@ def performance_decision_id(spec: ModelSpec, champion: int, digest: str) -> str:
     policy = spec.performance.model_dump(exclude={"also"})
     # A function has no text that is the same in the next process; its name has to do.
     question = (spec.metric.name, policy, [(metric.name, metric.bound) for metric in spec.performance.also])
-    return decision_id(spec.name, champion, "performance", digest, repr(question))
+    return decision_id(spec.name, champion, "performance", digest, repr(question), *asked_of_blocks(spec))
+
+
+def asked_of_blocks(spec: ModelSpec) -> tuple[str, ...]:
+    """What `Gates(blocks=...)` adds to a question about labelled rows; nothing where it asks as ever."""
+    return ("blocks measured",) if spec.gates.blocks == "measured" else ()
 
 
 def champion_predictions(

@@ -65,7 +65,7 @@ def rule_figures(
     found = []
     for name, forecast in zip(NAIVE, naive, strict=False):
         about, level = (spec.metric, y, predictions, forecast.predictions), spec.gates.level
-        comparison = paired_bootstrap(*about, groups=groups, level=level, seed=spec.seed)
+        comparison = paired_bootstrap(*about, groups=groups, level=level, seed=spec.seed, capped=True)
         value, interval = figures(Estimate(comparison.champion_value, comparison.low, comparison.high))
         told = judge_beside(name, forecast, comparison, spec, asked=False).reason
         gain, covered = finite(comparison.improvement), finite(forecast.covered) or 0.0

@@ -14,19 +14,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from evergreen.data.clusters import Clusters
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window, block_numbers, cluster_ids
+from evergreen.data.windows import Window, block_numbers, watched_groups
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
+from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, Groups, paired_bootstrap
+from evergreen.evaluation.proof import too_few_blocks
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import Move, PromotionLog, promotion_of
 from evergreen.markdown import many, number
 from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
+from evergreen.performance.labelled_rows import asked_of_blocks
 from evergreen.performance.shadow_report import BY, ShadowReport
 from evergreen.registry.lineage import learned_until
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
@@ -109,7 +111,8 @@ def check_promotion(
     # What follows from the answer is no part of what is asked.
     policy = spec.shadow.model_dump(exclude={"rollback"}), spec.performance.window, spec.performance.coverage
     about = ("shadow", str(promotion.before), promotion.id, measured.digest)
-    name = decision_id(spec.name, promotion.after, *about, repr((spec.metric.name, *policy)))
+    asked = repr((spec.metric.name, *policy)), *asked_of_blocks(spec)
+    name = decision_id(spec.name, promotion.after, *about, *asked)
     return replace(report, decision_id=name)
 
 
@@ -182,7 +185,7 @@ def judge(spec: ModelSpec, comparison: Comparison, promotion: Move, *, rows: int
     interval = (comparison.low, comparison.high) if np.isfinite([comparison.low, comparison.high]).all() else None
     gain = _finite(comparison.improvement) if rows else None
     noise = ROUNDING * abs(former_value or 0.0)
-    problem = _problem(spec, gain, interval, rows)
+    problem = _problem(spec, gain, interval, rows, too_few_blocks(comparison))
     verdict = Verdict.INCONCLUSIVE
     if not problem and interval is not None:
         verdict = Verdict.PASS if interval[0] > noise else Verdict.FAIL if interval[1] < -noise else verdict
@@ -205,7 +208,9 @@ def judge(spec: ModelSpec, comparison: Comparison, promotion: Move, *, rows: int
     )
 
 
-def _problem(spec: ModelSpec, gain: float | None, interval: tuple[float, float] | None, rows: int) -> str:
+def _problem(
+    spec: ModelSpec, gain: float | None, interval: tuple[float, float] | None, rows: int, few_blocks: str
+) -> str:
     """Why nothing can be said; empty where something can."""
     name, least = spec.metric.name, spec.shadow.min_rows
     if rows < least:
@@ -214,7 +219,8 @@ def _problem(spec: ModelSpec, gain: float | None, interval: tuple[float, float] 
     if gain is None:
         return f"not known whether the promotion helped: {name} is undefined on the {many(rows, 'row')} since"
     if interval is None:
-        return f"not known whether the promotion helped: too few independent rows among {rows} for an interval"
+        why = few_blocks or f"too few independent rows among {rows} for an interval"
+        return f"not known whether the promotion helped: {why}"
     return ""
 
 
@@ -314,15 +320,19 @@ def _compared(
     )
 
 
-def grouped(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+def grouped(spec: ModelSpec, frame: pd.DataFrame) -> Groups:
     """Which rows stand or fall together: those of a day, from six days on; fewer are cut finer; None without time.
+
+    With `Gates(blocks="measured")` so many days as the gain of one depends on that of another.
 
     The gates cut finer below twenty days. Here that would call harm too often: see `docs/shadow.md`.
     """
     if spec.time is None:
         return None
     days = block_numbers(frame[spec.time], timedelta(days=1))
-    return days if len(np.unique(days)) >= MIN_GROUPS else cluster_ids(spec, frame)
+    if len(np.unique(days)) < MIN_GROUPS:
+        return watched_groups(spec, frame)
+    return Clusters(days, timedelta(days=1)) if spec.gates.blocks == "measured" else days
 
 
 def _former(spec: ModelSpec, versions: StoredVersions, frame: pd.DataFrame, former: Version) -> Predictions:

@@ -15,7 +15,7 @@ from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import number_copies, split_window
-from evergreen.data.windows import Window, cluster_ids, row_weights, time_clusters
+from evergreen.data.windows import Window, row_weights, watched_groups
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.autocorrelation import describe_order
 from evergreen.evaluation.bootstrap import Groups, bootstrap
@@ -70,7 +70,7 @@ def evaluate_candidate(
     predictions = predict(candidate, spec, holdout) if len(holdout) else nothing
     rival = predict(versions.load_judged(champion, spec), spec, holdout) if champion and len(holdout) else None
     copies, first = number_copies(ids)
-    groups: Groups = (time_clusters if spec.gates.blocks == "measured" else cluster_ids)(spec, holdout)
+    groups: Groups = watched_groups(spec, holdout)
     if groups is None and len(first) < len(ids):
         groups = copies
     evidence = Evidence(

@@ -82,9 +82,12 @@ def test_live_and_replay_decide_the_same(
 ) -> None:
     """Byte for byte: every report, retraining, held-back retraining and move, with figures, reasons and ids.
 
-    With a refit the judged and the deployed fit are of as many rows, live and replayed.
+    With a refit the judged and the deployed fit are of as many rows, live and replayed. Without one the
+    blocks of the intervals are measured.
     """
     text = (Path(__file__).parent / "models" / f"{MODEL}.py").read_text()
+    blocks = "day" if refit else "measured"
+    text = text.replace('"persistence": "tell"', f'"persistence": "tell", "blocks": "{blocks}"')
     training = f'        "training": SHIPPED.training.model_copy(update={{"refit": {refit}}}),\n'
     (tmp_path / "models").mkdir()
     written = text.replace('        "search": Search(),\n', f'        "search": Search(),\n{training}')

@@ -313,6 +313,7 @@ def test_every_region_and_plot_has_a_name(opened: Callable[..., Any], server: Se
         assert visit.page.locator("h1").count() == 1
         assert visit.page.locator("table").count() == visit.page.locator("caption").count()
         assert visit.page.locator("th:not([scope])").count() == 0
+        assert visit.page.locator("#rules-data tbody th").all_inner_texts() == ["the last known label"]
         twice = "() => { const all = [...document.querySelectorAll('[id]')].map(one => one.id);"
         assert visit.page.evaluate(twice + " return all.filter((id, place) => all.indexOf(id) !== place); }") == []
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.evaluation.block_length import LEAST, automatic_length, block_length
+from evergreen.evaluation.block_length import LEAST, automatic_length, block_length, without_change
 
 
 def ar(rho: float, rows: int, seed: int) -> np.ndarray:
@@ -67,3 +67,27 @@ def test_without_anything_to_see_it_is_one(series: np.ndarray) -> None:
 def test_any_series_has_a_length(series: list[float]) -> None:
     """Between one and a third of the series, whatever it holds."""
     assert 1 <= block_length(np.array(series)) <= max(1, -(-len(series) // 3))
+
+
+def test_a_change_of_level_is_no_dependence() -> None:
+    """Independent neighbours around a step are independent again; those that depend on each other stay so."""
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=60)
+    stepped = noise + np.repeat([0.0, 3.0], [23, 37])
+    assert block_length(stepped) > 3
+    assert block_length(without_change(stepped)) == 1
+    assert np.allclose(without_change(stepped)[:23].mean(), 0)
+    wandering = np.convolve(rng.normal(size=300), 0.9 ** np.arange(40), mode="valid")
+    assert block_length(without_change(wandering)) > 3
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=60), st.floats(-1e6, 1e6))
+def test_a_level_is_no_change(values: list[float], level: float) -> None:
+    """Whatever is added to all of a series is taken away; a short one is left as it is."""
+    series = np.array(values)
+    found = without_change(series)
+    assert found.shape == series.shape
+    if len(series) < LEAST:
+        assert (found == series).all()
+    else:
+        assert abs(found.sum()) <= 1e-6 * max(1.0, np.abs(series).sum())

@@ -30,6 +30,7 @@ from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.client import Registry
 from evergreen.registry.version import Version, VersionTags
 from evergreen.settings import Settings
+from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
@@ -424,3 +425,27 @@ def _kept(log: PredictionLog, rows: Any, ids: Any, version: int, *, off: float) 
         },
         schema=log.table.schema,
     )
+
+
+def _measured(spec: ModelSpec) -> ModelSpec:
+    return spec.model_copy(update={"gates": Gates(blocks="measured")})
+
+
+def test_measured_blocks_do_not_hold_a_change_back(watch: Watch) -> None:
+    """Rows of the old law and then as many of another one: days on each side are alike, and it fails all the same."""
+    watch.land("same", watch.make_rows(20 * 24, start=300))
+    watch.land("other", watch.make_rows(20 * 24, start=300 + 20 * 24, slope=4.0))
+    by_day, found = watch.look(), watch.look(spec=_measured(watch.spec))
+    assert (by_day.verdict, found.verdict) == (FAIL, FAIL), found.reason
+    assert found.decision_id != by_day.decision_id
+
+
+def test_days_that_depend_on_each_other_prove_nothing(watch: Watch) -> None:
+    """Errors that come and go over two weeks: by days there is an interval, and of blocks too few are left."""
+    rows = watch.make_rows(28 * 24, start=300)
+    drift = np.sin(2 * np.pi * np.arange(len(rows)) / (14 * 24))
+    watch.land("slow", rows.assign(y=rows["y"] + drift))
+    assert watch.look().interval is not None
+    found = watch.look(spec=_measured(watch.spec))
+    assert (found.verdict, found.interval) == (OPEN, None)
+    assert "too few independent rows" in found.reason

@@ -27,6 +27,7 @@ from evergreen.performance.shadow import check_promotion, compare_with_former, g
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
+from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import PerformanceThresholds, Shadow
@@ -328,3 +329,25 @@ def test_where_it_is_switched_off_nothing_is_read(watch: Watch) -> None:
     assert (found.reason, found.decision_id) == ("no promotion to judge", None)
     first = replace(watch.versions[0], number=7)
     assert assess(spec, watch.settings, watch.registry, first, snapshot, LATER).decision_id is None
+
+
+def test_days_that_depend_on_each_other_prove_no_harm(watch: Watch) -> None:
+    """The old law comes and goes with the weeks: by days it is called harm, by blocks nothing is proven yet."""
+    for week in range(4):
+        watch.land(7 * 24, slope=3.0 if week % 2 else 3.6)
+    policy = {"windows": 28}
+    assert watch.look(**policy).interval is not None
+    by_day = watch.look(**policy)
+    watch.spec = watch.spec.model_copy(update={"gates": Gates(blocks="measured")})
+    found = watch.look(**policy)
+    assert (found.verdict, found.interval) == (OPEN, None), found
+    assert "which leaves" in found.reason
+    assert "independent blocks of rows; at least 10 are needed" in found.reason
+    assert found.decision_id != by_day.decision_id
+
+
+def test_measured_blocks_still_find_harm(watch: Watch) -> None:
+    """Where the days are independent, harm is harm."""
+    watch.spec = watch.spec.model_copy(update={"gates": Gates(blocks="measured")})
+    watch.land(60, slope=3.0)
+    assert watch.look(windows=9).verdict is FAIL
