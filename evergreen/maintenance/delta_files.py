@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen.storage.delta_errors import explain_write_errors, first_line
-from evergreen.storage.delta_table import KEEP_LOG, SMALL_FILE_BYTES, Table
+from evergreen.storage.delta_table import KEEP_LOG, SMALL_FILE_BYTES, Table, dataset_of
 
 if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable
@@ -40,7 +40,7 @@ def damage(table: Table, version: int, *, read: bool = False) -> tuple[str, ...]
             problems.append(f"{name} has {size} bytes, and was written with {written_size}")
         elif read:
             try:
-                pq.read_table(name, filesystem=opened.to_pyarrow_dataset().filesystem)
+                pq.read_table(name, filesystem=dataset_of(opened).filesystem)
             except (OSError, pa.ArrowException) as error:
                 problems.append(f"{name} cannot be read ({first_line(error)})")
     return tuple(problems)
@@ -106,5 +106,5 @@ def forget(table: Table, days: int, keep: Sequence[int] = (), *, now: datetime) 
 
 def _sizes(table: OpenTable, files: Sequence[str]) -> dict[str, int | None]:
     """The size in bytes of each of a table's files; None for one that is missing."""
-    infos = table.to_pyarrow_dataset().filesystem.get_file_info(list(files)) if files else []
+    infos = dataset_of(table).filesystem.get_file_info(list(files)) if files else []
     return {name: info.size for name, info in zip(files, infos, strict=True)}

@@ -17,7 +17,7 @@ from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.object_store import refuse_secret
 from evergreen.sources.parquet import PIECE_BYTES, READ_ROWS, piece_ids, split_into_pieces
 from evergreen.storage.credentials import resolve_env
-from evergreen.storage.delta_table import Table
+from evergreen.storage.delta_table import Table, dataset_of
 
 if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable
@@ -57,7 +57,7 @@ class DeltaSource:
         opened = self._open(root)
         table, version, name = str(opened.metadata().id), str(opened.version()), self._name(root)
         try:
-            dataset = opened.to_pyarrow_dataset()
+            dataset = dataset_of(opened)
             fragments = {fragment.path: fragment for fragment in dataset.get_fragments()}
             for path, size in _files_by_age(opened):
                 ids = piece_ids(("delta", table, path), size, self.piece)

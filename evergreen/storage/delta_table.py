@@ -256,7 +256,7 @@ class Table:
         from deltalake.exceptions import DeltaError
 
         try:
-            dataset = self.open(version).to_pyarrow_dataset()
+            dataset = dataset_of(self.open(version))
             stored = [name for name in columns if name in dataset.schema.names]
             for batch in dataset.to_batches(columns=stored, filter=where, batch_readahead=2, fragment_readahead=1):
                 if len(stored) == len(columns):
@@ -355,6 +355,23 @@ class Table:
                 return DeltaTable(self.uri)
 
 
+def dataset_of(table: DeltaTable) -> ds.Dataset:
+    """The rows of an opened table, for Arrow to read.
+
+    The file system that deltalake gives it is written in Python, and Arrow's threads call it. One that lets go of a
+    file while the interpreter already ends aborts the process, so that a local table is read without it.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+    place = urlsplit(table.table_uri)
+    if place.scheme != "file":
+        return table.to_pyarrow_dataset()
+    return table.to_pyarrow_dataset(filesystem=SubTreeFileSystem(url2pathname(place.path), LocalFileSystem()))
+
+
 def sql_literal(text: str) -> str:
     """A text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
@@ -362,7 +379,7 @@ def sql_literal(text: str) -> str:
 
 def _count_rows(table: DeltaTable) -> int:
     """The number of rows of an opened version; no data is read where the files' statistics have it."""
-    return int(table.to_pyarrow_dataset().count_rows())
+    return int(dataset_of(table).count_rows())
 
 
 def _require_version(uri: str, table: DeltaTable, expected: int | None) -> None:

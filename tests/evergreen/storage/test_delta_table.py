@@ -41,6 +41,26 @@ def held(table: Table) -> list[int]:
     return sorted(table.read(["n"])["n"])
 
 
+@pytest.mark.parametrize("folder", ["plain", "a b", "a#ü?"])
+def test_a_local_table_is_read_without_python_in_the_threads_of_arrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Such a thread may let go of a file while the interpreter ends, which aborts the process; deltalake's own does."""
+    from deltalake.fs import DeltaStorageHandler
+
+    table = Table(str(tmp_path / folder), SCHEMA)
+    table.append(rows(1, 2), "first")
+
+    def opened(_handler: DeltaStorageHandler, path: str) -> Any:
+        raise OSError(f"{path} was opened by Python")
+
+    monkeypatch.setattr(DeltaStorageHandler, "open_input_file", opened)
+    assert held(table) == [1, 2]
+    assert delta_files.damage(table, table.open().version(), read=True) == ()
+    with pytest.raises(OSError, match="opened by Python"):
+        table.open().to_pyarrow_dataset().to_table()
+
+
 def test_a_table_that_is_not_there(table: Table) -> None:
     """Reading makes an empty table; asking whether there is one does not."""
     assert not table.exists()
