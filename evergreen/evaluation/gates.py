@@ -17,12 +17,14 @@ from dataclasses import replace
 import numpy as np
 
 from evergreen.data.predictions import Predictions
+from evergreen.evaluation.autocorrelation import order_hint
 from evergreen.evaluation.bootstrap import MIN_BLOCKS, MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.measure import finite, measure, not_finite
 from evergreen.evaluation.refit import deployed_checks, naming_the_fit
 from evergreen.evaluation.slices import picked, slices
 from evergreen.markdown import describe_span, many
+from evergreen.spec.fields import Rows
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
@@ -127,7 +129,7 @@ def _known_rows(evidence: Evidence, spec: ModelSpec) -> str:
         known += f"; {many(evidence.copies, 'repeats another one and counts', 'repeat others and count')} with it"
     if not evidence.order:
         return f"{known}."
-    return f"{known}; {evidence.order}. Set holdout.strategy to latest{' or blocked' if spec.time else ''}."
+    return f"{known}; {evidence.order}. {order_hint(spec)}"
 
 
 def _outputs(evidence: Evidence) -> Check:
@@ -389,8 +391,9 @@ def _ending(status: Verdict, comparison: Comparison, claim: str) -> str:
         span = describe_span(comparison.block)
         return (
             f" The errors of the two models within {span} are alike, which leaves "
-            f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed. Let rows of "
-            "more time judge: raise holdout.share or holdout.recent."
+            f"{many(comparison.groups, 'independent block')} of rows; at least {MIN_BLOCKS} are needed. Let "
+            f"{'more rows' if isinstance(comparison.block, Rows) else 'rows of more time'} judge: raise holdout.share "
+            "or holdout.recent."
         )
     if comparison.groups < MIN_GROUPS:
         return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
