@@ -66,6 +66,7 @@ class WindowFigure:
         coverage: share of its rows that have a label.
         value: None where the metric is undefined on so few rows.
         interval: of `value`; None where there is none, or where it was not worked out.
+        first_row: the number of its first row; None but for rows in the order of landing.
     """
 
     start: str | None
@@ -73,6 +74,7 @@ class WindowFigure:
     coverage: float
     value: float | None
     interval: Interval | None
+    first_row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,10 @@ def many(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
-def describe_span(length: timedelta) -> str:
-    """Write a length of time in the largest unit that it fills, such as `1 day`, `2.5 days` or `90 minutes`."""
+def describe_span(length: object) -> str:
+    """Write a length of time in the largest unit that it fills, such as `2.5 days`; another one as its own text."""
+    if not isinstance(length, timedelta):
+        return str(length)
     seconds = length.total_seconds()
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:

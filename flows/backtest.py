@@ -26,11 +26,11 @@ def backtest(
     windows: Sequence[str] = (),
     routine_margins: Sequence[Annotated[float, Field(ge=0, lt=1)]] = (),
     prices: Mapping[str, NonNegativeFloat] | None = None,
-    since: datetime | None = None,
-    report_from: datetime | None = None,
+    since: datetime | int | None = None,
+    report_from: datetime | int | None = None,
     label_delay_days: NonNegativeFloat | None = None,
     train_hours: PositiveFloat | None = None,
-    change: datetime | None = None,
+    change: datetime | int | None = None,
     page: str | None = None,
 ) -> Backtest:
     """Simulate several retraining policies over the recorded history of one model.
@@ -41,7 +41,8 @@ def backtest(
         windows: training windows to try with the best of them, such as `90d`, `all`, `half-life 90d`.
         routine_margins: burdens of proof of a routine candidate to try with the best of them, as `Gates` has it.
         prices: of a `retrain`, and of a unit of `error` of one row, in one unit of your own.
-        since: the first step; by default as soon as there is enough to learn from.
+        since: the first step; by default as soon as there is enough to learn from. Where rows have the order of landing
+            this and the other places in the history are numbers of rows.
         report_from: steps from here on are reported, those before choose; by default the second half.
         label_delay_days: how long after its row a label is taken to be known; by default as it was stored.
         train_hours: how long a training takes; by default as long as it was measured to take.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,14 +17,13 @@ from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.job_runner import JobRunner, JobSource
 from evergreen.backtest.progress import Forecast, Report, Watch
 from evergreen.backtest.report import Backtest
-from evergreen.backtest.request import Request, named, steps_of
+from evergreen.backtest.request import PLACES, Request, named, place_of, require_no_times, steps_of
 from evergreen.backtest.run import run
 from evergreen.backtest.scores import Prices
 from evergreen.backtest.simulation import SimulationPlan
 from evergreen.markdown import many
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
-from evergreen.timestamps import as_utc
 from models import load_spec
 
 
@@ -34,7 +33,8 @@ def replay(
 ) -> Backtest:
     """Simulate every policy, in so many processes of `pool`; `fields` are those of a backtest `Request`, as typed."""
     spec, settings, logger = context.spec, context.settings, get_run_logger()
-    times: dict[str, Any] = {name: as_utc(value) for name, value in fields.items() if isinstance(value, datetime)}
+    times = {name: place_of(fields[name], spec, name) for name in PLACES if fields.get(name) is not None}
+    require_no_times(spec, label_delay=delay, train_time=fields.get("train_time"))
     request = Request(
         **dict(fields)
         | times
@@ -61,7 +61,9 @@ def replay(
         logger.debug("replay: %s", report, extra={"share_done": report.share})
 
     logger.info(
-        "replay: %s from %s to %s", many(len(steps) - 1, "step"), *(f"{steps[end]:%Y-%m-%d}" for end in (0, -1))
+        "replay: %s from %s to %s",
+        many(len(steps) - 1, "step"),
+        *(jobs.history.clock.name(steps[end]) for end in (0, -1)),
     )
     watch = Watch(time.monotonic, begin, show)
     result = run(JobRunner(jobs, source, pool, watch.spend), plan, request, watch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from evergreen.timestamps import parse_time
 if TYPE_CHECKING:
     from evergreen.backtest.report import Backtest, Row
     from evergreen.settings import Settings
+    from evergreen.spec.model import ModelSpec
 
 _COMPARED, _COST, _HISTORY, _RESULT = "What is compared", "What it costs", "Which part of the history", "Result"
 
@@ -36,7 +38,10 @@ def backtest(
     windows: Annotated[
         str,
         typer.Option(
-            "--windows", metavar="LIST", help="Such as 90d,180d,365d,all,'half-life 90d'.", rich_help_panel=_COMPARED
+            "--windows",
+            metavar="LIST",
+            help="Such as 90d,180d,all,'half-life 90d', or '5000 rows'.",
+            rich_help_panel=_COMPARED,
         ),
     ] = "",
     routine_margins: Annotated[
@@ -67,7 +72,10 @@ def backtest(
     since: Annotated[
         str | None,
         typer.Option(
-            "--since", metavar="TIME", help="The first step; by default as early as possible.", rich_help_panel=_HISTORY
+            "--since",
+            metavar="TIME",
+            help="The first step, or its row; by default as early as possible.",
+            rich_help_panel=_HISTORY,
         ),
     ] = None,
     report_from: Annotated[
@@ -116,18 +124,18 @@ def backtest(
         from evergreen.backtest.request import margins_of
 
         settings = prepare(name)
-        _check_texts(settings, name, policies or (), windows)
+        rows = _check_texts(settings, name, policies or (), windows).order is not None
         margins = margins_of(routine_margins) if routine_margins else ()
         request: dict[str, Any] = {
             "policies": tuple(policies or ()),
             "windows": tuple(window for window in windows.split(",") if window.strip()),
             "routine_margins": margins,
             "prices": _prices(price_retrain, price_error),
-            "since": parse_time(since, "--since"),
-            "report_from": parse_time(report_from, "--report-from"),
+            "since": _parse_place(since, "--since", rows=rows),
+            "report_from": _parse_place(report_from, "--report-from", rows=rows),
             "label_delay_days": label_delay,
             "train_hours": train_hours or None,
-            "change": parse_time(change, "--change"),
+            "change": _parse_place(change, "--change", rows=rows),
             "page": None if html is None else str(html.expanduser().absolute()),
         }
         with console.show_steps(f"replaying {name}") as listen:
@@ -168,10 +176,12 @@ def show_backtest(result: Backtest) -> None:
     header += [f"{result.metric}, 95 %"]
     header += ["to\nnever", "to\nalways", "to\noracle", "retrains", "in\nvain"]
     header += ["harm-\nful", "stale"] if columns.margins else []
-    header += (["cost"] if columns.costs else []) + (["false", "late, days"] if columns.change else [])
+    header += (["cost"] if columns.costs else []) + (
+        ["false", f"late, {'rows' if result.clock.by_rows else 'days'}"] if columns.change else []
+    )
     rows = [_cells(row, result, columns) for row in result.rows]
-    reported_from = result.steps[result.chosen]
-    title = f"{result.model} from {reported_from:%Y-%m-%d} on, {many(len(result.steps) - result.chosen, 'step')}"
+    reported_from = result.clock.name(result.steps[result.chosen])
+    title = f"{result.model} from {reported_from} on, {many(len(result.steps) - result.chosen, 'step')}"
     out.print(grid(title, header, rows))
     for label, reason in result.left_out.items():
         out.print(f"[yellow]{escape(label)}:[/] {escape(reason)}.", soft_wrap=True)
@@ -206,7 +216,7 @@ def _cells(row: Row, result: Backtest, columns: _Columns) -> list[Any]:
     if columns.margins:
         cells += [f"{row.harmful.harmful} of {row.harmful.promotions}" if row.harmful else "", row.stale]
     cells += [row.cost] if columns.costs else []
-    late = "never" if row.late is None else f"{row.late.total_seconds() / 86400:.3g}"
+    late = "never" if row.late is None else result.clock.describe(row.late).split()[0]
     return cells + ([row.false_triggers, late] if columns.change else [])
 
 
@@ -262,8 +272,8 @@ def _write_edit(settings: Settings, model: str, edit: _Edit) -> None:
         raise
 
 
-def _check_texts(settings: Settings, name: str, policies: Sequence[str], windows: str) -> None:
-    """Check the policies and training windows before anything starts.
+def _check_texts(settings: Settings, name: str, policies: Sequence[str], windows: str) -> ModelSpec:
+    """Check the policies and training windows before anything starts; returns the model.
 
     Raises:
         EvergreenError: a text is no policy, or no training window.
@@ -274,7 +284,21 @@ def _check_texts(settings: Settings, name: str, policies: Sequence[str], windows
     spec = models.load(name, settings.models).spec
     named(policies, spec)
     for text in windows.split(",") if windows else ():
-        window_of(text, spec.training)
+        window_of(text, spec.training, rows=spec.order is not None)
+    return spec
+
+
+def _parse_place(text: str | None, option: str, *, rows: bool) -> datetime | int | None:
+    """A place in the history: a time, or the number of a row where these have the order of landing.
+
+    Raises:
+        EvergreenError: it is not that.
+    """
+    if text is None or not rows:
+        return parse_time(text, option)
+    if not (text.isascii() and text.isdigit()):
+        raise EvergreenError(f"{option} {text!r} is not the number of a row.", "Such as 5000: these rows have no time.")
+    return int(text)
 
 
 def _prices(retrain: float | None, error: float | None) -> Mapping[str, float]:

@@ -2,6 +2,8 @@
 
 A row is there from its own time on, its label from when it became known. Both are cut away before anything else sees
 them, so that a replay cannot look ahead; what the live code asks of the lake it asks of this, by the same names.
+
+Rows in the order of landing come one after the other (`clock.py`), numbered anew, as if each had landed once.
 """
 
 from __future__ import annotations
@@ -15,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evergreen.backtest.clock import Clock
+from evergreen.data.label_rules import LABELLED_AT
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
+from evergreen.data.windows import LANDED_AT, ROW, order_column
 from evergreen.errors import DataError
+from evergreen.spec.fields import Rows
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
@@ -33,12 +39,12 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """Everything that is known of a model's rows by now, in time order.
+    """Everything that is known of a model's rows by now, in their order.
 
     Attributes:
         like: the observations that it is of, whose names and types everything that is cut from it has.
         rows: every column of the observations.
-        times: of each row, microseconds since 1970 (UTC).
+        times: of each row, microseconds since 1970 (UTC), by the clock of the replay.
         known: when its label became known, likewise; the largest number for a row without one.
         hashes: of each row's content, with its label.
         unlabelled: likewise, without it.
@@ -58,17 +64,22 @@ class History:
 
         With a `delay` labels are taken to be known so long after their row.
 
-        Without one, a label is known from `_labelled_at` on, and with its row where it has none.
+        Without one, a label is known from `_labelled_at` on, and with its row where it has none. Where rows have the
+        order of landing that is when the last row came that had landed by then.
 
         Raises:
-            DataError: there are no rows, no time column or no label.
+            DataError: there are no rows, no order or no label.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         spec, table = observations.spec, observations.table
-        if spec.time is None:
-            raise DataError(f"{spec.name}: it has no time column: its history cannot be replayed.", "Name one: time=.")
+        column = order_column(spec)
+        if column is None:
+            raise DataError(
+                f"{spec.name}: it has no time column: its history cannot be replayed.",
+                "Name one: time=...; or set order='rows' where what landed first is older.",
+            )
         names = [field.name for field in table.schema]
         batches = list(table.scan(names, version=version))
         if not any(batch.num_rows for batch in batches):
@@ -76,10 +87,12 @@ class History:
                 f"{spec.name}: there are no rows to replay.", "Put data where the model file's source looks."
             )
         unsorted = pa.Table.from_batches(batches)
-        order = pc.sort_indices(unsorted, [(spec.time, "ascending"), ("_row", "ascending")])
+        order = pc.sort_indices(unsorted, [(column, "ascending"), *([] if column == ROW else [(ROW, "ascending")])])
         rows = unsorted.take(order).cast(table.schema).combine_chunks()
-        times = rows.column(spec.time).cast(pa.int64()).to_numpy()
-        came = rows.column("_labelled_at").cast(pa.int64())
+        if column == ROW:
+            rows = _one_by_one(rows, Clock(spec.performance.window))
+        times = rows.column(LANDED_AT if column == ROW else column).cast(pa.int64()).to_numpy()
+        came = rows.column(LABELLED_AT).cast(pa.int64())
         late = np.where(came.is_null().to_numpy(), times, came.fill_null(0).to_numpy())
         known = np.maximum(late, times) if delay is None else times + delay // _US
         has = rows.column(spec.target).is_valid().to_numpy()
@@ -91,6 +104,16 @@ class History:
         content = observations.content
         hashes = (row_hashes(rows, content), row_hashes(bare, content))
         return cls(spec, observations, rows, times, np.where(has, known, _NEVER), *hashes)
+
+    @property
+    def clock(self) -> Clock:
+        """What its instants are."""
+        return Clock(self.spec.performance.window)
+
+    @property
+    def span(self) -> timedelta | Rows:
+        """How long it is."""
+        return Rows(len(self.times)) if self.clock.by_rows else self.end - self.start
 
     @property
     def start(self) -> datetime:
@@ -117,10 +140,13 @@ class History:
         first, last = np.searchsorted(self.times, [micros(start), micros(end)])
         return int(first), int(last)
 
-    def learned(self, start: datetime | None, now: datetime) -> Digest:
-        """Of the labelled rows from `start` on, as they were known before `now`."""
-        first = 0 if start is None else int(np.searchsorted(self.times, micros(start)))
-        last = int(np.searchsorted(self.times, micros(now)))
+    def learned(self, back: timedelta | Rows | None, now: datetime) -> Digest:
+        """Of the labelled rows of the last `back`, None for all, as they were known before `now`."""
+        first, last = 0, int(np.searchsorted(self.times, micros(now)))
+        if isinstance(back, Rows):
+            first = max(0, last - back.count)
+        elif back is not None and last:
+            first = int(np.searchsorted(self.times, self.times[last - 1] - back // _US))
         known = self.known[first:last] < micros(now)
         return Digest(0, 0, 0).plus(self.hashes[first:last][known])
 
@@ -148,7 +174,8 @@ class PointInTimeRows(Observations):
         vars(self).update(vars(like))
         self.spec = spec
         self.table = InMemoryTable("", rows.schema, rows=rows)
-        start, end = (instant(times[at]).isoformat() if len(times) else None for at in (0, -1))
+        has_time = spec.time is not None and len(times)
+        start, end = (instant(times[at]).isoformat() if has_time else None for at in (0, -1))
         # The number of its version grows with time, as that of a table does.
         self._then = Snapshot("", now // 1_000_000, rows.num_rows, start, end, rows.num_rows, digest)
 
@@ -191,6 +218,26 @@ def micros(moment: datetime) -> int:
     from datetime import UTC
 
     return (moment - datetime.fromtimestamp(0, UTC)) // _US
+
+
+def _one_by_one(rows: pa.Table, clock: Clock) -> pa.Table:
+    """Rows in the order of landing, numbered anew; each landed alone, and its label came with the last one by then."""
+    import pyarrow as pa
+
+    numbers = np.arange(rows.num_rows, dtype=np.int64)
+    times = clock.times(numbers)
+    landed, came = (rows.column(name).cast(pa.int64()) for name in (LANDED_AT, LABELLED_AT))
+    place = np.searchsorted(np.maximum.accumulate(landed.to_numpy()), came.fill_null(0).to_numpy(), side="right") - 1
+    known = times[np.maximum(place, 0)]
+    columns = {
+        ROW: pa.array(numbers),
+        LANDED_AT: pa.array(times),
+        LABELLED_AT: pa.array(known, mask=came.is_null().to_numpy()),
+    }
+    for name, values in columns.items():
+        field = rows.schema.field(name)
+        rows = rows.set_column(rows.column_names.index(name), field, values.cast(field.type, safe=False))
+    return rows
 
 
 def _without(rows: pa.Table, target: str, known: npt.NDArray[np.bool_]) -> pa.Table:

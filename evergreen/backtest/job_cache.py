@@ -26,7 +26,20 @@ VERSION = 5
 """Raised whenever the same question gets another answer."""
 
 _LEFT_OUT = {"retraining", "approval", "source", "labels"}
-_OF_A_FIT = {"task", "target", "time", "keys", "features", "search", "metric", "holdout", "training", "seed", "trusted"}
+_OF_A_FIT = {
+    "task",
+    "target",
+    "time",
+    "order",
+    "keys",
+    "features",
+    "search",
+    "metric",
+    "holdout",
+    "training",
+    "seed",
+    "trusted",
+}
 
 
 @dataclass(frozen=True, slots=True)

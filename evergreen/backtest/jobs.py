@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evergreen import naming
-from evergreen.backtest.history import History, PointInTimeRows, instant, micros
+from evergreen.backtest.history import History, PointInTimeRows
 from evergreen.backtest.job_cache import JobCache, fit_fingerprint, key_of, verdict_fingerprint
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
@@ -245,10 +245,7 @@ def serve(context: JobContext, now: datetime, _training: Training, until: dateti
 
 def _fit_key(context: JobContext, now: datetime, training: Training) -> str:
     """By the rows that a fit learns from or is judged by."""
-    history, back = context.history, training.last
-    count = int(np.searchsorted(history.times, micros(now)))
-    start = None if back is None or count == 0 else instant(history.times[count - 1]) - back
-    learned = history.learned(start, now)
+    learned = context.history.learned(training.last, now)
     return key_of("fit", context.fit_fingerprint(training), learned.hex, learned.rows)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from evergreen.backtest.history import History, micros
 from evergreen.backtest.scores import Difference, Series, series
 from evergreen.backtest.simulation import StepPredictions
+from evergreen.data.windows import order_column
 from evergreen.evaluation.slices import picked
 from evergreen.spec.model import ModelSpec
 from evergreen.training.naive import naive_forecasts
@@ -26,13 +27,15 @@ def naive_series(spec: ModelSpec, history: History, steps: Sequence[datetime]) -
             the first of them takes the place of training rows.
     """
     there = np.flatnonzero(history.rows.column(spec.target).is_valid().to_numpy())
-    columns = dict.fromkeys([str(spec.time), spec.target, *spec.keys])
+    columns = dict.fromkeys([str(order_column(spec)), spec.target, *spec.keys])
     frame = history.rows.select(list(columns)).take(there).to_pandas()
     known, times = history.known[there], history.times[there]
     begin, end = micros(steps[0]), micros(steps[-1])
     learned, judged = np.flatnonzero(known < begin), np.flatnonzero((times >= begin) & (times < end))
+    # Where rows have no time, a label is known from a row on.
+    known_from = np.searchsorted(history.times, known) if history.clock.by_rows else known
     found = {}
-    for forecast in naive_forecasts(spec, frame, known, learned, judged):
+    for forecast in naive_forecasts(spec, frame, known_from, learned, judged):
         served = []
         for start, stop in pairwise(steps):
             first, last = history.between(start, stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from evergreen.backtest.scores import Series, series
 from evergreen.backtest.simulation import HeavySteps, SimulationPlan, SimulationResult, StepPredictions, Trained
 from evergreen.registry.version import Version
 
-AHEAD = timedelta(weeks=4)
-"""So long after a promotion the new champion is held against the one that it replaced."""
 HARM = 0.02
 """Worse by more than this share, it did harm."""
 
@@ -29,8 +27,8 @@ class Harmful:
 def count_harmful(heavy: HeavySteps, plan: SimulationPlan, result: SimulationResult, since: datetime) -> Harmful:
     """Count the promotions from `since` on after which the replaced champion would have been better by over 2 %.
 
-    Both predict every row of the four weeks after the promotion, or of what is left of the history; a promotion without
-    a label after it counts as none that did harm.
+    Both predict every row of the four weeks after the promotion, of the four windows where rows have no time, or of
+    what is left of the history; a promotion without a label after it counts as none that did harm.
     """
     versions = {version.number: version for version in result.versions}
     moves = [
@@ -50,7 +48,7 @@ def _error(heavy: HeavySteps, plan: SimulationPlan, version: Version, at: dateti
     served = []
     for start, end in zip(plan.steps[:-1], plan.steps[1:], strict=True):
         first, last = heavy.history.between(start, end)
-        if at <= start < at + AHEAD and last > first:
+        if at <= start < at + heavy.history.clock.ahead and last > first:
             served.append(StepPredictions(start, ((first, last, heavy.predict(start, end, version)),)))
     found: Series = series(heavy.spec, heavy.history, served)
     return found.worse * found.value()

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from evergreen.backtest.clock import CALENDAR, Clock
 from evergreen.backtest.simulation import SimulationPlan, SimulationResult, Trained
 from evergreen.markdown import many
+from evergreen.spec.fields import Rows, distance
 from evergreen.spec.training import Training
-
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,28 @@ class Response:
         """How long after the change the first retraining came; None where none did."""
         return self.after[0].at - self.change if self.after else None
 
-    def describe(self, end: datetime) -> str:
+    def describe(self, end: datetime, clock: Clock = CALENDAR) -> str:
         """As a clause; `end` is the last instant of the history that was replayed."""
         what, before = "retraining for drift or performance", f"{len(self.before)} came before it"
         if not self.after:
-            left = _days(end - self.change)
+            left = clock.describe(end - self.change)
             return f"no {what} came in the {left} from the change to the end; {before}"
         first, new = self.after[0], next((each for each in self.after if each.outcome == "promoted"), None)
-        came = f"the first {what} came {_days(first.at - self.change)} after the change"
+        came = f"the first {what} came {clock.describe(first.at - self.change)} after the change"
         if new is None:
             return f"{came}, and none of {many(len(self.after), 'retraining')} since brought a new champion; {before}"
         if new is first:
             return f"{came} and brought a new champion; {before}"
-        later = _days(new.at - self.change)
+        later = clock.describe(new.at - self.change)
         return f"{came} and was {first.outcome}; the first new champion came {later} after it; {before}"
 
 
 def describe_changes(
-    responses: Mapping[str, Response], change: datetime | None, steps: Sequence[datetime], end: datetime
+    responses: Mapping[str, Response],
+    change: datetime | None,
+    steps: Sequence[datetime],
+    end: datetime,
+    clock: Clock = CALENDAR,
 ) -> Iterator[str]:
     """How each policy met the change, by its label; one sentence where the change is not among the scored steps."""
     if change is None:
@@ -61,45 +65,48 @@ def describe_changes(
     if not steps[0] <= change < end:
         side = "after" if change >= end else "before"
         yield (
-            f"The change of {change:%Y-%m-%d} is {side} the scored steps, {steps[0]:%Y-%m-%d} to {end:%Y-%m-%d}: no "
-            "retraining can be called early or late by it."
+            f"The change {'at' if clock.by_rows else 'of'} {clock.name(change)} is {side} the scored steps, "
+            f"{clock.name(steps[0])} to {clock.name(end)}: no retraining can be called early or late by it."
         )
         return
     for label, response in responses.items():
-        yield f"{label}: {response.describe(end)}."
+        yield f"{label}: {response.describe(end, clock)}."
 
 
-def describe_windows(windows: Mapping[str, Training], span: timedelta) -> Iterator[str]:
+def describe_windows(windows: Mapping[str, Training], span: timedelta | Rows) -> Iterator[str]:
     """Which training windows, by name, are longer than the history of length `span`."""
     for name, training in windows.items():
-        if training.last is not None and training.last > span:
+        if _is_longer(training, span):
             yield (
-                f"The training window {name} is longer than the history of {_days(span)}: it learns from all of "
-                "it, as the window all does."
+                f"The training window {name} is longer than the history of {CALENDAR.describe(span)}: it learns from "
+                "all of it, as the window all does."
             )
 
 
-def within(training: Training, span: timedelta) -> Training:
+def within(training: Training, span: timedelta | Rows) -> Training:
     """A training window as it is on a history of length `span`: one that is longer is all of it."""
-    longer = training.last is not None and training.last > span
-    return training.model_copy(update={"last": None}) if longer else training
+    return training.model_copy(update={"last": None}) if _is_longer(training, span) else training
 
 
-def describe_left_out(result: SimulationResult, plan: SimulationPlan) -> tuple[str, str]:
+def _is_longer(training: Training, span: timedelta | Rows) -> bool:
+    return training.last is not None and bool(distance(training.last) > distance(span))
+
+
+def describe_left_out(result: SimulationResult, plan: SimulationPlan, clock: Clock = CALENDAR) -> tuple[str, str]:
     """Why a policy did not predict enough steps to be scored, as a clause, and what to do about it."""
     number = len(plan.steps) - 1
     promoted = [each for each in result.trained if each.outcome == "promoted"]
     if promoted:
         return (
-            f"its first version passed its gates on {promoted[0].at:%Y-%m-%d}, and predicted {len(result.predicted)} "
+            f"its first version passed its gates {_at(promoted[0].at, clock)}, and predicted {len(result.predicted)} "
             f"of the {many(number, 'step')}: at least 3 are needed",
             "Wait for more rows, or take a shorter performance.window.",
         )
     if result.trained:
         last = result.trained[-1]
         return (
-            f"no version ever passed its gates, of {len(result.trained)} that were trained; the last, on "
-            f"{last.at:%Y-%m-%d}: {last.explanation}",
+            f"no version ever passed its gates, of {len(result.trained)} that were trained; the last, "
+            f"{_at(last.at, clock)}: {last.explanation}",
             "Look at the gates in the model file.",
         )
     settled = [decision for decision in result.decisions if decision.kind in ("retrain", "suppressed")]
@@ -110,6 +117,5 @@ def describe_left_out(result: SimulationResult, plan: SimulationPlan) -> tuple[s
     )
 
 
-def _days(span: timedelta) -> str:
-    days = f"{span / _DAY:.3g}"
-    return f"{days} {'day' if days == '1' else 'days'}"
+def _at(moment: datetime, clock: Clock) -> str:
+    return f"{'at' if clock.by_rows else 'on'} {clock.name(moment)}"

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from evergreen.backtest.clock import CALENDAR, Clock
 from evergreen.backtest.job_runner import Spent
 from evergreen.backtest.jobs import JobContext
 from evergreen.backtest.naive import best_of, describe_best, describe_defeat, naive_series
 from evergreen.backtest.outcomes import Harmful, stale_steps
 from evergreen.backtest.remarks import Response, describe_changes, describe_left_out, describe_windows
-from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, window_name, window_of
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, now_and_then, window_name, window_of
 from evergreen.backtest.scores import Difference, Series, block_length, choose, difference, interval, picks, series
 from evergreen.backtest.simulation import SimulationPlan, SimulationResult, StepPredictions, Trained
 from evergreen.errors import DataError, EvergreenError
 from evergreen.markdown import many
+from evergreen.spec.fields import Rows
 from evergreen.spec.policy import triggers_of
 from evergreen.spec.training import Training
 
@@ -76,6 +78,8 @@ class Backtest:
         left_out: policies that could not be scored, and why.
         remarks: sentences on what the figures alone do not tell apart.
         spent: the work that it took.
+        clock: what its instants and lengths are.
+        regular: label of the policy that others are held against beside `never` and `always`.
     """
 
     model: str
@@ -90,6 +94,8 @@ class Backtest:
     left_out: Mapping[str, str]
     spent: Spent
     remarks: tuple[str, ...] = ()
+    clock: Clock = CALENDAR
+    regular: str = "every 30 days"
 
     def row(self, label: str) -> Row:
         """The row of a policy."""
@@ -101,8 +107,8 @@ class Backtest:
             "model": self.model,
             "metric": self.metric,
             "steps": len(self.steps),
-            "reported_from": self.steps[self.chosen].isoformat(),
-            "policies": [_row_json(row) for row in self.rows],
+            "reported_from": self.clock.plain(self.steps[self.chosen]),
+            "policies": [_row_json(row, self.clock) for row in self.rows],
             "recommended": self.recommended,
             "reason": self.reason,
             "warning": self.warning,
@@ -124,7 +130,7 @@ class Scored:
     ) -> None:
         self.context, self.plan, self.asked = context, plan, asked
         left_out = {
-            label: describe_left_out(result, plan)
+            label: describe_left_out(result, plan, context.history.clock)
             for label, (_, result) in results.items()
             if not _complete(result, plan)
         }
@@ -156,9 +162,9 @@ class Scored:
         count = number // 2 if since is None else sum(step < since for step in self.steps)
         if not 0 < count < number:
             raise EvergreenError(
-                f"{since:%Y-%m-%d} leaves no step to choose by, or none to report on: they reach from "
-                f"{self.steps[0]:%Y-%m-%d} to {self.steps[-1]:%Y-%m-%d}.",
-                "Choose a time between.",
+                f"{_named(since, self.clock)} leaves no step to choose by, or none to report on: they reach from "
+                f"{self.clock.name(self.steps[0])} to {self.clock.name(self.steps[-1])}.",
+                f"Choose a {'row' if self.clock.by_rows else 'time'} between.",
             )
         return count
 
@@ -181,7 +187,8 @@ class Scored:
         remarks = tuple(remark for remark in told if remark)
         reason = f"{defeat} {reason}" if defeat else reason
         found = (name, reason, warning, dict(self.left_out), spent, remarks)
-        return Backtest(self.context.spec.name, metric, self.steps, self.chosen, rows, self.oracle, *found)
+        facts = (self.context.spec.name, metric, self.steps, self.chosen, rows, self.oracle)
+        return Backtest(*facts, *found, self.clock, self.regular)
 
     def _naive(self) -> dict[str, Series]:
         """The figures of the naive forecasts on the reported steps."""
@@ -200,14 +207,24 @@ class Scored:
         return describe_defeat(*figures, gap, self.context.spec.metric.name)
 
     @property
-    def span(self) -> timedelta:
+    def span(self) -> timedelta | Rows:
         """The length of the history."""
-        return self.context.history.end - self.context.history.start
+        return self.context.history.span
+
+    @property
+    def clock(self) -> Clock:
+        """What instants and lengths are."""
+        return self.context.history.clock
+
+    @property
+    def regular(self) -> str:
+        """Label of the policy that others are held against beside `never` and `always`."""
+        return now_and_then(self.context.spec)[0]
 
     def _windows(self) -> Mapping[str, Training]:
         """Every training window by name, those that were asked for among them."""
-        own = self.context.spec.training
-        windows = (own, *(window_of(text, own) for text in self.asked.windows))
+        own, rows = self.context.spec.training, self.clock.by_rows
+        windows = (own, *(window_of(text, own, rows=rows) for text in self.asked.windows))
         return {window_name(training): training for training in windows}
 
     def _changes(self, labels: Sequence[str]) -> Iterator[str]:
@@ -218,7 +235,7 @@ class Scored:
             for label, (one, result) in self.results.items()
             if change and label in labels and {"drift", "performance"} & set(self._triggers(one))
         }
-        return describe_changes(responses, change, self.steps, end)
+        return describe_changes(responses, change, self.steps, end, self.clock)
 
     def _triggers(self, variant: Variant) -> Sequence[str]:
         return self.context.spec.retraining.triggers if variant.policy is None else triggers_of(variant.policy)
@@ -293,14 +310,14 @@ def _reason(
         "no policy with more retrainings is proven to be better"
     )  # fmt: skip
     reason = (
-        f"By the {many(scored.chosen, 'step')} before {turn:%Y-%m-%d}, {name}: {spec.metric.name} "
+        f"By the {many(scored.chosen, 'step')} before {scored.clock.name(turn)}, {name}: {spec.metric.name} "
         f"{mine.chosen_error:.4g} with {many(early[name], 'retraining')}; {why}. On the rest it has {mine.error:.4g}"
         f"{_between(mine.interval)} with {mine.retrains}"
     )
-    rivals = [row for row in rows if row.variant.label in ("every 30 days", ALWAYS, NEVER) and row is not mine]
+    rivals = [row for row in rows if row.variant.label in (scored.regular, ALWAYS, NEVER) and row is not mine]
     if not rivals:
         return f"{reason}."
-    rival = next((row for row in rivals if row.variant.label == "every 30 days"), rivals[0])
+    rival = next((row for row in rivals if row.variant.label == scored.regular), rivals[0])
     gap = difference(mine.series.part(scored.rest), rival.series.part(scored.rest), drawn)
     size = f"{abs(gap.value):.4g} {'worse' if gap.value > 0 else 'better'}"
     ends = None if gap.interval is None else tuple(sorted(np.sign(gap.value or 1) * end for end in gap.interval))
@@ -317,7 +334,11 @@ def _between(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f" ({ends[0]:.4g} to {ends[1]:.4g})"
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _named(since: datetime | None, clock: Clock) -> str:
+    return clock.name(since) if since is not None else "The middle"
+
+
+def _row_json(row: Row, clock: Clock) -> dict[str, Any]:
     return {
         "name": row.variant.name,
         "window": row.variant.window,
@@ -330,12 +351,18 @@ def _row_json(row: Row) -> dict[str, Any]:
         "chosen_error": _plain(row.chosen_error),
         "cost": row.cost,
         "false_triggers": row.false_triggers,
-        "late_days": None if row.late is None else row.late / timedelta(days=1),
+        **_late_json(row.late, clock),
         "routine_margin": row.variant.gates.routine_margin,
         "stale_steps": row.stale,
         "promotions": row.harmful and row.harmful.promotions,
         "harmful": row.harmful and row.harmful.harmful,
     }
+
+
+def _late_json(late: timedelta | None, clock: Clock) -> dict[str, Any]:
+    if clock.by_rows:
+        return {"late_rows": None if late is None else clock.row(datetime.fromtimestamp(0, UTC) + late)}
+    return {"late_days": None if late is None else late / timedelta(days=1)}
 
 
 def _plain(value: float) -> float | None:

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.backtest.clock import Clock
 from evergreen.backtest.history import History, instant
 from evergreen.backtest.scores import Prices
 from evergreen.errors import DataError, EvergreenError
 from evergreen.markdown import many
 from evergreen.spec import policies
+from evergreen.spec.fields import Rows
 from evergreen.spec.gates import Gates
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policies import Every, Never, OnDrift, OnPerformance, any_of
 from evergreen.spec.policy import RetrainPolicy, name_of
 from evergreen.spec.training import Training
+from evergreen.timestamps import as_utc
 
 NEVER, ALWAYS, ORACLE = "never", "always", "oracle"
 
@@ -81,16 +84,30 @@ class Request:
     change: datetime | None = None
 
 
+def always(spec: ModelSpec) -> Every:
+    """A retraining in each step of the replay."""
+    window = spec.performance.window
+    return Every(rows=window.count) if isinstance(window, Rows) else Every(days=window / timedelta(days=1))
+
+
+def now_and_then(spec: ModelSpec, times: int = 1) -> tuple[str, Every]:
+    """The policy that others are held against, and its name: every 30 days, or every four windows of rows."""
+    window = spec.performance.window
+    if isinstance(window, Rows):
+        return f"every {4 * times * window.count} rows", Every(rows=4 * times * window.count)
+    return f"every {30 * times} days", Every(days=30 * times)
+
+
 def usual(spec: ModelSpec) -> dict[str, RetrainPolicy | Any]:
     """The six policies that are compared where none is named, and the model file's own."""
-    step = spec.performance.window / timedelta(days=1)
+    (often, regular), (seldom, rare) = now_and_then(spec), now_and_then(spec, times=3)
     found: dict[str, RetrainPolicy | Any] = {
         NEVER: Never(),
-        ALWAYS: Every(days=step),
-        "every 30 days": Every(days=30),
+        ALWAYS: always(spec),
+        often: regular,
         "on drift": OnDrift(),
         "on performance": OnPerformance(),
-        "on drift or every 90 days": any_of(OnDrift(), Every(days=90)),
+        f"on drift or {seldom}": any_of(OnDrift(), rare),
     }
     if spec.retraining.policy is None:
         return found | {"as the model file has it": None}
@@ -145,8 +162,10 @@ def _made(node: ast.expr) -> Any:
     return _CALLED[node.func.id](*map(_made, node.args), **words)
 
 
-def window_of(text: str, training: Training) -> Training:
+def window_of(text: str, training: Training, *, rows: bool = False) -> Training:
     """A training window by its name: `180d`, `all`, or `half-life 90d` for all of history, weighed by age.
+
+    With `rows` lengths are such as `5000 rows`.
 
     Raises:
         EvergreenError: it is none.
@@ -154,15 +173,24 @@ def window_of(text: str, training: Training) -> Training:
     name = text.strip().lower()
     if name == "all":
         return training.model_copy(update={"last": None, "half_life": None})
-    number, decays = name.removeprefix("half-life").strip().removesuffix("d"), name.startswith("half-life")
+    length = _length_of(name.removeprefix("half-life").strip(), rows=rows)
+    if length is None:
+        such = "5000 rows, all, or 'half-life 5000 rows'" if rows else "90d, all, or 'half-life 90d'"
+        raise EvergreenError(f"{text!r} is not a training window.", f"Such as {such}.")
+    decays = name.startswith("half-life")
+    return training.model_copy(update={"last": None if decays else length, "half_life": length if decays else None})
+
+
+def _length_of(text: str, *, rows: bool) -> timedelta | Rows | None:
+    """A length by its name, `90d` or `5000 rows`; None for another text."""
+    if rows:
+        matched = re.fullmatch(r"(\d+) ?rows?", text)
+        return Rows(int(matched[1])) if matched and int(matched[1]) else None
     try:
-        days = timedelta(days=float(number))
+        days = timedelta(days=float(text.removesuffix("d")))
     except (ValueError, OverflowError):
-        days = timedelta(0)
-    if days <= timedelta(0) or not name.endswith("d"):
-        raise EvergreenError(f"{text!r} is not a training window.", "Such as 90d, all, or 'half-life 90d'.")
-    changed = {"last": None, "half_life": days} if decays else {"last": days, "half_life": None}
-    return training.model_copy(update=changed)
+        return None
+    return days if days > timedelta(0) and text.endswith("d") else None
 
 
 def margins_of(text: str) -> tuple[float, ...]:
@@ -189,8 +217,51 @@ def margins_of(text: str) -> tuple[float, ...]:
 def window_name(training: Training) -> str:
     """What `window_of` understands."""
     if training.half_life is not None:
-        return f"half-life {training.half_life / timedelta(days=1):g}d"
-    return "all" if training.last is None else f"{training.last / timedelta(days=1):g}d"
+        return f"half-life {_length_name(training.half_life)}"
+    return "all" if training.last is None else _length_name(training.last)
+
+
+def _length_name(length: timedelta | Rows) -> str:
+    return f"{length.count} rows" if isinstance(length, Rows) else f"{length / timedelta(days=1):g}d"
+
+
+PLACES = ("since", "report_from", "change")
+"""Fields of a request that are a place in the history: a time, or the number of a row."""
+
+
+def place_of(value: datetime | int, spec: ModelSpec, field: str) -> datetime:
+    """A place in the history by a time or, where rows have the order of landing, by the number of a row.
+
+    Raises:
+        EvergreenError: it is the other of both.
+    """
+    if spec.order == "rows":
+        if isinstance(value, datetime) or value < 0:
+            raise EvergreenError(
+                f"{field}: rows of {spec.name} have the order of landing, and no time.",
+                "Give the number of a row, such as 5000.",
+            )
+        try:
+            return Clock(spec.performance.window).instant(value)
+        except OverflowError:
+            raise EvergreenError(f"{field}: row {value:,} lies behind any history.", "Give an earlier one.") from None
+    if not isinstance(value, datetime):
+        raise EvergreenError(f"{field}: {value} is the number of a row, and rows have a time.", "Give a time.")
+    return as_utc(value)
+
+
+def require_no_times(spec: ModelSpec, **lengths: timedelta | None) -> None:
+    """Refuse lengths of time for a model whose rows have none.
+
+    Raises:
+        EvergreenError: there is one.
+    """
+    given = [name for name, length in lengths.items() if length is not None]
+    if spec.order == "rows" and given:
+        raise EvergreenError(
+            f"{given[0]}: rows of {spec.name} have the order of landing, and no time.",
+            "Leave it out: a label is known since it landed, and a training takes no rows.",
+        )
 
 
 def steps_of(history: History, since: datetime | None = None) -> tuple[datetime, ...]:
@@ -199,7 +270,8 @@ def steps_of(history: History, since: datetime | None = None) -> tuple[datetime,
     Raises:
         DataError: the history is too short to be replayed at all.
     """
-    spec, step = history.spec, history.spec.performance.window
+    spec, clock = history.spec, history.clock
+    step = clock.step
     epoch = datetime.fromtimestamp(0, UTC)
     least = spec.training.min_rows + spec.holdout.min_rows
     known = np.sort(history.known)
@@ -212,18 +284,19 @@ def steps_of(history: History, since: datetime | None = None) -> tuple[datetime,
     last = -((epoch - history.end) // step)
     steps = tuple(epoch + number * step for number in range(first, last + 1))
     number = max(0, len(steps) - 1)
-    length = f"{step / timedelta(days=1):g} day{'' if step == timedelta(days=1) else 's'}"
+    length = clock.described_step
     if len(steps) < 4 and since is not None and begin == since:
         raise DataError(
             f"{spec.name}: only {many(number, f'step of {length} lies', f'steps of {length} lie')} between "
-            f"{since:%Y-%m-%d} and the end of the history, {history.end:%Y-%m-%d}: at least 3 steps are needed.",
+            f"{clock.name(since)} and the end of the history, {clock.name(history.end)}: at least 3 steps are needed.",
             "Choose an earlier first step (--since), or take a shorter performance.window.",
         )
     if len(steps) < 4:
-        days = many(round((history.end - history.start) / timedelta(days=1)), "day")
+        whole = history.span
+        told = str(whole) if isinstance(whole, Rows) else many(round(whole / timedelta(days=1)), "day")
         held = many(number, f"step of {length}", f"steps of {length}")
         raise DataError(
-            f"{spec.name}: a history of {days} holds {held} after the first training, too short to be replayed.",
+            f"{spec.name}: a history of {told} holds {held} after the first training, too short to be replayed.",
             "Wait for more rows, or take a shorter performance.window.",
         )
     return steps

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -19,13 +19,13 @@ from evergreen.backtest.outcomes import count_harmful
 from evergreen.backtest.progress import Forecast, Watch
 from evergreen.backtest.remarks import within
 from evergreen.backtest.report import Backtest, Scored
-from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, usual, window_name, window_of
+from evergreen.backtest.request import ALWAYS, NEVER, ORACLE, Request, Variant, always, usual, window_name, window_of
 from evergreen.backtest.scores import series
 from evergreen.backtest.simulation import HeavySteps, Simulation, SimulationPlan, SimulationResult, StepPredictions
 from evergreen.errors import EvergreenError
 from evergreen.registry.version import Version, VersionTags
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.policies import Every, Never
+from evergreen.spec.policies import Never
 from evergreen.spec.training import Training
 from evergreen.training.pipeline_checks import require_fittable
 
@@ -46,7 +46,7 @@ def run(runner: JobRunner, plan: SimulationPlan, request: Request, watch: Watch 
     policies = dict(request.policies or usual(spec))
     gates = spec.gates
     variants = [Variant(name, policy, window_name(own), own, gates) for name, policy in policies.items()]
-    for name, policy in ((NEVER, Never()), (ALWAYS, Every(days=_days(spec)))):
+    for name, policy in ((NEVER, Never()), (ALWAYS, always(spec))):
         if name not in policies:
             variants.append(Variant(name, policy, window_name(own), own, gates))
     # Whoever retrains always, and the oracle, ask for every one of these.
@@ -101,7 +101,7 @@ def _crossed(spec: ModelSpec, scored: Scored, windows: Sequence[str]) -> list[Va
     """
     effective = {within(spec.training, scored.span).model_dump_json()}
     trainings = []
-    for training in (window_of(text, spec.training) for text in windows):
+    for training in (window_of(text, spec.training, rows=spec.order is not None) for text in windows):
         key = within(training, scored.span).model_dump_json()
         if key not in effective:
             effective.add(key)
@@ -177,7 +177,3 @@ def _fresh(heavy: HeavySteps, now: datetime, model: str, number: int) -> Version
     except EvergreenError:
         return None
     return Version(model, number, "", fit.model_id, VersionTags.read(fit.tags), "")
-
-
-def _days(spec: ModelSpec) -> float:
-    return spec.performance.window / timedelta(days=1)

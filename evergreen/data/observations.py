@@ -14,7 +14,7 @@ from evergreen import naming
 from evergreen.data.contract import arrow_schema
 from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.data.label_rules import LABELLED_AT, carry_labels, overridden_labels
-from evergreen.data.row_commits import BatchStamp, Carried, RowCommits
+from evergreen.data.row_commits import BatchStamp, Carried, RowCommits, renumber
 from evergreen.data.snapshot import CONTRACT, Snapshot
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table, sql_literal
@@ -95,7 +95,9 @@ class Observations:
     ) -> RowCounts:
         """Commit a checked batch once: new rows are added, rows with a known key replace the earlier ones.
 
-        Without keys the rows replace those that came from the same origin before. A row without a target keeps the
+        Without keys the rows replace those that came from the same origin before. With `order="rows"` a row that has
+        the key or, without keys, the content of one that it replaces keeps that one's number, and only the others are
+        the newest ones. A row without a target keeps the
         label that its key has; a target of its own replaces the label. A batch with a `rows_position` lands whenever it
         is read, because that position, in the same commit, says whether it landed.
 
@@ -301,10 +303,11 @@ class Observations:
             # Rows that are rewritten together are numbered one after the other.
             order = np.concatenate(rewrite_groups(superseded.column("_row").to_numpy()))
             rows = np.flatnonzero(changed)[order]
-            stamped = stamp.apply(arrow.take(rows), before.next_row, labelled_at.take(rows))
-            before = self._commits.replace(
-                superseded.take(order), stamped, replaced_commit, before, None if new.any() else carried
-            )
+            old = superseded.take(order)
+            # Where rows have the order of landing, a row that its key names keeps its place in it.
+            numbers = old.column("_row").to_numpy() if self.spec.order == "rows" else None
+            stamped = stamp.apply(arrow.take(rows), before.next_row, labelled_at.take(rows), numbers)
+            before = self._commits.replace(old, stamped, replaced_commit, before, None if new.any() else carried)
         if new.any() or not changed.any():
             added = arrow if new.all() else arrow.filter(pa.array(new))
             self._commits.append(stamp.apply(added, before.next_row), commit, before, hashes[new], carried)
@@ -313,15 +316,19 @@ class Observations:
     def _replace_origin(
         self, arrow: pa.Table, stamp: BatchStamp, opened: OpenTable, before: Snapshot, carried: Carried | None
     ) -> RowCounts:
-        """Replace the rows that came from the same origin before."""
+        """Replace the rows that came from the same origin before.
+
+        Where rows have the order of landing, one that was there before keeps its place in it.
+        """
         import pyarrow.dataset as ds
 
         hashes, origin = row_hashes(arrow, self.content), stamp.origin
-        removed = np.empty(0, np.uint64)
+        removed, numbers = np.empty(0, np.uint64), None
         if may_contain(self.table, opened, {"_origin": (origin, origin)}):
-            pieces = self._commits.content_hashes(before.version, ds.field("_origin") == origin)
-            removed = np.concatenate([removed, *pieces])
-        rows = stamp.apply(arrow, before.next_row)
+            removed, known = self._commits.numbered_hashes(before.version, ds.field("_origin") == origin)
+            if self.spec.order == "rows":
+                numbers = renumber(hashes, removed, known, before.next_row)
+        rows = stamp.apply(arrow, before.next_row, numbers=numbers)
         if len(removed):
             where = f"_origin = {sql_literal(origin)}"
             self._commits.replace_where(

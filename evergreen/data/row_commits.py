@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from evergreen.data.snapshot import CARRIED_KEYS, Snapshot
 from evergreen.errors import BusyError
@@ -108,9 +109,13 @@ class RowCommits:
         added: Hashes,
         carried: Carried | None = None,
     ) -> None:
-        """Replace the rows that meet the SQL condition `where`, whose content has the hashes `removed`."""
+        """Replace the rows that meet the SQL condition `where`, whose content has the hashes `removed`.
+
+        A row that is there again may have kept its number.
+        """
         digest = digest_of(before).minus(removed).plus(added)
-        metadata = self._metadata(digest, before, before.next_row + rows.num_rows, carried)
+        greatest = int(rows.column("_row").to_numpy().max()) if rows.num_rows else -1
+        metadata = self._metadata(digest, before, max(before.next_row, greatest + 1), carried)
         self.table.replace(rows, commit, metadata, where=where, expected_version=before.version)
 
     def rewrite(self, rows: pa.Table, commit: str, before: Snapshot) -> None:
@@ -132,6 +137,15 @@ class RowCommits:
         """The hashes of the rows that meet `where`, one array a record batch."""
         for batch in self.table.scan(self.content, where, version):
             yield row_hashes(batch, self.content)
+
+    def numbered_hashes(self, version: int, where: ds.Expression) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """The hashes of the rows that meet `where`, and their numbers, shape (n,) each."""
+        hashes: list[Hashes] = []
+        numbers: list[npt.NDArray[np.int64]] = []
+        for batch in self.table.scan((*self.content, "_row"), where, version):
+            hashes.append(row_hashes(batch, self.content))
+            numbers.append(batch.column("_row").to_numpy())
+        return np.concatenate([np.empty(0, np.uint64), *hashes]), np.concatenate([np.empty(0, np.int64), *numbers])
 
     def _metadata(self, digest: Digest, before: Snapshot, next_row: int, carried: Carried | None) -> dict[str, str]:
         values = {field: getattr(before, field) for field in CARRIED_KEYS} | dict(carried or {})
@@ -166,20 +180,54 @@ class BatchStamp:
     origin: str
     now: datetime
 
-    def apply(self, rows: pa.Table, next_row: int, labelled_at: pa.ChunkedArray | None = None) -> pa.Table:
-        """Add the lake's columns; rows are numbered from `next_row` on."""
+    def apply(
+        self,
+        rows: pa.Table,
+        next_row: int,
+        labelled_at: pa.ChunkedArray | None = None,
+        numbers: npt.NDArray[np.int64] | None = None,
+    ) -> pa.Table:
+        """Add the lake's columns; rows are numbered from `next_row` on, or have the `numbers` (n,)."""
         import pyarrow as pa
 
         count = rows.num_rows
         if labelled_at is None:
             labelled_at = pa.nulls(count, pa.timestamp("us", "UTC"))
+        if numbers is None:
+            numbers = np.arange(next_row, next_row + count, dtype=np.int64)
         return (
             rows.append_column("_batch", pa.repeat(self.batch, count))
             .append_column("_origin", pa.repeat(self.origin, count))
-            .append_column("_row", pa.array(np.arange(next_row, next_row + count, dtype=np.int64)))
+            .append_column("_row", pa.array(numbers))
             .append_column("_landed_at", pa.repeat(pa.scalar(self.now, pa.timestamp("us", "UTC")), count))
             .append_column("_labelled_at", labelled_at)
         )
+
+
+def renumber(hashes: Hashes, known: Hashes, numbers: npt.NDArray[np.int64], next_row: int) -> npt.NDArray[np.int64]:
+    """The numbers of n rows that replace others: a row that was there keeps its number, the others get new ones.
+
+    Of equal rows the first keeps the first one's number, the second the second one's, and so on.
+
+    Args:
+        hashes: of the content of the new rows, shape (n,).
+        known: of the content of the rows that they replace, shape (m,).
+        numbers: of the rows that they replace, shape (m,).
+        next_row: the first new number.
+    """
+    order = np.lexsort((numbers, known))
+    known, numbers = known[order], numbers[order]
+    by_hash = np.argsort(hashes, kind="stable")
+    ordered = hashes[by_hash]
+    occurrence = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    place = np.searchsorted(known, ordered) + occurrence
+    there = place < len(known)
+    there[there] = known[place[there]] == ordered[there]
+    found = np.full(len(hashes), -1, dtype=np.int64)
+    found[by_hash[there]] = numbers[place[there]]
+    new = found < 0
+    found[new] = np.arange(next_row, next_row + int(new.sum()))
+    return found
 
 
 def digest_of(snapshot: Snapshot) -> Digest:

@@ -3,6 +3,8 @@
 Three rules hold for every strategy. Equal rows never stand on both sides: a row that was learned by heart would judge.
 A cut in time lies between two times, never among the rows of one: they share what happened then. Rows within
 `holdout.gap` of a judging row are on neither side: their labels may overlap with its own.
+
+Rows have a place in their order: a time, or with `order="rows"` the number that they got when they landed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.data.observations import Observations
-from evergreen.data.windows import Mask, block_numbers
+from evergreen.data.windows import Mask, block_numbers, order_column
+from evergreen.spec.fields import Rows, distance
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Holdout
 from evergreen.storage.row_digest import Hashes
@@ -45,7 +48,7 @@ def split_window(observations: Observations, frame: pd.DataFrame) -> Split:
 
 
 def split_rows(spec: ModelSpec, frame: pd.DataFrame, ids: Hashes | None = None) -> Split:
-    """Split rows in time order; rows with an equal id (n,) are the same row, and None says that all are different.
+    """Split rows in their order; rows with an equal id (n,) are the same row, and None says that all are different.
 
     A row that stands there again has the place of its first occurrence, and its share is that of one row. With the
     place of the last one, `latest` would hold out nearly everything of a full export that comes every day, and train on
@@ -56,11 +59,12 @@ def split_rows(spec: ModelSpec, frame: pd.DataFrame, ids: Hashes | None = None) 
         copies, first = np.arange(rows), np.arange(rows)
     else:
         copies, first = number_copies(ids)
-    time = None if spec.time is None else frame[spec.time].iloc[first].reset_index(drop=True)
-    held = _held(spec.holdout, len(first), time)
+    column = order_column(spec)
+    places = None if column is None else frame[column].iloc[first].reset_index(drop=True)
+    held = _held(spec.holdout, len(first), places)
     train = ~held
-    if spec.holdout.gap is not None and time is not None and held.any():
-        train &= ~_near(time, held, spec.holdout.gap)
+    if spec.holdout.gap is not None and places is not None and held.any():
+        train &= ~_near(places, held, spec.holdout.gap)
     return Split(train[copies], held[copies])
 
 
@@ -73,15 +77,15 @@ def number_copies(ids: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int
     return rank[copies], first[order]
 
 
-def cut_between_times(time: pd.Series, row: int) -> int:
-    """The place nearest to `row` where the time of n ordered rows changes; 0 where it never does."""
-    values = time.to_numpy()
+def cut_between_times(places: pd.Series, row: int) -> int:
+    """Where, nearest to `row`, the time of n ordered rows changes; 0 where it never does."""
+    values = places.to_numpy()
     changes = np.flatnonzero(values[1:] != values[:-1]) + 1
     return int(changes[np.argmin(np.abs(changes - row))]) if len(changes) else 0
 
 
-def _held(rule: Holdout, rows: int, time: pd.Series | None) -> Mask:
-    """Which of `rows` distinct rows judge; `time` is that of each, in order."""
+def _held(rule: Holdout, rows: int, places: pd.Series | None) -> Mask:
+    """Which of `rows` distinct rows judge; `places` has that of each, in order."""
     mask = np.zeros(rows, dtype=bool)
     if rows < 2:
         return mask
@@ -92,21 +96,22 @@ def _held(rule: Holdout, rows: int, time: pd.Series | None) -> Mask:
         mask[train_test_split(np.arange(rows), test_size=count, random_state=rule.seed)[1]] = True
     elif rule.strategy == "latest":
         start = rows - min(max(1, round(rows * rule.share)), rows - 1)
-        if time is not None:
-            start = cut_between_times(time, start) or rows
+        if places is not None:
+            start = cut_between_times(places, start) or rows
         mask[start:] = True
-    elif time is not None:
-        mask = block_numbers(time, rule.block) % rule.every == 0
+    elif places is not None:
+        mask = block_numbers(places, rule.block) % rule.every == 0
         if rule.recent is not None:
-            mask &= (time > time.max() - rule.recent).to_numpy()
+            mask &= (places > places.max() - distance(rule.recent)).to_numpy()
     return mask
 
 
-def _near(time: pd.Series, held: Mask, gap: timedelta) -> Mask:
+def _near(places: pd.Series, held: Mask, gap: timedelta | Rows) -> Mask:
     """Which rows are less than `gap` away from a held one, on either side."""
-    instants = block_numbers(time, timedelta(microseconds=1))
+    unit: timedelta | Rows = Rows(1) if isinstance(gap, Rows) else timedelta(microseconds=1)
+    instants = block_numbers(places, unit)
     judging = instants[held]
     after = np.searchsorted(judging, instants)
     since = np.abs(instants - judging[np.maximum(after - 1, 0)])
     until = np.abs(judging[np.minimum(after, len(judging) - 1)] - instants)
-    return np.asarray(np.minimum(since, until) < gap / timedelta(microseconds=1), dtype=bool)
+    return np.asarray(np.minimum(since, until) < distance(gap) / distance(unit), dtype=bool)

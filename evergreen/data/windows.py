@@ -17,6 +17,7 @@ import numpy.typing as npt
 from evergreen.data.clusters import Clusters
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
+from evergreen.spec.fields import Rows, distance
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MIN_CLUSTERS = 20
 """An interval from fewer clusters than this is worth nothing."""
+ROW, LANDED_AT = "_row", "_landed_at"
+"""The columns with the number that a row got when it landed, and when that was."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -88,10 +91,17 @@ class Window:
         return condition
 
 
+def order_column(spec: ModelSpec) -> str | None:
+    """The column that has the place of each row in the order of the rows: a time, or its number; None without order."""
+    return spec.time if spec.order is None else ROW
+
+
 def training_window(spec: ModelSpec, snapshot: Snapshot, now: datetime | None = None) -> Window:
     """The rows that the model file lets a candidate see at `now` (aware): its training rows and its holdout."""
-    start = _time_before(snapshot.end, spec.training.last)
-    return Window(snapshot, start=start, as_of=now.isoformat() if now else None)
+    as_of = now.isoformat() if now else None
+    if spec.order == "rows":
+        return Window(snapshot, from_row=_row_before(snapshot, spec.training.last), as_of=as_of)
+    return Window(snapshot, start=_time_before(snapshot.end, spec.training.last), as_of=as_of)
 
 
 def current_window(
@@ -99,11 +109,12 @@ def current_window(
 ) -> Window:
     """The rows after the champion's window, as far back as the drift policy looks.
 
-    `champion_end` is the latest time that the champion learned from, `champion_rows` the `next_row` of its snapshot.
+    `champion_end` is the latest time that the champion learned from, `champion_rows` the number of the first row that
+    it did not.
     """
     as_of = now.isoformat() if now else None
     if spec.time is None:
-        return Window(snapshot, from_row=champion_rows, as_of=as_of)
+        return Window(snapshot, from_row=max(champion_rows, _row_before(snapshot, spec.drift.last)), as_of=as_of)
     return Window(snapshot, start=_time_before(snapshot.end, spec.drift.last), after=champion_end, as_of=as_of)
 
 
@@ -112,7 +123,8 @@ def judged_window(
 ) -> Window:
     """The rows after the champion's window up to `now` (aware), as far back as the performance policy looks.
 
-    Rows of the future, from a forecast or a wrong clock, have not happened yet.
+    Rows of the future, from a forecast or a wrong clock, have not happened yet. Where rows have the order of landing,
+    all of the champion's window is given: how far back the policy looks is counted from a mature window.
     """
     as_of = now.isoformat()
     if spec.time is None:
@@ -122,19 +134,29 @@ def judged_window(
     return Window(snapshot, start=start, after=champion_end, until=end, as_of=as_of)
 
 
-def block_numbers(time: pd.Series, length: timedelta) -> npt.NDArray[np.int64]:
-    """The number of the block of time that each row lies in, counted from the epoch, shape (n,)."""
+def block_numbers(places: pd.Series, length: timedelta | Rows) -> npt.NDArray[np.int64]:
+    """The number of the block that each row lies in, shape (n,).
+
+    Args:
+        places: the time of each row, or the number that it got when it landed.
+        length: of a block: a duration, counted from the epoch, or so many rows, counted from row 0.
+    """
     import pandas as pd
 
-    since_epoch = time - pd.Timestamp(0, tz="UTC")
+    if isinstance(length, Rows):
+        return np.asarray(places // length.count, dtype=np.int64)
+    since_epoch = places - pd.Timestamp(0, tz="UTC")
     return np.asarray(since_epoch // pd.Timedelta(length), dtype=np.int64)
 
 
 def time_clusters(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | None:
-    """The clusters of rows in a bootstrap, in order: the rows of one day are one cluster; None without time.
+    """The clusters of rows in a bootstrap, in order; None for rows without an order.
 
-    Rows of fewer than `MIN_CLUSTERS` days are cut finer.
+    The rows of one day are one cluster, and of fewer than `MIN_CLUSTERS` days they are cut finer. For rows in the order
+    of landing see `row_clusters`.
     """
+    if spec.order == "rows" and not frame.empty:
+        return row_clusters(frame, MIN_CLUSTERS)
     if spec.time is None or frame.empty:
         return None
     time = frame[spec.time]
@@ -143,8 +165,23 @@ def time_clusters(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | None:
     return Clusters(block_numbers(time, length), length)
 
 
+def row_clusters(frame: pd.DataFrame, least: int) -> Clusters:
+    """Stretches of equally many rows in the order of landing: as many as each has rows, and at least `least`.
+
+    Rows without a time have no day. With n ** 0.5 rows to a stretch both their length and their number grow with n, as
+    what is drawn in blocks asks for (Künsch 1989, The Jackknife and the Bootstrap for General Stationary Observations).
+    """
+    count = max(1, int(len(frame) // max(least, len(frame) ** 0.5)))
+    places = np.argsort(np.argsort(frame[ROW].to_numpy(), kind="stable"), kind="stable")
+    return Clusters(np.asarray(places // count, dtype=np.int64), Rows(count))
+
+
 def cluster_ids(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """The numbers of `time_clusters` alone, shape (n,): clusters that are drawn one by one; None without time."""
+    """The numbers of `time_clusters` alone, shape (n,): clusters that are drawn one by one; None without an order.
+
+    A champion is watched by these. A change in the middle of its rows makes the days before and after it alike, and
+    blocks as long as that would hold the alarm back that it is to raise.
+    """
     clusters = time_clusters(spec, frame)
     return clusters.numbers if clusters else None
 
@@ -156,14 +193,23 @@ def watched_groups(spec: ModelSpec, frame: pd.DataFrame) -> Clusters | npt.NDArr
 
 def row_weights(spec: ModelSpec, frame: pd.DataFrame) -> npt.NDArray[np.float64] | None:
     """The weight of each row by its age, shape (n,): 1 for the newest, 0.5 after a half-life; None if all are equal."""
-    if spec.training.half_life is None or spec.time is None:
+    column = order_column(spec)
+    if spec.training.half_life is None or column is None:
         return None
-    time = frame[spec.time]
-    age = (time.max() - time) / spec.training.half_life
+    places = frame[column]
+    age = (places.max() - places) / distance(spec.training.half_life)
     return np.asarray(0.5 ** age.to_numpy(dtype="float64"), dtype=np.float64)
 
 
-def _time_before(end: str | None, length: timedelta | None) -> str | None:
+def _time_before(end: str | None, length: timedelta | Rows | None) -> str | None:
     if end is None or length is None:
         return None
-    return (datetime.fromisoformat(end) - length).isoformat()
+    return str((datetime.fromisoformat(end) - distance(length)).isoformat())
+
+
+def _row_before(snapshot: Snapshot, length: timedelta | Rows | None) -> int:
+    """The number of the first of so many rows at the end of a snapshot; 0 for all.
+
+    A number whose row was replaced is counted: the row that replaced it has a later one.
+    """
+    return max(0, snapshot.next_row - length.count) if isinstance(length, Rows) else 0

@@ -15,7 +15,7 @@ from evergreen.data.windows import Window, current_window
 from evergreen.decision import decision_id
 from evergreen.drift.compare import compare
 from evergreen.drift.report import DriftReport
-from evergreen.registry.lineage import learned_until
+from evergreen.registry.lineage import first_unlearned, learned_until
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
@@ -36,7 +36,7 @@ def drift_question(
     `now` (aware) is the logical time: a target that became known later is missing in those rows. The id does not tell.
     """
     end = learned_until(champion)
-    window = current_window(spec, snapshot, end, champion.tags.next_row, now)
+    window = current_window(spec, snapshot, end, first_unlearned(champion), now)
     # After how long a person is told of silence is no part of what is asked.
     policy = spec.drift.model_dump(exclude={"silence"})
     return drift_decision_id(spec.name, champion.number, snapshot, end, policy), window

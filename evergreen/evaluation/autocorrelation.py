@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evergreen.spec.metric import Array
+from evergreen.spec.model import ModelSpec
 
 LEAST = 0.1
 """A smaller autocorrelation is not told: the variance of a mean grows by (1 + r) / (1 - r), which is 1.2 here."""
@@ -51,6 +52,13 @@ def describe_order(y: Array) -> str:
         f"rows that follow each other have alike targets (autocorrelation {correlation:.2f} at lag 1, of {len(y):,} "
         "rows): a random holdout stands among its neighbours and promises too much"
     )
+
+
+def order_hint(spec: ModelSpec) -> str:
+    """What to set in the model file of such rows, as a sentence."""
+    if spec.time is not None or spec.order is not None:
+        return "Set holdout.strategy to latest or blocked."
+    return "Set holdout.strategy to latest, with order='rows' where what landed first is older."
 
 
 def _is_sorted(values: Array) -> bool:

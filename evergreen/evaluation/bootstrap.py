@@ -14,6 +14,7 @@ from evergreen.errors import EvergreenError
 from evergreen.evaluation.block_length import block_length, without_change
 from evergreen.evaluation.group_sums import GroupSums, sum_groups
 from evergreen.evaluation.measure import _prepare, _value
+from evergreen.spec.fields import Rows
 from evergreen.spec.metric import Array, Metric
 
 MIN_GROUPS = 6
@@ -30,7 +31,7 @@ RESAMPLES = 300
 LOOPED_ROWS = 10_000
 """Of so many rows at most, for a function that has to be called once for each resample."""
 Groups = Clusters | Array | None
-"""Which rows stand or fall together: clusters in time, the name of each row's group, or None for independent rows."""
+"""Which rows stand or fall together: clusters in an order, names of the rows' groups, or None for independent rows."""
 
 ROUNDING = 1e-9
 """A difference below this share of the champion's metric is arithmetic noise and proves nothing."""
@@ -48,7 +49,7 @@ class Comparison:
         high: upper end.
         rows: how many rows were judged.
         groups: how many of them, or of their groups, count as independent.
-        block: the time that one group covers; None where groups follow no order.
+        block: the time that one group covers, or so many rows; None where groups follow no order.
     """
 
     value: float
@@ -58,7 +59,7 @@ class Comparison:
     high: float
     rows: int
     groups: int
-    block: timedelta | None = None
+    block: timedelta | Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +177,12 @@ class _Sample:
 class _Drawn:
     """The metric of each model in each resample, (resamples, models); without resamples where there is no interval.
 
-    `groups` of rows were drawn; `block` is the time that one of them covers, None where they follow no order.
+    `groups` of rows were drawn; `block` is what one of them covers, None where they follow no order.
     """
 
     values: Array
     groups: int
-    block: timedelta | None
+    block: timedelta | Rows | None
 
 
 def _draw_metrics(

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from evergreen.data.predictions import Predictions
+from evergreen.evaluation.autocorrelation import order_hint
 from evergreen.evaluation.bootstrap import ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.measure import finite, measure, not_finite
@@ -115,7 +116,7 @@ def _known_rows(evidence: Evidence, spec: ModelSpec) -> str:
         known += f"; {many(evidence.copies, 'repeats another one and counts', 'repeat others and count')} with it"
     if not evidence.order:
         return f"{known}."
-    return f"{known}; {evidence.order}. Set holdout.strategy to latest{' or blocked' if spec.time else ''}."
+    return f"{known}; {evidence.order}. {order_hint(spec)}"
 
 
 def _outputs(evidence: Evidence) -> Check:

@@ -8,6 +8,7 @@ from evergreen.data.predictions import Predictions
 from evergreen.evaluation.bootstrap import MIN_BLOCKS, MIN_GROUPS, ROUNDING, Comparison, paired_bootstrap
 from evergreen.evaluation.evidence import Evidence
 from evergreen.markdown import describe_span, many
+from evergreen.spec.fields import Rows
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Check, Verdict
@@ -62,7 +63,8 @@ def describe_lacking_proof(status: Verdict, comparison: Comparison, claim: str) 
     if status is not Verdict.INCONCLUSIVE:
         return ""
     if few := too_few_blocks(comparison):
-        return f" {few[0].upper()}{few[1:]}. Let rows of more time judge: raise holdout.share or holdout.recent."
+        more = "more rows" if isinstance(comparison.block, Rows) else "rows of more time"
+        return f" {few[0].upper()}{few[1:]}. Let {more} judge: raise holdout.share or holdout.recent."
     if comparison.groups < MIN_GROUPS:
         return f" Only {comparison.groups} independent groups of rows; at least {MIN_GROUPS} are needed."
     return f" That does not prove {claim}."

@@ -46,6 +46,9 @@ def detail_to_json(detail: Detail) -> dict[str, Any]:
     told: dict[str, Any] = to_json(detail)
     if isinstance(detail, TriggerDetail) and detail.because is None:
         del told["called"], told["because"]
+    for window in told["windows"] if isinstance(detail, PerformanceDetail) else ():
+        if window["first_row"] is None:
+            del window["first_row"]
     if isinstance(detail, SuppressedDetail) and detail.asked_for is None:
         del told["asked_for"], told["event_id"]
     if isinstance(detail, PerformanceDetail) and not detail.rules:

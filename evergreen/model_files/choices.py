@@ -38,7 +38,10 @@ def describe_choices(findings: Findings, objective: Objective, *, ordered: bool)
     if findings.time is not None:
         judges = Choice("judged by", "the newest fifth", f"Rows have a time, in {quote_name(findings.time.name)}.")
     elif ordered:
-        judges = Choice("judged by", "the last fifth", "Rows beside each other have like targets.")
+        choices.append(
+            Choice("order", "of the rows", "No column is a time, and rows beside each other have like targets.")
+        )
+        judges = Choice("judged by", "the last fifth", "What landed first is older.")
     else:
         judges = Choice("judged by", "a random fifth", "Rows have no time, and no order that would matter.")
     choices.append(judges)

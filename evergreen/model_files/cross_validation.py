@@ -18,6 +18,7 @@ from evergreen.data.checked_batch import check_batch
 from evergreen.data.contract import schema_of
 from evergreen.data.frames import model_frame
 from evergreen.data.predictions import Predictions
+from evergreen.data.windows import ROW, order_column
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.evaluation.measure import measure
 from evergreen.evaluation.persistence import LAST_LABEL, SEASONS
@@ -25,6 +26,8 @@ from evergreen.markdown import many, number
 from evergreen.model_files.new import NewModelFile
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import describe
+from evergreen.spec.training import Search
+from evergreen.training.folds import split_into_folds
 from evergreen.training.naive import every_forecast
 from evergreen.training.pipeline_checks import build_pipeline
 from evergreen.training.predict import baseline, labelled, predict, target_of, threads
@@ -124,7 +127,7 @@ def cross_validate(
     sample = _sample(rows, spec, max_rows, ordered=made.ordered)
     y = target_of(spec, sample)
     classes = len(set(y.tolist())) if spec.task == "classification" else 1
-    folds = _folds(spec, sample, y, ordered=made.ordered)[-(FOLDS if classes <= FEW_CLASSES else 1) :]
+    folds = _folds(spec, sample, y)[-(FOLDS if classes <= FEW_CLASSES else 1) :]
     if len(sample) < MIN_ROWS or not folds:
         raise DataError(
             f"{many(len(sample), 'row')} with a target are too few for folds of which each says something.",
@@ -156,7 +159,10 @@ def _checked_rows(made: NewModelFile, spec: ModelSpec, now: datetime) -> pd.Data
     if checked.problem:
         raise DataError(f"The rows do not meet the contract: {checked.problem}.", "Correct it, or the rows.")
     rows = labelled(spec, checked.rows)
-    return rows.sort_values(spec.time, kind="stable", ignore_index=True) if spec.time is not None else rows
+    if spec.time is not None:
+        rows = rows.sort_values(spec.time, kind="stable", ignore_index=True)
+    # The number that each row will get, where their order is that of landing.
+    return rows.assign(**{ROW: np.arange(len(rows))})
 
 
 def _sample(rows: pd.DataFrame, spec: ModelSpec, max_rows: int, *, ordered: bool) -> pd.DataFrame:
@@ -168,24 +174,12 @@ def _sample(rows: pd.DataFrame, spec: ModelSpec, max_rows: int, *, ordered: bool
     return rows.sample(count, random_state=spec.seed).sort_index().reset_index(drop=True)
 
 
-def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array, *, ordered: bool) -> list[Fold]:
-    """Folds whose training rows have more than one label, and a value of each number; in an order, earlier ones."""
-    from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit
-
-    if len(rows) <= FOLDS:
+def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array) -> list[Fold]:
+    """The folds of a search whose training rows have more than one label, and a value of each number."""
+    column = order_column(spec)
+    if len(rows) <= FOLDS or (column is not None and rows[column].nunique() <= FOLDS):
         return []
-    if ordered:
-        # Rows of one time are never on both sides.
-        place = np.arange(len(rows)) if spec.time is None else rows[spec.time].rank(method="dense").to_numpy() - 1
-        steps = np.arange(int(place.max()) + 1)
-        if len(steps) <= FOLDS:
-            return []
-        parts = TimeSeriesSplit(FOLDS).split(steps)
-        splits = [(np.flatnonzero(np.isin(place, a)), np.flatnonzero(np.isin(place, b))) for a, b in parts]
-    elif spec.task == "classification" and np.unique(y.astype(str), return_counts=True)[1].min() >= FOLDS:
-        splits = list(StratifiedKFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows, y))
-    else:
-        splits = list(KFold(FOLDS, shuffle=True, random_state=spec.seed).split(rows))
+    splits = split_into_folds(spec.model_copy(update={"search": Search(folds=FOLDS)}), rows, y)
     numbers = rows[list(spec.features.numeric)].notna().to_numpy()
     return [
         (fit_rows, test_rows)

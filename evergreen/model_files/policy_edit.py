@@ -47,7 +47,7 @@ def with_policy(text: str, path: Path, policy: RetrainPolicy | PolicyFunction, t
     for name, value in changes.items():
         text = _set_field(text, path, name, value)
     imports = {"evergreen.spec": _policy_names(source), "datetime": {"timedelta"} if "timedelta(" in text else set()}
-    imports["evergreen.spec"] |= {name for name in ("Retraining", "Training") if f"{name}(" in text}
+    imports["evergreen.spec"] |= {name for name in ("Retraining", "Rows", "Training") if f"{name}(" in text}
     for module in sorted(imports):
         if imports[module]:
             text = _add_import(text, module, imports[module])

@@ -42,7 +42,8 @@ def describe_order(likeness: float) -> str:
     """A note on rows without a time whose neighbours have like targets; `likeness` is their correlation."""
     return (
         f"each row's target is like that of the row before (correlation {likeness:.2f}): a random share of such rows "
-        "would judge too kindly, so the last ones judge; if a column has their time, name it with --time"
+        "would judge too kindly, so order='rows' takes the first ones for the oldest, and the last ones judge; if a "
+        "column has their time, name it with --time"
     )
 
 

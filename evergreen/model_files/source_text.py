@@ -64,8 +64,12 @@ LATEST = """\
     holdout=Holdout(strategy="latest", share=0.2),"""
 
 LAST = """\
-    # The last fifth of the rows judges a candidate: rows beside each other have like targets.
+    # The last fifth of the rows judges a candidate.
     holdout=Holdout(strategy="latest", share=0.2),"""
+
+ROW_ORDER = """\
+    # Rows beside each other have like targets: what landed first is older. Lengths are numbers of rows, Rows(500).
+    order="rows","""
 
 RANDOM = """\
     # A random fifth of the rows judges a candidate: without a time column they have no order.
@@ -96,7 +100,7 @@ def model_source(
         ordered: the order of the rows says something of their targets.
     """
     parts = [
-        _head(draft, findings, reading, objective) + _features(findings),
+        _head(draft, findings, reading, objective, by_rows=ordered and findings.time is None) + _features(findings),
         _contract(findings, objective),
         pipeline_text(findings, objective),
         "\n".join(_model(name, draft, findings, reading, objective, zone, ordered=ordered)),
@@ -111,7 +115,7 @@ def model_source(
     return text
 
 
-def _head(draft: SourceDraft, findings: Findings, reading: Reading, objective: Objective) -> str:
+def _head(draft: SourceDraft, findings: Findings, reading: Reading, objective: Objective, *, by_rows: bool) -> str:
     target = f"`{findings.target.column.name}`" if PLAIN_NAME.fullmatch(findings.target.column.name) else "the target"
     return HEAD.format(
         task=findings.target.task.capitalize(),
@@ -120,7 +124,9 @@ def _head(draft: SourceDraft, findings: Findings, reading: Reading, objective: O
         rows=f"{'the first ' if draft.more else ''}{findings.rows:,}",
         typing="TYPE_CHECKING, Any" if objective.breaks_ties else "TYPE_CHECKING",
         standard="".join(f"{line}\n" for line in draft.imports),
-        imports="\n".join(sorted([f"from {draft.module} import {draft.source}", _spec_import(reading)])),
+        imports="\n".join(
+            sorted([f"from {draft.module} import {draft.source}", _spec_import(reading, by_rows=by_rows)])
+        ),
     )
 
 
@@ -182,9 +188,13 @@ def _distinct(columns: Iterable[Column]) -> list[Column]:
     return list(by_name.values())
 
 
-def _spec_import(reading: Reading) -> str:
-    names = sorted((*SPEC, *(["Notation"] if reading.numbers else [])))
-    return f"from evergreen.spec import {', '.join(names)}"
+def _spec_import(reading: Reading, *, by_rows: bool) -> str:
+    names = [*SPEC, *(["Notation"] if reading.numbers else [])]
+    names = sorted([*names, *(["PerformanceThresholds", "Rows"] if by_rows else [])])
+    line = f"from evergreen.spec import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join(["from evergreen.spec import (", *(f"    {name}," for name in names), ")"])
 
 
 def _reading_lines(reading: Reading) -> list[str]:
@@ -229,7 +239,7 @@ def _model(
     ordered: bool,
 ) -> list[str]:
     target = findings.target
-    time = [f"    time={literal(findings.time.name)},"] if findings.time else []
+    time = [f"    time={literal(findings.time.name)},"] if findings.time else [ROW_ORDER] if ordered else []
     zoned = ["    # The zone of times that carry no offset.", f"    timezone={literal(zone)},"] if zone else []
     return [
         "MODEL = ModelSpec(",
@@ -249,10 +259,11 @@ def _model(
         "    # Add bound=..., the worst value that may be promoted.",
         f'    metric=Metric(name="{objective.metric}"),',
         f"    # The same recipe on newer rows may be {ROUTINE_MARGIN:.0%} worse at most; another has to be better.",
-        *_gate_lines(findings),
+        *_gate_lines(findings, ordered=ordered),
         LATEST if findings.time else LAST if ordered else RANDOM,
         *_training_lines(target.rows, ordered=ordered),
         *_drift_lines(findings),
+        *_performance_lines(findings, ordered=ordered),
         *trusted_lines(name, findings, objective),
         ")",
     ]
@@ -282,8 +293,24 @@ def _drift_lines(findings: Findings) -> list[str]:
     return [*lines, f"    drift=DriftThresholds({', '.join(options)}),"]
 
 
-def _gate_lines(findings: Findings) -> list[str]:
-    if findings.time is None:
+def _performance_lines(findings: Findings, *, ordered: bool) -> list[str]:
+    if findings.time is not None or not ordered:
+        return []
+    return [
+        "    # Performance is measured by windows of so many rows; a backtest asks its policies after each of them.",
+        f"    performance=PerformanceThresholds(window=Rows({choose_window(findings.target.rows)})),",
+    ]
+
+
+def choose_window(rows: int) -> int:
+    """So many rows to a window that there are about twenty: a round number, from 100 on."""
+    wanted = max(100, rows // 20)
+    size = int(10 ** (len(str(wanted)) - 1))
+    return max(step * size for step in (1, 2, 5) if step * size <= wanted)
+
+
+def _gate_lines(findings: Findings, *, ordered: bool) -> list[str]:
+    if not ordered:
         return [f"    gates=Gates(routine_margin={ROUTINE_MARGIN:g}),"]
     return [
         "    # Each candidate is told beside repeating the last known label; with beat it would have to be better.",

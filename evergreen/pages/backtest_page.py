@@ -52,7 +52,7 @@ def page(found: Backtest, at: datetime) -> str:
         "backtest.html.j2",
         found=found,
         at=at,
-        turn=found.steps[found.chosen],
+        turn=found.clock.name(found.steps[found.chosen]),
         drawn=True,
         policies=policies,
         steps=_steps(found, policies),
@@ -116,25 +116,29 @@ def over_time(found: Backtest) -> Spec:
     shown = [row.variant.label for row in policies if _is_shown(row, found)]
     legend = {"title": None, "values": {"expr": f"{EXPLORED} ? policies : shown"}}
     colour = word("policy", scale={"domain": list(series), "range": colours}, legend=legend)
-    across = {"x": times(), "y": values("error", found.metric), "color": colour}
+    # Rows without a time are counted.
+    by_rows = found.clock.by_rows
+    axis = number("at", "row", scale={"nice": False, "zero": False}) if by_rows else times()
+    when = number("at", "row") if by_rows else WHEN
+    across = {"x": axis, "y": values("error", found.metric), "color": colour}
     facts = {"tooltip": [word(name) for name in ("policy", "outcome", "reason")]}
     shape = {"shape": word("symbol", scale=None), "fill": colour}
     chosen = {"param": "chosen"}
     dotted = {"condition": {"test": f"datum.policy == '{ORACLE}'", "value": DOTTED}, "value": [1, 0]}
     layers = [
-        drawn("turn", "rule", {"x": times()}, color="var(--muted)", strokeDash=DASHED, strokeWidth=1.5),
+        drawn("turn", "rule", {"x": axis}, color="var(--muted)", strokeDash=DASHED, strokeWidth=1.5),
         drawn("errors", "line", across | {"strokeDash": dotted}, only=chosen, name="policies"),
-        hover("errors", across, WHEN, word("policy"), number("error", found.metric), only=chosen),
+        hover("errors", across, when, word("policy"), number("error", found.metric), only=chosen),
         drawn("retrainings", "point", across | shape | facts, only=chosen, name="retrainings", size=70),
     ]
     data = {
         "errors": [
-            {"at": stamp(step), "policy": name, "error": short(float(error))}
+            {"at": _stamp(step, found), "policy": name, "error": short(float(error))}
             for name, one in series.items()
             for step, error in zip(found.steps, one.by_step(), strict=True)
         ],
         "retrainings": [mark for row in policies for mark in _marks(row, found)],
-        "turn": [{"at": stamp(found.steps[found.chosen])}],
+        "turn": [{"at": _stamp(found.steps[found.chosen], found)}],
     }
     plot = plot_of([{"height": 380, "layer": layers}], data, "policies")
     select = {"type": "point", "fields": ["policy"], "toggle": "true"}
@@ -142,6 +146,10 @@ def over_time(found: Backtest) -> Spec:
     legend_select = {"name": "chosen", "select": select, "bind": "legend", "value": value, "views": ["policies"]}
     plot["params"] += [legend_select, {"name": "policies", "value": list(series)}, {"name": "shown", "value": shown}]
     return plot
+
+
+def _stamp(moment: datetime, found: Backtest) -> str | int:
+    return found.clock.row(moment) if found.clock.by_rows else stamp(moment)
 
 
 def _drawn(found: Backtest) -> list[Row]:
@@ -152,7 +160,7 @@ def _drawn(found: Backtest) -> list[Row]:
 
 
 def _is_shown(row: Row, found: Backtest) -> bool:
-    return row.variant.label in (found.recommended, "never", "every 30 days")
+    return row.variant.label in (found.recommended, "never", found.regular)
 
 
 def _marks(row: Row, found: Backtest) -> Iterator[dict[str, Any]]:
@@ -161,7 +169,11 @@ def _marks(row: Row, found: Backtest) -> Iterator[dict[str, Any]]:
         error = short(float(errors.get(retrain.at, np.nan)))
         if error is not None:
             mark = {"policy": row.variant.label, "outcome": retrain.outcome, "reason": retrain.reason}
-            yield mark | {"at": stamp(retrain.at), "error": error, "symbol": SYMBOLS.get(retrain.outcome, CROSS)}
+            yield mark | {
+                "at": _stamp(retrain.at, found),
+                "error": error,
+                "symbol": SYMBOLS.get(retrain.outcome, CROSS),
+            }
 
 
 def _steps(found: Backtest, drawn: Sequence[Row]) -> list[tuple[datetime, list[tuple[float | None, str]]]]:

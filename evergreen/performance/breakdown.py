@@ -55,7 +55,8 @@ def window_figures(
         rows = np.flatnonzero(numbers == window.number)
         wanted = place >= len(shown) - with_interval
         value, interval = _figure(spec, frame.iloc[rows], y[rows], picked(predictions, rows), interval=wanted)
-        per_window.append(WindowFigure(window.start, len(rows), finite(window.coverage) or 0.0, value, interval))
+        counts = len(rows), finite(window.coverage) or 0.0
+        per_window.append(WindowFigure(window.start, *counts, value, interval, window.first_row))
     return tuple(per_window)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -18,18 +19,20 @@ from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import watched_groups
+from evergreen.data.windows import order_column, watched_groups
 from evergreen.decision_detail import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.persistence import NaiveForecast
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import many, number
 from evergreen.performance.breakdown import also_figures, calibration, residuals, slice_figures, window_figures
+from evergreen.performance.label_coverage import LabelWindow
 from evergreen.performance.labelled_rows import LabelledRows, champion_predictions, labelled_rows
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.rules import forecast_rows, outdone, rule_figures
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
+from evergreen.spec.fields import distance
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
 from evergreen.verdicts import Verdict
@@ -151,17 +154,19 @@ def _awaited(spec: ModelSpec, rows: LabelledRows) -> list[str]:
     mature, every = rows.mature, rows.windows
     if len(mature) == len(every):
         return []
-    if spec.time is None:
+    if order_column(spec) is None:
         return [f"{every[0].coverage:.0%} of the rows have a label"]
-    newest = next((window.start for window in reversed(mature)), None)
+    newest = next(reversed(mature), None)
     coverage = f"{len(mature)} of {many(len(every), 'window has its', 'windows have their')} labels"
     if newest is None:
         return [coverage]
-    return [f"{coverage}; the newest mature one ends {_plain(newest, spec.performance.window)}"]
+    return [f"{coverage}; the newest mature one ends {_end_of(newest, distance(spec.performance.window))}"]
 
 
-def _plain(start: str, length: timedelta) -> str:
-    return f"{datetime.fromisoformat(start) + length:%Y-%m-%d %H:%M} UTC"
+def _end_of(window: LabelWindow, length: Any) -> str:
+    if window.first_row is not None:
+        return f"before row {window.first_row + length:,}"
+    return f"{datetime.fromisoformat(str(window.start)) + length:%Y-%m-%d %H:%M} UTC"
 
 
 def _waiting(spec: ModelSpec, rows: LabelledRows, report: PerformanceReport) -> str:

@@ -1,13 +1,13 @@
 """Which rows judge a champion: labelled ones of mature windows that came after what it learned from.
 
 The same rows whatever order they and their labels came in: where there are too many, those are drawn whose identity has
-the least hash, and they are put in order by time and identity.
+the least hash, and they are put in order by time, or by the number of each row, and identity.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +17,13 @@ from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window, judged_window
+from evergreen.data.windows import ROW, Window, judged_window, order_column
 from evergreen.decision import decision_id
 from evergreen.performance.label_coverage import LabelWindow, label_windows, window_numbers
-from evergreen.registry.lineage import learned_until
+from evergreen.registry.lineage import first_unlearned, learned_until
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
+from evergreen.spec.fields import Rows, distance
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, Hashes, row_hashes
 from evergreen.training.predict import predict
@@ -65,9 +66,8 @@ class LabelledRows:
 def labelled_rows(observations: Observations, champion: Version, snapshot: Snapshot, now: datetime) -> LabelledRows:
     """The rows that judge a champion at `now` (aware); what was not known by then does not count."""
     spec = observations.spec
-    unbounded = judged_window(spec, snapshot, learned_until(champion), champion.tags.next_row, now)
-    windows, start = _looked_at(observations, replace(unbounded, start=None))
-    window = replace(unbounded, start=start)
+    unbounded = judged_window(spec, snapshot, learned_until(champion), first_unlearned(champion), now)
+    windows, window = _looked_at(observations, replace(unbounded, start=None))
     rows = _drawn(observations, window, windows)
     digest = Digest(0, 0, 0).plus(row_hashes(rows, observations.content)).hex
     decision = performance_decision_id(spec, champion.number, digest)
@@ -128,16 +128,18 @@ def _kept(
     return (places, logged) if needs_probability == (logged.probability is not None) else nothing
 
 
-def _looked_at(observations: Observations, whole: Window) -> tuple[tuple[LabelWindow, ...], str | None]:
-    """The windows that the policy looks at, and the first instant that counts; None for all.
+def _looked_at(observations: Observations, whole: Window) -> tuple[tuple[LabelWindow, ...], Window]:
+    """The windows that the policy looks at, and the part of `whole` that counts.
 
     How far back that is, is counted from the newest mature window: where labels come late, the last week has none. It
     is looked for from the end, twice as far back each time, so that a long history is not read for a short stretch.
     """
     spec = observations.spec
+    if isinstance(spec.performance.window, Rows):
+        return _last_rows(observations, whole, spec.performance.window, spec.performance.last)
     last, first = spec.performance.last, whole.after or whole.snapshot.start
-    if last is None or whole.until is None or first is None:
-        return label_windows(observations, whole), None
+    if not isinstance(last, timedelta) or whole.until is None or first is None:
+        return label_windows(observations, whole), whole
     end, reach = datetime.fromisoformat(whole.until), 2 * last
     while True:
         begin = _begin(spec, end - reach)
@@ -148,44 +150,60 @@ def _looked_at(observations: Observations, whole: Window) -> tuple[tuple[LabelWi
             break
         reach *= 2
     if start is None:
-        return windows, None
-    return tuple(window for window in windows if _end(spec, window.number) > start), start.isoformat()
+        return windows, whole
+    seen = tuple(window for window in windows if _end(spec, window.number) > start)
+    return seen, replace(whole, start=start.isoformat())
+
+
+def _last_rows(
+    observations: Observations, whole: Window, length: Rows, last: timedelta | Rows | None
+) -> tuple[tuple[LabelWindow, ...], Window]:
+    """As `_looked_at`, for rows in the order of landing: so many numbers back from the end of a mature window."""
+    windows = label_windows(observations, whole)
+    newest = max((window.number for window in windows if window.mature), default=None)
+    if newest is None or not isinstance(last, Rows):
+        return windows, whole
+    start = min(whole.snapshot.next_row, (newest + 1) * length.count) - last.count
+    seen = tuple(window for window in windows if (window.number + 1) * length.count > start)
+    return seen, replace(whole, from_row=max(whole.from_row, start))
 
 
 def _begin(spec: ModelSpec, time: datetime) -> datetime:
     """The first instant of the window that a time lies in."""
-    return _end(spec, (time - datetime.fromtimestamp(0, UTC)) // spec.performance.window - 1)
+    return _end(spec, (time - datetime.fromtimestamp(0, UTC)) // distance(spec.performance.window) - 1)
 
 
 def _end(spec: ModelSpec, number: int) -> datetime:
     """The first instant behind a window."""
-    return datetime.fromtimestamp(0, UTC) + (number + 1) * spec.performance.window
+    end: datetime = datetime.fromtimestamp(0, UTC) + (number + 1) * distance(spec.performance.window)
+    return end
 
 
 def _drawn(observations: Observations, window: Window, windows: tuple[LabelWindow, ...]) -> pa.Table:
-    """The labelled rows of mature windows by time and identity; the table streams past."""
+    """The labelled rows of mature windows by place and identity; the table streams past."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
     spec, where = observations.spec, window.where(observations)
     has_target = ds.field(spec.target).is_valid()
     where = has_target if where is None else where & has_target
-    names = (*observations.content, "_row", "_labelled_at")
+    column = order_column(spec)
+    names = (*observations.content, ROW, "_labelled_at")
     rows = pa.schema([observations.table.schema.field(name) for name in names]).empty_table()
     numbers = [each.number for each in windows if each.mature]
     for batch in observations.table.scan(names, where, window.snapshot.version) if numbers else ():
-        counts = np.isin(window_numbers(observations, _times(spec, batch)), numbers) & _known(batch, window.as_of)
+        counts = np.isin(window_numbers(observations, _places(spec, batch)), numbers) & _known(batch, window.as_of)
         rows = pa.concat_tables([rows, pa.Table.from_batches([batch.filter(pa.array(counts))]).cast(rows.schema)])
         if rows.num_rows > 2 * ROWS:
             rows = _least(observations, rows)
     rows = _least(observations, rows).drop_columns(["_labelled_at"])
     ids = _ids(observations, rows)
-    times = rows.column(spec.time).cast(pa.int64()).to_numpy() if spec.time is not None else np.zeros(len(ids))
-    return rows.take(np.lexsort((ids, times)))
+    places = rows.column(column).cast(pa.int64()).to_numpy() if column is not None else np.zeros(len(ids))
+    return rows.take(np.lexsort((ids, places)))
 
 
-def _times(spec: ModelSpec, batch: pa.RecordBatch) -> pd.DataFrame:
-    frame: pd.DataFrame = batch.select([spec.time or spec.target]).to_pandas()
+def _places(spec: ModelSpec, batch: pa.RecordBatch) -> pd.DataFrame:
+    frame: pd.DataFrame = batch.select([order_column(spec) or spec.target]).to_pandas()
     return frame
 
 

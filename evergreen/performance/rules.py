@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window
+from evergreen.data.windows import ROW, Window, order_column
 from evergreen.decision_detail import RuleFigure, WindowFigure
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate, Groups, paired_bootstrap
@@ -21,8 +22,9 @@ from evergreen.evaluation.slices import picked
 from evergreen.markdown import number
 from evergreen.performance.labelled_rows import LabelledRows
 from evergreen.performance.report import figures, finite
-from evergreen.registry.lineage import learned_until
+from evergreen.registry.lineage import first_unlearned, learned_until
 from evergreen.registry.version import Version
+from evergreen.spec.fields import distance
 from evergreen.spec.metric import Array
 from evergreen.spec.model import ModelSpec
 from evergreen.training.naive import naive_forecasts, read_known_times
@@ -37,19 +39,31 @@ def forecast_rows(
     Whatever label was known before a row's own time may be repeated, whether its row judges or was learned from. The
     season is that of the least error on the rows that the champion was given.
     """
-    spec, end = observations.spec, learned_until(champion)
+    spec, column = observations.spec, order_column(observations.spec)
     few = len(rows.frame) < spec.performance.min_rows
-    if spec.gates.persistence == "off" or spec.time is None or end is None or few:
+    learned_end = _learned_end(spec, champion)
+    if spec.gates.persistence == "off" or column is None or learned_end is None or few:
         return ()
-    back, learned_end = spec.training.last, datetime.fromisoformat(end)
-    start = None if back is None else (learned_end - back).isoformat()
-    window = Window(snapshot, start=start, until=rows.frame[spec.time].max().isoformat(), as_of=now.isoformat())
-    columns = dict.fromkeys([spec.time, spec.target, *spec.keys])
+    start = None if spec.training.last is None else learned_end - distance(spec.training.last)
+    if column == ROW:
+        window = Window(snapshot, from_row=max(start or 0, 0), as_of=now.isoformat())
+    else:
+        newest = rows.frame[column].max().isoformat()
+        window = Window(snapshot, start=start and start.isoformat(), until=newest, as_of=now.isoformat())
+    columns = dict.fromkeys([*([spec.time] if spec.time else []), spec.target, *spec.keys])
     frame = labelled(spec, window.read(observations, list(columns)))
-    by_row = np.argsort(frame["_row"].to_numpy())
-    judged = by_row[np.searchsorted(frame["_row"].to_numpy()[by_row], rows.frame["_row"].to_numpy())]
-    learned = np.flatnonzero(frame[spec.time] <= learned_end)
+    by_row = np.argsort(frame[ROW].to_numpy())
+    judged = by_row[np.searchsorted(frame[ROW].to_numpy()[by_row], rows.frame[ROW].to_numpy())]
+    learned = np.flatnonzero(frame[column] <= learned_end)
     return naive_forecasts(spec, frame, read_known_times(observations, window, frame), learned, judged)
+
+
+def _learned_end(spec: ModelSpec, champion: Version) -> Any:
+    """The time, or the number, of the last row that a champion was given; None where that is not known."""
+    if spec.order == "rows":
+        return first_unlearned(champion) - 1
+    end = learned_until(champion)
+    return None if end is None else datetime.fromisoformat(end)
 
 
 def rule_figures(

@@ -19,7 +19,7 @@ from evergreen.data.clusters import Clusters
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
-from evergreen.data.windows import Window, block_numbers, watched_groups
+from evergreen.data.windows import ROW, Window, block_numbers, order_column, row_clusters, watched_groups
 from evergreen.decision import decision_id
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import MIN_GROUPS, ROUNDING, Comparison, Groups, paired_bootstrap
@@ -30,10 +30,11 @@ from evergreen.markdown import many, number
 from evergreen.performance.label_coverage import LabelWindow, in_mature, label_windows
 from evergreen.performance.labelled_rows import asked_of_blocks
 from evergreen.performance.shadow_report import BY, ShadowReport
-from evergreen.registry.lineage import learned_until
+from evergreen.registry.lineage import first_unlearned, learned_until
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.promotion import Lock, roll_back, settle
 from evergreen.registry.version import Version
+from evergreen.spec.fields import distance
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.row_digest import Digest, row_hashes
 from evergreen.training.predict import labelled, predict, target_of
@@ -125,9 +126,9 @@ def compare_with_former(
     """
     spec = observations.spec
     window = _unseen(spec, snapshot, pair, now)
-    windows = matured(spec, label_windows(observations, window), now)
+    windows = matured(spec, label_windows(observations, window), now, snapshot.next_row)
     labelled = sum(each.labelled for each in windows)
-    is_last = spec.time is not None and len(windows) == looks(spec)
+    is_last = order_column(spec) is not None and len(windows) == looks(spec)
     if len(windows) <= before or (labelled < spec.shadow.min_rows and not is_last):
         return FormerComparison(None, _waiting(spec, labelled, len(windows)))
     frame = _sample(spec, observations, window, windows)
@@ -166,15 +167,20 @@ def roll_back_if_worse(
 
 
 def looks(spec: ModelSpec) -> int:
-    """How many looks there are at most: one a window, and a model without a time column has one window."""
-    return spec.shadow.windows if spec.time is not None else min(1, spec.shadow.windows)
+    """How many looks there are at most: one a window, and rows without an order have one window."""
+    return spec.shadow.windows if order_column(spec) is not None else min(1, spec.shadow.windows)
 
 
-def matured(spec: ModelSpec, windows: Sequence[LabelWindow], now: datetime) -> tuple[LabelWindow, ...]:
-    """The first windows, at most `looks`, that are over and have their labels."""
+def matured(
+    spec: ModelSpec, windows: Sequence[LabelWindow], now: datetime, next_row: int = 0
+) -> tuple[LabelWindow, ...]:
+    """The first windows, at most `looks`, that are over at `now`, or by row `next_row`, and have their labels."""
 
     def is_over(window: LabelWindow) -> bool:
-        return window.start is None or datetime.fromisoformat(window.start) + spec.performance.window <= now
+        length = distance(spec.performance.window)
+        if window.first_row is not None:
+            return bool(window.first_row + length <= next_row)
+        return window.start is None or bool(datetime.fromisoformat(window.start) + length <= now)
 
     return tuple(window for window in windows if window.mature and is_over(window))[: looks(spec)]
 
@@ -270,7 +276,7 @@ def _unseen(spec: ModelSpec, snapshot: Snapshot, versions: Sequence[Version], no
     """What came after everything that the versions learned from, up to `now`."""
     known = now.isoformat()
     if spec.time is None:
-        return Window(snapshot, from_row=max(version.tags.next_row for version in versions), as_of=known)
+        return Window(snapshot, from_row=max(map(first_unlearned, versions)), as_of=known)
     ends = [datetime.fromisoformat(end) for version in versions if (end := learned_until(version))]
     until = min(datetime.fromisoformat(snapshot.end), now) if snapshot.end else now
     return Window(snapshot, after=max(ends).isoformat() if ends else None, until=until.isoformat(), as_of=known)
@@ -283,18 +289,22 @@ def _sample(
     import pyarrow.dataset as ds
 
     wanted = ds.field(spec.target).is_valid()
-    if spec.time is not None and windows:
-        wanted &= _before(observations, windows[-1].start, spec.performance.window)
+    if order_column(spec) is not None and windows:
+        wanted &= _before(observations, windows[-1])
     rows, _ = window.sample(observations, ROWS, seed=spec.seed, also=wanted)
     return in_mature(observations, labelled(spec, rows), windows)
 
 
-def _before(observations: Observations, start: str | None, length: timedelta) -> ds.Expression:
+def _before(observations: Observations, window: LabelWindow) -> ds.Expression:
+    """What lies before the end of a window."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+    length = distance(observations.spec.performance.window)
+    if window.first_row is not None:
+        return ds.field(ROW) < window.first_row + length
     time = str(observations.spec.time)
-    end = datetime.fromisoformat(str(start)) + length
+    end = datetime.fromisoformat(str(window.start)) + length
     return ds.field(time) < pa.scalar(end, observations.table.schema.field(time).type)
 
 
@@ -321,12 +331,16 @@ def _compared(
 
 
 def grouped(spec: ModelSpec, frame: pd.DataFrame) -> Groups:
-    """Which rows stand or fall together: those of a day, from six days on; fewer are cut finer; None without time.
+    """Which rows stand or fall together: those of a day, from six days on; fewer are cut finer; None without an order.
 
-    With `Gates(blocks="measured")` so many days as the gain of one depends on that of another.
+    With `Gates(blocks="measured")` so many days as the gain of one depends on that of another. Rows in the order of
+    landing are cut into stretches, of which there are six or more.
 
     The gates cut finer below twenty days. Here that would call harm too often: see `docs/shadow.md`.
     """
+    if spec.order == "rows" and len(frame):
+        stretches = row_clusters(frame, MIN_GROUPS)
+        return stretches if spec.gates.blocks == "measured" else stretches.numbers
     if spec.time is None:
         return None
     days = block_numbers(frame[spec.time], timedelta(days=1))

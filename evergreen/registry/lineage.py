@@ -32,6 +32,7 @@ def lineage(
     flow_run: str,
     event_id: str = "",
     learned_end: str | None = None,
+    learned_row: int | None = None,
     known: str | None = None,
     code: Mapping[str, str] | None = None,
     recipe: str = "",
@@ -39,8 +40,9 @@ def lineage(
     """The tags of a version, without Evergreen's prefix.
 
     `learned_end` is the time of the newest row with a label that it was given, to learn from or to be judged by;
-    `known`, the time after which a label that became known did not count; `code`, what `of_code` said, where that is
-    known already; `recipe`, what makes the version beside its rows, empty where that is not known.
+    `learned_row`, the number of that row where rows have the order of landing; `known`, the time after which a label
+    that became known did not count; `code`, what `of_code` said, where that is known already; `recipe`, what makes the
+    version beside its rows, empty where that is not known.
     """
     tags = {
         "decision_id": decision,
@@ -62,6 +64,7 @@ def lineage(
         "flow_run": flow_run,
         "event_id": event_id,
     }
+    tags |= {} if learned_row is None else {"learned_row": str(learned_row)}
     return {**tags, **(of_code() if code is None else code)}
 
 
@@ -92,6 +95,12 @@ def learned_until(version: Version) -> str | None:
     Where labels come late that is earlier than its newest row: rows after it are still able to judge the version.
     """
     return version.tags.learned_end or version.tags.data_end or None
+
+
+def first_unlearned(version: Version) -> int:
+    """The number of the first row that a version had not seen; of rows in an order, whose label it did not know."""
+    learned = version.tags.learned_row
+    return version.tags.next_row if learned is None else learned + 1
 
 
 def against(champion: int | None) -> str:

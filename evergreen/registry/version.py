@@ -39,6 +39,7 @@ class VersionTags:
         data_version: of the table of observations; so are digest, rows, revision, start and end of those rows.
         next_row: rows with a smaller number were landed when it was trained.
         learned_end: the time of the newest labelled row that it was given.
+        learned_row: the number of that row, where rows have the order of landing.
         known: labels that became known later did not count.
         recipe: what made it beside its rows, as a digest; equal to the champion's, it is a routine candidate.
         params: parameters given by hand, as `lineage.params_text` writes them.
@@ -68,6 +69,7 @@ class VersionTags:
     data_end: str = ""
     next_row: int = 0
     learned_end: str = ""
+    learned_row: int | None = None
     known: str = ""
     spec_hash: str = ""
     recipe: str = ""
@@ -105,7 +107,7 @@ class VersionTags:
             *("learned_end", "known", "spec_hash", "recipe", "params", "flow_run", "event_id", "git_commit", "machine"),
             *("sha256", "files_sha256", "state_sha256", "judged_sha256", DESCRIBED),
         )
-        numbers = ("data_version", "data_rows", "seed", "holdout_rows", "judged_rows", "deployed_rows")
+        numbers = ("data_version", "data_rows", "learned_row", "seed", "holdout_rows", "judged_rows", "deployed_rows")
         facts: dict[str, Any] = {name: raw.get(name, "") for name in texts}
         facts |= {name: _number(raw.get(name, "")) for name in numbers}
         facts |= {name: raw.get(name) for name in (ROLLED_BACK, DECLINED, DECLINED_BY, CLEANED)}

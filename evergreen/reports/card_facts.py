@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from evergreen.decision import Decision
@@ -100,8 +100,9 @@ def learned_from(facts: Facts) -> tuple[str, str]:
     """The first and the last time of the rows that it was trained and judged on; empty without a time column."""
     tags = facts.version.tags
     start, end = tags.data_start, tags.data_end
-    if start and end and facts.spec.training.last is not None:
-        start = max(start, (datetime.fromisoformat(end) - facts.spec.training.last).isoformat())
+    last = facts.spec.training.last
+    if start and end and isinstance(last, timedelta):
+        start = max(start, (datetime.fromisoformat(end) - last).isoformat())
     return start, end
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.data.coercion import kind_of
 from evergreen.data.contract import schema_of
 from evergreen.errors import EvergreenError
-from evergreen.evaluation.autocorrelation import describe_order
+from evergreen.evaluation.autocorrelation import describe_order, order_hint
 from evergreen.model_files.first_rows import read_head
 from evergreen.reports import file_rules
 from evergreen.reports.file_gaps import describe_gaps
@@ -205,7 +205,7 @@ def _describe_order(spec: ModelSpec, landing: Path) -> Iterator[str]:
     known = frame[frame[spec.target].notna()]
     target = target_of(spec, known) if spec.task == "classification" else _numbers(known[spec.target])
     if order := describe_order(target):
-        yield f"In {newest.name} {order}. Set holdout.strategy to latest{' or blocked' if spec.time else ''}."
+        yield f"In {newest.name} {order}. {order_hint(spec)}"
 
 
 def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:

@@ -49,15 +49,16 @@ def _gaps_of_rows(spec: ModelSpec) -> Iterator[str]:
             "There are no keys: a row that comes in two files counts twice, a corrected row replaces nothing, and "
             "labels cannot come later than their rows. Set keys=(...)."
         )
-    if spec.time is None:
+    if spec.time is None and spec.order is None:
         yield (
             "There is no time column: a random holdout mixes old and new rows, so that it promises more than the "
-            "future brings where the data change; performance has one window. Set time=..."
+            "future brings where the data change; performance has one window. Set time=..., or order='rows' where what "
+            "landed first is older."
         )
     elif spec.holdout.strategy == "random":
         yield (
-            "The holdout is random although rows have a time: a candidate is judged on the past it learned from. Set "
-            'Holdout(strategy="latest").'
+            f"The holdout is random although rows have {'a time' if spec.time else 'an order'}: a candidate is judged "
+            'on the past it learned from. Set Holdout(strategy="latest").'
         )
     if spec.labels is None:
         yield (

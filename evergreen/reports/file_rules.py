@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from evergreen.markdown import many, number
+from evergreen.spec.fields import Rows
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
 
@@ -18,6 +19,8 @@ def describe_task(spec: ModelSpec) -> Iterator[str]:
     if spec.time is not None:
         zone = f"; a time without an offset is of {spec.timezone}" if spec.timezone else ", with an offset in the data"
         yield f"The time of a row is in {spec.time!r}{zone}."
+    if spec.order == "rows":
+        yield "Rows have the order in which they landed: what landed first is older."
     if spec.labels is not None:
         yield f"Labels come later, from a {type(spec.labels.source).__name__} of their own."
     yield f"A batch of which more than {spec.max_rejected:.0%} of the rows break the contract is refused whole."
@@ -65,9 +68,9 @@ def describe_gates(spec: ModelSpec) -> Iterator[str]:
     if gates.baseline is not None:
         yield "It has to be better than that of the rule that the model file names as baseline."
     if gates.persistence == "beat":
-        yield "It has to be better than that of repeating the last known label, and the label of a season ago."
+        yield f"It has to be better than that of repeating the last known label{_season(spec)}."
     elif gates.persistence == "tell":
-        yield "It is told beside that of repeating the last known label, and the label of a season ago."
+        yield f"It is told beside that of repeating the last known label{_season(spec)}."
     margin = f"not to be more than {gates.margin:.1%} worse" if gates.margin else "to be better"
     candidate = "A candidate" if gates.routine_margin is None else "A new recipe"
     yield f"{candidate} has to be proven {margin} than the champion, at a level of {gates.level:g}."
@@ -78,6 +81,9 @@ def describe_gates(spec: ModelSpec) -> Iterator[str]:
         )
     if spec.time is not None and gates.blocks == "measured":
         yield "Its interval counts days whose errors are alike as one."
+    elif spec.order == "rows":
+        alike = ", and stretches whose errors are alike as one" if gates.blocks == "measured" else ""
+        yield f"Its interval counts stretches of rows{alike}."
     if spec.slices:
         yield (
             f"No value of {_names(spec.slices)} with {many(gates.slice_min_rows, 'row')} or more may be proven more "
@@ -100,13 +106,14 @@ def describe_watch(spec: ModelSpec) -> Iterator[str]:
     weighed = " of the importance" if drift.weigh == "importance" else " of them"
     confirmed = f", and counts when {drift.confirm} of {many(drift.of, 'report')} fail" if drift.of > 1 else ""
     yield f"A report fails when {drift.share:.0%}{weighed} drifted{confirmed}; it needs {many(drift.min_rows, 'row')}."
-    window = f" windows of {_span(performance.window)}" if spec.time else ""
+    ordered = spec.time is not None or spec.order is not None
+    window = f" windows of {_span(performance.window)}" if ordered else ""
     yield (
         f"Performance is measured on{window or ' rows'} of which {performance.coverage:.0%} have their label, and "
         f"fails when the error is proven to be {performance.tolerance:.0%} above the one at promotion."
     )
     if spec.shadow.windows:
-        windows = many(spec.shadow.windows, "window") if spec.time else "one window"
+        windows = many(spec.shadow.windows, "window") if ordered else "one window"
         back = ", and is taken back by itself if it is worse" if spec.shadow.rollback else ""
         yield f"A promotion is compared with the former champion in {windows}{back}."
 
@@ -129,13 +136,19 @@ def describe_retraining(spec: ModelSpec) -> Iterator[str]:
         yield f"A person approves a candidate; the run waits {_span(spec.approval.timeout)} for that."
 
 
+def _season(spec: ModelSpec) -> str:
+    return ", and the label of a season ago" if spec.time is not None else ""
+
+
 def _names(names: tuple[str, ...], *, quoted: bool = True) -> str:
     shown = [repr(name) if quoted else name for name in names]
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
-def _span(length: timedelta | None) -> str:
-    """A length of time, in the largest unit that divides it."""
+def _span(length: timedelta | Rows | None) -> str:
+    """A length of time in the largest unit that divides it, or so many rows."""
+    if isinstance(length, Rows):
+        return str(length)
     seconds = (length or timedelta(0)).total_seconds()
     for unit, size in (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size and seconds % size == 0 and (unit != "week" or seconds < 4 * 7 * 86_400 * 3):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evergreen.decision_detail import Interval
+from evergreen.decision_detail import Interval, WindowFigure
 from evergreen.markdown import MARK, number, table
 from evergreen.performance.report import PerformanceReport
 
@@ -60,14 +60,18 @@ def _rules(report: PerformanceReport) -> str:
 
 def _windows(report: PerformanceReport) -> str:
     shown = report.windows[-SHOWN:]
-    rows = [
-        ((one.start or "all")[:16].replace("T", " "), one.rows, f"{one.coverage:.0%}", one.value, _within(one.interval))
-        for one in shown
-    ]
+    rows = [(_begin(one), one.rows, f"{one.coverage:.0%}", one.value, _within(one.interval)) for one in shown]
     of = f"The newest {len(shown)} of {len(report.windows)}" if len(shown) < len(report.windows) else "All"
     waiting = f"; {report.immature} more wait for their labels" if report.immature else ""
-    facts = table(("from (UTC)", "rows", "labelled", report.metric, "interval"), rows)
+    begin = "from (UTC)" if shown[0].first_row is None else "from row"
+    facts = table((begin, "rows", "labelled", report.metric, "interval"), rows)
     return f"## Windows\n\n{of} that have their labels{waiting}.\n\n{facts}"
+
+
+def _begin(window: WindowFigure) -> str:
+    if window.first_row is not None:
+        return f"{window.first_row:,}"
+    return (window.start or "all")[:16].replace("T", " ")
 
 
 def _errors(report: PerformanceReport) -> Iterator[str]:

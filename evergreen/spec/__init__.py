@@ -4,6 +4,7 @@ The door for model files: `from evergreen.spec import Features, Metric, ModelSpe
 """
 
 from evergreen.spec.data import Features, Labels, Notation, Reading
+from evergreen.spec.fields import Rows
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -53,6 +54,7 @@ __all__ = [
     "RetrainAnswer",
     "RetrainPolicy",
     "Retraining",
+    "Rows",
     "Scheduled",
     "Search",
     "Shadow",

@@ -148,13 +148,16 @@ def _mistakes(
             yield tuple(field.split(".")), message
 
 
+LENGTH_TAGS = ("a duration", "rows")
+"""What the two kinds of a length (`evergreen/spec/fields.py`) are called in the place of a mistake."""
 _STRAY = "extra_forbidden"
 _VALUE_ERROR = "Value error, "
 
 
 def _place_and_message(section: type[BaseModel], error: dict[str, Any]) -> tuple[tuple[int | str, ...], str]:
     """Where a mistake is and what it is, from one error of pydantic's."""
-    place, kind, message = tuple(error["loc"]), error["type"], str(error["msg"])
+    kind, message = error["type"], str(error["msg"])
+    place = tuple(part for part in error["loc"] if part not in LENGTH_TAGS)
     if kind == _STRAY:
         alike = _alike(str(place[-1]), section)
         known = f"did you mean {alike}?" if alike else f"the fields are {', '.join(section.model_fields)}"

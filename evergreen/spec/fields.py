@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from evergreen.spec.faults import note
+from evergreen.markdown import many
+from evergreen.spec.faults import LENGTH_TAGS, note
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -22,6 +24,51 @@ def _positive(value: timedelta) -> timedelta:
 
 
 Duration = Annotated[timedelta, AfterValidator(_positive)]
+
+
+@dataclass(frozen=True, slots=True, order=True, repr=False)
+class Rows:
+    """So many rows, where a model with `order="rows"` has a length that is a duration where rows have a time.
+
+    Raises:
+        ValueError: the count is no whole number above zero.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of rows."""
+        if type(self.count) is not int or self.count < 1:
+            raise ValueError(f"Rows({self.count!r}): a number of rows is a whole number above zero")
+
+    def __repr__(self) -> str:
+        """As it is written in a model file."""
+        return f"Rows({self.count})"
+
+    def __str__(self) -> str:
+        """As it stands in a sentence."""
+        return many(self.count, "row")
+
+    def __mul__(self, times: int) -> Rows:
+        """So many times as many rows."""
+        return Rows(self.count * times)
+
+    __rmul__ = __mul__
+
+
+def _kind_of_length(value: object) -> str:
+    return LENGTH_TAGS[isinstance(value, Rows | dict)]
+
+
+Length = Annotated[
+    Annotated[Duration, Tag(LENGTH_TAGS[0])] | Annotated[Rows, Tag(LENGTH_TAGS[1])], Discriminator(_kind_of_length)
+]
+"""A duration, or so many rows: which of them a model takes follows from the order that its rows have."""
+
+
+def distance(length: timedelta | Rows) -> Any:
+    """What is added to or taken from the place of a row: a duration, or a whole number where a row's number is it."""
+    return length.count if isinstance(length, Rows) else length
 
 
 class Frozen(BaseModel):

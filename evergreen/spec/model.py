@@ -20,7 +20,7 @@ from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
 from evergreen.spec.data import Features, Labels, Reading
 from evergreen.spec.faults import DisagreementError, closest
-from evergreen.spec.fields import Duration, Frozen, Share, is_sound
+from evergreen.spec.fields import Duration, Frozen, Rows, Share, is_sound
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
@@ -57,7 +57,10 @@ class ModelSpec(Frozen):
         contract: builds the pandera schema that every row has to meet.
         keys: columns that name a row. A row with a known key replaces the earlier one. Without keys a changed file
             replaces its own earlier rows as a whole.
-        time: the column that says when; None for data whose only order is that of landing.
+        time: the column that says when; None for data without one.
+        order: `rows`, where what landed first is older, for rows without a time: then the number that a row gets when
+            it lands is its place, and lengths such as `training.last` are numbers of rows, `Rows(500)`. None for rows
+            with a time, or in no order.
         timezone: IANA zone of times that carry no offset. Without it such times are refused.
         lateness: rows older than the newest known one by more than this go to quarantine; None takes them all.
         max_rejected: a batch with a larger share of bad rows goes to quarantine whole.
@@ -77,6 +80,7 @@ class ModelSpec(Frozen):
     contract: Callable[[], DataFrameSchema]
     keys: tuple[str, ...] = ()
     time: str | None = None
+    order: Literal["rows"] | None = None
     timezone: str | None = None
     lateness: Duration | None = None
     max_rejected: Share = 0.05
@@ -201,22 +205,53 @@ def _target_is_no_feature(spec: Any) -> Iterator[tuple[str, str]]:
         yield "features", f"the target {spec.target!r} is among them; the model would see the answer"
 
 
+def _one_order(spec: Any) -> Iterator[tuple[str, str]]:
+    if spec.order is not None and spec.time is not None:
+        yield "order", f"rows have the order of time={spec.time!r}; leave one of both out"
+
+
+def _lengths_fit_the_order(spec: Any) -> Iterator[tuple[str, str]]:
+    """Durations where rows have a time, numbers of rows where they have the order of landing, else neither."""
+    for field, length in _lengths(spec):
+        if length is None:
+            continue
+        if isinstance(length, Rows) and spec.time is not None:
+            yield field, f"it is {length!r}, and rows have a time, {spec.time!r}: write a timedelta(...)"
+        elif isinstance(length, Rows) and spec.order is None:
+            yield field, f"it is {length!r}, and rows have no order; set order='rows' where what landed first is older"
+        elif not isinstance(length, Rows) and spec.time is None and spec.order is not None:
+            yield field, "it is a duration, and with order='rows' rows have no time: write a number of rows, Rows(500)"
+        elif not isinstance(length, Rows) and spec.time is None and field in _COUNTS_IN_TIME:
+            yield _COUNTS_IN_TIME[field], NO_TIME
+
+
+_COUNTS_IN_TIME = {
+    "holdout.block": "holdout.strategy",
+    **{field: field for field in ("holdout.gap", "training.last", "training.half_life")},
+    **{field: field for field in ("drift.last", "performance.last")},
+}
+"""Lengths that mean nothing without a time, and the field that is named then; `performance.window` is not used then."""
+NO_TIME = "it counts in time, and the model has no time column; name it with time='COLUMN'"
+
+
+def _lengths(spec: Any) -> Iterator[tuple[str, Any]]:
+    """The lengths that count, by their fields."""
+    for field in ("holdout.gap", "training.last", "training.half_life", "drift.last", "performance.last"):
+        section, name = field.split(".")
+        yield field, getattr(getattr(spec, section), name, None)
+    if getattr(spec.holdout, "strategy", "") == "blocked":
+        yield "holdout.block", getattr(spec.holdout, "block", None)
+        yield "holdout.recent", getattr(spec.holdout, "recent", None)
+    yield "performance.window", getattr(spec.performance, "window", None)
+
+
 def _time_is_there(spec: Any) -> Iterator[tuple[str, str]]:
     if spec.time is not None:
         return
-    what = "it counts in time, and the model has no time column; name it with time='COLUMN'"
-    for field, counts in (
-        ("holdout.strategy", getattr(spec.holdout, "strategy", "") == "blocked"),
-        ("holdout.gap", getattr(spec.holdout, "gap", None)),
-        ("training.last", getattr(spec.training, "last", None)),
-        ("training.half_life", getattr(spec.training, "half_life", None)),
-        ("drift.last", getattr(spec.drift, "last", None)),
-        ("performance.last", getattr(spec.performance, "last", None)),
-        ("lateness", spec.lateness),
-        ("gates.persistence", getattr(spec.gates, "persistence", "off") != "off"),
-    ):
-        if counts:
-            yield field, what
+    if spec.lateness is not None:
+        yield "lateness", NO_TIME
+    if spec.order is None and getattr(spec.gates, "persistence", "off") != "off":
+        yield "gates.persistence", "it goes by the order of rows; name their time, or set order='rows'"
 
 
 def _labels_have_keys(spec: Any) -> Iterator[tuple[str, str]]:
@@ -252,6 +287,8 @@ def _metric_faults(field: str, metric: Metric, task: str) -> Iterator[tuple[str,
 
 _CHECKS: tuple[Callable[[Any], Iterator[tuple[str, str]]], ...] = (
     _target_is_no_feature,
+    _one_order,
+    _lengths_fit_the_order,
     _time_is_there,
     _labels_have_keys,
     _watched_columns_are_there,

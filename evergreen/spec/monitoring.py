@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evergreen.spec.fields import Duration, Frozen, PositiveInt, Share
+from evergreen.spec.fields import Duration, Frozen, Length, PositiveInt, Share
 from evergreen.spec.metric import Metric
 
 
@@ -22,7 +22,7 @@ class DriftThresholds(Frozen):
         share: the report fails when at least this share of the columns has drifted.
         missing: a column whose share of missing or infinite values rose by more than this has drifted.
         unseen: a categorical column with more than this share of unknown categories has drifted.
-        last: only current rows this recent; None for all since the champion's window.
+        last: only current rows this recent, a duration or `Rows(500)`; None for all since the champion's window.
         min_rows: with fewer current or reference rows the verdict is INCONCLUSIVE.
         confirm, of: `confirm` of the last `of` reports on this champion have to fail before one counts; an earlier
             failure is only a suspicion. Reports on the same data count once. (1, 1) acts on the first.
@@ -38,7 +38,7 @@ class DriftThresholds(Frozen):
     share: Annotated[float, Field(gt=0, le=1)] = 0.3
     missing: Share = 0.05
     unseen: Share = 0.05
-    last: Duration | None = None
+    last: Length | None = None
     min_rows: Annotated[int, Field(ge=2)] = 100
     confirm: PositiveInt = 1
     of: PositiveInt = 1
@@ -60,11 +60,11 @@ class PerformanceThresholds(Frozen):
             is what it lacks to 1. The default was measured: see `docs/performance.md`.
         absolute: the same in the metric's unit, where that is more than the share; what counts when the error was 0.
         level: 1 - confidence of the interval that has to lie beyond the tolerance.
-        last: only labelled rows this recent, counted back from the newest mature window; None for all since the
-            champion's.
+        last: only labelled rows this recent, a duration or `Rows(500)`, counted back from the newest mature window;
+            None for all since the champion's.
         min_rows: with fewer labelled rows the verdict is INCONCLUSIVE.
-        window: rows are judged by windows of this length, counted from the epoch; a model without a time column has
-            one window.
+        window: rows are judged by windows of this length, counted from the epoch; those of a model with `order="rows"`
+            by `Rows(500)`, counted from the first row that landed. Rows without an order are in one window.
         coverage: a window is mature, and judged, when at least this share of its rows has a label.
         also: metrics that are measured beside the model file's. One with a `bound` fails the report when it is proven
             beyond it; the others are only shown.
@@ -73,9 +73,9 @@ class PerformanceThresholds(Frozen):
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     absolute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    last: Duration | None = None
+    last: Length | None = None
     min_rows: Annotated[int, Field(ge=2)] = 100
-    window: Duration = timedelta(days=7)
+    window: Length = timedelta(days=7)
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.9
     also: tuple[Metric, ...] = ()
 

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from evergreen.spec.fields import Duration, Frozen, PositiveInt
+from evergreen.spec.fields import Frozen, Length, PositiveInt, Rows, distance
 
 
 class Search(Frozen):
     """A bounded grid: every combination is tried, `folds` times, so the cost is known beforehand.
 
-    Folds follow time where the model has a time column, and are stratified for a classification without one.
+    Folds follow the order of the rows where they have one, by time or by rows, and are stratified for a classification
+    without one.
     """
 
     grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
@@ -42,10 +43,13 @@ class Search(Frozen):
 class Holdout(Frozen):
     """Which rows judge a candidate; neither it nor the champion is trained on them.
 
+    Lengths are durations, and numbers of rows, `Rows(500)`, for a model with `order="rows"`.
+
     Attributes:
-        strategy: `latest`, the newest `share` of the rows; `blocked`, every `every`-th `block` of time within the last
-            `recent`, counted from the epoch so that every version leaves out the same ones and a candidate can still
-            learn a fresh regime; `random`, a seeded `share`, for rows without an order.
+        strategy: `latest`, the newest `share` of the rows; `blocked`, every `every`-th `block` within the last
+            `recent`, counted from the epoch, or from the first row that landed, so that every version leaves out the
+            same ones and a candidate can still learn a fresh regime; `random`, a seeded `share`, for rows without an
+            order.
         gap: rows less than this away from a judging row, on either side, are neither learned nor judged; None leaves
             none out. Where the label of a row is about a stretch of time, such as a sale within 30 days, rows closer
             than that stretch share a part of their labels (purging and embargo: Lopez de Prado 2018, Advances in
@@ -55,10 +59,10 @@ class Holdout(Frozen):
 
     strategy: Literal["latest", "blocked", "random"] = "latest"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    block: Duration = timedelta(days=1)
+    block: Length = timedelta(days=1)
     every: Annotated[int, Field(ge=2)] = 5
-    recent: Duration | None = None
-    gap: Duration | None = None
+    recent: Length | None = None
+    gap: Length | None = None
     seed: int = 42
     min_rows: PositiveInt = 30
 
@@ -66,13 +70,18 @@ class Holdout(Frozen):
     def _leaves_rows_to_learn(self) -> Self:
         if self.gap is not None and self.strategy == "random":
             raise ValueError("gap: it is a time between training and holdout, and a random holdout knows no time")
-        if self.gap is not None and self.strategy == "blocked" and 2 * self.gap >= (self.every - 1) * self.block:
+        if self.gap is None or self.strategy != "blocked" or isinstance(self.gap, Rows) != isinstance(self.block, Rows):
+            # That one of both is of another kind than the model's order is told there.
+            return self
+        if distance(2 * self.gap) >= distance((self.every - 1) * self.block):
             raise ValueError("gap: on both sides of each block it leaves no row to learn from; make `every` larger")
         return self
 
 
 class Training(Frozen):
     """Which rows a candidate learns from, and how much each counts.
+
+    Lengths are durations, and numbers of rows, `Rows(500)`, for a model with `order="rows"`.
 
     Attributes:
         last: only rows this recent, counted from the newest; None for all of history.
@@ -82,7 +91,7 @@ class Training(Frozen):
             together; the gates judge the first fit. See `docs/gates.md`.
     """
 
-    last: Duration | None = None
-    half_life: Duration | None = None
+    last: Length | None = None
+    half_life: Length | None = None
     min_rows: PositiveInt = 50
     refit: bool = False

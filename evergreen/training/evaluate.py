@@ -15,7 +15,7 @@ from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import number_copies, split_window
-from evergreen.data.windows import Window, row_weights, watched_groups
+from evergreen.data.windows import Window, order_column, row_weights, watched_groups
 from evergreen.errors import ArtifactError, EvergreenError
 from evergreen.evaluation.autocorrelation import describe_order
 from evergreen.evaluation.bootstrap import Groups, bootstrap
@@ -120,7 +120,7 @@ def _with_rules(
     spec = observations.spec
     if spec.gates.baseline is not None:
         evidence = replace(evidence, rule=apply_rule(spec, spec.gates.baseline, holdout, evidence.baseline.classes))
-    if spec.gates.persistence == "off" or spec.time is None:
+    if spec.gates.persistence == "off" or order_column(spec) is None:
         return evidence
     learned, judged = (np.flatnonzero(frame["_row"].isin(rows["_row"])) for rows in (train, holdout))
     known = read_known_times(observations, window, frame)

@@ -9,6 +9,8 @@ import numpy as np
 
 from evergreen.data.frames import SYSTEM_COLUMNS
 from evergreen.data.split import cut_between_times, number_copies
+from evergreen.data.windows import order_column
+from evergreen.spec.fields import distance
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import Array
 
@@ -19,28 +21,35 @@ Folds = list[tuple[Array, Array]]
 
 
 def split_into_folds(spec: ModelSpec, train: pd.DataFrame, y: Array) -> Folds:
-    """Pairs of rows to fit on and rows to test on, of training rows (n, in time order where there is time).
+    """Pairs of rows to fit on and rows to test on, of training rows (n, in their order where they have one).
 
-    Folds follow time where there is time, cut between two times and with the holdout's gap before each of them. Else
-    they are seeded, stratified for a classification, and without keys equal rows are in one fold.
+    Folds follow the order: a time, cut between two times, or the number of each row. The holdout's gap lies before each
+    of them. Else they are seeded, and stratified for a classification. Without keys equal rows are in one fold, in an
+    order of landing that of the first of them.
     """
-    folds = _folds_in_time(spec, train, y) if spec.time is not None else []
+    folds = _folds_in_order(spec, train, y) if order_column(spec) is not None else []
     # Rows of one time have no order, and are divided as rows without time.
     return folds or _shuffled_folds(spec, train, y)
 
 
-def _folds_in_time(spec: ModelSpec, train: pd.DataFrame, y: Array) -> Folds:
+def _folds_in_order(spec: ModelSpec, train: pd.DataFrame, y: Array) -> Folds:
     from sklearn.model_selection import TimeSeriesSplit
 
-    time = train[str(spec.time)].reset_index(drop=True)
-    starts = [test[0] for _, test in TimeSeriesSplit(n_splits=spec.search.folds).split(time)]
-    cuts = sorted({cut_between_times(time, start) for start in starts} - {0})
+    copies = first = np.arange(len(train))
+    if spec.time is None and not spec.keys:
+        # Equal rows of one time are on one side of a cut anyway.
+        copies, first = number_copies(_content_hashes(train))
+    places = train[str(order_column(spec))].iloc[first].reset_index(drop=True)
+    if len(places) <= spec.search.folds:
+        return []
+    starts = [test[0] for _, test in TimeSeriesSplit(n_splits=spec.search.folds).split(places)]
+    cuts = sorted({cut_between_times(places, start) for start in starts} - {0})
     folds: Folds = []
-    for start, end in pairwise([*cuts, len(time)]):
+    for start, end in pairwise([*cuts, len(places)]):
         learned = start
         if spec.holdout.gap is not None:
-            learned = int(time.searchsorted(time.iloc[start] - spec.holdout.gap, side="right"))
-        folds.append((np.arange(learned), np.arange(start, end)))
+            learned = int(places.searchsorted(places.iloc[start] - distance(spec.holdout.gap), side="right"))
+        folds.append((np.flatnonzero(copies < learned), np.flatnonzero((copies >= start) & (copies < end))))
     folds = [fold for fold in folds if len(fold[0])]
     numbers = train[list(spec.features.numeric)].notna().to_numpy()
     seen = numbers.any(axis=0)

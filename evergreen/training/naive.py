@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen.data.label_rules import LABELLED_AT
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
-from evergreen.data.windows import Window
+from evergreen.data.windows import LANDED_AT, ROW, Window, order_column
 from evergreen.errors import ModelFileError
 from evergreen.evaluation.persistence import (
     LabelledHistory,
@@ -32,20 +33,23 @@ if TYPE_CHECKING:
 def naive_forecasts(
     spec: ModelSpec, frame: pd.DataFrame, known: Times, learned: Places, judged: Places
 ) -> tuple[NaiveForecast, ...]:
-    """What repeating a label predicts for the judged rows, by the last label and the best season; empty without a time.
+    """What repeating a label predicts for the judged rows, by the last label and the best season.
+
+    Empty for rows without an order. Rows in the order of landing have no season.
 
     Args:
         spec: the model.
-        frame: labelled rows in time order, n of them.
-        known: when each label became known, microseconds since 1970, shape (n,).
+        frame: labelled rows in their order, n of them.
+        known: when each label became known, microseconds since 1970, or the number of the last row that had landed by
+            then; shape (n,).
         learned: places of the training rows.
         judged: places of the m rows that are predicted.
     """
-    if spec.time is None or not len(learned) or not len(judged):
+    if order_column(spec) is None or not len(learned) or not len(judged):
         return ()
     history = _history(spec, frame, known)
     asked = (history, learned, judged, baseline(spec, history.y[learned], len(judged)), spec.metric)
-    season = forecast_season(*asked)
+    season = forecast_season(*asked) if spec.time is not None else None
     return (forecast_last(*asked), *([season] if season is not None else []))
 
 
@@ -60,23 +64,30 @@ def every_forecast(spec: ModelSpec, frame: pd.DataFrame, learned: Places, judged
 
 
 def _history(spec: ModelSpec, frame: pd.DataFrame, known: Times | None) -> LabelledHistory:
-    times = np.arange(len(frame)) if spec.time is None else _micros(frame[spec.time])
+    times = np.arange(len(frame)) if order_column(spec) is None else _places(spec, frame)
     keys = [frame[name].to_numpy() for name in spec.keys if name != spec.time]
     series = number_series(keys, len(frame))
     return LabelledHistory(times, times if known is None else known, target_of(spec, frame), series)
 
 
 def read_known_times(observations: Observations, window: Window, frame: pd.DataFrame) -> Times:
-    """When the label of each row of a window's frame became known, microseconds since 1970, shape (n,).
+    """When the label of each row of a window's frame became known, shape (n,), as `naive_forecasts` takes it.
 
-    A label that came with its row is taken to be known from the row's own time on.
+    A label that came with its row is taken to be known from the row's own time on, or from the row itself on.
     """
-    own = _micros(frame[str(observations.spec.time)])
-    late = observations.frame(window.snapshot.version, window.where(observations), ["_labelled_at"])
-    came = late.set_index("_row")["_labelled_at"].reindex(frame["_row"])
+    spec, version = observations.spec, window.snapshot.version
+    own = _places(spec, frame)
+    late = observations.frame(version, window.where(observations), [LABELLED_AT, LANDED_AT]).set_index(ROW)
+    came = late[LABELLED_AT].reindex(frame[ROW])
     there = came.notna().to_numpy()
+    known = _micros(came[there])
+    if spec.order == "rows":
+        # The last row that had landed when the label came.
+        landed = np.maximum.accumulate(_micros(late[LANDED_AT]))
+        place = np.searchsorted(landed, known, side="right") - 1
+        known = np.where(place >= 0, late.index.to_numpy()[np.maximum(place, 0)], own[there])
     found = own.copy()
-    found[there] = np.maximum(own[there], _micros(came[there]))
+    found[there] = np.maximum(own[there], known)
     return found
 
 
@@ -118,6 +129,12 @@ def apply_rule(
     probability = values.astype("float64")
     labels = np.asarray(classes)[(probability >= 0.5).astype(np.intp)]
     return Predictions(labels, np.column_stack([1 - probability, probability]), classes)
+
+
+def _places(spec: ModelSpec, frame: pd.DataFrame) -> Times:
+    """The place of each row: its time, in microseconds since 1970, or its number."""
+    places = frame[str(order_column(spec))]
+    return np.asarray(places, dtype=np.int64) if spec.order == "rows" else _micros(places)
 
 
 def _micros(times: pd.Series) -> Times:

@@ -14,7 +14,7 @@ from datetime import datetime
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.split import split_window
-from evergreen.data.windows import Window, training_window
+from evergreen.data.windows import ROW, Window, order_column, training_window
 from evergreen.decision import Decision, decision_id
 from evergreen.decision_detail import Outcome
 from evergreen.errors import DataError, EvergreenError
@@ -31,7 +31,7 @@ from evergreen.training.plan_checks import PLAN_CHECKS, ROUTINE, PlanFacts
 from evergreen.training.predict import labelled
 from evergreen.training.request import Request
 
-Counts = tuple[int, int, str | None]
+Counts = tuple[int, int, str | int | None]
 CountRows = Callable[[ModelSpec, Observations, Window], Counts]
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
@@ -46,7 +46,8 @@ class Plan:
         resume: a version that this decision made before; None to make one.
         judged: what its gates found still stands: it was held against the present champion.
         answer: the recorded decision, where it was answered before, or was not to be.
-        learned_end: the time of the newest labelled row of the window; None without a time column or a label.
+        learned_end: the time of the newest labelled row of the window, or its number where rows have the order of
+            landing; None without an order or a label.
     """
 
     decision_id: str
@@ -61,7 +62,7 @@ class Plan:
     resume: Version | None = None
     judged: bool = False
     answer: Decision | None = None
-    learned_end: str | None = None
+    learned_end: str | int | None = None
 
 
 def plan_retraining(
@@ -191,12 +192,15 @@ def _unrecorded(spec: ModelSpec, registry: ModelRegistry, observations: Observat
 
 
 def count_rows(spec: ModelSpec, observations: Observations, window: Window) -> Counts:
-    """Rows to learn from, rows to judge by, and the time of the newest of both."""
+    """Rows to learn from, rows to judge by, and the place of the newest of both: its time, or its number."""
     needed = [spec.target, *([spec.time] if spec.time and spec.time != spec.target else [])]
     # Without keys a row is known by its whole content.
     frame = labelled(spec, window.read(observations, needed if spec.keys else None))
     split = split_window(observations, frame)
-    end = frame[spec.time].max().isoformat() if spec.time and len(frame) else None
+    column, end = order_column(spec), None
+    if column is not None and len(frame):
+        newest = frame[column].max()
+        end = int(newest) if column == ROW else newest.isoformat()
     return int(split.train.sum()), int(split.holdout.sum()), end
 
 
@@ -256,7 +260,8 @@ def lineage_of(
         seed=spec.seed,
         flow_run=flow_run,
         event_id=plan.request.event_id or "",
-        learned_end=plan.learned_end,
+        learned_end=plan.learned_end if isinstance(plan.learned_end, str) else None,
+        learned_row=plan.learned_end if isinstance(plan.learned_end, int) else None,
         known=plan.window.as_of,
         code=code,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from evergreen.backtest.clock import Clock
 from evergreen.backtest.history import History
 from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.job_runner import JobRunner
@@ -21,6 +22,7 @@ from evergreen.ledger.timeline import KINDS
 from evergreen.registry.client import Registry
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.settings import Settings, load_settings
+from evergreen.spec.fields import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,3 +110,75 @@ def test_live_and_replay_decide_the_same(
     outcomes = {(one.kind, one.outcome) for one in told}
     assert {("performance", "FAIL"), ("retrain", "promoted"), ("suppressed", "unchanged")} <= outcomes
     assert any(kind == "shadow" for kind, _ in outcomes)
+
+
+MACHINE, WINDOW, BEGIN = "machine", 100, 4
+"""A model whose rows have no time, the rows of a window, and after how many windows the first version is made."""
+
+
+def _readings(windows: int, change: int) -> pd.DataFrame:
+    """Readings that follow each other; from the window `change` on the machine wears otherwise."""
+    import numpy as np
+    import pandas as pd
+
+    random, count = np.random.default_rng(3), windows * WINDOW
+    load = np.convolve(random.normal(size=count + 19), np.full(20, 0.3), mode="valid")
+    heat = random.normal(size=count) + np.where(np.arange(count) < change * WINDOW, 0.0, 1.5)
+    slope = np.where(np.arange(count) < change * WINDOW, 1.0, -1.0)
+    wear = 2 * load + slope * heat + random.normal(scale=0.3, size=count)
+    return pd.DataFrame({"reading": range(count), "load": load, "heat": heat, "wear": wear})
+
+
+def _land_readings(landing: Path, rows: pd.DataFrame, window: int, first: int = 0) -> None:
+    """Land the rows up to the end of a window, from that of the window `first` on, and the labels of those before."""
+    for place, columns, late in (
+        (MACHINE, ["reading", "load", "heat"], 0),
+        (f"{MACHINE}_labels", ["reading", "wear"], 1),
+    ):
+        (landing / place).mkdir(parents=True, exist_ok=True)
+        new = rows.iloc[max(0, (first - late) * WINDOW) : (window - late) * WINDOW]
+        new[columns].to_csv(landing / place / f"{window:03}.csv", index=False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_live_and_replay_decide_the_same_of_rows_without_a_time(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, canonical: Callable[..., str]
+) -> None:
+    """Byte for byte where rows have the order of landing: a window of rows is a day of the replay's clock."""
+    from flows.monitor import monitor
+    from flows.retrain import retrain
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / f"{MACHINE}.py").write_text((Path(__file__).parent / "models" / f"{MACHINE}.py").read_text())
+    monkeypatch.setenv("EVERGREEN_MODELS", str(tmp_path / "models"))
+    settings, clock, windows = load_settings(), Clock(Rows(WINDOW)), 14
+    steps = [clock.instant(window * WINDOW) for window in range(BEGIN, windows + 1)]
+    rows = _readings(windows, change=7)
+    _land_readings(settings.landing, rows, BEGIN)
+    retrain(MACHINE, reason="first", at=steps[0])
+    for window, now in enumerate(steps[1:-1], start=BEGIN + 1):
+        _land_readings(settings.landing, rows, window, first=window - 1)
+        seen = monitor(MACHINE, at=now)
+        asked = [("drift", seen.decision_id)] if seen.confirmed else []
+        asked += [("performance", seen.performance.decision_id)] if str(seen.performance.verdict) == "FAIL" else []
+        for reason, decision in [*asked, ("schedule", None)]:
+            retrain(MACHINE, reason=reason, decision_id=decision, at=now)
+    told = Decisions(settings.lake_uri, MACHINE).select(KINDS)
+    live = canonical(told, Promotions(settings.lake_uri, MACHINE).done())
+
+    import models
+
+    loaded = models.load(MACHINE, settings.models)
+    history = History.of(Observations(settings.lake_uri, loaded.spec))
+    bench = JobContext(loaded.spec, history, JobCache(settings.root / "backtest" / MACHINE))
+    story = Simulation(JobRunner(bench), SimulationPlan(steps, loaded.hash, recipe=loaded.recipe), None)
+    replayed = story.run()
+    print("\n".join(line[:200] for line in live.splitlines()))
+    assert canonical(replayed.decisions, replayed.moves) == live
+    outcomes = {(one.kind, one.outcome) for one in told}
+    assert {("performance", "FAIL"), ("retrain", "promoted")} <= outcomes
+    assert any(kind == "shadow" for kind, _ in outcomes)
+    # A window whose rows have no label yet judges nobody.
+    reports = [one for one in told if one.kind == "performance"]
+    assert all("window" in one.reason for one in reports if one.outcome == "INCONCLUSIVE")

@@ -716,7 +716,12 @@ def test_one_more_question_never_helps(statuses: list[Verdict], more: Verdict) -
         ((), {"copies": 1}, PASS, "1 repeats another one and counts with it."),
         ((), {"copies": 180}, INCONCLUSIVE, "Only 20 holdout rows that differ, among 200; at least 30 are needed"),
         ((), {"overlap": 3}, FAIL, "3 of 200 holdout rows were word for word among the training data of the candidate"),
-        ((), {"order": "they are alike"}, PASS, "; they are alike. Set holdout.strategy to latest."),
+        (
+            (),
+            {"order": "they are alike"},
+            PASS,
+            "; they are alike. Set holdout.strategy to latest, with order='rows' where",
+        ),
     ],
 )
 def test_the_holdout_says_what_was_checked(

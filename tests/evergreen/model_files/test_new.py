@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from evergreen.model_files.new import NewModelFile, scaffold
 from evergreen.registry.artifacts import packed
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
+from evergreen.spec.fields import Rows
 from evergreen.spec.gates import ROUTINE_MARGIN
 from evergreen.spec.model import ModelSpec
 from evergreen.training.fit import fit
@@ -378,7 +379,9 @@ def test_an_order_has_the_latest_rows_judge_and_a_refit(tmp_path: Path, shape: s
     assert made.ordered == (strategy == "latest")
     assert spec.gates.routine_margin == ROUTINE_MARGIN
     assert f"gates=Gates(routine_margin={ROUTINE_MARGIN}" in made.path.read_text()
-    assert spec.gates.persistence == ("tell" if spec.time is not None else "off")
+    assert spec.gates.persistence == ("tell" if made.ordered else "off")
+    by_rows = made.ordered and spec.time is None
+    assert (spec.order, spec.performance.window) == (("rows", Rows(100)) if by_rows else (None, timedelta(days=7)))
 
 
 def test_what_was_chosen_is_said_in_short_lines(tmp_path: Path) -> None:

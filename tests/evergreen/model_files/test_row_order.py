@@ -16,7 +16,8 @@ def test_rows_whose_neighbours_are_alike_have_an_order() -> None:
     assert measure_order(pd.Series(np.where(np.sin(np.arange(400) / 20) > 0, "high", "low"))) > 0.9
     assert describe_order(0.93) == (
         "each row's target is like that of the row before (correlation 0.93): a random share of such rows would judge "
-        "too kindly, so the last ones judge; if a column has their time, name it with --time"
+        "too kindly, so order='rows' takes the first ones for the oldest, and the last ones judge; if a column has "
+        "their time, name it with --time"
     )
 
 

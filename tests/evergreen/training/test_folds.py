@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, TimeSeriesSplit
 
+from evergreen.spec.fields import Rows
+from evergreen.spec.monitoring import PerformanceThresholds
 from evergreen.spec.training import Holdout, Search
 from evergreen.training.folds import split_into_folds
 from tests.evergreen.data.test_split import spec_of
@@ -83,3 +85,47 @@ def test_a_column_that_begins_late_is_learned_from_where_it_has_values(make_spec
     spec, y = make_spec(search=GRID), np.arange(40.0)
     assert [len(fit) for fit, _ in split_into_folds(spec, rows, y)] == [20, 30]
     assert len(split_into_folds(spec, rows.assign(x=np.nan), y)) == 3
+
+
+def _fold_faults(folds: list[tuple[Any, Any]], values: list[int], gap: int) -> list[str]:
+    """What is wrong with folds of rows in the order of landing, of which equal ones are where the first of them is."""
+    first = {value: place for place, value in reversed(list(enumerate(values)))}
+    faults = []
+    for fit, test in folds:
+        learned, tested = ([first[values[row]] for row in rows] for rows in (fit, test))
+        if set(learned) & set(tested):
+            faults.append("an equal row is learned and tested")
+        elif min(tested) - max(learned) < gap:
+            faults.append("a row is learned that came after a tested one, or within the gap before it")
+    every = [int(row) for _, test in folds for row in test]
+    return faults + ([] if len(every) == len(set(every)) else ["a row is tested twice"])
+
+
+@SPECS
+@given(values=st.lists(st.integers(0, 40), min_size=12, max_size=60), gap=st.none() | st.integers(1, 4))
+def test_folds_of_rows_without_a_time_follow_their_order(values: list[int], gap: int | None, make_spec: Make) -> None:
+    """Each is tested on rows that landed after those it learned, by the gap, and copies go with the first such row."""
+    if len(set(values)) < 8:
+        return
+    rule = Holdout(gap=Rows(gap) if gap else None)
+    watched = PerformanceThresholds(window=Rows(10))
+    spec = make_spec(search=GRID, time=None, order="rows", keys=(), holdout=rule, performance=watched)
+    rows = pd.DataFrame({"x": values, "_row": np.arange(len(values))})
+    folds = split_into_folds(spec, rows, np.arange(float(len(values))))
+    assert folds and _fold_faults(folds, values, gap or 1) == []
+
+
+def test_planted_folds_are_refused(make_spec: Make) -> None:
+    """Shuffled ones, a gap that is one too short, and copies that are told apart."""
+    watched = PerformanceThresholds(window=Rows(10))
+    values = [*range(30), 0, 1]
+    rows, y = pd.DataFrame({"x": values, "_row": np.arange(32)}), np.arange(32.0)
+    shuffled = make_spec(search=GRID, time=None, keys=(), holdout=Holdout(strategy="random"))
+    assert _fold_faults(split_into_folds(shuffled, rows, y), values, 1)
+    keyed = make_spec(search=GRID, time=None, order="rows", performance=watched)
+    assert _fold_faults(split_into_folds(keyed, rows, y), values, 1)
+    ordered = make_spec(
+        search=GRID, time=None, order="rows", keys=(), holdout=Holdout(gap=Rows(3)), performance=watched
+    )
+    folds = split_into_folds(ordered, rows, y)
+    assert _fold_faults(folds, values, 3) == [] != _fold_faults(folds, values, 4)
