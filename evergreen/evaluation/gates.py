@@ -167,7 +167,19 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
         return Check("baseline", Verdict.FAIL, _number(comparison.low), 0.0, reason)
-    return _beaten("baseline", comparison, spec, "the baseline")
+    check = _beaten("baseline", comparison, spec, "the baseline")
+    if check.status is not Verdict.INCONCLUSIVE or not _replaces_worse(evidence, spec, seed):
+        return check
+    more = " It is proven better than the champion: of the same recipe on newer rows a better figure is enough then."
+    return replace(check, status=Verdict.PASS, value=comparison.improvement, reason=check.reason + more)
+
+
+def _replaces_worse(evidence: Evidence, spec: ModelSpec, seed: int) -> bool:
+    """Whether a routine candidate is proven better than the champion: then to refuse it would serve the worse one."""
+    if evidence.champion is None or not _asks_routine(evidence, spec):
+        return False
+    comparison = _compare(evidence, spec, evidence.champion, seed)
+    return comparison.low > ROUNDING * abs(comparison.champion_value)
 
 
 def _beaten(name: str, comparison: Comparison, spec: ModelSpec, other: str) -> Check:
