@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,7 @@ MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2)
 NEVER, ALWAYS, NO_REFIT = "never", "refit always", "margin 0, without refit"
 MEASURED = f"margin {ROUTINE_MARGIN:g}, blocks measured"
 HOLDOUT = Holdout(strategy="blocked", block=timedelta(days=1), every=5, recent=timedelta(weeks=8), min_rows=72)
+NEWEST = Holdout(strategy="latest", share=0.2, min_rows=72)
 TRAINING = Training(last=timedelta(days=180), min_rows=336)
 
 
@@ -204,7 +205,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     """Replay every stream, print a table for each, and say what the default margin comes to."""
     findings: list[Finding] = []
     weeks, seeds = (104, 4) if scale.details else (6, 1)
-    for streams in all_streams(seeds):
+    for streams in (*all_streams(seeds), *judged_by_newest()):
         console.print(f"[dim]  {streams[0].name}, {len(streams)} of them[/]")
         tallies = _all([Replay(stream, weeks) for stream in streams])
         _show(streams[0], tallies)
@@ -214,14 +215,25 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
 
 def all_streams(seeds: int) -> Iterator[Sequence[Stream]]:
     """The UCI file where there is one, and so many draws of each simulated stream."""
-    data = Path(os.environ.get("EVERGREEN_TEST_DATA", PROJECT.parent / "shared" / "data"))
-    file = data / "bike_sharing" / "hour.csv"
-    if file.exists():
+    if (file := _uci()).exists():
         yield [bikes(file)]
     else:
-        console.print(f"[dim]The UCI hourly file is not in {data}; it is left out.[/]")
+        console.print(f"[dim]{file} is not there; it is left out.[/]")
     for build in (autocorrelated_classes, seasons):
         yield [build(seed) for seed in range(seeds)]
+
+
+def judged_by_newest() -> Iterator[Sequence[Stream]]:
+    """The UCI file where there is one, judged by the newest fifth of the window, days in a row, as new files are."""
+    if (file := _uci()).exists():
+        stream = bikes(file)
+        spec = stream.spec.model_copy(update={"holdout": NEWEST})
+        yield [replace(stream, name=f"{stream.name}, judged by the newest fifth", spec=spec)]
+
+
+def _uci() -> Path:
+    data = Path(os.environ.get("EVERGREEN_TEST_DATA", PROJECT.parent / "shared" / "data"))
+    return data / "bike_sharing" / "hour.csv"
 
 
 def _all(replays: Sequence[Replay]) -> dict[str, Tally]:

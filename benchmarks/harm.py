@@ -39,6 +39,10 @@ SOUND, STALE = "the next week's fit", "an older fit, 10 to 20 % worse"
 WORSE = {"noise, 10 % worse": 1.1, "noise, 20 % worse": 1.2}
 
 
+APART = 4
+"""Weeks from one planted promotion to the next: what is seen of one is not seen of another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """What the shadow made of promotions.
@@ -121,11 +125,11 @@ def _promoted(replays: Sequence[Replay], margin: float) -> tuple[tuple[int, int]
 
 
 def _planted(replays: Sequence[Replay]) -> dict[str, Watched]:
-    """What the shadow makes of promotions of every kind, one in each week of each stream."""
+    """What the shadow makes of promotions of every kind, one of each in every fourth week of each stream."""
     windows: dict[str, list[int | None]] = {}
     for replay in replays:
         spec = replay.stream.spec
-        for number in range(1, len(replay.steps) - 1):
+        for number in range(APART, len(replay.steps) - 1, APART):
             rows = _after(replay, number)
             if rows is None:
                 continue
@@ -144,7 +148,7 @@ def _trials(
         yield name, worsened(replay.stream.spec, rows, former, times, seed=number), former
     step = replay.steps[number]
     newest = replay.ahead(number, step)
-    for older in range(number - 1, -1, -1):
+    for older in range(number - APART, -1, -APART):
         if 1.1 <= replay.ahead(older, step) / newest <= 1.2:
             yield STALE, _predicted(replay, older, rows), _predicted(replay, number, rows)
             return
