@@ -15,6 +15,7 @@ from benchmarks import (
     backtest,
     burden,
     drift,
+    harm,
     ingest,
     intervals,
     latency,
@@ -42,8 +43,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "backtest": backtest.run,
     "burden": burden.run,
     "audit": audit.run,
+    "harm": harm.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

@@ -28,6 +28,8 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     whole = runs[lengths[-1]]
     table("Policies", ("", "error", "95 %", "to never", "to oracle", "retrains", "in vain"), _rows(whole))
     console.print(whole.told["reason"])
+    header = ("", "error", "a script, same days", "times", "retrains", "promoted")
+    table("Beside a plain script that refits whenever the policy asks", header, _beside(whole))
     shown = [
         (f"{days} days", done.told["replayed"], f"{done.told['wall']:.0f} s", f"{done.told['fresh_seconds']:.0f} s")
         for days, done in runs.items()
@@ -45,6 +47,8 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         within("backtest: two years of weeks", whole.told["wall"], 180, " s"),
         within("backtest: again, with nothing new", again.told["wall"], 10, " s"),
     ]
+    for one in whole.told["beside"]:
+        findings.append(within(f"{one['name']}: error by a script's", one["error"] / one["script"], 1.02))
     if len(runs) > 1:
         first, last = (runs[days].told for days in (lengths[0], lengths[-1]))
         growth = (last["fresh_seconds"] / last["replayed"]) / (first["fresh_seconds"] / first["replayed"])
@@ -70,4 +74,18 @@ def _rows(done: Run) -> list[tuple[object, ...]]:
             one["rejected"],
         )
         for one in done.told["policies"]
+    ]
+
+
+def _beside(done: Run) -> list[tuple[object, ...]]:
+    return [
+        (
+            one["name"],
+            one["error"],
+            one["script"],
+            f"{one['error'] / one['script']:.3f}",
+            one["asked"],
+            one["promoted"],
+        )
+        for one in done.told["beside"]
     ]

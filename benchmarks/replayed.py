@@ -12,8 +12,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.weeks import MODEL, read
+from benchmarks.weeks import MODEL, Stream, read, refit_by_script
+
+if TYPE_CHECKING:
+    from evergreen.backtest.job_runner import JobRunner
+    from evergreen.backtest.simulation import SimulationPlan
 
 
 def main() -> None:
@@ -33,13 +38,14 @@ def main() -> None:
     from evergreen.data.observations import Observations
     from evergreen.ingest.ingest import ingest
     from evergreen.settings import load_settings
+    from evergreen.spec import Every, OnDrift, OnPerformance, any_of
 
     settings = load_settings()
     loaded = models.load(MODEL, settings.models)
     observations = Observations(settings.lake_uri, loaded.spec)
+    stream = read(given.file, timedelta(days=7))
+    end = stream.rows["at"].min() + timedelta(days=given.days)
     if not observations.table.exists():
-        stream = read(given.file, timedelta(days=7))
-        end = stream.rows["at"].min() + timedelta(days=given.days)
         stream.land(settings.landing, None, end.to_pydatetime())
         ingest(loaded.spec, settings, now=datetime.now(UTC))
     began = time.perf_counter()
@@ -52,9 +58,41 @@ def main() -> None:
     with processes(given.workers) as executor:
         pool = JobRunner(bench, source, executor)
         asked = Request(report_from=turn if steps[4] < turn < steps[-4] else None)
-        found = run(pool, SimulationPlan(steps, loaded.hash, recipe=loaded.recipe), asked)
+        plan = SimulationPlan(steps, loaded.hash, recipe=loaded.recipe)
+        found = run(pool, plan, asked)
+        wall = time.perf_counter() - began
+        since = asked.report_from or steps[len(steps) // 2]
+        policies = {"every week": Every(days=7), "on drift or performance": any_of(OnDrift(), OnPerformance())}
+        stream = Stream(stream.rows[stream.rows["known_at"] < end])
+        beside = [{"name": name} | _beside_script(pool, plan, stream, policies[name], since) for name in policies]
     spent = {"fresh": pool.spent.fresh, "seconds": pool.spent.seconds, "fresh_seconds": pool.spent.fresh_seconds}
-    print(json.dumps(found.to_json() | spent | {"wall": time.perf_counter() - began, "replayed": len(steps) - 1}))
+    print(json.dumps(found.to_json() | spent | {"wall": wall, "replayed": len(steps) - 1, "beside": beside}))
+
+
+def _beside_script(
+    pool: JobRunner, plan: SimulationPlan, stream: Stream, policy: Any, since: datetime
+) -> dict[str, Any]:
+    """The error of a policy in the steps from `since` on, and of a script that refits whenever the policy asks."""
+    import numpy as np
+
+    from evergreen.backtest.scores import series
+    from evergreen.backtest.simulation import Simulation
+
+    simulation = Simulation(pool, plan, policy)
+    result = pool.run({"policy": simulation.run})["policy"]
+    served = [step for step in result.predicted if step.start >= since]
+    mine = series(simulation.spec, simulation.heavy.history, served)
+    moments = sorted({each.at for each in result.trained})
+    script = refit_by_script(stream, moments, plan.steps[-1])
+    rows = stream.rows.loc[script.index]
+    rows = rows[rows["at"] >= served[0].start]
+    return {
+        "error": mine.value(),
+        "script": float(np.abs(script.loc[rows.index] - rows["cnt"]).mean()),
+        "asked": sum(each.at >= since for each in result.trained),
+        "promoted": sum(each.at >= since and each.outcome == "promoted" for each in result.trained),
+        "rows": [float(mine.rows.sum()), len(rows)],
+    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,6 +112,33 @@ def judged(stream: Stream) -> pd.DataFrame:
     return both.merge(truth, on="at", validate="one_to_one")
 
 
+def refit_by_script(stream: Stream, moments: Sequence[datetime], until: datetime) -> pd.Series:
+    """What a plain script predicts that refits at these moments, on the model file's window and grid, with no gate.
+
+    It learns what is labelled by then. Indexed by the rows of the stream from the first moment on and before `until`.
+    """
+    import pandas as pd
+    from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
+
+    from models.bike_demand import FEATURES, pipeline
+    from models.bike_demand import MODEL as SHIPPED
+
+    rows, last = stream.rows, SHIPPED.training.last
+    columns, grid = [*FEATURES.numeric, *FEATURES.categorical], dict(SHIPPED.search.grid)
+    assert last is not None
+    found = []
+    for moment, following in zip(moments, [*moments[1:], until], strict=True):
+        known = rows[(rows["known_at"] < moment) & (rows["at"] >= moment - last)].sort_values("at")
+        search = GridSearchCV(
+            pipeline(SHIPPED.seed), grid, scoring="neg_mean_absolute_error", cv=TimeSeriesSplit(SHIPPED.search.folds)
+        )
+        search.fit(known[columns], known["cnt"])
+        served = rows[(rows["at"] >= moment) & (rows["at"] < following)]
+        if len(served):
+            found.append(pd.Series(search.predict(served[columns]), index=served.index))
+    return pd.concat(found)
+
+
 def main() -> None:
     """Walk, and tell."""
     parser = argparse.ArgumentParser()
@@ -126,12 +153,15 @@ def main() -> None:
         console.print(f"[dim]  {week}[/]", style=None)
         weeks.append(week)
     rows = judged(stream)
+    asked = [START, *(datetime.fromisoformat(each["week"]).replace(tzinfo=UTC) for each in weeks if each["asked"])]
+    script = refit_by_script(stream, asked, rows["at"].max() + timedelta(seconds=1))
     errors = {name: np.abs(rows[name] - rows["cnt"]) for name in ("prediction", "first")}
     by_week = rows["at"].dt.floor("7D").dt.strftime("%Y-%m-%d")
     told = {
         "rows": len(rows),
         "mae": float(errors["prediction"].mean()),
         "mae_first": float(errors["first"].mean()),
+        "mae_script": float(np.abs(script - stream.rows["cnt"].loc[script.index]).mean()),
         "weekly": {name: error.groupby(by_week).mean().round(2).tolist() for name, error in errors.items()},
         "versions": sorted({int(version) for version in rows["version"]}),
         "weeks": weeks,

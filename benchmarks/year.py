@@ -40,6 +40,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
                 told["mae_first"],
                 told["mae"],
                 f"{gain:.0%}",
+                told["mae_script"],
                 len(asked) - asked.count("schedule"),
                 asked.count("schedule"),
                 outcomes.count("promoted"),
@@ -47,7 +48,10 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
             )
         )
         findings += _findings(year, asked, gain) if scale.details else []
-    header = ("a year, labels 7 days late", "first champion", "the loop", "less", "by event", "by cron", "promoted", "")
+    header = (
+        "a year, labels 7 days late",
+        *("first champion", "the loop", "less", "a script, same days", "by event", "by cron", "promoted", ""),
+    )
     table("Mean absolute error of what was predicted", header, shown)
     return findings
 

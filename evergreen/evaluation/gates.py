@@ -12,6 +12,7 @@ finite, the gates that need a metric are left out: their figures would mean noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -156,7 +157,19 @@ def _baseline(evidence: Evidence, spec: ModelSpec, seed: int) -> Check:
     if _constant(predicted):
         reason = "The candidate predicts the same for every row: it is a baseline itself."
         return Check("baseline", Verdict.FAIL, number_or_none(comparison.low), 0.0, reason)
-    return prove_better("baseline", comparison, spec, "the baseline")
+    check = prove_better("baseline", comparison, spec, "the baseline")
+    if check.status is not Verdict.INCONCLUSIVE or not _replaces_worse(evidence, spec, seed):
+        return check
+    more = " It is proven better than the champion: of the same recipe on newer rows a better figure is enough then."
+    return replace(check, status=Verdict.PASS, value=comparison.improvement, reason=check.reason + more)
+
+
+def _replaces_worse(evidence: Evidence, spec: ModelSpec, seed: int) -> bool:
+    """Whether a routine candidate is proven better than the champion: then to refuse it would serve the worse one."""
+    if evidence.champion is None or not _asks_routine(evidence, spec):
+        return False
+    comparison = compare_with(evidence, spec, evidence.champion, seed)
+    return comparison.low > ROUNDING * abs(comparison.champion_value)
 
 
 def _champion(evidence: Evidence, spec: ModelSpec, seed: int) -> Iterator[Check]:

@@ -319,11 +319,16 @@ def _compared(
         nothing = float("nan")
         return Comparison(nothing, nothing, nothing, nothing, nothing, len(frame), 0)
     champion_predictions = predict(versions.load(champion, spec), spec, frame)
+    return compare_predictions(spec, frame, champion_predictions, _former(spec, versions, frame, former))
+
+
+def compare_predictions(spec: ModelSpec, frame: pd.DataFrame, champion: Predictions, former: Predictions) -> Comparison:
+    """One look: what the champion predicts for these labelled rows beside what the former one does."""
     return paired_bootstrap(
         spec.metric,
         target_of(spec, frame),
-        champion_predictions,
-        _former(spec, versions, frame, former),
+        champion,
+        former,
         groups=grouped(spec, frame),
         level=spec.shadow.level / looks(spec),
         seed=spec.seed,

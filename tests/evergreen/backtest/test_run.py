@@ -82,6 +82,7 @@ def spec() -> ModelSpec:
         "search": Search(),
         "shadow": Shadow(windows=0),
         "slices": (),
+        "gates": Gates(),
         "trusted": ("sklearn.tree._tree.Tree",),
         "metric": Metric(name="mae"),
         "features": Features(numeric=(*WEATHER, "hr", "weekday", "workingday"), categorical=("weathersit",)),

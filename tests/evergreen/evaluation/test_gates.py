@@ -875,14 +875,18 @@ DAYS, HOURS = 11, 24
 """What is left of eight weeks of hours where every fifth day judges."""
 
 
-def stream(rng: np.random.Generator, damage: Callable[[Array, Array, np.random.Generator], Array]) -> Evidence:
+def stream(
+    rng: np.random.Generator, damage: Callable[[Array, Array, np.random.Generator], Array], signal: float = 1.0
+) -> Evidence:
     """Hours of days that are alike, two models of one recipe, and the damage done to the candidate's predictions.
 
     What either model has wrong is noise of the hours, of the days, and a small part of its own, as two fits on rows
-    that mostly are the same have it. `damage` takes the sound predictions and the signal of the broken feature.
+    that mostly are the same have it. `damage` takes the sound predictions and the signal of the broken feature;
+    `signal` says how much of it there is, with 0.15 for a champion that eleven days often do not prove.
     """
     rows, day = DAYS * HOURS, np.repeat(np.arange(DAYS), HOURS)
-    hour, weather = 8 * np.sin(np.arange(rows) * 2 * np.pi / HOURS), 3 * rng.normal(size=DAYS)[day]
+    hour = 8 * signal * np.sin(np.arange(rows) * 2 * np.pi / HOURS)
+    weather = 3 * signal * rng.normal(size=DAYS)[day]
     y = 50 + hour + weather + rng.normal(size=DAYS)[day] + 2 * rng.normal(size=rows)
     own = [0.3 * rng.normal(size=rows) + 0.2 * rng.normal(size=DAYS)[day] for _ in range(2)]
     champion, sound = (50 + hour + weather + error for error in own)
@@ -926,14 +930,19 @@ def _one_missing(values: Array, _hour: Array, rng: np.random.Generator) -> Array
     return np.where(np.arange(len(values)) == rng.integers(len(values)), np.nan, values)
 
 
+def _shuffled(values: Array, _hour: Array, rng: np.random.Generator) -> Array:
+    # What a model makes of targets that were shuffled: little else than the middle.
+    return np.asarray(50 + 0.3 * rng.normal(size=len(values)))
+
+
 Damage = Callable[[Array, Array, np.random.Generator], Array]
 
 
-def refused(damage: Damage, margin: float, seeds: int) -> float:
+def refused(damage: Damage, margin: float, seeds: int, signal: float = 1.0) -> float:
     """The share of draws in which a routine candidate with this damage does not pass all gates."""
     passed = 0
     for seed in range(seeds):
-        planted = stream(np.random.default_rng(seed), damage)
+        planted = stream(np.random.default_rng(seed), damage, signal)
         passed += verdict_of(run_gates(planted, spec(gates=Gates(routine_margin=margin)), seed=seed)) is PASS
     return 1 - passed / seeds
 
@@ -945,6 +954,7 @@ PLANTED = [
     pytest.param(_broken_feature, 0.15, 1.0, id="a broken feature"),
     pytest.param(_leaked_feature, 0.15, 1.0, id="a leaked feature"),
     pytest.param(_constant, 0.15, 1.0, id="a constant"),
+    pytest.param(_shuffled, 0.15, 1.0, id="shuffled targets"),
     pytest.param(_one_missing, 0.15, 1.0, id="one NaN"),
 ]
 """What is refused, at which margin, in at least which share of the draws."""
@@ -971,6 +981,54 @@ def test_a_sound_routine_candidate_passes(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(proof, "paired_bootstrap", partial(proof.paired_bootstrap, resamples=250))
     assert refused(_sound, 0.15, 60) <= 0.1
     assert refused(_sound, 0.0, 60) >= 0.9
+
+
+WEAK = 0.15
+
+
+@pytest.mark.parametrize("damage", [_tenth_worse, _broken_feature, _leaked_feature, _constant, _shuffled, _one_missing])
+def test_a_bad_routine_candidate_is_refused_beside_a_weak_champion(
+    damage: Damage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rows often do not prove the champion better than a constant, nothing is excused by that."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    assert refused(damage, 0.15, 60, signal=WEAK) >= 0.97
+
+
+def test_a_better_figure_alone_lets_noise_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judge that asks a routine candidate for no more than a better figure than the constant's is caught by noise."""
+    monkeypatch.setattr(gates, "paired_bootstrap", partial(gates.paired_bootstrap, resamples=250))
+    monkeypatch.setattr(gates, "_replaces_worse", lambda *_: True)
+    assert refused(_shuffled, 0.15, 60, signal=WEAK) < 0.95
+
+
+@pytest.mark.parametrize(
+    ("changes", "gates_asked", "status"),
+    [
+        pytest.param({}, ROUTINE, PASS, id="better than the champion"),
+        pytest.param({"routine": False}, ROUTINE, INCONCLUSIVE, id="a new recipe"),
+        pytest.param({}, Gates(), INCONCLUSIVE, id="a file without a routine margin"),
+        pytest.param({"champion": 3.0}, ROUTINE, INCONCLUSIVE, id="as good as the champion"),
+        pytest.param({"champion": None}, ROUTINE, INCONCLUSIVE, id="no champion"),
+        pytest.param({"candidate": 4.2}, ROUTINE, FAIL, id="a figure worse than the constant's"),
+    ],
+)
+def test_beside_a_constant_that_is_hard_to_beat(changes: dict[str, Any], gates_asked: Gates, status: Verdict) -> None:
+    """Days on which a constant is far off, or right: of what replaces a proven worse champion its figure is asked."""
+    rng, day = np.random.default_rng(4), np.repeat(np.arange(DAYS), HOURS)
+    y = 50 + rng.normal(size=len(day))
+    off = {"candidate": 3.0, "champion": 5.0, "routine": True} | changes
+    constant = Predictions(y + np.where(np.arange(DAYS) % 3 == 0, 8.0, 1.5)[day])
+    mine = Predictions(y + off["candidate"] + 0.1 * rng.normal(size=len(day)))
+    theirs = None if off["champion"] is None else Predictions(y + off["champion"] + 0.1 * rng.normal(size=len(day)))
+    asked = evidence(
+        y=y, candidate=mine, champion=theirs, baseline=constant, groups=day, slices={}, routine=off["routine"]
+    )
+    check = named(run_gates(asked, spec(gates=gates_asked), seed=1), "baseline")
+    assert check.status is status, check.reason
+    assert ("proven better than the champion" in check.reason) == (status is PASS)
+    if status is PASS:
+        assert check.value == pytest.approx(np.abs(constant.values - y).mean() - np.abs(mine.values - y).mean())
 
 
 def test_a_routine_candidate_that_was_trained_on_the_holdout_fails() -> None:
