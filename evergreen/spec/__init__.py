@@ -23,6 +23,7 @@ from evergreen.spec.policies import (
 )
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
 from evergreen.spec.retraining import Approval, Retraining
+from evergreen.spec.serving import Serve
 from evergreen.spec.training import Holdout, Search, Training
 
 DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
@@ -55,6 +56,7 @@ __all__ = [
     "Retraining",
     "Scheduled",
     "Search",
+    "Serve",
     "Shadow",
     "Training",
     "all_of",
