@@ -169,7 +169,7 @@ class PredictionQueue:
         """Commit what waits, one commit of each table for each model; a batch that fails is tried again next time."""
         with self._writing:
             self._convert()
-            for model in [*self._pending, *self._rows]:
+            for model in list({**self._pending, **self._rows}):
                 if model not in self._pending:
                     self._pending[model] = self._batch_of(self._rows.pop(model))
                 batch = self._pending[model]

@@ -6,82 +6,25 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
-from importlib.util import find_spec
 
 import models
-from evergreen.errors import EvergreenError
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec
 from evergreen.surroundings import prepare_environment
-from serving.access import is_loopback, read_access
+from serving.access import read_access
 from serving.app import App, Parts
 from serving.champion import ChampionFollower, Followed
 from serving.frame_worker import FrameWorker
 from serving.http import Limits
+from serving.options import Options
 from serving.prediction_queue import PredictionQueue
 
-HOST, PORT = "127.0.0.1", 8000
 DRAIN_SECONDS = 30
 """How long requests in flight may take after SIGTERM."""
 _OPTIONS = "EVERGREEN_SERVE_OPTIONS"
-_LIBRARIES = ("uvicorn", "httptools", "orjson")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a server runs.
-
-    Attributes:
-        models: the names of what is served.
-        host, port: where it listens.
-        workers: processes that share the port, each with its own models in memory.
-        poll_seconds: between two looks at the `champion` alias.
-    """
-
-    models: tuple[str, ...]
-    host: str = HOST
-    port: int = PORT
-    workers: int = 1
-    poll_seconds: float = 1.0
-
-
-def served_models(names: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """The models to serve: those that are named, or all whose file has `serve=Serve(...)`.
-
-    Raises:
-        EvergreenError: there is none, or a model file has a mistake.
-    """
-    if names:
-        return tuple(dict.fromkeys(models.load_spec(name, settings.models).name for name in names))
-    known = models.names(settings.models)
-    served = tuple(name for name in known if models.load_spec(name, settings.models).serve is not None)
-    if not served:
-        raise EvergreenError(
-            "No model file asks to be served.", "Name a model: evergreen serve NAME, or set serve=Serve() in its file."
-        )
-    return served
-
-
-def require_served(options: Options, settings: Settings) -> None:
-    """Refuse to start a server that lacks a library, or that anybody could ask.
-
-    Raises:
-        EvergreenError: a library is not installed, or the host is not this machine alone and there is no API key.
-    """
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise EvergreenError(
-            f"The server needs {', '.join(missing)}, which is not installed.", "Run: pip install 'evergreen[serve]'"
-        )
-    if not is_loopback(options.host) and not read_access(settings.serving_keys).clients:
-        raise EvergreenError(
-            f"--host {options.host} is reached from other machines, and there is no API key.",
-            "Make one: evergreen serve --add-key NAME, or leave out --host.",
-        )
 
 
 def build(options: Options, settings: Settings) -> App:

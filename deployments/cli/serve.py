@@ -12,7 +12,7 @@ from deployments.cli.command import guard, load_settings
 if TYPE_CHECKING:
     from evergreen.settings import Settings
     from serving.app import App
-    from serving.server import Options
+    from serving.options import Options
 
 
 def serve(
@@ -41,7 +41,7 @@ def serve(
     """
 
     def work() -> None:
-        from serving.server import Options, require_served, served_models
+        from serving.options import Options, require_served, served_models
 
         settings = load_settings()
         if add_key is not None:

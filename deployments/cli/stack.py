@@ -61,6 +61,7 @@ def _show_stack(running: Stack, configured: str | None) -> None:
         "Prefect": ports.prefect_ui,
         "MLflow": ports.mlflow_ui if running.mlflow else "the tracking server of EVERGREEN_TRACKING_URI",
         "pages": ports.pages_ui,
+        **({"serving": ports.predictions} if running.serving else {}),
         "logs": str(running.logs),
     }
     for name, address in addresses.items():

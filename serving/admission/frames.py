@@ -82,7 +82,8 @@ def admit_frame(
         raise unprocessable("missing_column", f"{checked.problem[0].upper()}{checked.problem[1:]}.")
     if checked.problem:
         # What a person's own function said may hold values of the rows.
-        what = "prepare() failed on these rows" if checked.problem.startswith("prepare()") else checked.problem
+        failed = checked.problem.startswith("prepare()")
+        what = "the model file's prepare() fails on these rows" if failed else checked.problem
         raise unprocessable("invalid_rows", f"{what[0].upper()}{what[1:]}.")
     rejected = zip(checked.rejected.index.tolist(), checked.rejected.tolist(), strict=True)
     faults = [_fault(position, reason) for position, reason in rejected]

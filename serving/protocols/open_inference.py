@@ -63,7 +63,7 @@ def _values(tensor: Any, rest: memoryview) -> tuple[str, list[Any], memoryview]:
     if not isinstance(name, str):
         raise malformed("A tensor has no name: it has to be the column's.")
     kind, shape = tensor.get("datatype"), tensor.get("shape")
-    if kind not in _NUMBERS and kind != _BYTES:
+    if not isinstance(kind, str) or (kind not in _NUMBERS and kind != _BYTES):
         raise malformed(f"Tensor {name!r} has no datatype of the protocol.")
     sound = isinstance(shape, list) and shape and all(type(size) is int and size >= 0 for size in shape)
     if not sound or shape[1:] not in ([], [1]):
@@ -71,8 +71,10 @@ def _values(tensor: Any, rest: memoryview) -> tuple[str, list[Any], memoryview]:
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is None:
-        values = tensor.get("data")
-        values = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in values or ()]
+        data = tensor.get("data")
+        if not isinstance(data, list):
+            raise malformed(f"Tensor {name!r} needs its values as data, a list.")
+        values = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
     elif type(size) is not int or not 0 <= size <= len(rest):
         raise malformed(f"Tensor {name!r} needs more bytes than the body has.")
     else:
