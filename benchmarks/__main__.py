@@ -20,6 +20,7 @@ from benchmarks import (
     memory,
     retrain,
     score,
+    serving,
     start,
     unchanged,
     year,
@@ -40,8 +41,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "year": year.run,
     "backtest": backtest.run,
     "burden": burden.run,
+    "serving": serving.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "serving")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.spec.model import ModelSpec
 from serving.admission.direct import DirectAdmission
+from serving.plan.compile import NoAnswerError, Plan
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
     from sklearn.pipeline import Pipeline
-
-    from serving.plan.compile import Plan
 
 DIRECT_ROWS = 64
 """A request with more rows is predicted as a frame: there a thousand rows take as long as one."""
@@ -66,4 +65,8 @@ class ServedVersion:
             if admitted is None:
                 return None
             values.append(admitted)
-        return values, [predict(each) for each in values]
+        try:
+            return values, [predict(each) for each in values]
+        except NoAnswerError:
+            # The pipeline itself refuses such a row: as a frame it says so.
+            return None

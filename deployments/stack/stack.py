@@ -1,4 +1,4 @@
-"""Start and stop the local stack: Prefect server, MLflow, pages and a worker on this machine.
+"""Start and stop the local stack: Prefect server, MLflow, pages, server of predictions and worker on this machine.
 
 `up` starts what is missing and waits until every service is healthy, so it also repairs a stack of which a service has
 died. Whether something runs is known from locks and sockets, which vanish with their processes, and never from a file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -320,10 +322,57 @@ def test_a_server_waits_for_its_champion_follows_it_and_keeps_what_it_answered(s
     assert "mine" in set(rows["request"])
 
 
-def test_no_request_is_lost_while_versions_change(server: Server, home_of: Home) -> None:
-    """Six swaps under load; the long form has a hundred: `make prove serving`."""
+def _p99(answers: list[tuple[float, float, int, float]]) -> float:
+    """In milliseconds."""
+    return float(np.quantile([ended - began for began, ended, _, _ in answers], 0.99)) * 1000
+
+
+def _resident_mb(server: Server) -> float:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+
+
+@pytest.mark.parametrize("swaps", [6, pytest.param(100, marks=pytest.mark.proof(name="serving"))])
+def test_no_request_is_lost_while_versions_change(server: Server, home_of: Home, swaps: int) -> None:
+    """Under load, to and fro; the long form also compares the slowest hundredth with that of a quiet time."""
     server.start()
-    swap_under_load(server, home_of, clients=3, swaps=6)
+    clients = swap_under_load(server, home_of, clients=3, swaps=swaps)
+    answers = [answer for client in clients for answer in client.answers]
+    if swaps < 100:
+        return
+    asking = [Client(server.port) for _ in range(3)]
+    for client in asking:
+        client.start()
+    asking[0].done.wait(60)
+    for client in asking:
+        client.stop()
+    quiet = _p99([answer for client in asking for answer in client.answers])
+    print(
+        f"{swaps} swaps, {len(answers)} requests, none failed; p99 {_p99(answers):.2f} ms, without swaps {quiet:.2f} ms."
+    )
+    assert _p99(answers) <= 2 * quiet
+
+
+@pytest.mark.proof(name="serving")
+def test_memory_does_not_grow(server: Server, home_of: Home) -> None:
+    """Half an hour under load: what the process holds after five minutes is what it holds at the end."""
+    home_of.promote(home_of.register(1.0))
+    server.start()
+    clients = [Client(server.port) for _ in range(3)]
+    for client in clients:
+        client.start()
+    held = []
+    for _minute in range(30):
+        clients[0].done.wait(60)
+        held.append(_resident_mb(server))
+        for client in clients:
+            client.answers.clear()
+    for client in clients:
+        client.stop()
+        assert client.failures == []
+    print(f"Memory by minute, in MB: {', '.join(f'{each:.0f}' for each in held)}")
+    assert max(held[20:]) <= 1.05 * max(held[5:15])
 
 
 def test_a_killed_server_comes_back_without_the_registry(server: Server, home_of: Home) -> None:
@@ -390,6 +439,49 @@ def test_bad_requests_leave_a_server_as_it_was(server: Server, home_of: Home) ->
             connection.sendall(text.encode())
     bodies = [b"[" * 10_000, b"NaN", b'{"x": 1e999}', b"\xff\xfe", json.dumps([ROW] * 20_000).encode()]
     assert [server.request("/models/toy/predict", body)[0] for body in bodies] == [400, 400, 400, 400, 413]
+    assert server.request("/models/toy/predict", ROW)[0] == 200
+    assert "Traceback" not in "".join(server.lines)
+
+
+def test_tritons_client_is_answered(server: Server, home_of: Home) -> None:
+    """The Open Inference Protocol by a client that others wrote: its health, metadata and binary tensors."""
+    from tritonclient.http import InferenceServerClient, InferInput
+    from tritonclient.utils import InferenceServerException
+
+    home_of.promote(home_of.register(1.0))
+    server.start()
+    with closing(InferenceServerClient(f"127.0.0.1:{server.port}")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("toy", "1")
+        assert [each["name"] for each in client.get_model_metadata("toy")["inputs"]] == ["x", "kind"]
+        inputs = [InferInput("x", [2], "FP64"), InferInput("kind", [2], "BYTES")]
+        inputs[0].set_data_from_numpy(np.array([1.0, -2.0]))
+        inputs[1].set_data_from_numpy(np.array(["a", "b"], dtype=object))
+        answer = client.infer("toy", inputs, request_id="theirs")
+        predicted = answer.as_numpy("prediction").tolist()
+        unknown = InferInput("colour", [2], "FP64")
+        unknown.set_data_from_numpy(np.array([1.0, -2.0]))
+        with pytest.raises(InferenceServerException, match="no column"):
+            client.infer("toy", [*inputs, unknown])
+    assert answer.get_response()["id"] == "theirs"
+    rows = [ROW, {"x": -2.0, "kind": "b"}]
+    assert predicted == server.request("/models/toy/predict", rows)[1]["predictions"]
+
+
+def test_nothing_that_the_description_allows_is_a_server_error(server: Server, home_of: Home, tmp_path: Path) -> None:
+    """schemathesis asks by the OpenAPI description, well and badly formed."""
+    home_of.promote(home_of.register(1.0))
+    server.start()
+    words = ["run", f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "not_a_server_error", "--seed", "1"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("schemathesis"), *words, "--max-examples", "15", "--no-color"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     assert server.request("/models/toy/predict", ROW)[0] == 200
     assert "Traceback" not in "".join(server.lines)
 
