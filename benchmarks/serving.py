@@ -31,7 +31,7 @@ CONTRACT_ROW = {
     "workingday": 1, "season": 2, "weathersit": 1,
 }  # fmt: skip
 ARRIVING_ROW = {"dteday": "06/12/2012", **CONTRACT_ROW}
-STARLETTE = '''
+STARLETTE = """
 import json, os
 import joblib, pandas as pd
 from starlette.applications import Starlette
@@ -53,8 +53,8 @@ async def ping(request):
     return JSONResponse({})
 
 app = Starlette(routes=[Route("/predict", predict, methods=["POST"]), Route("/ping", ping)])
-'''
-BENTO = '''
+"""
+BENTO = """
 import json, os
 import bentoml, joblib, pandas as pd
 
@@ -71,7 +71,7 @@ class Bikes:
         frame = pd.DataFrame([row])[self.order]
         frame[self.text] = frame[self.text].astype(str)
         return self.pipeline.predict(frame).tolist()
-'''
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ def run(scale: Scale, folder: Path, _api: str) -> list[Finding]:
             loads[name] = {count: ask(peer, port, count, seconds, folder) for count in CONNECTIONS}
     _show(loads)
     _show_parts(home)
+    _show_memory(folder, home, (1, 2) if scale.rounds == 1 else (1, 20))
     return list(_findings(loads))
 
 
@@ -263,9 +264,7 @@ def ask(peer: Peer, port: int, connections: int, seconds: int, folder: Path) -> 
     """Ask in a closed loop; every answer has to be a good one."""
     script = folder / "post.lua"
     body = json.dumps(peer.body).replace("\\", "\\\\").replace("'", "\\'")
-    script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['content-type'] = 'application/json'\n"
-    )
+    script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['content-type'] = 'application/json'\n")
     url = f"http://127.0.0.1:{port}{peer.path}"
     words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script), url]
     report = subprocess.run(words, capture_output=True, text=True, check=True).stdout
@@ -365,6 +364,63 @@ def _show_parts(home: Path) -> None:
     spent["headers, routes, identifiers, limits"] = everything - sum(spent.values())
     rows = [(name, f"{each:.1f}", f"{each / everything:.0%}") for name, each in spent.items()]
     table("Inside of the application", ("part", "microseconds", "share"), [*rows, ("all", f"{everything:.1f}", "100%")])
+
+
+def _show_memory(folder: Path, home: Path, counts: tuple[int, int]) -> None:
+    """What a process holds with one model and with many, and how long it takes from nothing to ready."""
+    rows = []
+    for count in counts:
+        models = folder / f"models-{count}"
+        models.mkdir()
+        names = [f"bikes_{number:02}" for number in range(count)]
+        for name in names:
+            text = (PROJECT / "models" / "bike_demand.py").read_text()
+            (models / f"{name}.py").write_text(text.replace('name="bike_demand"', f'name="{name}"'))
+            _copy_champion(home, models, name)
+        command = (sys.executable, "-m", "deployments.cli", "serve", *names, "--port", "PORT")
+        peer = Peer(command, "", "/ping", None, _environment(home, EVERGREEN_MODELS=str(models)))
+        began = time.monotonic()
+        with started(peer, folder / f"memory-{count}.log") as port:
+            seconds = time.monotonic() - began
+            rows.append((str(count), f"{seconds:.1f} s", f"{_resident_mb(port):,.0f} MB"))
+    table("One process", ("models", "from nothing to ready", "memory"), rows)
+
+
+def _copy_champion(home: Path, models: Path, name: str) -> None:
+    """Give another model a champion with the pipeline of the shipped one."""
+    import models as model_files
+    from evergreen.registry.client import Registry
+    from evergreen.registry.version import CHAMPION
+
+    registry = Registry(_settings(home))
+    if registry.champion(name) is not None:
+        return
+    source = registry.champion("bike_demand")
+    assert source is not None
+    spec = model_files.load_spec(name, models)
+    pipeline, _ = champion(home)
+    candidate = registry.log(
+        spec,
+        pipeline,
+        run_name="copy",
+        classes=None,
+        params={},
+        metrics={},
+        files=registry.files(source),
+        dataset={"name": name, "digest": "0", "table": name, "version": "1", "rows": "1"},
+        tags={"decision_id": "copy"},
+    )
+    registry.set_alias(name, CHAMPION, registry.register(name, candidate).number)
+
+
+def _resident_mb(port: int) -> float:
+    """Of the process that listens on a port."""
+    import psutil
+
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == "LISTEN" and connection.laddr.port == port and connection.pid:
+            return float(psutil.Process(connection.pid).memory_info().rss / 1e6)
+    return float("nan")
 
 
 def _settings(home: Path) -> Any:

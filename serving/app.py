@@ -124,8 +124,9 @@ class App:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
             response = _refusal(error, name)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            # The client went away: there is nobody to answer.
+            return
         except Exception as error:
             # The message may show values of the rows.
             _LOG.error("request %s failed: %s", name, type(error).__name__)

@@ -117,6 +117,8 @@ async def ask(
         sent.append(message)
 
     await app(scope, receive or body_at_once, send)
+    if not sent:
+        return Answered(0, {}, b"")
     start = next(message for message in sent if message["type"] == "http.response.start")
     whole = b"".join(message["body"] for message in sent if message["type"] == "http.response.body")
     return Answered(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, whole)

@@ -157,13 +157,12 @@ def test_a_body_that_does_not_come_is_refused(make_app: Make, version: ServedVer
 
 
 def test_a_client_that_goes_away_ends_its_request_alone(app: App) -> None:
-    """The server drops the connection; nothing is answered or kept."""
+    """Nothing is answered or kept, and nothing is raised, of which the server would print a traceback."""
 
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(ConnectionError):
-        ask_once(app, PREDICT, receive=gone)
+    assert ask_once(app, PREDICT, receive=gone).status == 0
     assert app.parts.queue.waiting == 0
     assert ask_once(app, PREDICT, ROW).status == 200
 

@@ -348,9 +348,7 @@ def test_no_request_is_lost_while_versions_change(server: Server, home_of: Home,
     for client in asking:
         client.stop()
     quiet = _p99([answer for client in asking for answer in client.answers])
-    print(
-        f"{swaps} swaps, {len(answers)} requests, none failed; p99 {_p99(answers):.2f} ms, without swaps {quiet:.2f} ms."
-    )
+    print(f"{swaps} swaps, {len(answers)} requests, none failed; p99 {_p99(answers):.2f} ms, without {quiet:.2f} ms.")
     assert _p99(answers) <= 2 * quiet
 
 
@@ -470,7 +468,7 @@ def test_tritons_client_is_answered(server: Server, home_of: Home) -> None:
 
 
 def test_nothing_that_the_description_allows_is_a_server_error(server: Server, home_of: Home, tmp_path: Path) -> None:
-    """schemathesis asks by the OpenAPI description, well and badly formed."""
+    """Schemathesis asks by the OpenAPI description, well and badly formed."""
     home_of.promote(home_of.register(1.0))
     server.start()
     words = ["run", f"http://127.0.0.1:{server.port}/openapi.json", "--checks", "not_a_server_error", "--seed", "1"]
