@@ -13,6 +13,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ class PredictionQueue:
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _writing: threading.Lock = field(default_factory=threading.Lock)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _name: str = field(default_factory=lambda: f"online-{token_hex(6)}")
     _batches: int = 0
 
@@ -129,10 +131,11 @@ class PredictionQueue:
         if share < 1.0 and random.random() >= share:  # noqa: S311 - a sample, not a secret
             return
         rows = len(served.answers)
-        if self._waiting + rows > self.most_rows:
-            self.counts.not_kept += rows
-            return
-        self._waiting += rows
+        with self._counting:
+            if self._waiting + rows > self.most_rows:
+                self.counts.not_kept += rows
+                return
+            self._waiting += rows
         self._served.append(served)
 
     @property
@@ -159,11 +162,23 @@ class PredictionQueue:
     def _run(self) -> None:
         written = time.monotonic()
         while not self._stop.wait(_CONVERT_SECONDS):
-            with self._writing:
-                self._convert()
-            if time.monotonic() - written >= self.seconds:
-                self.write()
-                written = time.monotonic()
+            try:
+                with self._writing:
+                    self._convert()
+                if time.monotonic() - written >= self.seconds:
+                    written = time.monotonic()
+                    self.write()
+            except Exception as error:
+                # A thread that ended would keep nothing any more, and say nothing.
+                self.counts.problem = f"Writing failed ({type(error).__name__})."
+                _LOG.error("the prediction log: %s", self.counts.problem)
+
+    def _finish(self, rows: int, *, kept: bool) -> None:
+        """Take rows off what waits."""
+        with self._counting:
+            self._waiting -= rows
+            self.counts.kept += rows if kept else 0
+            self.counts.not_kept += 0 if kept else rows
 
     def write(self) -> None:
         """Commit what waits, one commit of each table for each model; a batch that fails is tried again next time."""
@@ -171,7 +186,7 @@ class PredictionQueue:
             self._convert()
             for model in list({**self._pending, **self._rows}):
                 if model not in self._pending:
-                    self._pending[model] = self._batch_of(self._rows.pop(model))
+                    self._pending[model] = self._take(model)
                 batch = self._pending[model]
                 try:
                     RequestLog(self.lake, batch.spec).append(batch.rows.requests, batch.id)
@@ -181,14 +196,19 @@ class PredictionQueue:
                     self.counts.problem = error.what if isinstance(error, EvergreenError) else type(error).__name__
                     _LOG.warning("%s: predictions wait for the lake: %s", model, self.counts.problem)
                 else:
-                    self.counts.kept += batch.rows.requests.num_rows
                     self.counts.problem = ""
-                    self._waiting -= batch.rows.requests.num_rows
+                    self._finish(batch.rows.requests.num_rows, kept=True)
                     del self._pending[model]
 
-    def _batch_of(self, parts: list[tuple[ModelSpec, _Rows]]) -> _Batch:
+    def _take(self, model: str) -> _Batch:
+        """The next batch of a model; rows in other types, of a version with another task, are left for the next one."""
         import pyarrow as pa
 
+        waiting = self._rows.pop(model)
+        kind = waiting[0][1].predictions.schema
+        parts = list(takewhile(lambda part: part[1].predictions.schema.equals(kind), waiting))
+        if rest := waiting[len(parts) :]:
+            self._rows[model] = rest
         self._batches += 1
         name = f"{self._name}-{self._batches:06}"
         requests = pa.concat_tables([rows.requests for _, rows in parts])
@@ -209,8 +229,7 @@ class PredictionQueue:
                 rows = _rows_of(group, self.lake, self.counts)
             except Exception as error:
                 lost = sum(len(served.answers) for served in group)
-                self.counts.not_kept += lost
-                self._waiting -= lost
+                self._finish(lost, kept=False)
                 self.counts.problem = f"{lost} rows could not be brought into columns ({type(error).__name__})."
                 _LOG.error("%s: %s", spec.name, self.counts.problem)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,16 @@ def test_a_commit_between_the_tables_is_made_once(
 
 def _fail(*_arguments: Any) -> None:
     raise OSError("no space left")
+
+
+def test_rows_of_another_task_wait_for_a_commit_of_their_own(queue: PredictionQueue, make_version: Make) -> None:
+    """The model file became a classification meanwhile: its predictions are texts, and the numbers are kept first."""
+    version = make_version()
+    other = replace(version, number=2, spec=make_version().spec.model_copy(update={"task": "classification"}))
+    queue.put(_served(version, "r-1", _row()))
+    queue.put(_served(other, "r-2", _row()))
+    queue.write()
+    assert (queue.counts.kept, queue.waiting) == (1, 1)
 
 
 def test_a_share_of_the_requests_is_kept(queue: PredictionQueue, make_version: Make) -> None:
