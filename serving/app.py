@@ -123,7 +123,7 @@ class App:
         try:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
-            response = _refusal(error, name)
+            response = _refusal(error, name, scope["path"])
         except ConnectionError:
             # The client went away: there is nobody to answer.
             return
@@ -131,7 +131,7 @@ class App:
             # The message may show values of the rows.
             _LOG.error("request %s failed: %s", name, type(error).__name__)
             internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
-            response = _refusal(internal, name)
+            response = _refusal(internal, name, scope["path"])
         await send_response(send, response, name.encode())
 
     async def _respond(
@@ -268,8 +268,12 @@ def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(orjson.dumps(value), status)
 
 
-def _refusal(error: RequestError, name: str) -> Response:
-    response = _json(error.body(name), error.status)
+def _refusal(error: RequestError, name: str, path: str) -> Response:
+    body = error.body(name)
+    if path.startswith("/v2"):
+        # The Open Inference Protocol has the message alone as `error`; what else there is comes beside it.
+        body = {"error": error.message, "detail": body["error"], "request_id": name}
+    response = _json(body, error.status)
     if error.allow:
         return Response(response.body, response.status, headers=[(b"allow", error.allow.encode())])
     if error.status == HTTPStatus.UNAUTHORIZED:

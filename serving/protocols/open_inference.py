@@ -33,7 +33,9 @@ def read_call(content_type: str, body: bytes, headers: Mapping[bytes, bytes]) ->
     Raises:
         RequestError: it is in another form.
     """
-    require_type(content_type, "application/json", "application/octet-stream")
+    if content_type:
+        # Triton's own client sends none.
+        require_type(content_type, "application/json", "application/octet-stream")
     length = headers.get(HEADER_LENGTH, b"")
     if length and not (length.isdigit() and int(length) <= len(body)):
         raise malformed("Inference-Header-Content-Length is not a length within the body.")

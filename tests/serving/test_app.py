@@ -129,9 +129,21 @@ def test_what_is_refused_has_a_status_and_a_stable_code(
     """And goes on answering the next one."""
     app = make_app(make_version(serve=Serve(max_rows=100)), limits=Limits(body_bytes=100_000))
     answer = ask_once(app, path, body, method=method)
-    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+    told = answer.json["detail"] if path.startswith("/v2") else answer.json["error"]
+    assert (answer.status, told["code"]) == (status, code)
     assert answer.json["request_id"] == answer.headers["x-request-id"]
     assert ask_once(app, PREDICT, ROW).status == 200
+
+
+def test_the_open_inference_protocol_tells_a_fault_as_a_text(app: App) -> None:
+    """As its clients read it, with the row and the column beside it."""
+    tensors = [
+        {"name": "x", "shape": [1], "datatype": "FP64", "data": [900.0]},
+        {"name": "kind", "shape": [1], "datatype": "BYTES", "data": ["a"]},
+    ]
+    told = ask_once(app, "/v2/models/toy/infer", {"inputs": tensors}).json
+    assert told["error"] == "1 row breaks the contract; nothing was predicted."
+    assert told["detail"]["rows"] == [{"row": 0, "column": "x", "reason": "in_range(-100, 100)"}]
 
 
 def test_another_type_of_body_is_refused(app: App) -> None:

@@ -142,6 +142,9 @@ def test_a_body_in_another_form_is_refused_with_a_sentence(read: Callable[..., C
 def test_another_type_of_body_is_refused(read: Callable[..., Call]) -> None:
     """415, with the types that are read."""
     for content_type in ("", "text/html", "application/x-www-form-urlencoded"):
+        if read is _tensors and not content_type:
+            # Triton's own client sends none.
+            continue
         with pytest.raises(RequestError, match="application/json") as refused:
             read(b"{}", content_type)
         assert refused.value.status == 415
