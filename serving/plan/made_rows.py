@@ -103,7 +103,10 @@ def mixed_rows(
         cells = rows[name].iloc[random.integers(0, len(rows), POOL)].tolist()
         if texts.get(name):
             drawn = random.integers(0, len(texts[name]), POOL).tolist()
-            cells = [texts[name][place] if take else cell for place, take, cell in zip(drawn, random.random(POOL) < 0.5, cells, strict=True)]
+            cells = [
+                texts[name][place] if take else cell
+                for place, take, cell in zip(drawn, random.random(POOL) < 0.5, cells, strict=True)
+            ]
         changed = np.flatnonzero(random.random(POOL) < 0.5).tolist()
         mixed[name] = _with_cells(mixed[name], changed, [cells[place] for place in changed])
         if name in gaps:

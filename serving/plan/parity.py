@@ -109,7 +109,11 @@ def _try_rows(check: _Check, rows: DataFrame, random: np.random.Generator) -> No
         return
     values = value_rows(check.pipeline, real, features, random)
     answered = check.compare(values)
-    gaps = [column for (column, purpose), is_answered in zip(values.purposes, answered, strict=True) if purpose == MISSING and is_answered]
+    gaps = [
+        column
+        for (column, purpose), is_answered in zip(values.purposes, answered, strict=True)
+        if purpose == MISSING and is_answered
+    ]
     texts: dict[str, list[str]] = {}
     for place, (column, purpose) in enumerate(values.purposes):
         if purpose == CATEGORY and answered[place]:
@@ -174,7 +178,11 @@ def _difference(answer: Answer | None, expected: Answer | None) -> str:
     if answer is None or expected is None:
         if answer is expected:
             return ""
-        return "the plan refuses what the pipeline answers" if answer is None else "the plan answers what the pipeline refuses"
+        return (
+            "the plan refuses what the pipeline answers"
+            if answer is None
+            else "the plan answers what the pipeline refuses"
+        )
     (value, chances), (expected_value, expected_chances) = answer, expected
     if (chances is None) != (expected_chances is None):
         return "only one of them gives probabilities"
