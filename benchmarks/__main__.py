@@ -22,6 +22,7 @@ from benchmarks import (
     memory,
     retrain,
     score,
+    serving,
     start,
     unchanged,
     year,
@@ -44,8 +45,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "burden": burden.run,
     "audit": audit.run,
     "harm": harm.run,
+    "serving": serving.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "serving")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

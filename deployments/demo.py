@@ -10,7 +10,9 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from deployments.automations.run_follower import Chain
 from deployments.cli import console
 from deployments.stack import prefect_home, stack
 from deployments.stack.stack import Stack
+from deployments.stack.traffic import Traffic
 from evergreen import naming
 from evergreen.decision import Decision, Kind
 from evergreen.decision_detail import DriftDetail, RetrainDetail
@@ -30,7 +33,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.markdown import number
+from evergreen.markdown import many, number
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
@@ -69,6 +72,7 @@ class Demo:
     scenes: list[Scene] = field(default_factory=list)
     report: str = ""
     chain: Chain | None = None
+    running: Stack | None = None
 
     def play(self) -> None:
         """Run every scene."""
@@ -77,7 +81,7 @@ class Demo:
         self._play_scene("Three hot, windy weeks arrive: drift, and its event starts a retrain", self.drifted)
         self._play_scene("A batch with text instead of numbers arrives: quarantine", self.poisoned)
         self._play_scene("A weak candidate of three trees: the gates reject it", self.hasty)
-        self._play_scene("Somebody rolls back", self.rolled_back)
+        self._play_scene("Somebody rolls back, while clients ask for predictions", self.rolled_back)
         self._play_scene("The next routine retrain: what was rolled back stays out", self.stays_back)
 
     def first_champion(self, scene: Scene) -> None:
@@ -120,14 +124,26 @@ class Demo:
         self._note_retrain(scene, self._retrain(reason="weak candidate", params={"model__max_iter": 3}))
 
     def rolled_back(self, scene: Scene) -> None:
-        """One command makes the earlier version champion again."""
-        with console.show_steps("rolling back") as listen:
-            from flows.rollback import rollback
+        """One command makes the earlier version champion again, while a client asks for predictions without pause."""
+        with ExitStack() as clients:
+            traffic = None
+            if self.running is not None and self.running.serving:
+                traffic = clients.enter_context(Traffic(self.running.ports.serving, MODEL))
+                # The version that is rolled back answers first.
+                champion = self._read_champion()
+                traffic.wait_for(champion, _RUN_SECONDS)
+            with console.show_steps("rolling back") as listen:
+                from flows.rollback import rollback
 
-            listen()
-            result = rollback(MODEL, "shown in the demo")
+                listen()
+                result = rollback(MODEL, "shown in the demo")
+            moved = time.monotonic()
+            if traffic is not None:
+                traffic.wait_for(int(result.champion or 0), _RUN_SECONDS)
         scene.outcome, scene.champion = "rolled back", f"v{result.champion}"
         scene.note = f"version {result.champion} is the champion again, with its own reference"
+        if traffic is not None:
+            scene.note += f". {_describe_traffic(traffic, moved)}"
 
     def stays_back(self, scene: Scene) -> None:
         """The same data would give the same model, which is not promoted again."""
@@ -166,6 +182,10 @@ class Demo:
             raise EvergreenError(f"The run {run.name} stored no decision.", f"See {run_follower.run_page(run.id)}")
         return decision
 
+    def _read_champion(self) -> int:
+        """The number of the version in production."""
+        return Promotions(self.settings.lake_uri, MODEL).done()[-1].after or 0
+
     def _note_drift(self, scene: Scene, drift: Decision) -> None:
         scene.drift, scene.note = drift.outcome, drift.reason
         scene.outcome = "no retrain" if drift.outcome == "PASS" else ""
@@ -177,6 +197,20 @@ class Demo:
         scene.champion = f"v{detail.champion}"
         if detail.checks:
             scene.before, scene.after = detail.metric.champion_value, detail.metric.value
+
+
+def _describe_traffic(traffic: Traffic, moved: float) -> str:
+    """What the clients saw of a move of the alias at a moment of `time.monotonic`."""
+    answers = traffic.answers
+    counts = Counter(version for _, version in answers)
+    by_version = ", ".join(f"version {version} {many(count, 'time')}" for version, count in counts.items())
+    last = answers[-1][1] if answers else 0
+    followed = next((at for at, version in answers if version == last), moved) - moved
+    failed = f"{traffic.failures} failed" if traffic.failures else "none failed"
+    return (
+        f"Meanwhile {many(len(answers), 'prediction')} were asked for, {failed}: {by_version}; the server followed "
+        f"{max(followed, 0.0):.1f} s after the alias"
+    )
 
 
 def _show_line(line: str) -> None:
@@ -252,8 +286,8 @@ def main() -> int:
     try:
         stack.down(settings)
         shutil.rmtree(home, ignore_errors=True)
-        demo = Demo(settings)
         running = _start_stack(settings)
+        demo = Demo(settings, running=running)
         try:
             # No scheduled run disturbs the scenes.
             names = [naming.deployment_path(flow, MODEL) for flow in ("monitor", "retrain", "score")]

@@ -12,7 +12,15 @@ from __future__ import annotations
 from typing import Literal
 
 Table = Literal[
-    "observations", "labels_waiting", "quarantine", "predictions", "decisions", "drift", "promotions", "runs"
+    "observations",
+    "labels_waiting",
+    "quarantine",
+    "requests",
+    "predictions",
+    "decisions",
+    "drift",
+    "promotions",
+    "runs",
 ]
 """The tables of a model in the lake."""
 

@@ -115,6 +115,15 @@ class Settings(BaseSettings):
         """The folder of the unfinished parts of a model's scoring run; it is empty between runs."""
         return self.root / "scratch" / model
 
+    def serving(self, model: str) -> Path:
+        """The folder of the verified copy of the version of a model that is served."""
+        return self.root / "serving" / model
+
+    @property
+    def serving_keys(self) -> Path:
+        """The file of the names and hashes of the API keys of the server."""
+        return self.root / "serving" / "keys.txt"
+
     def backtest(self, model: str) -> Path:
         """The folder of the stored results of a model's backtests."""
         return self.root / "backtest" / model

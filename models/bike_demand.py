@@ -18,6 +18,7 @@ from evergreen.spec import (
     Metric,
     ModelSpec,
     Search,
+    Serve,
     Training,
 )
 
@@ -100,5 +101,7 @@ MODEL = ModelSpec(
     training=Training(last=timedelta(days=180), min_rows=336, refit=True),
     # Calendar columns always change; drift is measured on the weather and on the champion's predictions.
     drift=DriftThresholds(columns=(*WEATHER, "weathersit"), share=0.5, last=timedelta(weeks=4), min_rows=168),
+    # A request brings the calendar and the weather as the contract has them; key and time may come along.
+    serve=Serve(rows="contract"),
     trusted=("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",),
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deployments.automations.rehearsal import Rehearsal
     from deployments.stack.stack import Stack
 
-_STOPPING = "[dim]stopping the worker, the pages, MLflow and the Prefect server[/]"
+_STOPPING = "[dim]stopping the worker, serving, the pages, MLflow and the Prefect server[/]"
 _STOPPED = "Everything has stopped. Runs, schedules and models are kept."
 
 
@@ -23,7 +23,8 @@ def up(
 ) -> None:
     """Start everything on this machine.
 
-    These are the Prefect server, MLflow, the pages of the models and a worker.
+    These are the Prefect server, MLflow, the pages of the models, the server of
+    predictions where a model asks for it, and a worker.
     The deployments of prefect.yaml and the automations go to the server.
     """
 
@@ -34,7 +35,7 @@ def up(
         settings = load_settings()
         stack.be_interruptible()
         configured = os.environ.get("PREFECT_API_URL")
-        with console.err.status("[dim]starting the Prefect server, MLflow, the pages and a worker[/]"):
+        with console.err.status("[dim]starting the Prefect server, MLflow, the pages, serving and a worker[/]"):
             running = stack.up(settings, lambda line: console.err.print(f"  {line}"))
         console.print_result(running, lambda result: _show_stack(result, configured), as_json=as_json)
         if detach or not running.started:
@@ -61,6 +62,7 @@ def _show_stack(running: Stack, configured: str | None) -> None:
         "Prefect": ports.prefect_ui,
         "MLflow": ports.mlflow_ui if running.mlflow else "the tracking server of EVERGREEN_TRACKING_URI",
         "pages": ports.pages_ui,
+        **({"serving": ports.predictions} if running.serving else {}),
         "logs": str(running.logs),
     }
     for name, address in addresses.items():

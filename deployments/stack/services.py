@@ -22,9 +22,10 @@ from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
 from evergreen.surroundings import prepare_environment
 
-SERVER, MLFLOW, PAGES, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "worker")
+SERVER, MLFLOW, PAGES, SERVING, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "serving", "worker")
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
+SERVING_PORT = 8000
 _RUN_DAYS = 30
 """How long Prefect keeps ended runs, their tasks, logs and artifacts: as long as `evergreen clean` keeps all it deletes
 at all. What a run decided is in the ledger and stays."""
@@ -37,6 +38,7 @@ class Ports:
     prefect: int
     mlflow: int
     pages: int = PAGES_PORT
+    serving: int = SERVING_PORT
 
     @property
     def api(self) -> str:
@@ -57,6 +59,11 @@ class Ports:
     def pages_ui(self) -> str:
         """The address of the pages of the models."""
         return f"http://{HOST}:{self.pages}"
+
+    @property
+    def predictions(self) -> str:
+        """The address where predictions are asked for."""
+        return f"http://{HOST}:{self.serving}"
 
 
 def read_ports(settings: Settings) -> Ports | None:
@@ -84,7 +91,7 @@ def shared_environment(settings: Settings) -> dict[str, str]:
 
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
-    own = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, WORKER: _worker}[service](settings)
+    own = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, WORKER: _worker}[service](settings)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
@@ -141,6 +148,10 @@ def _pages(_settings: Settings) -> dict[str, str]:
     return {}
 
 
+def _serving(_settings: Settings) -> dict[str, str]:
+    return {}
+
+
 def _worker(_settings: Settings) -> dict[str, str]:
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
@@ -156,6 +167,7 @@ def command(service: str, ports: Ports) -> list[str]:
         SERVER: [*python, "deployments.stack.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
         PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
+        SERVING: [*python, "deployments.cli", "serve", "--port", str(ports.serving)],
         WORKER: [
             *python,
             "deployments.stack.worker",

@@ -1,4 +1,4 @@
-"""Start and stop the local stack: Prefect server, MLflow, pages and a worker on this machine.
+"""Start and stop the local stack: Prefect server, MLflow, pages, server of predictions and worker on this machine.
 
 `up` starts what is missing and waits until every service is healthy, so it also repairs a stack of which a service has
 died. Whether something runs is known from locks and sockets, which vanish with their processes, and never from a file.
@@ -14,14 +14,25 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from deployments.stack import prefect_home
 from deployments.stack.health import answers, is_online, is_ours, mark_crashed
 from deployments.stack.prefect_home import place_database, require_known_database
-from deployments.stack.services import HOST, MLFLOW, PAGES, SERVER, WORKER, Ports, read_ports, write_ports
+from deployments.stack.services import (
+    HOST,
+    MLFLOW,
+    PAGES,
+    SERVER,
+    SERVICES,
+    SERVING,
+    WORKER,
+    Ports,
+    read_ports,
+    write_ports,
+)
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening
 from evergreen import naming
 from evergreen.actor import login_name
@@ -30,6 +41,7 @@ from evergreen.registry.database import probe
 from evergreen.registry.moved_home import require_own_places
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
+from serving.options import is_asked_for
 
 _HEALTHY_SECONDS = 120
 _POLL_SECONDS = 0.1
@@ -47,6 +59,7 @@ class Stack:
         ports: where it listens.
         logs: the folder of its logs.
         mlflow: whether MLflow is one of its services.
+        serving: whether a model asks to be served.
         started: whether it was not up before.
         seconds: how long it took.
     """
@@ -54,6 +67,7 @@ class Stack:
     ports: Ports
     logs: Path
     mlflow: bool
+    serving: bool
     started: bool
     seconds: float
 
@@ -66,6 +80,7 @@ class Stack:
             "api": self.ports.api,
             "mlflow": self.ports.mlflow_ui if self.mlflow else None,
             "pages": self.ports.pages_ui,
+            "serving": self.ports.predictions if self.serving else None,
             "logs": str(self.logs),
             "seconds": round(self.seconds, 1),
         }
@@ -90,14 +105,20 @@ def up(settings: Settings, say: Say) -> Stack:
                 "Run: evergreen down, then: evergreen up",
             )
         if ports and running and _is_complete(settings, supervisor, ports):
-            return Stack(ports, folder / "logs", _has_mlflow(settings), False, time.monotonic() - began)
+            return _stack(settings, ports, began, started=False)
         try:
             ports = _start_services(settings, supervisor, say)
         except BaseException:
             if not running and is_listening(settings):
                 supervisor.shut_down()
             raise
-        return Stack(ports, folder / "logs", _has_mlflow(settings), True, time.monotonic() - began)
+        return _stack(settings, ports, began, started=True)
+
+
+def _stack(settings: Settings, ports: Ports, began: float, *, started: bool) -> Stack:
+    seconds = time.monotonic() - began
+    logs, mlflow, serving = settings.stack / "logs", _has_mlflow(settings), is_asked_for(settings)
+    return Stack(ports=ports, logs=logs, mlflow=mlflow, serving=serving, started=started, seconds=seconds)
 
 
 def down(settings: Settings) -> bool:
@@ -161,6 +182,9 @@ def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say
     if _has_mlflow(settings):
         healthy[MLFLOW] = lambda: answers(f"{ports.mlflow_ui}/health")
     healthy[PAGES] = lambda: answers(f"{ports.pages_ui}/health")
+    if is_asked_for(settings):
+        # Alive, not ready: a model that has no champion yet is served as soon as it has one.
+        healthy[SERVING] = lambda: answers(f"{ports.predictions}/v2/health/live")
     for service in healthy:
         supervisor.start(service)
     for service, is_healthy in healthy.items():
@@ -168,7 +192,8 @@ def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say
 
 
 def _is_complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
-    services = (SERVER, MLFLOW, PAGES, WORKER) if _has_mlflow(settings) else (SERVER, PAGES, WORKER)
+    optional = {MLFLOW: _has_mlflow(settings), SERVING: is_asked_for(settings)}
+    services = [service for service in SERVICES if optional.get(service, True)]
     if any(supervisor.inspect(service).state != "RUNNING" for service in services):
         return False
     return is_ours(settings, ports) and is_online(ports, 0)
@@ -222,7 +247,7 @@ def _lock_port_choice() -> Iterator[None]:
 
 def _choose_ports(wanted: Ports) -> Ports:
     """The wanted ports where they are free, others where they are not."""
-    return Ports(prefect=_free_port(wanted.prefect), mlflow=_free_port(wanted.mlflow), pages=_free_port(wanted.pages))
+    return Ports(**{name: _free_port(port) for name, port in asdict(wanted).items()})
 
 
 def _free_port(wanted: int) -> int:

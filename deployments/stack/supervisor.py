@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.stack.process_group import end, group_of, is_alive, members
-from deployments.stack.services import MLFLOW, PAGES, SERVER, SERVICES, WORKER, holder
+from deployments.stack.services import MLFLOW, PAGES, SERVER, SERVICES, SERVING, WORKER, holder
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -67,7 +67,7 @@ stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 """
 _SERVICES_MODULE = "deployments.stack.services"
-_PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, WORKER: 15}
+_PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, SERVING: 35, WORKER: 15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +136,10 @@ class Supervisor:
         raise EvergreenError(f"supervisord did not start: {lines[-1] if lines else 'no message'}.", f"See {log}.")
 
     def is_outdated(self) -> bool:
-        """Whether a version of Evergreen that had other module names started it: it could restart no service."""
+        """Whether a version of Evergreen that had other modules or services started it: it could not start them."""
         with contextlib.suppress(OSError):
-            return f"-m {_SERVICES_MODULE} " not in self._configuration.read_text()
+            text = self._configuration.read_text()
+            return any(f"-m {_SERVICES_MODULE} {service}\n" not in text for service in SERVICES)
         return False
 
     def start(self, service: str) -> None:
@@ -159,7 +160,7 @@ class Supervisor:
         """Stop the worker, and end every flow run that it or a killed worker has started."""
         from xmlrpc.client import Fault
 
-        groups = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES)}
+        groups = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES, SERVING)}
         with self._connect() as rpc:
             daemon = int(rpc.getPID())
             # A fault means that it does not run.

@@ -78,7 +78,8 @@ class PredictionLog:
     """The `predictions` table of one model.
 
     Columns: `batch`, the scored input; `chunk`, its number; `version` of the model; `at`, the row's own time (UTC, null
-    without one); `key`, the row's identity as in `Observations.ids`, viewed as a signed number; `row`, its position in
+    without one); `key`, the row's identity as in `Observations.ids`, viewed as a signed number, null for a row that was
+    served online without one; `row`, its position in
     the input from 0 (in the observations: its `_row`), with gaps where rows were rejected; `id`, the key's value as
     text, a JSON array for several keys, the position without keys; `prediction`, float64, or the label as text;
     `probability` of each class in the order of the version's classes, null without; `run_id` of the flow run;
@@ -99,6 +100,14 @@ class PredictionLog:
             EvergreenError: the table cannot be written; it is left as it was.
         """
         self.table.append(rows, f"{progress.batch}:{progress.chunks - 1}", {"progress": progress.text})
+
+    def append_online(self, rows: pa.Table, batch: str) -> None:
+        """Commit predictions that were served one by one; do nothing if the batch was committed before.
+
+        Raises:
+            EvergreenError: the table cannot be written; it is left as it was.
+        """
+        self.table.append(rows, f"{batch}:0")
 
     def close(self, progress: Progress) -> Progress:
         """Record that a batch is complete."""
@@ -156,7 +165,8 @@ class PredictionLog:
     ) -> tuple[npt.NDArray[np.intp], Predictions]:
         """Find the predictions of a version for rows with these keys.
 
-        Of several predictions for one key the newest counts; of several of one time, that of the later row.
+        Of several predictions for one key the first counts, batch or online, for it is what was acted upon; of several
+        of one time, that of the earlier row.
 
         Args:
             version: of the model.
@@ -169,9 +179,10 @@ class PredictionLog:
         """
         import pyarrow.dataset as ds
 
-        where = ds.field("version") == version
+        where = (ds.field("version") == version) & ds.field("key").is_valid()
         if since is not None:
-            where &= ds.field("at") >= since
+            # A row that was served online may have no time of its own.
+            where &= (ds.field("at") >= since) | ds.field("at").is_null()
         wanted = np.unique(keys.view(np.int64))
         names = ("key", "prediction", "probability", "scored_at", "row")
         pieces = []
@@ -180,10 +191,10 @@ class PredictionLog:
             if hits.any():
                 pieces.append(piece.take(np.flatnonzero(hits)))
         logged = self.table.to_frame(pieces, names).sort_values(["scored_at", "row"], ignore_index=True)
-        newest = logged.drop_duplicates("key", keep="last").sort_values("key", ignore_index=True)
-        logged_keys = newest["key"].to_numpy()
+        first = logged.drop_duplicates("key", keep="first").sort_values("key", ignore_index=True)
+        logged_keys = first["key"].to_numpy()
         positions = np.flatnonzero(np.isin(keys.view(np.int64), logged_keys))
-        rows = newest.iloc[np.searchsorted(logged_keys, keys.view(np.int64)[positions])]
+        rows = first.iloc[np.searchsorted(logged_keys, keys.view(np.int64)[positions])]
         return positions, self._to_predictions(rows, classes)
 
     def _to_predictions(self, rows: pd.DataFrame, classes: Sequence[Any] | None) -> Predictions:

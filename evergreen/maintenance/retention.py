@@ -28,7 +28,7 @@ from evergreen.storage.delta_table import Table
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
 OBSERVATIONS = "observations"
-TABLES = ("labels_waiting", "predictions", "quarantine", "decisions", "drift", "promotions", "runs")
+TABLES = ("labels_waiting", "requests", "predictions", "quarantine", "decisions", "drift", "promotions", "runs")
 """Tables of which only the newest version is ever read."""
 
 SMALL_FILES = 100

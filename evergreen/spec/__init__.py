@@ -24,6 +24,7 @@ from evergreen.spec.policies import (
 )
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
 from evergreen.spec.retraining import Approval, Retraining
+from evergreen.spec.serving import Serve
 from evergreen.spec.training import Holdout, Search, Training
 
 DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
@@ -57,6 +58,7 @@ __all__ = [
     "Rows",
     "Scheduled",
     "Search",
+    "Serve",
     "Shadow",
     "Training",
     "all_of",

@@ -26,6 +26,7 @@ from evergreen.spec.metric import Metric
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
 from evergreen.spec.place import line_of, shown
 from evergreen.spec.retraining import Approval, Retraining, with_changed_sections, with_sections
+from evergreen.spec.serving import Serve
 from evergreen.spec.training import Holdout, Search, Training
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ModelSpec(Frozen):
         max_rejected: a batch with a larger share of bad rows goes to quarantine whole.
         pipeline: `pipeline(seed)` builds the unfitted scikit-learn pipeline, preprocessing included.
         slices: columns whose every value is judged on its own.
+        serve: how it is served online; None for a model that is not.
         trusted: types beyond skops' own list that a stored model of this kind may hold.
     """
 
@@ -98,6 +100,7 @@ class ModelSpec(Frozen):
     shadow: Shadow = Shadow()
     retraining: Retraining = Retraining()
     approval: Approval = Approval()
+    serve: Serve | None = None
     trusted: tuple[str, ...] = ()
     seed: int = 42
     _path: Path | None = PrivateAttr(default=None)

@@ -25,6 +25,7 @@ from deployments.stack.services import (
     MLFLOW,
     SERVER,
     SERVICES,
+    SERVING,
     WORKER,
     Ports,
     claim,
@@ -154,7 +155,9 @@ def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch:
     """Every page answers, a cron has runs, commands find the server by themselves; a second `up` starts nothing."""
     first = home.run("up", "--detach")
     assert first["started"]
-    pages = (f"{first['api']}/health", f"{first['mlflow']}/health", f"{first['pages']}/health", first["prefect"])
+    # The shipped bikes ask to be served; they have no champion here, so the server lives and is not ready.
+    live = f"{first['serving']}/v2/health/live"
+    pages = (f"{first['api']}/health", f"{first['mlflow']}/health", f"{first['pages']}/health", first["prefect"], live)
     for page in pages:
         with urllib.request.urlopen(page, timeout=10) as answer:  # noqa: S310
             assert answer.status == 200
@@ -176,7 +179,7 @@ def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", [WORKER, MLFLOW])
+@pytest.mark.parametrize("part", [WORKER, MLFLOW, SERVING])
 def test_a_killed_part_is_started_again(home: Home, part: str) -> None:
     """Killed by its number, and with children that hold its port, it is there again under another one."""
     before = holder(home.settings, part)
@@ -185,8 +188,9 @@ def test_a_killed_part_is_started_again(home: Home, part: str) -> None:
     after = until(lambda: (now := holder(home.settings, part)) and now != before and now)
     ports = read_ports(home.settings)
     assert ports is not None
-    if part == MLFLOW:
-        until(lambda: _is_there(f"{ports.mlflow_ui}/health"))
+    pages = {MLFLOW: f"{ports.mlflow_ui}/health", SERVING: f"{ports.predictions}/v2/health/live"}
+    if part in pages:
+        until(lambda: _is_there(pages[part]))
     assert holder(home.settings, part) == after
 
 

@@ -116,11 +116,11 @@ def test_predictions_are_found_by_key_and_version(log: PredictionLog) -> None:
         assert (len(positions), len(found.values)) == (0, 0)
 
 
-def test_of_two_predictions_the_newest_counts(log: PredictionLog) -> None:
+def test_of_two_predictions_the_first_counts(log: PredictionLog) -> None:
     """By the time of scoring, whichever was committed first; rows before `since` are not looked at."""
-    later = _rows(log, "a", 0, range(0, 3), scored_at=[AT + timedelta(days=1)] * 3, prediction=[10.0, 11.0, 12.0])
-    log.append(later, Progress("a", 1, 3, 3, {1: 3}))
-    _fill(log, "b", range(0, 4))
+    earlier = _rows(log, "b", 0, range(0, 3), scored_at=[AT - timedelta(days=1)] * 3, prediction=[10.0, 11.0, 12.0])
+    _fill(log, "a", range(0, 4))
+    log.append(earlier, Progress("b", 1, 3, 3, {1: 3}))
     assert log.find(1, _keys(0, 1, 3), None)[1].values.tolist() == [10.0, 11.0, 3.0]
     positions, found = log.find(1, _keys(0, 1, 3), AT + timedelta(hours=2))
     assert (positions.tolist(), found.values.tolist()) == ([2], [3.0])

@@ -1,0 +1,135 @@
+"""Who may ask: API keys, of which a file holds names, hashes and limits, and never a key itself.
+
+A line of the file is `NAME SHA256 [REQUESTS_PER_SECOND]`; `evergreen serve --add-key NAME` writes one. A key is 32
+random bytes, so one round of SHA-256 is enough: nobody can guess what was hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+from evergreen.errors import EvergreenError
+from serving.faults import RequestError
+
+BURST_SECONDS = 2.0
+"""A client may send so many seconds' requests at once."""
+_FIELDS = 2, 3
+
+
+@dataclass(slots=True)
+class _Client:
+    """A name, its key's hash, and what is left of its rate."""
+
+    name: str
+    digest: bytes
+    rate: float
+    left: float
+    at: float
+
+
+@dataclass(slots=True)
+class Access:
+    """The clients of a server; without any, everybody may ask.
+
+    Attributes:
+        clients: by nothing: the keys' hashes are compared one by one, each in constant time.
+        clock: seconds.
+    """
+
+    clients: list[_Client] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+
+    def admit(self, headers: Mapping[bytes, bytes]) -> str:
+        """The client's name.
+
+        Raises:
+            RequestError: there is no key, nobody has it, or its client asked too often.
+        """
+        if not self.clients:
+            return ""
+        given = headers.get(b"x-api-key", b"")
+        if not given:
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            given = token.strip() if scheme.lower() == b"bearer" else b""
+        digest = hashlib.sha256(given).digest()
+        # All are compared, so that the time says nothing about which one is near.
+        matches = [client for client in self.clients if hmac.compare_digest(client.digest, digest)]
+        if not given or not matches:
+            message = "Send an API key of this server as X-API-Key, or as Authorization: Bearer."
+            raise RequestError(HTTPStatus.UNAUTHORIZED, "unauthorized", message)
+        self._spend(matches[0])
+        return matches[0].name
+
+    def _spend(self, client: _Client) -> None:
+        if not client.rate:
+            return
+        now = self.clock()
+        client.left = min(client.rate * BURST_SECONDS, client.left + (now - client.at) * client.rate)
+        client.at = now
+        if client.left < 1.0:
+            message = f"This key may ask {client.rate:g} times a second; send it again later."
+            raise RequestError(HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", message)
+        client.left -= 1.0
+
+
+def read_access(file: Path) -> Access:
+    """The clients in a file of keys; none if the file is not there.
+
+    Raises:
+        EvergreenError: a line is none of the file's form, or the file cannot be read.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvergreenError(f"{file} cannot be read ({type(error).__name__}).", "Check its owner and mode.") from None
+    clients: list[_Client] = []
+    for number, line in enumerate(lines, 1):
+        parts = line.split()
+        if not parts or parts[0].startswith("#"):
+            continue
+        try:
+            digest = bytes.fromhex(parts[1])
+            rate = float(parts[2]) if len(parts) > _FIELDS[0] else 0.0
+        except (IndexError, ValueError):
+            digest, rate = b"", 0.0
+        if len(digest) != hashlib.sha256().digest_size or len(parts) > _FIELDS[1] or not 0 <= rate < float("inf"):
+            raise EvergreenError(
+                f"{file}, line {number}: it is not NAME SHA256 [REQUESTS_PER_SECOND].",
+                "Delete the line, and write a new one: evergreen serve --add-key NAME",
+            )
+        clients.append(_Client(parts[0], digest, rate, rate * BURST_SECONDS, 0.0))
+    return Access(clients)
+
+
+def add_key(file: Path, name: str) -> str:
+    """Make a key, append its name and hash to the file, and return it; it is written nowhere.
+
+    Raises:
+        EvergreenError: the name has blanks, begins with # or is taken.
+    """
+    if not name or name.split() != [name] or name.startswith("#"):
+        raise EvergreenError(f"The name {name!r} cannot be a key's.", "Use letters, digits, dashes and dots.")
+    if name in {client.name for client in read_access(file).clients}:
+        raise EvergreenError(f"{file} has a key of {name} already.", "Delete its line first, or choose another name.")
+    key = secrets.token_urlsafe(32)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(f"{name} {hashlib.sha256(key.encode()).hexdigest()}\n")
+    file.chmod(0o600)
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""Rows of a request are coerced and checked as in batch scoring."""

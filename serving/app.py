@@ -1,0 +1,281 @@
+"""The server as an ASGI application.
+
+Plain ASGI, not a framework: of the 50 microseconds that a request takes, a framework's routing and models would be the
+greater part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from itertools import count
+from secrets import token_hex
+from typing import Any
+
+from evergreen.spec.serving import Serve
+from serving.access import Access
+from serving.champion import ChampionFollower
+from serving.description import metadata, openapi
+from serving.faults import RequestError
+from serving.frame_worker import FrameAnswer, FrameWorker
+from serving.http import Limits, Receive, Request, Response, Scope, Send, read_body, send_response
+from serving.prediction_queue import PredictionQueue, Served
+from serving.protocols import mlflow, open_inference, plain
+from serving.protocols.call import Call
+from serving.version import Answer, ServedVersion
+
+ReadCall = Callable[[Request, ServedVersion], Call]
+WriteAnswer = Callable[[Call, ServedVersion, Sequence[Answer], str], bytes]
+Handler = Callable[[Request, str, float], Awaitable[Response]]
+
+ID_BYTES = 128
+"""Of a request id that a client gives; a longer one is replaced."""
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application is made of.
+
+    Attributes:
+        follower: says which version answers.
+        worker: predicts what is no plain row.
+        queue: keeps what was answered.
+        access: who may ask.
+        limits: what a request may cost.
+        version: of Evergreen.
+    """
+
+    follower: ChampionFollower
+    worker: FrameWorker
+    queue: PredictionQueue
+    access: Access
+    limits: Limits
+    version: str
+
+
+class App:
+    """Answers requests; see `docs/serving.md` for its routes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._prefix = token_hex(6)
+        self._count = count(1)
+        names = tuple(parts.follower.models)
+        self._post: dict[str, Handler] = {}
+        self._get: dict[str, Callable[[], Response]] = {
+            "/ping": self._ping,
+            "/health": self._ping,
+            "/version": partial(_json, parts.version),
+            "/v2": partial(_json, self._server()),
+            "/v2/health/live": partial(_json, {"live": True}),
+            "/v2/health/ready": self._ready,
+            "/openapi.json": partial(self._openapi, names),
+        }
+        for name in names:
+            self._add(name)
+        if len(names) == 1:
+            self._post["/invocations"] = self._post[f"/models/{names[0]}/invocations"]
+
+    def _add(self, name: str) -> None:
+        forms: Mapping[str, tuple[ReadCall, WriteAnswer]] = {
+            f"/models/{name}/predict": (_read_plain, plain.write_answer),
+            f"/models/{name}/invocations": (_read_mlflow, mlflow.write_answer),
+            f"/v2/models/{name}/infer": (_read_open_inference, open_inference.write_answer),
+        }
+        self._post |= {path: partial(self._predict, name, read, write) for path, (read, write) in forms.items()}
+        self._get[f"/v2/models/{name}"] = partial(self._metadata, name)
+        self._get[f"/v2/models/{name}/ready"] = partial(self._model_ready, name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or take part in the start and the end of the server."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start before the first request and write what is left after the last."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await asyncio.to_thread(self.parts.follower.start)
+                self.parts.queue.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await asyncio.to_thread(self.parts.worker.close)
+                await asyncio.to_thread(self.parts.follower.close)
+                await asyncio.to_thread(self.parts.queue.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")[: ID_BYTES + 1].decode("latin-1")
+        is_sound = given and len(given) <= ID_BYTES and given.isascii() and given.isprintable()
+        name = given if is_sound else f"{self._prefix}-{next(self._count)}"
+        try:
+            response = await self._respond(scope, headers, receive, name, began)
+        except RequestError as error:
+            response = _refusal(error, name, scope["path"])
+        except ConnectionError:
+            # The client went away: there is nobody to answer.
+            return
+        except Exception as error:
+            # The message may show values of the rows.
+            _LOG.error("request %s failed: %s", name, type(error).__name__)
+            internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
+            response = _refusal(internal, name, scope["path"])
+        await send_response(send, response, name.encode())
+
+    async def _respond(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, name: str, began: float
+    ) -> Response:
+        path, method = scope["path"], scope["method"]
+        if method == "POST" and (handler := self._post.get(path) or self._versioned(path, self._post)):
+            self.parts.access.admit(headers)
+            body = await read_body(headers, receive, self.parts.limits)
+            content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+            return await handler(Request(content_type, headers, body), name, began)
+        if method in ("GET", "HEAD") and (page := self._get.get(path) or self._versioned(path, self._get)):
+            if path not in _OPEN:
+                self.parts.access.admit(headers)
+            return page()
+        raise self._unknown(path)
+
+    def _unknown(self, path: str) -> RequestError:
+        """Why there is no answer at a path."""
+        allow = "POST" if path in self._post else "GET, HEAD" if path in self._get else ""
+        if allow:
+            return RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "method", f"Use {allow} here.", allow=allow)
+        names = ", ".join(self.parts.follower.models)
+        message = f"There is nothing here; models served: {names}. /openapi.json lists what can be asked."
+        return RequestError(HTTPStatus.NOT_FOUND, "not_found", message)
+
+    def _versioned(self, path: str, routes: Mapping[str, Handler | Callable[[], Response]]) -> Any:
+        """The route of `/v2/models/NAME/versions/NUMBER...`, which there is for the version that answers now."""
+        model, marker, rest = path.partition("/versions/")
+        number, _, action = rest.partition("/")
+        followed = self.parts.follower.models.get(model.removeprefix("/v2/models/"))
+        if not marker or followed is None or followed.current is None or number != str(followed.current.number):
+            return None
+        return routes.get(f"{model}/{action}" if action else model)
+
+    async def _predict(
+        self, model: str, read: ReadCall, write: WriteAnswer, request: Request, name: str, began: float
+    ) -> Response:
+        version = self.parts.follower.models[model].current
+        if version is None:
+            message = f"{model} has no champion yet: {self.parts.follower.models[model].stale}"
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "no_champion", message)
+        call = read(request, version)
+        limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows
+        if call.count > limit:
+            message = f"{call.count:,} rows are more than the {limit:,} of a request; send fewer at a time."
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", message)
+        direct = version.answer_directly(call.rows) if call.frame is None else None
+        if direct is not None:
+            values, answers = direct
+            rows, checked = call.rows, None
+        else:
+            framed = await self._as_frame(version, call)
+            values, answers = framed.values, framed.answers
+            rows, checked = None, framed.rows
+        _require_finite(version, answers)
+        name = call.request_id or name
+        body = write(call, version, answers, name)
+        microseconds = int((time.perf_counter() - began) * 1e6)
+        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked))
+        return Response(body)
+
+    async def _as_frame(self, version: ServedVersion, call: Call) -> FrameAnswer:
+        seconds = self.parts.limits.answer_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.parts.worker.predict(version, call.rows, call.frame, written=call.written)
+        except TimeoutError:
+            message = f"The rows were not predicted within {seconds:g} seconds; send fewer, or send them later."
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message) from None
+
+    def _server(self) -> dict[str, object]:
+        return {
+            "name": open_inference.NAME,
+            "version": self.parts.version,
+            "extensions": open_inference.EXTENSIONS,
+        }
+
+    def _ping(self) -> Response:
+        """As SageMaker and MLflow ask: 200 where requests can be answered."""
+        return Response(b"\n", HTTPStatus.OK if self._is_ready() else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _is_ready(self) -> bool:
+        return all(followed.current is not None for followed in self.parts.follower.models.values())
+
+    def _ready(self) -> Response:
+        ready = self._is_ready()
+        return _json({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _model_ready(self, name: str) -> Response:
+        ready = self.parts.follower.models[name].current is not None
+        body = {"name": name, "ready": ready}
+        return _json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _metadata(self, name: str) -> Response:
+        return _json(metadata(name, self.parts.follower.models[name], self.parts.queue))
+
+    def _openapi(self, names: Sequence[str]) -> Response:
+        served = {name: self.parts.follower.models[name].current for name in names}
+        return _json(openapi(served, self.parts.version, closed=bool(self.parts.access.clients)))
+
+
+_OPEN = frozenset({"/ping", "/health", "/v2/health/live", "/v2/health/ready"})
+"""What a load balancer asks, without a key."""
+
+
+def _read_plain(request: Request, _version: ServedVersion) -> Call:
+    return plain.read_call(request.content_type, request.body)
+
+
+def _read_mlflow(request: Request, version: ServedVersion) -> Call:
+    return mlflow.read_call(request.content_type, request.body, version.spec.features.all)
+
+
+def _read_open_inference(request: Request, _version: ServedVersion) -> Call:
+    return open_inference.read_call(request.content_type, request.body, request.headers)
+
+
+def _require_finite(version: ServedVersion, answers: Sequence[Answer]) -> None:
+    """Refuse to answer a number that is none."""
+    if version.classes is None:
+        # The difference of an infinite number, or of none, with itself is not zero.
+        sound = all(value - value == 0.0 for value, _ in answers)
+    else:
+        sound = all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)
+    if not sound:
+        message = f"Version {version.number} predicts no finite value for these rows."
+        raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    import orjson
+
+    return Response(orjson.dumps(value), status)
+
+
+def _refusal(error: RequestError, name: str, path: str) -> Response:
+    body = error.body(name)
+    if path.startswith("/v2"):
+        # The Open Inference Protocol has the message alone as `error`; what else there is comes beside it.
+        body = {"error": error.message, "detail": body["error"], "request_id": name}
+    response = _json(body, error.status)
+    if error.allow:
+        return Response(response.body, response.status, headers=[(b"allow", error.allow.encode())])
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return Response(response.body, response.status, headers=[(b"www-authenticate", b"Bearer")])
+    return response

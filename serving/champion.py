@@ -1,0 +1,229 @@
+"""Follow the `champion` alias of each model: load what it names, prove it, and put it in the place of the former.
+
+A version takes over with one assignment, after its hash and types were verified, its plan compiled and compared, and
+both ways of predicting warmed. Requests in flight end on the former one. If anything fails, the former one goes on, and
+what failed is told. A verified copy on disk serves while the registry is away, also after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from evergreen.data.coercion import kind_of
+from evergreen.data.contract import scoring_schema
+from evergreen.errors import EvergreenError
+from evergreen.registry.version import CHAMPION, Version
+from evergreen.settings import Settings
+from evergreen.spec.model import ModelSpec
+from evergreen.training.predict import predict
+from evergreen.training.reference import REFERENCE
+from serving.admission.direct import NotDirectError, direct_admission
+from serving.admission.frames import brings_contract
+from serving.plan.compile import NotCompiledError, compile_plan
+from serving.plan.parity import check_parity
+from serving.verified_copy import read_copy, write_copy
+from serving.version import ServedVersion
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandera.pandas import DataFrameSchema
+    from sklearn.pipeline import Pipeline
+
+    from evergreen.registry.client import Registry
+
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+"""Until a version that could not be loaded is tried again."""
+GOLDEN_ROWS = 200
+"""Rows of a version's reference on which its plan is compared and that warm it."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Followed:
+    """One model that is followed.
+
+    Attributes:
+        current: what answers; None before there is a champion.
+        stale: why `current` may not be what the alias names; empty where it is.
+        swaps: how often a version took over.
+        failed: the number of the version that could not be loaded, and when it is tried again.
+    """
+
+    current: ServedVersion | None = None
+    stale: str = ""
+    swaps: int = 0
+    failed: tuple[int, float] = (0, 0.0)
+
+
+@dataclass(slots=True)
+class ChampionFollower:
+    """Keeps the version that each model is served by.
+
+    Attributes:
+        settings: where registry, model files and copies are.
+        registry: of the versions.
+        models: what is followed, by name.
+        seconds: between two looks at the aliases.
+        load_spec: loads a model file anew: another version may come of a changed one.
+    """
+
+    settings: Settings
+    registry: Registry
+    models: Mapping[str, Followed]
+    load_spec: Callable[[str], ModelSpec]
+    seconds: float = POLL_SECONDS
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Look once, then go on in a thread of its own."""
+        self.look()
+        self._thread = threading.Thread(target=self._run, name="champion", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.seconds):
+            self.look()
+
+    def look(self) -> None:
+        """Bring each model to what its alias names now; what fails is told by `stale`."""
+        for name, followed in self.models.items():
+            try:
+                self._follow(name, followed)
+                problem = ""
+            except EvergreenError as error:
+                problem = error.what
+            except Exception as error:
+                problem = f"The registry does not answer ({type(error).__name__})."
+            if problem and followed.current is None:
+                problem = self._serve_copy(name, followed, problem)
+            if problem != followed.stale:
+                _LOG.log(logging.WARNING if problem else logging.INFO, "%s: %s", name, problem or "up to date again")
+            followed.stale = problem
+
+    def _follow(self, name: str, followed: Followed) -> None:
+        version = self.registry.by_alias(name, CHAMPION)
+        current = followed.current
+        if version is None:
+            what = "no version is the champion" if current is None else "no version is the champion any more"
+            raise EvergreenError(f"{name}: {what}.")
+        if current is not None and (version.number, version.tags.sha256) == (current.number, current.sha256):
+            return
+        number, until = followed.failed
+        if number == version.number and time.monotonic() < until:
+            raise EvergreenError(followed.stale)
+        try:
+            self._take_over(name, followed, version)
+        except Exception:
+            followed.failed = version.number, time.monotonic() + RETRY_SECONDS
+            raise
+
+    def _take_over(self, name: str, followed: Followed, version: Version) -> None:
+        import pandas as pd
+
+        spec = self.load_spec(name)
+        pipeline = self.registry.load(version, spec)
+        golden = pd.read_parquet(self.registry.files(version) / REFERENCE).head(GOLDEN_ROWS)
+        served = make_served(spec, pipeline, golden, number=version.number, sha256=version.tags.sha256)
+        followed.current = served
+        followed.swaps += 1
+        _LOG.info("%s: version %d answers now%s", name, served.number, _how(served))
+        write_copy(self.settings.serving(name), spec, pipeline, golden, version)
+
+    def _serve_copy(self, name: str, followed: Followed, problem: str) -> str:
+        """Serve the copy on disk; returns what is told."""
+        try:
+            spec = self.load_spec(name)
+            copy = read_copy(self.settings.serving(name), spec)
+            if copy is not None:
+                followed.current = make_served(spec, copy.pipeline, copy.golden, number=copy.number, sha256=copy.sha256)
+        except EvergreenError as error:
+            return f"{problem} The copy on disk does not serve either: {error.what}"
+        except Exception as error:
+            return f"{problem} The copy on disk does not serve either ({type(error).__name__})."
+        return problem
+
+
+def _how(served: ServedVersion) -> str:
+    return f", as frames: {served.slow_because}" if served.slow_because else ""
+
+
+def make_served(
+    spec: ModelSpec, pipeline: Pipeline, golden: pd.DataFrame, *, number: int, sha256: str, alias: str = CHAMPION
+) -> ServedVersion:
+    """A version that is ready to answer: compiled where that is proven equal, and warmed.
+
+    Args:
+        spec: the model.
+        pipeline: of the version.
+        golden: rows that it was trained on, after the contract.
+        number: of the version.
+        sha256: of the stored pipeline.
+        alias: by which it is served.
+
+    Raises:
+        ModelFileError: the contract cannot be used.
+    """
+    schema = scoring_schema(spec)
+    plan, direct, reason = None, None, ""
+    try:
+        if not brings_contract(spec):
+            raise NotDirectError("prepare() runs on each request; Serve(rows='contract') takes the contract's columns")
+        direct = direct_admission(spec, schema)
+        plan = compile_plan(pipeline, spec.features, spec.task)
+        parity = check_parity(plan, pipeline, spec, golden, spec.seed)
+        if not parity.equal:
+            plan, reason = None, parity.reason
+    except (NotDirectError, NotCompiledError) as error:
+        plan, reason = None, str(error)
+    if len(golden):
+        predict(pipeline, spec, golden)
+    return ServedVersion(
+        spec=spec,
+        schema=schema,
+        number=number,
+        alias=alias,
+        sha256=sha256,
+        pipeline=pipeline,
+        classes=_classes(spec, pipeline),
+        plan=plan,
+        direct=direct if plan is not None else None,
+        example=typical_row(spec, schema, golden) if brings_contract(spec) else {},
+        slow_because=reason,
+        loaded_at=datetime.now(UTC),
+    )
+
+
+def typical_row(spec: ModelSpec, schema: DataFrameSchema, golden: pd.DataFrame) -> dict[str, Any]:
+    """The median or most frequent value of each feature, as JSON; no row that there is."""
+    row: dict[str, Any] = {}
+    for name in spec.features.all:
+        values, kind = golden[name].dropna(), kind_of(schema.columns[name].dtype)
+        if values.empty:
+            row[name] = None
+        elif kind == "number":
+            row[name] = round(float(values.median()), 6)
+        elif kind == "integer":
+            row[name] = int(values.mode().iloc[0])
+        else:
+            row[name] = bool(values.mode().iloc[0]) if kind == "flag" else str(values.mode().iloc[0])
+    return row
+
+
+def _classes(spec: ModelSpec, pipeline: Pipeline) -> tuple[Any, ...] | None:
+    classes: Sequence[Any] = pipeline.classes_.tolist() if spec.task == "classification" else ()
+    return tuple(classes) if spec.task == "classification" else None

@@ -1,0 +1,92 @@
+"""Start the server: one process, or several that share a port."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+from dataclasses import asdict
+from importlib.metadata import version
+
+import models
+from evergreen.registry.client import Registry
+from evergreen.settings import Settings, load_settings
+from evergreen.spec.model import ModelSpec
+from evergreen.surroundings import prepare_environment
+from serving.access import read_access
+from serving.app import App, Parts
+from serving.champion import ChampionFollower, Followed
+from serving.frame_worker import FrameWorker
+from serving.http import Limits
+from serving.options import Options
+from serving.prediction_queue import PredictionQueue
+
+DRAIN_SECONDS = 30
+"""How long requests in flight may take after SIGTERM."""
+_OPTIONS = "EVERGREEN_SERVE_OPTIONS"
+
+
+def build(options: Options, settings: Settings) -> App:
+    """The application of one process."""
+
+    def load_spec(name: str) -> ModelSpec:
+        return models.load_spec(name, settings.models)
+
+    follower = ChampionFollower(
+        settings,
+        Registry(settings),
+        {name: Followed() for name in options.models},
+        load_spec,
+        options.poll_seconds,
+    )
+    queue = PredictionQueue(settings.lake_uri)
+    access = read_access(settings.serving_keys)
+    return App(Parts(follower, FrameWorker(), queue, access, Limits(), version("evergreen")))
+
+
+def create_app() -> App:
+    """The application of one of several processes, which find what to do in their environment."""
+    options = Options(**{**json.loads(os.environ[_OPTIONS])})
+    prepare_environment(os.environ)
+    prepare_process()
+    return build(options, load_settings())
+
+
+def prepare_process() -> None:
+    """Log lines to stderr, and a garbage collector that seldom looks: answers are freed by their reference counts."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    gc.set_threshold(100_000, 50, 100)
+
+
+def run(options: Options, app: App | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is in flight and write what is left.
+
+    Args:
+        options: how.
+        app: of this process; None for several.
+    """
+    import uvicorn
+
+    if app is None:
+        os.environ[_OPTIONS] = json.dumps(asdict(options))
+    uvicorn.run(
+        app if app is not None else "serving.server:create_app",
+        factory=app is None,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        loop="auto",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=4096,
+    )

@@ -1,0 +1,129 @@
+"""A small served version, and an application that is asked without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from evergreen.settings import Settings
+from evergreen.spec.model import ModelSpec
+from evergreen.training.predict import target_of
+from serving.access import Access
+from serving.app import App, Parts
+from serving.champion import ChampionFollower, Followed, make_served
+from serving.frame_worker import FrameWorker
+from serving.http import Limits
+from serving.prediction_queue import PredictionQueue
+from serving.version import ServedVersion
+
+Make = Callable[..., Any]
+
+
+def fitted(spec: ModelSpec, rows: pd.DataFrame) -> Any:
+    """The model's pipeline, fitted on rows after the contract."""
+    from evergreen.data.frames import model_frame
+
+    return spec.pipeline(spec.seed).fit(model_frame(rows, spec.features), target_of(spec, rows))
+
+
+def as_utc(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as the contract has them."""
+    return rows.assign(at=rows["at"].dt.tz_localize("UTC"))
+
+
+@pytest.fixture
+def make_version(make_spec: Make, make_rows: Make) -> Callable[..., ServedVersion]:
+    """Build a served version of the small regression; any field of its model file can be changed."""
+
+    def make(number: int = 1, slope: float = 3.0, **changes: Any) -> ServedVersion:
+        spec = make_spec(**changes)
+        rows = as_utc(make_rows(200, slope=slope))
+        return make_served(spec, fitted(spec, rows), rows, number=number, sha256=f"{number:064}")
+
+    return make
+
+
+@pytest.fixture
+def version(make_version: Callable[..., ServedVersion]) -> ServedVersion:
+    """A served version of the small regression."""
+    return make_version()
+
+
+class NoRegistry:
+    """Never answers."""
+
+    def by_alias(self, model: str, alias: str) -> None:
+        raise ConnectionError
+
+
+@pytest.fixture
+def make_app(settings: Settings) -> Callable[..., App]:
+    """Build an application that serves versions; nothing follows an alias."""
+
+    def make(*versions: ServedVersion, access: Access | None = None, limits: Limits | None = None) -> App:
+        models = {each.spec.name: Followed(each) for each in versions}
+        follower = ChampionFollower(settings, NoRegistry(), models, lambda name: models[name].current.spec)  # type: ignore[arg-type, union-attr]
+        queue = PredictionQueue(settings.lake_uri)
+        return App(Parts(follower, FrameWorker(), queue, access or Access(), limits or Limits(), "0.1"))
+
+    return make
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+async def ask(
+    app: App,
+    path: str,
+    body: Any = None,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+    receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+) -> Answered:
+    """Ask an application without a socket; a body that is not bytes is sent as JSON."""
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    given = {"content-type": "application/json", "content-length": str(len(content))} | dict(headers or {})
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+    }
+
+    async def body_at_once() -> dict[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive or body_at_once, send)
+    if not sent:
+        return Answered(0, {}, b"")
+    start = next(message for message in sent if message["type"] == "http.response.start")
+    whole = b"".join(message["body"] for message in sent if message["type"] == "http.response.body")
+    return Answered(start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, whole)
+
+
+def ask_once(app: App, path: str, body: Any = None, **how: Any) -> Answered:
+    """Ask in a loop of its own."""
+    return asyncio.run(ask(app, path, body, **how))
