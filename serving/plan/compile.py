@@ -1,7 +1,7 @@
 """A fitted pipeline as one Python function of one row.
 
 A prediction of one row takes a frame path milliseconds, of which the trees are microseconds: the rest is validation,
-column names and thread pools. A plan has none of these (docs/decisions/0021-compiled-plan.md).
+column names and thread pools. A plan has none of these (docs/decisions/0015-compiled-plan.md).
 """
 
 from __future__ import annotations

@@ -119,9 +119,9 @@ def threshold_rows(
 ) -> MadeRows:
     """On both sides of the thresholds of the trees, as near as float64 has numbers, and with the number missing.
 
-    The way to a node is built, not searched: each number on it is set to the edge of a threshold, and the categories are
-    those of a row of the pool that takes the way. What a number of a row is to the trees (scaled, filled, rounded to
-    float32) is asked of the pipeline's own steps, so that a mistake of the plan there is met as well.
+    The way to a node is built, not searched: each number on it is set to the edge of a threshold, and the categories
+    are those of a row of the pool that takes the way. What a number of a row is to the trees (scaled, filled, rounded
+    to float32) is asked of the pipeline's own steps, so that a mistake of the plan there is met as well.
 
     Args:
         pool: rows that the pipeline takes.
@@ -258,7 +258,7 @@ def _sources(ask: Callable[[pd.DataFrame], Array], base: pd.DataFrame, features:
 def _edges(
     ask: Callable[[pd.DataFrame], Array], base: pd.DataFrame, pool: pd.DataFrame, pairs: Sequence[Pair], narrow: bool
 ) -> dict[Pair, tuple[float, float]]:
-    """The two neighbouring numbers of a row between which each threshold lies; a threshold that none reaches is left out."""
+    """The two neighbouring numbers of a row between which each threshold lies; without those that no number reaches."""
     if not pairs:
         return {}
     columns = np.array([column for _, column, _ in pairs])

@@ -46,9 +46,9 @@ class Parity:
 def check_parity(plan: Plan, pipeline: Pipeline, spec: ModelSpec, rows: DataFrame, seed: int) -> Parity:
     """Compare a plan with its pipeline.
 
-    Labels have to be equal, numbers to differ by at most `RELATIVE` of the larger one. Where the pipeline raises, such as
-    for a missing number, the plan has to raise as well: a row that it answers there counts as different, whatever the
-    contract lets through. Anything that goes wrong in the check itself counts as a difference.
+    Labels have to be equal, numbers to differ by at most `RELATIVE` of the larger one. Where the pipeline raises, such
+    as for a missing number, the plan has to raise as well: a row that it answers there counts as different, whatever
+    the contract lets through. Anything that goes wrong in the check itself counts as a difference.
 
     Args:
         plan: as compiled.
@@ -135,8 +135,8 @@ def _ask_plan(plan: Plan, row: Sequence[Any]) -> Answer | None:
 def _answers(pipeline: Pipeline, spec: ModelSpec, frame: DataFrame, alone: Sequence[bool]) -> list[Answer | None]:
     """What the pipeline says of each row, None where it raises.
 
-    Rows are asked all at once, and by halves where one of them is refused; but those of `alone`, which the plan refuses,
-    each on its own.
+    Rows are asked all at once, and by halves where one of them is refused; those of `alone`, which the plan refuses,
+    are asked one by one.
     """
     answers: list[Answer | None] = [None] * len(frame)
     for place, is_alone in enumerate(alone):
@@ -175,25 +175,25 @@ def _cells(column: Sequence[Any]) -> list[Any]:
 
 
 def _difference(answer: Answer | None, expected: Answer | None) -> str:
+    """What differs between the plan's answer and the pipeline's; empty for nothing."""
     if answer is None or expected is None:
         if answer is expected:
             return ""
-        return (
-            "the plan refuses what the pipeline answers"
-            if answer is None
-            else "the plan answers what the pipeline refuses"
-        )
+        does, has = ("refuses", "answers") if answer is None else ("answers", "refuses")
+        return f"the plan {does} what the pipeline {has}"
     (value, chances), (expected_value, expected_chances) = answer, expected
-    if (chances is None) != (expected_chances is None):
-        return "only one of them gives probabilities"
-    if chances is not None and expected_chances is not None:
-        if len(chances) != len(expected_chances):
-            return "they give probabilities of other classes"
-        if not all(_alike(*pair, OF_A_PROBABILITY) for pair in zip(chances, expected_chances, strict=True)):
-            return "a probability is another"
+    if not _alike_chances(chances, expected_chances):
+        return "a probability is another"
     if isinstance(value, float) and isinstance(expected_value, float):
         return "" if _alike(value, expected_value, 0.0) else "the prediction is another"
     return "" if value == expected_value and type(value) is type(expected_value) else "the class is another"
+
+
+def _alike_chances(chances: tuple[float, ...] | None, expected: tuple[float, ...] | None) -> bool:
+    if chances is None or expected is None:
+        return chances is expected
+    pairs = zip(chances, expected, strict=True)
+    return len(chances) == len(expected) and all(_alike(*pair, OF_A_PROBABILITY) for pair in pairs)
 
 
 def _alike(one: float, other: float, tolerance: float) -> bool:

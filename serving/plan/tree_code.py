@@ -17,7 +17,7 @@ NODES = 50_000
 """Of more nodes all trees are walked: as ifs they take a second or more to compile."""
 
 NODES_OF_A_FUNCTION = 4_000
-"""Longer functions get slower, since their jumps and constants need longer instructions."""
+"""From 250 on a function of any length is as fast as another; of 60, calls cost a third more."""
 
 Addends = tuple[tuple[int, float], ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from sklearn.preprocessing import (
 import models
 from evergreen.data.frames import model_frame
 from evergreen.model_files.new import scaffold
+from evergreen.registry.artifacts import PIPELINE, load_pipeline, packed
 from evergreen.spec import ModelSpec
 from evergreen.training.predict import predict, target_of
 from models import bike_demand, iris
@@ -211,12 +213,15 @@ def test_native_categories_of_boosted_trees_are_sets_of_codes(
 
 @pytest.mark.parametrize("spec", [bike_demand.MODEL, iris.MODEL], ids=lambda spec: spec.name)
 def test_shipped_models_compile(spec: ModelSpec, tmp_path: Path) -> None:
-    """And answer their own rows to the bit."""
+    """And answer their own rows to the bit, also after they were stored and loaded, as a server gets them."""
     batches = [batch.frame for batch in spec.source.read(tmp_path, lambda _id: True) if batch.frame is not None]
     rows = pd.concat(batches[:3], ignore_index=True)
     rows = spec.prepare(rows) if spec.prepare is not None else rows
-    pipeline = fit(spec.pipeline(0), model_frame(rows, spec.features), target_of(spec, rows))
-    assert not compare(plan_of(pipeline, spec), pipeline, spec, rows.head(300), to_the_bit=True)
+    fitted = fit(spec.pipeline(0), model_frame(rows, spec.features), target_of(spec, rows))
+    content = packed(fitted, spec.name, spec.trusted)
+    (tmp_path / PIPELINE).write_bytes(content)
+    stored = load_pipeline(tmp_path, hashlib.sha256(content).hexdigest(), spec.trusted, spec.name)
+    assert not compare(plan_of(stored, spec), fitted, spec, rows.head(300), to_the_bit=True)
 
 
 def _some_zeros(random: np.random.Generator, rows: int) -> Any:
