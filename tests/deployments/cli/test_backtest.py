@@ -100,31 +100,3 @@ def test_what_cannot_be_replayed_is_one_line(run: Run, settings: Settings, make_
     short = run("--json")
     assert short.exit_code == 2, short.output
     assert "too" in json.loads(short.stdout)["error"]
-
-
-def test_rows_without_a_time_are_replayed_by_their_numbers(
-    run: Run, settings: Settings, tmp_path: Path, make_rows: Callable[..., pd.DataFrame]
-) -> None:
-    """The table tells rows, `--since` and `--windows` take them, and a time is one line with what to write."""
-    file = tmp_path / "models" / "toy.py"
-    text = file.read_text().replace('    time="at",\n', '    order="rows",\n').replace('    timezone="UTC",\n', "")
-    text = text.replace("MODEL = ", "from evergreen.spec import PerformanceThresholds, Rows\n\nMODEL = ")
-    file.write_text(
-        text.rstrip().removesuffix(")") + "    performance=PerformanceThresholds(window=Rows(100), min_rows=20),\n)\n"
-    )
-    (settings.landing / "toy").mkdir(parents=True)
-    make_rows(1400).to_csv(settings.landing / "toy" / "history.csv", index=False)
-    asked = ("--policies", "always", "--policies", "every 400 rows", "--since", "200", "--change", "700")
-    shown = run(*asked, "--windows", "300 rows", "--report-from", "800")
-    assert shown.exit_code == 0, shown.output
-    assert "toy from row 800 on" in " ".join(shown.stdout.split())
-    assert "300 rows" in shown.stdout and "1970" not in shown.stdout
-    for words, expected in (
-        (("--since", "2026-01-01"), "--since '2026-01-01' is not the number of a row"),
-        (("--windows", "90d"), "'90d' is not a training window"),
-        (("--train-hours", "2"), "rows of toy have the order of landing, and no time"),
-        (("--since", "99999999999999"), "lies behind any history"),
-    ):
-        refused = run(*words, "--json")
-        assert refused.exit_code == 2, refused.output
-        assert expected in json.loads(refused.stdout)["error"]
