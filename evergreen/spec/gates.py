@@ -37,7 +37,7 @@ class Gates(Frozen):
         blocks: which rows count as one in the intervals, for their errors are alike. `day`, those of a day; of fewer
             than twenty days, those of a twentieth. `measured`, as many days as the errors depend on each other, chosen
             by the rule of Politis and White (2004); too few of them to judge by is INCONCLUSIVE. `performance` and
-            `shadow` follow it.
+            `shadow` follow it. With order="rows" stretches of rows take the place of days.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
         overfit: the largest gap between the training and the holdout metric, in the metric's unit.

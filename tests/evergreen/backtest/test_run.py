@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import re
@@ -37,6 +38,7 @@ from evergreen.performance.check import judge
 from evergreen.settings import PROJECT
 from evergreen.sources.simulator import simulate
 from evergreen.spec.data import Features
+from evergreen.spec.fields import Rows
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -270,6 +272,15 @@ def test_a_policy_is_written_into_the_model_file(before: str, tmp_path: Path) ->
     assert all(any(word in line for word in ("training=", "polic", "retrain_on")) for line in kept), kept
     with pytest.raises(ModelFileError, match=r"MODEL is not written as ModelSpec"):
         with_policy("MODEL = SHIPPED.model_copy()\n", place, policy)
+
+
+def test_a_window_of_rows_is_written_into_the_model_file() -> None:
+    """As `Rows(...)`, with its import."""
+    text = (PROJECT / "models" / "bike_demand.py").read_text()
+    after = with_policy(text, Path("x.py"), Every(rows=400), Training(last=Rows(5000)))
+    assert "training=Training(last=Rows(5000))," in after
+    spec = next(node for node in ast.parse(after).body if isinstance(node, ast.ImportFrom) and "Rows" in ast.dump(node))
+    assert spec.module == "evergreen.spec"
 
 
 @pytest.mark.parametrize("before", ["    gates=Gates(margin=0.0, slice_margin=0.25),\n", ""])

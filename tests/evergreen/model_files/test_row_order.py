@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from evergreen.model_files.row_order import count_effective_rows, describe_order, measure_order
+from evergreen.model_files.source_text import choose_window
 
 
 def test_rows_whose_neighbours_are_alike_have_an_order() -> None:
@@ -19,6 +20,12 @@ def test_rows_whose_neighbours_are_alike_have_an_order() -> None:
         "too kindly, so order='rows' takes the first ones for the oldest, and the last ones judge; if a column has "
         "their time, name it with --time"
     )
+
+
+@pytest.mark.parametrize(("rows", "window"), [(60, 100), (2_400, 100), (4_100, 200), (12_000, 500), (45_000, 2_000)])
+def test_about_twenty_windows_of_a_round_number_of_rows(rows: int, window: int) -> None:
+    """From a hundred rows on: fewer say little of a metric."""
+    assert choose_window(rows) == window
 
 
 def test_rows_in_no_order_have_none() -> None:
