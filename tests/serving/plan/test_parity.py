@@ -271,7 +271,7 @@ def test_plans_of_random_pipelines_pass(case: Case) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(cases())
 def test_plans_of_many_random_pipelines_pass(case: Case) -> None:
     """The same with more of them."""
