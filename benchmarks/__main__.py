@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     alarms,
+    audit,
     backtest,
     burden,
     drift,
@@ -40,8 +41,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "year": year.run,
     "backtest": backtest.run,
     "burden": burden.run,
+    "audit": audit.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""
@@ -58,7 +60,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=Scale().windows, help=windows)
     many = "rows of the larger file of the part score (default: %(default)s)"
     parser.add_argument("--many", type=int, default=Scale().many, help=many)
-    parser.add_argument("--tiny", action="store_true", help="the smallest sizes, to see that everything runs")
+    tiny = "the smallest sizes, to see that everything runs"
+    parser.add_argument("--tiny", "--quick", action="store_true", help=tiny)
     given = parser.parse_args()
     unknown = [part for part in given.parts if part not in PARTS]
     if unknown:

@@ -36,8 +36,8 @@ class Gates(Frozen):
         level: chance of promoting a candidate that is exactly `margin` worse.
         blocks: which rows count as one in the intervals, for their errors are alike. `day`, those of a day; of fewer
             than twenty days, those of a twentieth. `measured`, as many days as the errors depend on each other, chosen
-            by the rule of Politis and White (2004); too few of them to judge by is INCONCLUSIVE. `performance` and `shadow`
-            follow it.
+            by the rule of Politis and White (2004); too few of them to judge by is INCONCLUSIVE. `performance` and
+            `shadow` follow it.
         slice_margin: a slice proven to be worse by more than this share rejects the candidate.
         slice_min_rows: smaller slices are not judged.
         overfit: the largest gap between the training and the holdout metric, in the metric's unit.
