@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -179,6 +179,22 @@ class App:
         if call.count > limit:
             message = f"{call.count:,} rows are more than the {limit:,} of a request; send fewer at a time."
             raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", message)
+        answered = True
+        if version.lookup is not None and call.rows and not version.lookup.is_complete(call.rows):
+            rows, answered = await version.lookup.complete(call.rows)
+            call = replace(call, rows=rows)
+        try:
+            return await self._respond_to(version, call, write, name, began)
+        except RequestError as error:
+            if answered:
+                raise
+            # What the row lacks is no fault of the client.
+            message = "Features could not be looked up, and the contract does not allow them to be missing."
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "lookup", message, error.faults) from None
+
+    async def _respond_to(
+        self, version: ServedVersion, call: Call, write: WriteAnswer, name: str, began: float
+    ) -> Response:
         direct = version.answer_directly(call.rows) if call.frame is None else None
         if direct is not None:
             values, answers = direct

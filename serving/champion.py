@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evergreen.data.coercion import kind_of
@@ -25,6 +26,7 @@ from evergreen.training.predict import predict
 from evergreen.training.reference import REFERENCE
 from serving.admission.direct import NotDirectError, direct_admission
 from serving.admission.frames import brings_contract
+from serving.lookup import open_lookup
 from serving.plan.compile import NotCompiledError, compile_plan
 from serving.plan.parity import check_parity
 from serving.verified_copy import read_copy, write_copy
@@ -203,9 +205,14 @@ def make_served(
         plan=plan,
         direct=direct if plan is not None else None,
         example=typical_row(spec, schema, golden) if brings_contract(spec) else {},
+        lookup=open_lookup(spec, partial(_tell_lookup, spec.name)),
         slow_because=reason,
         loaded_at=datetime.now(UTC),
     )
+
+
+def _tell_lookup(name: str, problem: str) -> None:
+    _LOG.warning("%s: features were not looked up: %s", name, problem)
 
 
 def typical_row(spec: ModelSpec, schema: DataFrameSchema, golden: pd.DataFrame) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.spec.model import ModelSpec
 from serving.admission.direct import DirectAdmission
+from serving.lookup import FeatureLookup
 from serving.plan.compile import NoAnswerError, Plan
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ServedVersion:
         pipeline: the fitted pipeline.
         classes: of a classification, as JSON values, else None.
         plan: the compiled pipeline; None where rows are predicted as frames.
+        lookup: fetches the features that a request leaves out; None where it brings all.
         direct: what admits plain rows without a frame; None as for `plan`.
         example: a row as a request may bring it, typical for what the version learned; empty where nobody knows.
         slow_because: why there is no plan; empty where there is one.
@@ -51,6 +53,7 @@ class ServedVersion:
     plan: Plan | None
     direct: DirectAdmission | None
     example: Mapping[str, Any]
+    lookup: FeatureLookup | None
     slow_because: str
     loaded_at: datetime
 

@@ -24,7 +24,7 @@ from evergreen.spec.policies import (
 )
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
 from evergreen.spec.retraining import Approval, Retraining
-from evergreen.spec.serving import Serve
+from evergreen.spec.serving import Lookup, Serve
 from evergreen.spec.training import Holdout, Search, Training
 
 DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
@@ -41,6 +41,7 @@ __all__ = [
     "Gates",
     "Holdout",
     "Labels",
+    "Lookup",
     "Metric",
     "ModelSpec",
     "Never",

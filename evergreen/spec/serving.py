@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from evergreen.spec.fields import Frozen, PositiveInt, Share
+from evergreen.storage.credentials import holds_secret
+
+
+class Lookup(Frozen):
+    """Where features are fetched that a request leaves out, by a key of its rows.
+
+    Attributes:
+        url: `redis://host:6379/0#prefix`, where `prefix:KEY` holds a JSON object; `database-URL#table`, where a row has
+            the key in the column of that name; or `env:NAME`, a variable that holds one of these.
+        key: the column of the request that names the row.
+        columns: what is fetched where a row lacks it; empty for every feature.
+        seconds: until what did not come is missing, as the contract allows.
+    """
+
+    url: str
+    key: str
+    columns: tuple[str, ...] = ()
+    seconds: Annotated[float, Field(gt=0, le=10)] = 0.2
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> Self:
+        if holds_secret(self.url):
+            raise ValueError("url: it holds a password; put it into a variable and name that one: env:NAME")
+        return self
 
 
 class Serve(Frozen):
@@ -14,11 +40,13 @@ class Serve(Frozen):
         rows: what a request brings: `arriving`, the columns as they arrive, on which `prepare` runs as in batch
             scoring; `contract`, the contract's columns that are features, ready for the pipeline: `prepare` does not
             run, and a row takes microseconds. Without `prepare` both are the same.
+        lookup: where features are fetched that a request leaves out; None where it brings all.
         max_rows: a request with more rows is refused.
         log: the share of requests that are kept in the lake with their features and answers; they are what labels,
             performance and the shadow are held against.
     """
 
     rows: Literal["arriving", "contract"] = "arriving"
+    lookup: Lookup | None = None
     max_rows: PositiveInt = 10_000
     log: Share = 1.0
