@@ -46,6 +46,7 @@ _RULES: Mapping[str, Callable[[ModelSpec], Iterator[str]]] = {
     "Metric and gates": file_rules.describe_gates,
     "Drift and performance": file_rules.describe_watch,
     "Retraining": file_rules.describe_retraining,
+    "Serving": file_rules.describe_serving,
 }
 
 
@@ -139,7 +140,8 @@ def explain_file(
         lacking.remove(spec.target)
     if lacking:
         looked_at += f" They lack {', '.join(map(repr, lacking))}, which the contract asks for."
-    rules = [Rules(title, tuple(describe(spec))) for title, describe in _RULES.items()]
+    described = {title: tuple(describe(spec)) for title, describe in _RULES.items()}
+    rules = [Rules(title, lines) for title, lines in described.items() if lines]
     gaps = (*_describe_order(spec, landing), *gaps)
     return FileExplanation(
         spec.name, str(path), spec.description, uses, tuple(left_out), looked_at,

@@ -136,6 +136,22 @@ def describe_retraining(spec: ModelSpec) -> Iterator[str]:
         yield f"A person approves a candidate; the run waits {_span(spec.approval.timeout)} for that."
 
 
+def describe_serving(spec: ModelSpec) -> Iterator[str]:
+    """What a request brings; nothing of a model that is not served online."""
+    serve = spec.serve
+    if serve is None:
+        return
+    if spec.prepare is not None and serve.rows == "arriving":
+        yield "It is served over HTTP; a request brings the columns as they arrive, and prepare() runs on them."
+    else:
+        yield "It is served over HTTP; a request brings the columns of the contract that are features."
+    if serve.lookup is not None:
+        of = f"Of {_names(serve.lookup.columns)}, what" if serve.lookup.columns else "What"
+        yield f"{of} a request leaves out is looked up by {serve.lookup.key!r}."
+    if serve.log < 1:
+        yield f"Of the requests {serve.log:.0%} are kept; only these can be held against their labels."
+
+
 def _season(spec: ModelSpec) -> str:
     return ", and the label of a season ago" if spec.time is not None else ""
 

@@ -14,6 +14,7 @@ from evergreen.reports.file_explanation import FileExplanation, explain_file
 from evergreen.sources import Folder
 from evergreen.spec import DriftThresholds, Gates, Holdout, Metric
 from evergreen.spec.retraining import Approval, Retraining
+from evergreen.spec.serving import Lookup, Serve
 from evergreen.spec.training import Training
 
 FILE = Path(models.__file__).parent / "iris.py"
@@ -110,6 +111,19 @@ def test_a_refit_is_told(explain: Any) -> None:
     assert rules["Split"][-1] == (
         "The gates judge this fit. What is deployed is fitted once more with the same parameters, and learns the rows "
         "that judged as well."
+    )
+
+
+def test_how_a_model_is_served_is_told(explain: Any) -> None:
+    """What a request brings, and what is looked up; nothing of a model that is not served."""
+    quiet = {each.title for each in explain().rules}
+    assert "Serving" not in quiet
+    serve = Serve(lookup=Lookup(url="env:FEATURES", key="id", columns=("x",)), log=0.5)
+    told = {each.title: " ".join(each.sentences) for each in explain(serve=serve).rules}["Serving"]
+    assert told == (
+        "It is served over HTTP; a request brings the columns of the contract that are features. "
+        "Of 'x', what a request leaves out is looked up by 'id'. "
+        "Of the requests 50% are kept; only these can be held against their labels."
     )
 
 
