@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import sys
 from dataclasses import asdict
 from importlib.metadata import version
 
@@ -54,11 +55,15 @@ def create_app() -> App:
 
 
 def prepare_process() -> None:
-    """Log lines to stderr, and a garbage collector that seldom looks: answers are freed by their reference counts."""
+    """Log lines to stderr, and an interpreter that lets requests through while a version is loaded."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for library in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # Answers are freed by their reference counts.
     gc.set_threshold(100_000, 50, 100)
+    # A thread that loads a version or writes the log gives the interpreter to a request after half a millisecond, and
+    # not after five, which a request would wait at each turn of the loop.
+    sys.setswitchinterval(0.0005)
 
 
 def run(options: Options, app: App | None = None) -> None:
