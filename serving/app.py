@@ -172,7 +172,7 @@ class App:
     ) -> Response:
         version = self.parts.follower.models[model].current
         if version is None:
-            message = f"{model} has no champion yet: {self.parts.follower.models[model].stale}"
+            message = f"{model} cannot answer yet. {self.parts.follower.models[model].stale}".rstrip()
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "no_champion", message)
         call = read(request, version)
         limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows

@@ -121,8 +121,7 @@ class ChampionFollower:
         version = self.registry.by_alias(name, CHAMPION)
         current = followed.current
         if version is None:
-            what = "no version is the champion" if current is None else "no version is the champion any more"
-            raise EvergreenError(f"{name}: {what}.")
+            raise EvergreenError(f"No version is the champion {'yet' if current is None else 'any more'}.")
         if current is not None and (version.number, version.tags.sha256) == (current.number, current.sha256):
             return
         number, until = followed.failed

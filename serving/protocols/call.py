@@ -76,5 +76,5 @@ def require_type(content_type: str, *allowed: str) -> None:
     """
     if content_type not in allowed:
         what = f"Content-Type {content_type!r} is not read here" if content_type else "There is no Content-Type"
-        message = f"{what}; send {' or '.join(allowed)}."
+        message = f"{what}; send {' or '.join(allowed)} (with curl: -H 'content-type: {allowed[0]}')."
         raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content_type", message)

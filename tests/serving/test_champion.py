@@ -91,7 +91,7 @@ def test_without_a_champion_nothing_is_served_until_there_is_one(
     follower = follow()
     follower.look()
     assert follower.models["toy"].current is None
-    assert "no version is the champion" in follower.models["toy"].stale
+    assert "No version is the champion" in follower.models["toy"].stale
     versions.champion = 1
     follower.look()
     assert (_answers(follower), follower.models["toy"].stale) == (1, "")

@@ -408,7 +408,7 @@ def test_a_running_server_survives_what_breaks_around_it(server: Server, home_of
     stale = lambda: server.request("/v2/models/toy")[1]["parameters"]["stale"]  # noqa: E731
     server.wait_for(lambda: "sha256 differs" in stale(), "the corrupted version is told")
     home_of.registry.drop_alias("toy", CHAMPION)
-    server.wait_for(lambda: "no version is the champion" in stale(), "the deleted alias is told")
+    server.wait_for(lambda: "No version is the champion" in stale(), "the deleted alias is told")
     assert server.request("/models/toy/predict", ROW)[1] | {"request_id": ""} == {
         "model": "toy",
         "version": first,
