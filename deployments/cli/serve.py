@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def serve(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Models; by default all whose file has serve=Serve(...)."),
+        typer.Argument(metavar="NAME", help="Models; by default those whose file says serve=Serve()."),
     ] = None,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Beyond this machine it needs an API key.")
