@@ -161,6 +161,16 @@ def lock(model: str, purpose: str) -> str:
     return f"{model}.{purpose}"
 
 
+def predict_path(model: str) -> str:
+    """The path at which the server of predictions is asked for those of a model."""
+    return f"/models/{model}/predict"
+
+
+def invocations_path(model: str) -> str:
+    """The same in the form of MLflow's scoring server."""
+    return f"/models/{model}/invocations"
+
+
 def page_file(model: str) -> str:
     """The file of a model's page."""
     return f"{model}.html"

@@ -17,6 +17,7 @@ from itertools import count
 from secrets import token_hex
 from typing import Any
 
+from evergreen.naming import invocations_path, predict_path
 from evergreen.spec.serving import Serve
 from serving.access import Access
 from serving.champion import ChampionFollower
@@ -80,12 +81,12 @@ class App:
         for name in names:
             self._add(name)
         if len(names) == 1:
-            self._post["/invocations"] = self._post[f"/models/{names[0]}/invocations"]
+            self._post["/invocations"] = self._post[invocations_path(names[0])]
 
     def _add(self, name: str) -> None:
         forms: Mapping[str, tuple[ReadCall, WriteAnswer]] = {
-            f"/models/{name}/predict": (_read_plain, plain.write_answer),
-            f"/models/{name}/invocations": (_read_mlflow, mlflow.write_answer),
+            predict_path(name): (_read_plain, plain.write_answer),
+            invocations_path(name): (_read_mlflow, mlflow.write_answer),
             f"/v2/models/{name}/infer": (_read_open_inference, open_inference.write_answer),
         }
         self._post |= {path: partial(self._predict, name, read, write) for path, (read, write) in forms.items()}
@@ -160,12 +161,12 @@ class App:
 
     def _versioned(self, path: str, routes: Mapping[str, Handler | Callable[[], Response]]) -> Any:
         """The route of `/v2/models/NAME/versions/NUMBER...`, which there is for the version that answers now."""
-        model, marker, rest = path.partition("/versions/")
+        base, marker, rest = path.partition("/versions/")
         number, _, action = rest.partition("/")
-        followed = self.parts.follower.models.get(model.removeprefix("/v2/models/"))
+        followed = self.parts.follower.models.get(base.removeprefix("/v2/models/"))
         if not marker or followed is None or followed.current is None or number != str(followed.current.number):
             return None
-        return routes.get(f"{model}/{action}" if action else model)
+        return routes.get(f"{base}/{action}" if action else base)
 
     async def _predict(
         self, model: str, read: ReadCall, write: WriteAnswer, request: Request, name: str, began: float

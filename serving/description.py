@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evergreen.data.coercion import kind_of
+from evergreen.naming import invocations_path, predict_path
 from serving.admission.frames import brings_contract
 from serving.champion import Followed
 from serving.prediction_queue import PredictionQueue
@@ -46,17 +47,17 @@ def openapi(served: Mapping[str, ServedVersion | None], version: str, *, closed:
     }
     for name, each in served.items():
         row = _row_schema(each)
-        paths[f"/models/{name}/predict"] = _post(
+        paths[predict_path(name)] = _post(
             f"Predict rows by the champion of {name}", {"anyOf": [row, {"type": "array", "minItems": 1, "items": row}]}
         )
         records = {"type": "object", "properties": {"dataframe_records": {"type": "array", "items": row}}}
-        paths[f"/models/{name}/invocations"] = _post("The same as MLflow's scoring server", records)
+        paths[invocations_path(name)] = _post("The same as MLflow's scoring server", records)
         tensors = {"type": "object", "properties": {"inputs": {"type": "array", "items": {"type": "object"}}}}
         paths[f"/v2/models/{name}/infer"] = _post("The same by the Open Inference Protocol", tensors)
         paths[f"/v2/models/{name}"] = _get(f"The version of {name} that answers, its inputs and outputs")
         paths[f"/v2/models/{name}/ready"] = _get(f"Whether {name} can be asked")
     if len(served) == 1:
-        paths["/invocations"] = paths[f"/models/{next(iter(served))}/invocations"]
+        paths["/invocations"] = paths[invocations_path(next(iter(served)))]
     description: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Evergreen", "version": version},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.command import guard, load_settings
+from evergreen.naming import predict_path
 
 if TYPE_CHECKING:
     from evergreen.settings import Settings
@@ -107,7 +108,5 @@ def _curl(name: str, example: object, options: Options) -> str:
     """A command that asks for one prediction."""
     row = json.dumps(example, ensure_ascii=False).replace("'", "'\\''")
     return (
-        f"  curl {_address(options)}/models/{name}/predict \\\n"
-        f"    -H 'content-type: application/json' \\\n"
-        f"    -d '{row}'"
+        f"  curl {_address(options)}{predict_path(name)} \\\n    -H 'content-type: application/json' \\\n    -d '{row}'"
     )

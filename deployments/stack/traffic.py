@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Self
 
 from deployments.stack.services import HOST
+from evergreen.naming import predict_path
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Traffic:
         while not self._done.is_set():
             try:
                 body = body or json.dumps(self._example(connection)).encode()
-                connection.request("POST", f"/models/{self.model}/predict", body, headers)
+                connection.request("POST", predict_path(self.model), body, headers)
                 response = connection.getresponse()
                 answer = json.loads(response.read())
                 self.answers.append((time.monotonic(), int(answer["version"])))
@@ -77,5 +78,5 @@ class Traffic:
         """The typical row that the server's description has."""
         connection.request("GET", "/openapi.json")
         paths = json.loads(connection.getresponse().read())["paths"]
-        post = paths[f"/models/{self.model}/predict"]["post"]
+        post = paths[predict_path(self.model)]["post"]
         return post["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0]["examples"][0]

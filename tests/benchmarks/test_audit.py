@@ -18,7 +18,9 @@ def test_made_rows_have_their_traits(tmp_path: Path) -> None:
     trees, constant = (float(word) for word in amounts.old.replace(",", "").split() if word[0].isdigit())
     assert trees > constant
     assert amounts.new == "rmse"
-    assert texts.new.startswith("left out: ")
+    left_out, encoded = (float(line.partition(": ")[2]) for line in (texts.old, texts.new))
+    assert texts.new.startswith("target-encoded: ")
+    assert encoded < 0.9 * left_out
 
 
 def test_settings_are_those_of_the_files() -> None:

@@ -50,7 +50,9 @@ def test_the_demo_plays_seven_scenes(tmp_path: Path) -> None:
         "rejected",
     ]
     # The server of predictions followed the rollback, and no client noticed it but by the version.
-    assert re.search(r"predictions were asked for, none failed: version 2 \d+ times, version 1 \d+ time", done.stdout)
+    assert re.search(
+        r"predictions were asked for, none failed: version 2 [\d,]+ times?, version 1 [\d,]+ times?", done.stdout
+    )
     assert re.findall(r"^(\d)\. ", done.stdout, flags=re.MULTILINE) == list("1234567")
 
 

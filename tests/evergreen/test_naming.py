@@ -92,6 +92,10 @@ ALLOWED = {
     "deployments/stack/page_server.py": r"\{\}\.py",
     "deployments/cli/doctor_checks.py": r"evergreen",
     "deployments/cli/new.py": r"\.html",
+    "serving/app.py": r"/invocations",
+    "serving/description.py": r"/invocations",
+    "serving/server.py": r"evergreen",
+    "serving/protocols/open_inference.py": r"evergreen",
 }
 _OURS = re.compile(r"(prefect\.tag\.)?evergreen([.:_-].*)?", re.DOTALL)
 _MODEL = re.compile(r"(\w+\.)*(model|spec\.name)")

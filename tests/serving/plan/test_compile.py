@@ -132,7 +132,7 @@ def test_random_pipelines_are_answered_alike(case: Case) -> None:
     _compare_case(case)
 
 
-@pytest.mark.slow
+@pytest.mark.proof(name="plans")
 @settings(max_examples=300)
 @given(cases())
 def test_many_random_pipelines_are_answered_alike(case: Case) -> None:
