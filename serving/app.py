@@ -27,15 +27,13 @@ from serving.frame_worker import FrameAnswer, FrameWorker
 from serving.http import Limits, Receive, Request, Response, Scope, Send, read_body, send_response
 from serving.prediction_queue import PredictionQueue, Served
 from serving.protocols import mlflow, open_inference, plain
-from serving.protocols.call import Call
+from serving.protocols.call import ID_BYTES, Call, is_request_id
 from serving.version import Answer, ServedVersion
 
 ReadCall = Callable[[Request, ServedVersion], Call]
 WriteAnswer = Callable[[Call, ServedVersion, Sequence[Answer], str], bytes]
 Handler = Callable[[Request, str, float], Awaitable[Response]]
 
-ID_BYTES = 128
-"""Of a request id that a client gives; a longer one is replaced."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -119,8 +117,7 @@ class App:
         began = time.perf_counter()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")[: ID_BYTES + 1].decode("latin-1")
-        is_sound = given and len(given) <= ID_BYTES and given.isascii() and given.isprintable()
-        name = given if is_sound else f"{self._prefix}-{next(self._count)}"
+        name = given if is_request_id(given) else f"{self._prefix}-{next(self._count)}"
         try:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
@@ -148,6 +145,8 @@ class App:
             if path not in _OPEN:
                 self.parts.access.admit(headers)
             return page()
+        # What there is, is told to those with a key alone.
+        self.parts.access.admit(headers)
         raise self._unknown(path)
 
     def _unknown(self, path: str) -> RequestError:

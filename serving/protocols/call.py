@@ -37,6 +37,15 @@ class Call:
         return len(self.rows) if self.frame is None else len(self.frame)
 
 
+ID_BYTES = 128
+"""Of a request id that a client gives; a longer one is replaced."""
+
+
+def is_request_id(text: object) -> bool:
+    """Whether a client's id of a request may go into logs and headers."""
+    return isinstance(text, str) and 0 < len(text) <= ID_BYTES and text.isascii() and text.isprintable()
+
+
 def parse_json(body: bytes) -> Any:
     """The JSON value of a body.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from evergreen.data.coercion import kind_of
 from serving.faults import malformed
-from serving.protocols.call import Call, parse_json, require_type
+from serving.protocols.call import Call, is_request_id, parse_json, require_type
 from serving.version import Answer, ServedVersion
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -55,8 +55,8 @@ def read_call(content_type: str, body: bytes, headers: Mapping[bytes, bytes]) ->
     rows = [dict(zip(tensors, row, strict=True)) for row in zip(*tensors.values(), strict=True)]
     if not rows:
         raise malformed("There is no row in it.")
-    request_id = given.get("id", "")
-    return Call(rows, request_id=request_id if isinstance(request_id, str) else "")
+    request_id = given.get("id")
+    return Call(rows, request_id=request_id if is_request_id(request_id) else "")
 
 
 def _values(tensor: Any, rest: memoryview) -> tuple[str, list[Any], memoryview]:

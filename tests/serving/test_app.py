@@ -248,6 +248,8 @@ def test_keys_close_everything_but_health(make_app: Make, version: ServedVersion
     app = make_app(version, access=read_access(tmp_path / "keys.txt"))
     assert [ask_once(app, path, method="GET").status for path in ("/ping", "/v2/health/ready")] == [200, 200]
     assert [ask_once(app, path, method="GET").status for path in ("/v2/models/toy", "/openapi.json")] == [401, 401]
+    # Nor which models there are.
+    assert [ask_once(app, path, method="GET").status for path in ("/", "/models/other", PREDICT)] == [401, 401, 401]
     refused = ask_once(app, PREDICT, ROW)
     assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert ask_once(app, PREDICT, ROW, headers={"x-api-key": key}).status == 200

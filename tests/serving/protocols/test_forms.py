@@ -80,6 +80,12 @@ def test_tensors_are_columns() -> None:
     assert (list(call.rows), call.request_id) == (ROWS, "mine")
 
 
+@pytest.mark.parametrize("given", ["", "x" * 200, "a\nb", 7, None, ["a"]], ids=str)
+def test_an_id_of_a_body_that_is_none_is_left_aside(given: Any) -> None:
+    """It goes into the lake and the answer."""
+    assert _tensors(json.dumps(_infer() | {"id": given}).encode()).request_id == ""
+
+
 def test_tensors_in_binary_form_are_the_same_rows() -> None:
     """Numbers as they lie in memory, texts with their lengths; NaN is a missing number."""
     parts = [np.array([1.5, np.nan]).tobytes(), b"".join(struct.pack("<I", 1) + text for text in (b"a", b"b"))]
