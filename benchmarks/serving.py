@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -184,18 +184,24 @@ def peers(folder: Path, home: Path, *, with_bento: bool) -> dict[str, Peer]:
             "/invocations",
             "/ping",
             {"dataframe_records": [doubles]},
-            os.environ | {"MLFLOW_TRACKING_URI": tracking},
+            # MLflow starts uvicorn by its name.
+            os.environ | {"MLFLOW_TRACKING_URI": tracking, "PATH": _with_path(Path(sys.executable).parent)},
             folder,
         ),
     }
     if with_bento and (python := bento()):
         bentoml = str(python.with_name("bentoml"))
         command = (bentoml, "serve", "bento_service:Bikes", "--port", "PORT")
-        path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
-        quiet = {"BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(folder / "bentoml"), "PATH": path}
+        place = {"BENTOML_HOME": str(folder / "bentoml"), "PATH": _with_path(python.parent)}
+        quiet = {"BENTOML_DO_NOT_TRACK": "true", **place}
         environment = os.environ | facts | quiet
         found["BentoML"] = Peer(command, "/predict", "/livez", {"row": CONTRACT_ROW}, environment, folder)
     return found
+
+
+def _with_path(folder: Path) -> str:
+    """PATH with a folder before all others."""
+    return os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
 
 
 def champion(home: Path) -> tuple[Any, Any]:
@@ -245,7 +251,8 @@ def started(peer: Peer, log: Path) -> Iterator[int]:
             _wait_until_up(f"http://127.0.0.1:{port}{peer.ping}", process, log)
             yield port
         finally:
-            os.killpg(process.pid, 15)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 15)
             process.wait(60)
 
 
