@@ -13,6 +13,7 @@ import pytest
 
 from evergreen.data.request_log import RequestLog
 from evergreen.spec import Serve
+from serving import frame_worker
 from serving.access import add_key, read_access
 from serving.app import App
 from serving.http import Limits
@@ -66,8 +67,18 @@ def test_a_frame_and_a_plan_give_the_same(app: App, version: ServedVersion, make
     assert ask_once(slow, PREDICT, ROW).json["prediction"] == pytest.approx(predicted, rel=1e-12)
 
 
-def test_requests_that_wait_are_answered_together_each_with_its_own(make_app: Make, version: ServedVersion) -> None:
+def test_requests_that_wait_are_answered_together_each_with_its_own(
+    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Good and bad ones, of several shapes, at once: a bad row refuses its own request alone."""
+    frames: list[int] = []
+    predict = frame_worker.predict
+
+    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
+        frames.append(len(rows))
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", count)
     app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
     bodies: list[Any] = [{"x": float(number), "kind": "ab"[number % 2]} for number in range(40)]
     bodies[7], bodies[11], bodies[13] = {"x": 900.0, "kind": "a"}, {"x": "2.5", "kind": "a"}, {"x": 1.0}
@@ -79,6 +90,9 @@ def test_requests_that_wait_are_answered_together_each_with_its_own(make_app: Ma
     answers = asyncio.run(all_at_once())
     assert [answer.status for answer in answers] == [422 if number in (7, 13) else 200 for number in range(40)]
     assert answers[7].json["error"]["rows"][0]["row"] == 0
+    # The first one, the 35 of one shape that came meanwhile, a text for a number, and two rows of one request.
+    assert sum(frames) == 39
+    assert len(frames) <= 5
     for number in (0, 1, 5, 39):
         alone = ask_once(app, PREDICT, bodies[number]).json["prediction"]
         assert answers[number].json["prediction"] == pytest.approx(alone, rel=1e-12)

@@ -289,6 +289,8 @@ def swap_under_load(server: Server, home: Home, *, clients: int, swaps: int) -> 
     champions = [numbers[1], *(numbers[swap % 2] for swap in range(swaps))]
     for client in asking:
         client.stop()
+    # Otherwise nothing was swapped while they asked.
+    assert {number for client in asking for _, _, number, _ in client.answers} == set(numbers)
     for client in asking:
         assert client.failures == []
         assert client.answers
