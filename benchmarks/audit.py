@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.burden import Replay, Stream, Tally, autocorrelated_classes, bikes, seasons
+from benchmarks.burden import Replay, Stream, Tally, autocorrelated_classes, bikes, evidence_of, seasons
 from benchmarks.intervals import judge_pairs, real_pairs, simulated_pairs
 from benchmarks.measure import PROJECT, Finding, Scale, console, table
 from evergreen.data.predictions import Predictions
@@ -174,32 +174,8 @@ def _passes(y: Any, one: Any, two: Any, groups: Groups, gates: Gates, *, routine
     spec = _spec("mae", gates=gates)
     candidate, champion = Predictions(y + one), Predictions(y + two)
     dummy = Predictions(np.full(len(y), 1e3))
-    checks = run_gates(_evidence(y, candidate, champion, dummy, groups, routine=routine), spec, seed=1)
+    checks = run_gates(evidence_of(y, candidate, champion, dummy, groups, routine=routine), spec, seed=1)
     return next(check.status for check in checks if check.name == "champion") is Verdict.PASS
-
-
-def _evidence(
-    y: Any, candidate: Predictions, champion: Predictions | None, dummy: Predictions, groups: Groups, *, routine: bool
-) -> Evidence:
-    return Evidence(
-        y=y,
-        candidate=candidate,
-        champion=champion,
-        baseline=dummy,
-        slices={},
-        groups=groups,
-        overlap=0,
-        copies=0,
-        order="",
-        train_value=float("nan"),
-        latency_ms=1.0,
-        size_mb=1.0,
-        tags={},
-        description="A candidate of the benchmark.",
-        integrity="",
-        same_as_champion=False,
-        routine=routine,
-    )
 
 
 def _spec(metric: str, **fields: Any) -> ModelSpec:
@@ -309,7 +285,7 @@ def _prices(size: Size) -> Line:
     rule = float(np.mean(losses)) if losses is not None else float("nan")
     rows = stream.between(first, first + 28 * DAY)
     candidate = predict(replay.fits(0)[0], stream.spec, rows)
-    evidence = _evidence(
+    evidence = evidence_of(
         target_of(stream.spec, rows), candidate, None, candidate, block_numbers(rows["at"], DAY), routine=False
     )
     told = [_tells(replace(evidence, naive=(_newest(naive, len(rows)),)), stream, gates) for gates in (OLD, NEW)]

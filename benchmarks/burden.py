@@ -25,7 +25,7 @@ from benchmarks.measure import PROJECT, Finding, Scale, console, table
 from evergreen.backtest.scores import Series, interval, picks
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import split_rows
-from evergreen.data.windows import cluster_ids, time_clusters
+from evergreen.evaluation.bootstrap import Groups
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import run_gates
 from evergreen.evaluation.measure import row_losses
@@ -112,6 +112,31 @@ class Tally:
         )
 
 
+def evidence_of(
+    y: Any, candidate: Predictions, champion: Predictions | None, dummy: Predictions, groups: Groups, *, routine: bool
+) -> Evidence:
+    """What the gates are told of a candidate of a benchmark: predictions alone, everything else is in order."""
+    return Evidence(
+        y=y,
+        candidate=candidate,
+        champion=champion,
+        baseline=dummy,
+        slices={},
+        groups=groups,
+        overlap=0,
+        copies=0,
+        order="",
+        train_value=float("nan"),
+        latency_ms=1.0,
+        size_mb=1.0,
+        tags={},
+        description="A candidate of the benchmark.",
+        integrity="",
+        same_as_champion=False,
+        routine=routine,
+    )
+
+
 class Replay:
     """One stream: every candidate is fitted once, and every pair of judged fits compared once for each burden."""
 
@@ -169,25 +194,10 @@ class Replay:
         spec, frame = self.stream.spec.model_copy(update={"gates": gates}), self._window(number)
         mask = split_rows(spec, frame).holdout
         holdout = frame[mask].reset_index(drop=True)
-        evidence = Evidence(
-            y=target_of(spec, holdout),
-            candidate=predict(self.fits(number)[0], spec, holdout),
-            champion=predict(self.fits(champion)[0], spec, holdout),
-            baseline=baseline(spec, target_of(spec, frame[~mask]), len(holdout)),
-            slices={},
-            groups=(time_clusters if gates.blocks == "measured" else cluster_ids)(spec, holdout),
-            overlap=0,
-            copies=0,
-            order="",
-            train_value=float("nan"),
-            latency_ms=1.0,
-            size_mb=1.0,
-            tags={},
-            description="A candidate of the benchmark.",
-            integrity="",
-            same_as_champion=False,
-            routine=True,
-        )
+        y, groups = target_of(spec, holdout), watched_groups(spec, holdout)
+        candidate, former = (predict(self.fits(each)[0], spec, holdout) for each in (number, champion))
+        dummy = baseline(spec, target_of(spec, frame[~mask]), len(holdout))
+        evidence = evidence_of(y, candidate, former, dummy, groups, routine=True)
         checks = run_gates(evidence, spec, seed=spec.seed)
         return tuple(check.name for check in checks if check.status is not Verdict.PASS)
 
