@@ -25,6 +25,7 @@ from benchmarks.measure import PROJECT, Finding, Scale, console, table
 from evergreen.backtest.scores import Series, interval, picks
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import split_rows
+from evergreen.data.windows import watched_groups
 from evergreen.evaluation.bootstrap import Groups
 from evergreen.evaluation.evidence import Evidence
 from evergreen.evaluation.gates import run_gates

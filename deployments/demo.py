@@ -32,7 +32,7 @@ from evergreen.decision_detail import DriftDetail, RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.promotions import Promotions
+from evergreen.ledger.promotions import Move, Promotions
 from evergreen.markdown import many, number
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
@@ -130,20 +130,18 @@ class Demo:
             if self.running is not None and self.running.serving:
                 traffic = clients.enter_context(Traffic(self.running.ports.serving, MODEL))
                 # The version that is rolled back answers first.
-                champion = self._read_champion()
-                traffic.wait_for(champion, _RUN_SECONDS)
+                traffic.wait_for(self._last_move().after or 0, _RUN_SECONDS)
             with console.show_steps("rolling back") as listen:
                 from flows.rollback import rollback
 
                 listen()
                 result = rollback(MODEL, "shown in the demo")
-            moved = time.monotonic()
             if traffic is not None:
                 traffic.wait_for(int(result.champion or 0), _RUN_SECONDS)
         scene.outcome, scene.champion = "rolled back", f"v{result.champion}"
         scene.note = f"version {result.champion} is the champion again, with its own reference"
         if traffic is not None:
-            scene.note += f". {_describe_traffic(traffic, moved)}"
+            scene.note += f". {_describe_traffic(traffic, self._last_move().at.timestamp())}"
 
     def stays_back(self, scene: Scene) -> None:
         """The same data would give the same model, which is not promoted again."""
@@ -182,9 +180,9 @@ class Demo:
             raise EvergreenError(f"The run {run.name} stored no decision.", f"See {run_follower.run_page(run.id)}")
         return decision
 
-    def _read_champion(self) -> int:
-        """The number of the version in production."""
-        return Promotions(self.settings.lake_uri, MODEL).done()[-1].after or 0
+    def _last_move(self) -> Move:
+        """The last move of the champion, as the log has it."""
+        return Promotions(self.settings.lake_uri, MODEL).done()[-1]
 
     def _note_drift(self, scene: Scene, drift: Decision) -> None:
         scene.drift, scene.note = drift.outcome, drift.reason
@@ -200,10 +198,10 @@ class Demo:
 
 
 def _describe_traffic(traffic: Traffic, moved: float) -> str:
-    """What the clients saw of a move of the alias at a moment of `time.monotonic`."""
+    """What the client saw of a move of the alias; `moved` is when, in seconds since 1970."""
     answers = traffic.answers
     counts = Counter(version for _, version in answers)
-    by_version = ", ".join(f"version {version} {many(count, 'time')}" for version, count in counts.items())
+    by_version = ", ".join(f"{many(count, 'answer')} of version {version}" for version, count in counts.items())
     last = answers[-1][1] if answers else 0
     followed = next((at for at, version in answers if version == last), moved) - moved
     failed = f"{traffic.failures} failed" if traffic.failures else "none failed"

@@ -22,7 +22,7 @@ class Traffic:
     Attributes:
         port: of the server.
         model: that is asked.
-        answers: when each answer came (seconds of `time.monotonic`), and which version gave it.
+        answers: when each answer came (seconds since 1970), and which version gave it.
         failures: requests that were not answered with a prediction.
     """
 
@@ -66,7 +66,7 @@ class Traffic:
                 connection.request("POST", predict_path(self.model), body, headers)
                 response = connection.getresponse()
                 answer = json.loads(response.read())
-                self.answers.append((time.monotonic(), int(answer["version"])))
+                self.answers.append((time.time(), int(answer["version"])))
             except (OSError, HTTPException, ValueError, KeyError):
                 self.failures += 1
                 with suppress(OSError):
