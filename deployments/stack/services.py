@@ -110,6 +110,9 @@ def _server(settings: Settings) -> dict[str, str]:
         # Prefect deletes events by itself, and runs only if it is told to; its own period for them is 90 days.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_RUN_DAYS * 86_400),
+        # In the server's memory, as Prefect ships, a restart forgets who holds a slot: a run that asks to keep its own,
+        # as it does when it begins, is then ended.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     if not os.access(_prefect_folder() / "server", os.W_OK):
         # Prefect copies its user interface there at the first start, and shows none where it cannot.
