@@ -59,10 +59,10 @@ def _show(written: WrittenImage, settings: Settings) -> None:
 
     from deployments.cli import console
 
-    what = "which follows the champion" if written.version is None else f"version {written.version}"
+    what = ", which follows the champion" if written.version is None else f" version {written.version}"
     how = f", as frames: {written.slow_because}" if written.slow_because else ""
     console.out.print(f"Wrote [bold]{escape(str(written.folder))}[/]:", soft_wrap=True)
-    console.out.print(f"{written.model}, {what}{escape(how)}; {written.packages} packages on {written.base}.")
+    console.out.print(f"{written.model}{what}{escape(how)}; {written.packages} packages on {written.base}.")
     if written.note:
         console.out.print(f"[yellow]{escape(written.note)}[/]")
     if not settings.serving_keys_file.exists():

@@ -19,7 +19,7 @@ from typing import Any
 import models
 from deployments.production.requirements import serving_requirements
 from evergreen.errors import EvergreenError, RefusedError, RegistryError
-from evergreen.naming import PART_PREFIX, image_folder, image_tag
+from evergreen.naming import PART_PREFIX, image_folder, image_tag, version_tag
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, Version
 from evergreen.settings import PROJECT, Settings
@@ -174,5 +174,5 @@ def _copy(file: Path, to: Path) -> None:
 
 def _dockerfile(base: str, facts: Mapping[str, object]) -> str:
     text = TEMPLATE.read_text(encoding="utf-8")
-    labels = "".join(f" \\\n    evergreen.{key}={json.dumps(str(value))}" for key, value in facts.items() if value)
+    labels = "".join(f" \\\n    {version_tag(key)}={json.dumps(str(value))}" for key, value in facts.items() if value)
     return f"{text.replace(_BASE, f'ARG BASE={base}', 1)}LABEL{labels}\n"

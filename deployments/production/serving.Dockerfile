@@ -11,11 +11,13 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     && find /venv -type d -name tests -prune -exec rm -rf {} +
 
 COPY app/ /app/
-RUN python -m compileall -q /app && install -d -o 10001 -g 10001 /state
+RUN python -m compileall -q /app && install -d -m 1777 /state
 
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 EVERGREEN_HOME=/state
 WORKDIR /app
-USER 10001:10001
+# SageMaker asks for root: --build-arg RUN_AS=0:0
+ARG RUN_AS=10001:10001
+USER ${RUN_AS}
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-S", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/ping', timeout=4)"]

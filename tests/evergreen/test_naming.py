@@ -96,6 +96,7 @@ ALLOWED = {
     "deployments/stack/page_server.py": r"\{\}\.py",
     "deployments/cli/doctor_checks.py": r"evergreen",
     "deployments/cli/new.py": r"\.html",
+    "deployments/production/image.py": r"evergreen(-\{\}\.dist-info)?",
     "serving/app.py": r"/invocations",
     "serving/description.py": r"/invocations",
     "serving/server.py": r"evergreen",

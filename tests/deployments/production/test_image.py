@@ -30,6 +30,7 @@ from serving.verified_copy import read_copy
 from tests.deployments.production.conftest import ROW, Process, Shop, free_port
 
 BASE = os.environ.get("EVERGREEN_TEST_BASE", "")
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "serving-images.md"
 Start = Callable[..., Process]
 
 
@@ -76,7 +77,8 @@ def test_the_dockerfile_says_how_it_runs(shop: Shop, tmp_path: Path) -> None:
     text = (folder / "Dockerfile").read_text()
     lines = text.splitlines()
     assert f"ARG BASE=python:{sys.version_info.major}.{sys.version_info.minor}-slim" in lines
-    assert "USER 10001:10001" in lines and text.index("USER 10001") > text.index("RUN ")
+    user, last = lines.index("USER ${RUN_AS}"), max(place for place, line in enumerate(lines) if line[:4] == "RUN ")
+    assert user > last and "ARG RUN_AS=10001:10001" in lines
     assert "--require-hashes" in text and "EXPOSE 8080" in lines and "/ping" in text
     assert lines.index('ENTRYPOINT ["python", "-m", "serving.container"]') + 1 == lines.index('CMD ["serve"]')
     assert 'evergreen.model="toy"' in text and 'evergreen.version="1"' in text
@@ -249,6 +251,12 @@ def test_the_image_serves_from_its_context_alone(shop: Shop, tmp_path: Path, con
     status, answer, _ = server.ask("/invocations", {"dataframe_split": rows}, x_api_key=key)
     assert (status, answer["version"], answer["alias"]) == (200, 1, "pinned")
     assert answer["predictions"] == pytest.approx(predicted, rel=1e-9)
+    # As Vertex AI asks.
+    instances = {"instances": [dict(zip(rows["columns"], row, strict=True)) for row in rows["data"]], "parameters": {}}
+    assert server.ask("/invocations", instances, x_api_key=key)[1]["predictions"] == answer["predictions"]
+    # The paths that docs/serving-images.md gives to the platforms.
+    paths = set(re.findall(r"(?:path: |-route=)(/[\w/]+)", PAGE.read_text()))
+    assert {path for path in paths if server.ask(path)[0] == 200} == paths - {"/invocations"}
     told = server.ask("/v2/models/toy", x_api_key=key)[1]["parameters"]
     assert (told["compiled"], told["stale"]) == (True, "")
     assert server.end() == -signal.SIGTERM
@@ -272,6 +280,30 @@ def test_without_a_key_it_starts_only_where_the_platform_knows_its_clients(
     assert (tmp_path / "lake" / "toy" / "predictions").is_dir()
 
 
+def test_a_damaged_image_does_not_start(shop: Shop, tmp_path: Path, contained: Callable[..., Process]) -> None:
+    """One byte of the version within: it says so, and ends with 2."""
+    folder = write_image(shop.settings, "toy", out=tmp_path / "image").folder
+    file = next((folder / "app" / "version").glob("*/model.skops"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    refused = contained(folder, ready=None, EVERGREEN_SERVING_ACCESS="platform")
+    assert refused.popen.wait(60) == 2
+    refused.reader.join()
+    assert "sha256 differs" in "".join(refused.lines) and "Traceback" not in "".join(refused.lines)
+
+
+def test_the_files_of_the_page_are_yaml() -> None:
+    """What docs/serving-images.md gives to Azure ML and KServe, with the port and the user of the image."""
+    import yaml
+
+    azure, kserve = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+    assert {route["port"] for route in azure["environment"]["inference_config"].values()} == {8080}
+    container = kserve["spec"]["predictor"]["containers"][0]
+    assert container["ports"][0]["containerPort"] == 8080
+    assert container["securityContext"]["runAsNonRoot"]
+
+
 def test_a_following_image_follows(shop: Shop, tmp_path: Path, contained: Callable[..., Process]) -> None:
     """By the registry that its variables name, with no other library than those that it names."""
     folder = write_image(shop.settings, "toy", follow=True, out=tmp_path / "image").folder
@@ -291,12 +323,10 @@ def test_a_following_image_follows(shop: Shop, tmp_path: Path, contained: Callab
 def test_the_image_is_built_and_runs(shop: Shop, tmp_path: Path, start: Start) -> None:
     """By buildah, which needs no daemon: its user is not root, and it answers; size and start are printed.
 
-    EVERGREEN_TEST_PIP names a pip.conf for the build; folders that it names are mounted.
+    EVERGREEN_TEST_BASE names the base, EVERGREEN_TEST_PIP a pip.conf for the build.
     """
     folder, key, rows, predicted = _pinned_away(shop, tmp_path)
     tag, pip = f"localhost/evergreen-test-{os.getpid()}", os.environ.get("EVERGREEN_TEST_PIP", "")
-    places = re.findall(r"file://(\S+)", Path(pip).read_text()) if pip else []
-    mounts = [word for place in places for word in ("--volume", f"{place}:{place}:ro")]
     secret = ["--secret", f"id=pip,src={pip}"] if pip else []
 
     def buildah(*words: str) -> str:
@@ -305,7 +335,7 @@ def test_the_image_is_built_and_runs(shop: Shop, tmp_path: Path, start: Start) -
         return done.stdout.strip()
 
     isolated = ("--isolation", "chroot")
-    built = (*isolated, "--network", "host", "--format", "docker", "--build-arg", f"BASE={BASE}", *secret, *mounts)
+    built = (*isolated, "--network", "host", "--format", "docker", "--build-arg", f"BASE={BASE}", *secret)
     buildah("bud", *built, "--tag", tag, str(folder))
     container = buildah("from", tag)
     try:
