@@ -198,16 +198,16 @@ class App:
         direct = version.answer_directly(call.rows) if call.frame is None else None
         if direct is not None:
             values, answers = direct
-            rows, checked = call.rows, None
+            rows, checked, first = call.rows, None, 0
         else:
             framed = await self._as_frame(version, call)
             values, answers = framed.values, framed.answers
-            rows, checked = None, framed.rows
+            rows, checked, first = None, framed.rows, framed.first
         _require_finite(version, answers)
         name = call.request_id or name
         body = write(call, version, answers, name)
         microseconds = int((time.perf_counter() - began) * 1e6)
-        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked))
+        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked, first))
         return Response(body)
 
     async def _as_frame(self, version: ServedVersion, call: Call) -> FrameAnswer:

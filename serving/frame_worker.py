@@ -27,6 +27,9 @@ TOGETHER = 256
 """Requests of one row that are predicted together, at most."""
 WAITING = 2_000
 """Requests that wait, at most; more are told to come again."""
+_GATHER = 0.1
+"""The share of a batch's time that the next one may wait for requests."""
+_TURN_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,12 +39,14 @@ class FrameAnswer:
     Attributes:
         values: what the pipeline got for each row, in the order of the features.
         answers: one for each row.
-        rows: the checked rows, with their keys and time where they have them.
+        rows: the checked rows, with their keys and time where they have them, of all that was predicted together.
+        first: the position of this answer's first row in `rows`.
     """
 
     values: list[list[Any]]
     answers: list[Answer]
     rows: pd.DataFrame
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +75,7 @@ class FrameWorker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frames")
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self._expected = 0, 0.0
 
     async def predict(
         self, version: ServedVersion, rows: Sequence[Mapping[str, Any]], frame: pd.DataFrame | None, *, written: bool
@@ -79,7 +85,7 @@ class FrameWorker:
         Raises:
             RequestError: rows break the contract, the pipeline fails on them, or too many wait.
         """
-        if len(self._waiting) >= WAITING:
+        if self.waiting >= WAITING:
             message = f"{WAITING} requests are waiting already; send it again later."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message)
         answer: asyncio.Future[FrameAnswer] = asyncio.get_running_loop().create_future()
@@ -88,6 +94,11 @@ class FrameWorker:
             self._task = asyncio.create_task(self._work())
         return await answer
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not being predicted yet."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """End the thread when it is done with its batch."""
         self._thread.shutdown(wait=True)
@@ -95,7 +106,9 @@ class FrameWorker:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            await self._gather()
             batch = self._take()
+            began = loop.time()
             try:
                 results = await loop.run_in_executor(self._thread, _answer, batch)
             except BaseException as error:
@@ -110,6 +123,19 @@ class FrameWorker:
                     item.answer.set_exception(result)
                 else:
                     item.answer.set_result(result)
+            self._expected = min(TOGETHER, len(batch) + len(self._waiting)), loop.time() - began
+
+    async def _gather(self) -> None:
+        """Wait for those that were answered last to ask again, for a tenth of the time that they took at most.
+
+        They do so one after another: without this the first of them would be predicted alone, and all others would
+        wait for it; and clients that once fell into two halves would take turns for ever.
+        """
+        requests, seconds = self._expected
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds * _GATHER
+        while len(self._waiting) < requests and loop.time() < until:
+            await asyncio.sleep(_TURN_SECONDS)
 
     def _take(self) -> list[_Waiting]:
         """The oldest request, and those that may share its frame."""
@@ -143,8 +169,7 @@ def _split(batch: Sequence[_Waiting], admitted: AdmittedFrame) -> list[FrameAnsw
     results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]
     for place, position in enumerate(admitted.rows.index if together else ()):
         assert together is not None  # noqa: S101 - for the type checker
-        row = together.rows.iloc[[place]]
-        results[position] = FrameAnswer([together.values[place]], [together.answers[place]], row)
+        results[position] = FrameAnswer([together.values[place]], [together.answers[place]], together.rows, place)
     return results
 
 

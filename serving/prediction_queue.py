@@ -50,7 +50,8 @@ class Served:
         values: what the pipeline got for each row.
         answers: one for each row.
         rows: the JSON objects as they came; None where `checked` has them.
-        checked: the rows after the contract, with their keys and time.
+        checked: the rows after the contract, with their keys and time, maybe among those of other requests.
+        first: the position of the first of them in `checked`.
     """
 
     version: ServedVersion
@@ -61,6 +62,7 @@ class Served:
     answers: Sequence[Answer]
     rows: Sequence[Mapping[str, Any]] | None = None
     checked: pd.DataFrame | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,8 +245,11 @@ def _rows_of(group: Sequence[Served], lake: str, counts: QueueCounts) -> _Rows:
     version = group[0].version
     spec, names = version.spec, version.spec.features.all
     observations = Observations(lake, spec)
+    # Requests that were predicted together share a frame, which is read once.
+    frames = {id(served.checked): served.checked for served in group if served.checked is not None}
+    whole = {key: identities_of_frame(version, frame, observations) for key, frame in frames.items()}
     identities: dict[int, list[Identity]] = {
-        id(served): identities_of_frame(version, served.checked, observations)
+        id(served): whole[id(served.checked)][served.first : served.first + len(served.answers)]
         for served in group
         if served.checked is not None
     }

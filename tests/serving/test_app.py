@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.spec import Serve
 from serving import frame_worker
@@ -96,6 +98,61 @@ def test_requests_that_wait_are_answered_together_each_with_its_own(
     for number in (0, 1, 5, 39):
         alone = ask_once(app, PREDICT, bodies[number]).json["prediction"]
         assert answers[number].json["prediction"] == pytest.approx(alone, rel=1e-12)
+
+
+def test_requests_that_were_answered_together_are_kept_each_with_its_own_key(
+    make_app: Make, version: ServedVersion
+) -> None:
+    """Also those after a request that was refused, whose row is not in the frame of the others."""
+    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    bodies = [{"x": float(number), "kind": "a", "id": number} for number in range(12)]
+    bodies[4]["x"] = 900.0
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*(ask(app, PREDICT, body) for body in bodies))
+
+    answers = asyncio.run(all_at_once())
+    app.parts.queue.write()
+    kept = PredictionLog(app.parts.queue.lake, version.spec).table.read(("id", "run_id", "prediction"))
+    wanted = {str(number): answer.json.get("prediction") for number, answer in enumerate(answers) if number != 4}
+    assert dict(zip(kept["id"], kept["prediction"], strict=True)) == wanted
+    assert kept["run_id"].is_unique
+
+
+def test_clients_that_ask_again_and_again_share_frames(
+    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two halves, of which one came while the other was predicted, come together instead of taking turns."""
+    frames: list[int] = []
+    others_wait = threading.Event()
+    predict = frame_worker.predict
+
+    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
+        frames.append(len(rows))
+        assert others_wait.wait(60)
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", count)
+    # However slow the machine is: all eight are there again before the wait ends.
+    monkeypatch.setattr(frame_worker, "_GATHER", 1_000.0)
+    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+
+    async def client(turns: int) -> None:
+        for _ in range(turns):
+            assert (await ask(app, PREDICT, ROW)).status == 200
+
+    async def clients() -> None:
+        first = [asyncio.create_task(client(6)) for _ in range(4)]
+        while not frames:
+            await asyncio.sleep(0.001)
+        second = [asyncio.create_task(client(5)) for _ in range(4)]
+        while app.parts.worker.waiting < len(second):
+            await asyncio.sleep(0.001)
+        others_wait.set()
+        await asyncio.gather(*first, *second)
+
+    asyncio.run(asyncio.wait_for(clients(), 60))
+    assert frames == [4, 8, 8, 8, 8, 8]
 
 
 def test_requests_are_kept(app: App, version: ServedVersion) -> None:
