@@ -196,13 +196,14 @@ class App:
         self, version: ServedVersion, call: Call, write: WriteAnswer, name: str, began: float
     ) -> Response:
         direct = version.answer_directly(call.rows) if call.frame is None else None
+        rows: Sequence[Mapping[str, Any]] | None = None
+        checked, first = None, 0
         if direct is not None:
-            values, answers = direct
-            rows, checked, first = call.rows, None, 0
+            rows, values, answers = direct
         else:
             framed = await self._as_frame(version, call)
             values, answers = framed.values, framed.answers
-            rows, checked, first = None, framed.rows, framed.first
+            checked, first = framed.rows, framed.first
         _require_finite(version, answers)
         name = call.request_id or name
         body = write(call, version, answers, name)

@@ -18,6 +18,7 @@ from evergreen.data.frames import model_frame
 from evergreen.training.predict import predict
 from serving.admission.frames import AdmittedFrame, admit_frame, frame_of_rows, require_sound
 from serving.faults import RequestError
+from serving.row_preparation import RowPreparation
 from serving.version import Answer, ServedVersion
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ WAITING = 2_000
 _GATHER = 0.1
 """The share of a batch's time that the next one may wait for requests."""
 _TURN_SECONDS = 0.0005
+_REFUSED = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,29 +150,49 @@ class FrameWorker:
 
 def _answer(batch: Sequence[_Waiting]) -> list[FrameAnswer | BaseException]:
     """What becomes of each request of a batch."""
-    first = batch[0]
+    first, version, rows = batch[0], batch[0].version, [row for item in batch for row in item.rows]
+    answered: FrameAnswer | None = None
+    results: list[FrameAnswer | BaseException]
     try:
-        rows = [row for item in batch for row in item.rows]
         frame = first.frame if first.frame is not None else frame_of_rows(rows)
-        admitted = admit_frame(
-            frame, first.version.spec, first.version.schema, now=datetime.now(UTC), written=first.written
-        )
+        admitted = admit_frame(frame, version.spec, version.schema, now=datetime.now(UTC), written=first.written)
         if len(batch) == 1:
-            return [_predicted(first.version, require_sound(admitted))]
-        return _split(batch, admitted)
+            answered = _predicted(version, require_sound(admitted))
+            results = [answered]
+        else:
+            answered = _predicted(version, admitted.rows) if len(admitted.rows) else None
+            results = _split(batch, admitted, answered)
     except RequestError as error:
-        return [error for _ in batch]
-
-
-def _split(batch: Sequence[_Waiting], admitted: AdmittedFrame) -> list[FrameAnswer | BaseException]:
-    """The answers to requests of one row each."""
-    version = batch[0].version
-    together = _predicted(version, admitted.rows) if len(admitted.rows) else None
-    results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]
-    for place, position in enumerate(admitted.rows.index if together else ()):
-        assert together is not None  # noqa: S101 - for the type checker
-        results[position] = FrameAnswer([together.values[place]], [together.answers[place]], together.rows, place)
+        results = [error for _ in batch]
+    if version.preparation is not None and first.frame is None:
+        _compare(version.preparation, rows, answered, results)
     return results
+
+
+def _split(
+    batch: Sequence[_Waiting], admitted: AdmittedFrame, answered: FrameAnswer | None
+) -> list[FrameAnswer | BaseException]:
+    """The answers to requests of one row each."""
+    results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]
+    if answered is not None:
+        for place, position in enumerate(admitted.rows.index):
+            one = FrameAnswer([answered.values[place]], [answered.answers[place]], answered.rows, place)
+            results[position] = one
+    return results
+
+
+def _compare(
+    preparation: RowPreparation,
+    rows: Sequence[Mapping[str, Any]],
+    answered: FrameAnswer | None,
+    results: Sequence[FrameAnswer | BaseException],
+) -> None:
+    """Hold `prepare_row` against what became of rows as a frame."""
+    if answered is not None:
+        preparation.compare([rows[position] for position in answered.rows.index], answered.rows, answered.values)
+    if len(rows) == len(results):
+        refused = (isinstance(each, RequestError) and each.status == _REFUSED for each in results)
+        preparation.compare_refused([row for row, is_refused in zip(rows, refused, strict=True) if is_refused])
 
 
 def _fault_of(admitted: AdmittedFrame, position: int) -> BaseException:

@@ -65,7 +65,7 @@ def test_a_frame_and_a_plan_give_the_same(app: App, version: ServedVersion, make
     assert ask_once(app, PREDICT, {"x": "1.0", "kind": "a"}).json["prediction"] == pytest.approx(predicted, rel=1e-12)
     many = ask_once(app, PREDICT, [ROW] * (DIRECT_ROWS + 1)).json["predictions"]
     assert many == pytest.approx([predicted] * (DIRECT_ROWS + 1), rel=1e-12)
-    slow = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    slow = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     assert ask_once(slow, PREDICT, ROW).json["prediction"] == pytest.approx(predicted, rel=1e-12)
 
 
@@ -81,7 +81,7 @@ def test_requests_that_wait_are_answered_together_each_with_its_own(
         return predict(pipeline, spec, rows)
 
     monkeypatch.setattr(frame_worker, "predict", count)
-    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     bodies: list[Any] = [{"x": float(number), "kind": "ab"[number % 2]} for number in range(40)]
     bodies[7], bodies[11], bodies[13] = {"x": 900.0, "kind": "a"}, {"x": "2.5", "kind": "a"}, {"x": 1.0}
     bodies[17] = [{"x": 3.0, "kind": "a"}, {"x": 4.0, "kind": None}]
@@ -104,7 +104,7 @@ def test_requests_that_were_answered_together_are_kept_each_with_its_own_key(
     make_app: Make, version: ServedVersion
 ) -> None:
     """Also those after a request that was refused, whose row is not in the frame of the others."""
-    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     bodies = [{"x": float(number), "kind": "a", "id": number} for number in range(12)]
     bodies[4]["x"] = 900.0
 
@@ -135,7 +135,7 @@ def test_clients_that_ask_again_and_again_share_frames(
     monkeypatch.setattr(frame_worker, "predict", count)
     # However slow the machine is: all eight are there again before the wait ends.
     monkeypatch.setattr(frame_worker, "_GATHER", 1_000.0)
-    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
 
     async def client(turns: int) -> None:
         for _ in range(turns):
