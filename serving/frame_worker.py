@@ -78,6 +78,7 @@ class FrameWorker:
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
         self._expected = 0, 0.0
+        self._began: float | None = None
 
     async def predict(
         self, version: ServedVersion, rows: Sequence[Mapping[str, Any]], frame: pd.DataFrame | None, *, written: bool
@@ -101,6 +102,10 @@ class FrameWorker:
         """Requests that are not being predicted yet."""
         return len(self._waiting)
 
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether one batch has been predicted for longer than that: what waits behind it is not answered."""
+        return self._began is not None and asyncio.get_running_loop().time() - self._began > seconds
+
     def close(self) -> None:
         """End the thread when it is done with its batch."""
         self._thread.shutdown(wait=True)
@@ -110,7 +115,7 @@ class FrameWorker:
         while self._waiting:
             await self._gather()
             batch = self._take()
-            began = loop.time()
+            self._began = began = loop.time()
             try:
                 results = await loop.run_in_executor(self._thread, _answer, batch)
             except BaseException as error:
@@ -125,6 +130,7 @@ class FrameWorker:
                     item.answer.set_exception(result)
                 else:
                     item.answer.set_result(result)
+            self._began = None
             self._expected = min(TOGETHER, len(batch) + len(self._waiting)), loop.time() - began
 
     async def _gather(self) -> None:

@@ -303,6 +303,41 @@ def test_health_follows_the_champion(app: App) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (503, "no_champion")
 
 
+def test_frames_that_hang_are_told_and_make_it_unready(
+    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until they go on; a model that is compiled answers all the while."""
+    go_on = threading.Event()
+    predict = frame_worker.predict
+
+    def hang(pipeline: Any, spec: Any, rows: Any) -> Any:
+        assert go_on.wait(60)
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", hang)
+    slow = make_app(
+        replace(version, plan=None, direct=None, not_compiled="planted"), limits=Limits(answer_seconds=0.05)
+    )
+
+    async def during_and_after() -> tuple[Any, list[int], list[int]]:
+        answer = await ask(slow, PREDICT, ROW)
+        checks = ("/ping", "/v2/health/ready", "/v2/models/toy/ready", "/v2/health/live")
+        stuck = [(await ask(slow, path, method="GET")).status for path in checks]
+        followed = slow.parts.follower.models["toy"]
+        followed.current, as_frames = version, followed.current
+        assert (await ask(slow, "/ping", method="GET")).status == 200
+        assert (await ask(slow, PREDICT, ROW)).status == 200
+        followed.current = as_frames
+        go_on.set()
+        while (await ask(slow, "/ping", method="GET")).status != 200:
+            await asyncio.sleep(0.001)
+        return answer, stuck, [(await ask(slow, path, method="GET")).status for path in checks]
+
+    answer, stuck, after = asyncio.run(asyncio.wait_for(during_and_after(), 60))
+    assert (answer.status, answer.json["error"]["code"]) == (503, "busy")
+    assert (stuck, after) == ([503, 503, 503, 200], [200] * 4)
+
+
 def test_metadata_say_how_a_model_is_served(app: App) -> None:
     """Its version, tensors, and whether it is compiled, stale, and kept."""
     body = ask_once(app, "/v2/models/toy", method="GET").json
