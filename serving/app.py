@@ -196,18 +196,19 @@ class App:
         self, version: ServedVersion, call: Call, write: WriteAnswer, name: str, began: float
     ) -> Response:
         direct = version.answer_directly(call.rows) if call.frame is None else None
+        rows: Sequence[Mapping[str, Any]] | None = None
+        checked, first = None, 0
         if direct is not None:
-            values, answers = direct
-            rows, checked = call.rows, None
+            rows, values, answers = direct
         else:
             framed = await self._as_frame(version, call)
             values, answers = framed.values, framed.answers
-            rows, checked = None, framed.rows
+            checked, first = framed.rows, framed.first
         _require_finite(version, answers)
         name = call.request_id or name
         body = write(call, version, answers, name)
         microseconds = int((time.perf_counter() - began) * 1e6)
-        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked))
+        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked, first))
         return Response(body)
 
     async def _as_frame(self, version: ServedVersion, call: Call) -> FrameAnswer:
@@ -231,14 +232,21 @@ class App:
         return Response(b"\n", HTTPStatus.OK if self._is_ready() else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _is_ready(self) -> bool:
-        return all(followed.current is not None for followed in self.parts.follower.models.values())
+        return all(self._can_answer(name) for name in self.parts.follower.models)
+
+    def _can_answer(self, name: str) -> bool:
+        """Whether a version is there, and what predicts its rows is not stuck."""
+        version = self.parts.follower.models[name].current
+        if version is None:
+            return False
+        return not version.slow_because or not self.parts.worker.is_stuck(self.parts.limits.answer_seconds)
 
     def _ready(self) -> Response:
         ready = self._is_ready()
         return _json({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _model_ready(self, name: str) -> Response:
-        ready = self.parts.follower.models[name].current is not None
+        ready = self._can_answer(name)
         body = {"name": name, "ready": ready}
         return _json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 

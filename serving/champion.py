@@ -24,11 +24,12 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict
 from evergreen.training.reference import REFERENCE
-from serving.admission.direct import NotDirectError, direct_admission
+from serving.admission.direct import DirectAdmission, NotDirectError, direct_admission
 from serving.admission.frames import brings_contract
 from serving.lookup import open_lookup
 from serving.plan.compile import NotCompiledError, compile_plan
 from serving.plan.parity import check_parity
+from serving.row_preparation import RowPreparation
 from serving.verified_copy import GOLDEN_ROWS, read_copy, write_copy
 from serving.version import ServedVersion
 
@@ -178,11 +179,11 @@ def make_served(
         ModelFileError: the contract cannot be used.
     """
     schema = scoring_schema(spec)
-    plan, direct, reason = None, None, ""
+    plan, direct, preparation, reason = None, None, None, ""
     try:
-        if not brings_contract(spec):
-            raise NotDirectError("prepare() runs on each request; Serve(rows='contract') takes the contract's columns")
         direct = direct_admission(spec, schema)
+        if not brings_contract(spec):
+            preparation = _row_preparation(spec, schema, direct)
         plan = compile_plan(pipeline, spec.features, spec.task)
         parity = check_parity(plan, pipeline, spec, golden, spec.seed)
         if not parity.equal:
@@ -201,11 +202,21 @@ def make_served(
         classes=_classes(spec, pipeline),
         plan=plan,
         direct=direct if plan is not None else None,
+        preparation=preparation if plan is not None else None,
         example=typical_row(spec, schema, golden) if brings_contract(spec) else {},
         lookup=open_lookup(spec, partial(_tell_lookup, spec.name)),
-        slow_because=reason,
+        not_compiled=reason,
         loaded_at=datetime.now(UTC),
     )
+
+
+def _row_preparation(spec: ModelSpec, schema: DataFrameSchema, direct: DirectAdmission) -> RowPreparation:
+    if spec.serve is None or spec.serve.prepare_row is None:
+        raise NotDirectError(
+            "prepare() runs on each request; Serve(rows='contract') takes the contract's columns, and "
+            "Serve(prepare_row=...) prepares a row without a frame"
+        )
+    return RowPreparation(spec, schema, direct)
 
 
 def _tell_lookup(name: str, problem: str) -> None:

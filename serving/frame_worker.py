@@ -18,6 +18,7 @@ from evergreen.data.frames import model_frame
 from evergreen.training.predict import predict
 from serving.admission.frames import AdmittedFrame, admit_frame, frame_of_rows, require_sound
 from serving.faults import RequestError
+from serving.row_preparation import RowPreparation
 from serving.version import Answer, ServedVersion
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ TOGETHER = 256
 """Requests of one row that are predicted together, at most."""
 WAITING = 2_000
 """Requests that wait, at most; more are told to come again."""
+_GATHER = 0.1
+"""The share of a batch's time that the next one may wait for requests."""
+_TURN_SECONDS = 0.0005
+_REFUSED = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,12 +41,14 @@ class FrameAnswer:
     Attributes:
         values: what the pipeline got for each row, in the order of the features.
         answers: one for each row.
-        rows: the checked rows, with their keys and time where they have them.
+        rows: the checked rows, with their keys and time where they have them, of all that was predicted together.
+        first: the position of this answer's first row in `rows`.
     """
 
     values: list[list[Any]]
     answers: list[Answer]
     rows: pd.DataFrame
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +77,8 @@ class FrameWorker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frames")
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self._expected = 0, 0.0
+        self._began: float | None = None
 
     async def predict(
         self, version: ServedVersion, rows: Sequence[Mapping[str, Any]], frame: pd.DataFrame | None, *, written: bool
@@ -79,7 +88,7 @@ class FrameWorker:
         Raises:
             RequestError: rows break the contract, the pipeline fails on them, or too many wait.
         """
-        if len(self._waiting) >= WAITING:
+        if self.waiting >= WAITING:
             message = f"{WAITING} requests are waiting already; send it again later."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message)
         answer: asyncio.Future[FrameAnswer] = asyncio.get_running_loop().create_future()
@@ -88,6 +97,15 @@ class FrameWorker:
             self._task = asyncio.create_task(self._work())
         return await answer
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not being predicted yet."""
+        return len(self._waiting)
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether one batch has been predicted for longer than that: what waits behind it is not answered."""
+        return self._began is not None and asyncio.get_running_loop().time() - self._began > seconds
+
     def close(self) -> None:
         """End the thread when it is done with its batch."""
         self._thread.shutdown(wait=True)
@@ -95,7 +113,9 @@ class FrameWorker:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            await self._gather()
             batch = self._take()
+            self._began = began = loop.time()
             try:
                 results = await loop.run_in_executor(self._thread, _answer, batch)
             except BaseException as error:
@@ -110,6 +130,20 @@ class FrameWorker:
                     item.answer.set_exception(result)
                 else:
                     item.answer.set_result(result)
+            self._began = None
+            self._expected = min(TOGETHER, len(batch) + len(self._waiting)), loop.time() - began
+
+    async def _gather(self) -> None:
+        """Wait for those that were answered last to ask again, for a tenth of the time that they took at most.
+
+        They do so one after another: without this the first of them would be predicted alone, and all others would
+        wait for it; and clients that once fell into two halves would take turns for ever.
+        """
+        requests, seconds = self._expected
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds * _GATHER
+        while len(self._waiting) < requests and loop.time() < until:
+            await asyncio.sleep(_TURN_SECONDS)
 
     def _take(self) -> list[_Waiting]:
         """The oldest request, and those that may share its frame."""
@@ -122,30 +156,49 @@ class FrameWorker:
 
 def _answer(batch: Sequence[_Waiting]) -> list[FrameAnswer | BaseException]:
     """What becomes of each request of a batch."""
-    first = batch[0]
+    first, version, rows = batch[0], batch[0].version, [row for item in batch for row in item.rows]
+    answered: FrameAnswer | None = None
+    results: list[FrameAnswer | BaseException]
     try:
-        rows = [row for item in batch for row in item.rows]
         frame = first.frame if first.frame is not None else frame_of_rows(rows)
-        admitted = admit_frame(
-            frame, first.version.spec, first.version.schema, now=datetime.now(UTC), written=first.written
-        )
+        admitted = admit_frame(frame, version.spec, version.schema, now=datetime.now(UTC), written=first.written)
         if len(batch) == 1:
-            return [_predicted(first.version, require_sound(admitted))]
-        return _split(batch, admitted)
+            answered = _predicted(version, require_sound(admitted))
+            results = [answered]
+        else:
+            answered = _predicted(version, admitted.rows) if len(admitted.rows) else None
+            results = _split(batch, admitted, answered)
     except RequestError as error:
-        return [error for _ in batch]
-
-
-def _split(batch: Sequence[_Waiting], admitted: AdmittedFrame) -> list[FrameAnswer | BaseException]:
-    """The answers to requests of one row each."""
-    version = batch[0].version
-    together = _predicted(version, admitted.rows) if len(admitted.rows) else None
-    results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]
-    for place, position in enumerate(admitted.rows.index if together else ()):
-        assert together is not None  # noqa: S101 - for the type checker
-        row = together.rows.iloc[[place]]
-        results[position] = FrameAnswer([together.values[place]], [together.answers[place]], row)
+        results = [error for _ in batch]
+    if version.preparation is not None and first.frame is None:
+        _compare(version.preparation, rows, answered, results)
     return results
+
+
+def _split(
+    batch: Sequence[_Waiting], admitted: AdmittedFrame, answered: FrameAnswer | None
+) -> list[FrameAnswer | BaseException]:
+    """The answers to requests of one row each."""
+    results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]
+    if answered is not None:
+        for place, position in enumerate(admitted.rows.index):
+            one = FrameAnswer([answered.values[place]], [answered.answers[place]], answered.rows, place)
+            results[position] = one
+    return results
+
+
+def _compare(
+    preparation: RowPreparation,
+    rows: Sequence[Mapping[str, Any]],
+    answered: FrameAnswer | None,
+    results: Sequence[FrameAnswer | BaseException],
+) -> None:
+    """Hold `prepare_row` against what became of rows as a frame."""
+    if answered is not None:
+        preparation.compare([rows[position] for position in answered.rows.index], answered.rows, answered.values)
+    if len(rows) == len(results):
+        refused = (isinstance(each, RequestError) and each.status == _REFUSED for each in results)
+        preparation.compare_refused([row for row, is_refused in zip(rows, refused, strict=True) if is_refused])
 
 
 def _fault_of(admitted: AdmittedFrame, position: int) -> BaseException:

@@ -18,10 +18,11 @@ from evergreen.data.checked_batch import check_batch
 from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
 from evergreen.scoring.row_ids import row_ids
-from serving.version import ServedVersion
+from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pandera.pandas import DataFrameSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,11 @@ class Identity:
 
 
 def identities_of_rows(
-    version: ServedVersion, rows: Sequence[Mapping[str, Any]], observations: Observations
+    spec: ModelSpec, schema: DataFrameSchema, rows: Sequence[Mapping[str, Any]], observations: Observations
 ) -> list[Identity]:
-    """The identities of JSON objects that have the contract's columns."""
+    """The identities of JSON objects that have the contract's columns; `schema` is that of `scoring_schema`."""
     import pandas as pd
 
-    spec = version.spec
     wanted = tuple(dict.fromkeys((*spec.keys, *([spec.time] if spec.time else []))))
     groups: dict[tuple[tuple[str, type], ...], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
@@ -58,14 +58,13 @@ def identities_of_rows(
         names = [name for name, _ in kind]
         if names:
             frame = pd.DataFrame({name: [rows[position][name] for position in positions] for name in names})
-            for position, identity in zip(positions, _read(version, frame, observations), strict=True):
+            for position, identity in zip(positions, _read(spec, schema, frame, observations), strict=True):
                 found[position] = identity
     return found
 
 
-def identities_of_frame(version: ServedVersion, rows: pd.DataFrame, observations: Observations) -> list[Identity]:
+def identities_of_frame(spec: ModelSpec, rows: pd.DataFrame, observations: Observations) -> list[Identity]:
     """The identities of rows after the contract, with as many of its columns as they brought."""
-    spec = version.spec
     frame = rows.reset_index(drop=True)
     times = _microseconds(frame[spec.time]) if spec.time in frame.columns else [None] * len(frame)
     if not spec.keys or not set(spec.keys) <= set(frame.columns):
@@ -75,20 +74,19 @@ def identities_of_frame(version: ServedVersion, rows: pd.DataFrame, observations
     return [Identity(key, at, name) for key, at, name in zip(keys, times, ids, strict=True)]
 
 
-def _read(version: ServedVersion, frame: pd.DataFrame, observations: Observations) -> list[Identity]:
-    spec = version.spec
+def _read(spec: ModelSpec, schema: DataFrameSchema, frame: pd.DataFrame, observations: Observations) -> list[Identity]:
     changes = {
         "prepare": None,
         "keys": spec.keys if set(spec.keys) <= set(frame.columns) else (),
         "time": spec.time if spec.time in frame.columns else None,
     }
-    schema = version.schema.select_columns([name for name in version.schema.columns if name in frame.columns])
+    schema = schema.select_columns([name for name in schema.columns if name in frame.columns])
     try:
         rows = check_batch(frame, spec.model_copy(update=changes), schema, now=datetime.now(UTC), scoring=True).rows
     except EvergreenError:
         rows = frame.iloc[:0]
     found = [Identity(unread=bool(changes["keys"]))] * len(frame)
-    for position, identity in zip(rows.index, identities_of_frame(version, rows, observations), strict=True):
+    for position, identity in zip(rows.index, identities_of_frame(spec, rows, observations), strict=True):
         found[position] = identity
     return found
 

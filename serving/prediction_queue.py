@@ -49,8 +49,9 @@ class Served:
         microseconds: what the request took.
         values: what the pipeline got for each row.
         answers: one for each row.
-        rows: the JSON objects as they came; None where `checked` has them.
-        checked: the rows after the contract, with their keys and time.
+        rows: JSON objects with the contract's columns; None where `checked` has them.
+        checked: the rows after the contract, with their keys and time, maybe among those of other requests.
+        first: the position of the first of them in `checked`.
     """
 
     version: ServedVersion
@@ -61,6 +62,7 @@ class Served:
     answers: Sequence[Answer]
     rows: Sequence[Mapping[str, Any]] | None = None
     checked: pd.DataFrame | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,13 +245,17 @@ def _rows_of(group: Sequence[Served], lake: str, counts: QueueCounts) -> _Rows:
     version = group[0].version
     spec, names = version.spec, version.spec.features.all
     observations = Observations(lake, spec)
+    # Requests that were predicted together share a frame, which is read once.
+    frames = {id(served.checked): served.checked for served in group if served.checked is not None}
+    whole = {key: identities_of_frame(spec, frame, observations) for key, frame in frames.items()}
     identities: dict[int, list[Identity]] = {
-        id(served): identities_of_frame(version, served.checked, observations)
+        id(served): whole[id(served.checked)][served.first : served.first + len(served.answers)]
         for served in group
         if served.checked is not None
     }
     plain = [served for served in group if served.rows is not None]
-    read = iter(identities_of_rows(version, [row for served in plain for row in served.rows or ()], observations))
+    arrived = [row for served in plain for row in served.rows or ()]
+    read = iter(identities_of_rows(spec, version.schema, arrived, observations))
     identities |= {id(served): [next(read) for _ in served.answers] for served in plain}
     each = [(served, number) for served in group for number in range(len(served.answers))]
     whose = [identity for served in group for identity in identities[id(served)]]

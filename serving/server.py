@@ -6,7 +6,9 @@ import gc
 import json
 import logging
 import os
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +30,10 @@ from serving.prediction_queue import PredictionQueue
 
 DRAIN_SECONDS = 30
 """How long requests in flight may take after SIGTERM."""
+UNREAD_SECONDS = 60
+"""How long a client may take nothing of its answer."""
+STARTUP_FAILURE = 3
+"""The exit status of uvicorn where it cannot start."""
 _OPTIONS = "EVERGREEN_SERVE_OPTIONS"
 
 
@@ -80,10 +86,11 @@ def run(options: Options, app: App | None = None) -> None:
         app: of this process; None for several.
     """
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
     if app is None:
         os.environ[_OPTIONS] = json.dumps(asdict(options))
-    uvicorn.run(
+    config = uvicorn.Config(
         app if app is not None else "serving.server:create_app",
         factory=app is None,
         host=options.host,
@@ -101,3 +108,23 @@ def run(options: Options, app: App | None = None) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
         backlog=4096,
     )
+    listening = config.bind_socket()
+    cut_off_who_never_reads(listening)
+    if app is None:
+        Multiprocess(config, sockets=[listening]).run()
+        return
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def cut_off_who_never_reads(listening: socket.socket, seconds: float = UNREAD_SECONDS) -> None:
+    """End connections whose client takes nothing of its answer for so long.
+
+    Each would keep its answer in memory and its connection for ever, also one that the server has closed: uvicorn has
+    no limit for it. Linux has, and a connection inherits it; elsewhere there is none.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.spec.model import ModelSpec
 from serving.admission.direct import DirectAdmission
 from serving.lookup import FeatureLookup
 from serving.plan.compile import NoAnswerError, Plan
+from serving.row_preparation import RowPreparation
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -21,6 +22,20 @@ DIRECT_ROWS = 64
 
 Answer = tuple[Any, tuple[float, ...] | None]
 """A prediction, and the probability of each class where there is one."""
+
+
+class DirectAnswer(NamedTuple):
+    """The answer to plain rows.
+
+    Attributes:
+        rows: with the contract's columns.
+        values: what the pipeline gets for each.
+        answers: one for each.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    values: list[list[Any]]
+    answers: list[Answer]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,8 +53,9 @@ class ServedVersion:
         plan: the compiled pipeline; None where rows are predicted as frames.
         lookup: fetches the features that a request leaves out; None where it brings all.
         direct: what admits plain rows without a frame; None as for `plan`.
+        preparation: prepares rows without a frame; None where they need it not, or only `prepare` can.
         example: a row as a request may bring it, typical for what the version learned; empty where nobody knows.
-        slow_because: why there is no plan; empty where there is one.
+        not_compiled: why there is no plan; empty where there is one.
         loaded_at: when it was loaded (aware).
     """
 
@@ -54,13 +70,24 @@ class ServedVersion:
     direct: DirectAdmission | None
     example: Mapping[str, Any]
     lookup: FeatureLookup | None
-    slow_because: str
+    preparation: RowPreparation | None
+    not_compiled: str
     loaded_at: datetime
 
-    def answer_directly(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[Any]], list[Answer]] | None:
-        """The values that plain rows have for the pipeline, and the answer to each; None where only a frame can say."""
+    @property
+    def slow_because(self) -> str:
+        """Why rows are answered as frames; empty where plain rows are answered by the plan."""
+        return self.not_compiled or (self.preparation.slow_because if self.preparation is not None else "")
+
+    def answer_directly(self, rows: Sequence[Mapping[str, Any]]) -> DirectAnswer | None:
+        """The answer to plain rows; None where only a frame can say."""
         if self.plan is None or self.direct is None or len(rows) > DIRECT_ROWS:
             return None
+        if self.preparation is not None:
+            prepared = self.preparation.prepare(rows)
+            if prepared is None:
+                return None
+            rows = prepared
         admit, predict = self.direct.admit, self.plan.predict
         values: list[list[Any]] = []
         for row in rows:
@@ -69,7 +96,7 @@ class ServedVersion:
                 return None
             values.append(admitted)
         try:
-            return values, [predict(each) for each in values]
+            return DirectAnswer(rows, values, [predict(each) for each in values])
         except NoAnswerError:
             # The pipeline itself refuses such a row: as a frame it says so.
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.spec import Serve
 from serving import frame_worker
@@ -63,7 +65,7 @@ def test_a_frame_and_a_plan_give_the_same(app: App, version: ServedVersion, make
     assert ask_once(app, PREDICT, {"x": "1.0", "kind": "a"}).json["prediction"] == pytest.approx(predicted, rel=1e-12)
     many = ask_once(app, PREDICT, [ROW] * (DIRECT_ROWS + 1)).json["predictions"]
     assert many == pytest.approx([predicted] * (DIRECT_ROWS + 1), rel=1e-12)
-    slow = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    slow = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     assert ask_once(slow, PREDICT, ROW).json["prediction"] == pytest.approx(predicted, rel=1e-12)
 
 
@@ -79,7 +81,7 @@ def test_requests_that_wait_are_answered_together_each_with_its_own(
         return predict(pipeline, spec, rows)
 
     monkeypatch.setattr(frame_worker, "predict", count)
-    app = make_app(replace(version, plan=None, direct=None, slow_because="planted"))
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     bodies: list[Any] = [{"x": float(number), "kind": "ab"[number % 2]} for number in range(40)]
     bodies[7], bodies[11], bodies[13] = {"x": 900.0, "kind": "a"}, {"x": "2.5", "kind": "a"}, {"x": 1.0}
     bodies[17] = [{"x": 3.0, "kind": "a"}, {"x": 4.0, "kind": None}]
@@ -96,6 +98,61 @@ def test_requests_that_wait_are_answered_together_each_with_its_own(
     for number in (0, 1, 5, 39):
         alone = ask_once(app, PREDICT, bodies[number]).json["prediction"]
         assert answers[number].json["prediction"] == pytest.approx(alone, rel=1e-12)
+
+
+def test_requests_that_were_answered_together_are_kept_each_with_its_own_key(
+    make_app: Make, version: ServedVersion
+) -> None:
+    """Also those after a request that was refused, whose row is not in the frame of the others."""
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
+    bodies = [{"x": float(number), "kind": "a", "id": number} for number in range(12)]
+    bodies[4]["x"] = 900.0
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*(ask(app, PREDICT, body) for body in bodies))
+
+    answers = asyncio.run(all_at_once())
+    app.parts.queue.write()
+    kept = PredictionLog(app.parts.queue.lake, version.spec).table.read(("id", "run_id", "prediction"))
+    wanted = {str(number): answer.json.get("prediction") for number, answer in enumerate(answers) if number != 4}
+    assert dict(zip(kept["id"], kept["prediction"], strict=True)) == wanted
+    assert kept["run_id"].is_unique
+
+
+def test_clients_that_ask_again_and_again_share_frames(
+    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two halves, of which one came while the other was predicted, come together instead of taking turns."""
+    frames: list[int] = []
+    others_wait = threading.Event()
+    predict = frame_worker.predict
+
+    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
+        frames.append(len(rows))
+        assert others_wait.wait(60)
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", count)
+    # However slow the machine is: all eight are there again before the wait ends.
+    monkeypatch.setattr(frame_worker, "_GATHER", 1_000.0)
+    app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
+
+    async def client(turns: int) -> None:
+        for _ in range(turns):
+            assert (await ask(app, PREDICT, ROW)).status == 200
+
+    async def clients() -> None:
+        first = [asyncio.create_task(client(6)) for _ in range(4)]
+        while not frames:
+            await asyncio.sleep(0.001)
+        second = [asyncio.create_task(client(5)) for _ in range(4)]
+        while app.parts.worker.waiting < len(second):
+            await asyncio.sleep(0.001)
+        others_wait.set()
+        await asyncio.gather(*first, *second)
+
+    asyncio.run(asyncio.wait_for(clients(), 60))
+    assert frames == [4, 8, 8, 8, 8, 8]
 
 
 def test_requests_are_kept(app: App, version: ServedVersion) -> None:
@@ -244,6 +301,41 @@ def test_health_follows_the_champion(app: App) -> None:
     assert ask_once(app, "/v2/health/live", method="GET").status == 200
     answer = ask_once(app, PREDICT, ROW)
     assert (answer.status, answer.json["error"]["code"]) == (503, "no_champion")
+
+
+def test_frames_that_hang_are_told_and_make_it_unready(
+    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until they go on; a model that is compiled answers all the while."""
+    go_on = threading.Event()
+    predict = frame_worker.predict
+
+    def hang(pipeline: Any, spec: Any, rows: Any) -> Any:
+        assert go_on.wait(60)
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", hang)
+    slow = make_app(
+        replace(version, plan=None, direct=None, not_compiled="planted"), limits=Limits(answer_seconds=0.05)
+    )
+
+    async def during_and_after() -> tuple[Any, list[int], list[int]]:
+        answer = await ask(slow, PREDICT, ROW)
+        checks = ("/ping", "/v2/health/ready", "/v2/models/toy/ready", "/v2/health/live")
+        stuck = [(await ask(slow, path, method="GET")).status for path in checks]
+        followed = slow.parts.follower.models["toy"]
+        followed.current, as_frames = version, followed.current
+        assert (await ask(slow, "/ping", method="GET")).status == 200
+        assert (await ask(slow, PREDICT, ROW)).status == 200
+        followed.current = as_frames
+        go_on.set()
+        while (await ask(slow, "/ping", method="GET")).status != 200:
+            await asyncio.sleep(0.001)
+        return answer, stuck, [(await ask(slow, path, method="GET")).status for path in checks]
+
+    answer, stuck, after = asyncio.run(asyncio.wait_for(during_and_after(), 60))
+    assert (answer.status, answer.json["error"]["code"]) == (503, "busy")
+    assert (stuck, after) == ([503, 503, 503, 200], [200] * 4)
 
 
 def test_metadata_say_how_a_model_is_served(app: App) -> None:

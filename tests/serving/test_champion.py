@@ -69,7 +69,7 @@ def _answers(follower: ChampionFollower) -> int:
     answered = current.answer_directly([{"x": 1.0, "kind": "a"}])
     assert answered is not None
     # Trained on so many times the target.
-    return round(answered[1][0][0] / 3.0)
+    return round(answered.answers[0][0] / 3.0)
 
 
 def test_a_new_champion_takes_over_and_one_that_was_rolled_back_too(

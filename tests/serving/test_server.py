@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from evergreen.data.prediction_log import PredictionLog
@@ -33,6 +35,7 @@ from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
 from evergreen.training.reference import REFERENCE
 from serving.access import add_key
+from serving.server import cut_off_who_never_reads
 from tests.serving.conftest import as_utc, fitted
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -443,6 +446,48 @@ def test_bad_requests_leave_a_server_as_it_was(server: Server, home_of: Home) ->
     assert [server.request("/models/toy/predict", body)[0] for body in bodies] == [400, 400, 400, 400, 413]
     assert server.request("/models/toy/predict", ROW)[0] == 200
     assert "Traceback" not in "".join(server.lines)
+
+
+@pytest.mark.slow
+def test_a_full_disk_keeps_no_answer_back(server: Server, home_of: Home) -> None:
+    """No file of the process can grow: answers go on, what waits is told, and is kept when there is room again."""
+    home_of.promote(home_of.register(1.0))
+    server.start()
+    assert server.process is not None
+    # The kernel refuses every write to a file, as on a full disk, to this process alone.
+    limits = psutil.Process(server.process.pid)
+    before = limits.rlimit(psutil.RLIMIT_FSIZE)
+    limits.rlimit(psutil.RLIMIT_FSIZE, (0, before[1]))
+    assert [server.request("/models/toy/predict", ROW | {"id": number})[0] for number in range(20)] == [200] * 20
+
+    def told() -> dict[str, Any]:
+        return server.request("/v2/models/toy")[1]["parameters"]  # type: ignore[no-any-return]
+
+    server.wait_for(lambda: bool(told()["log_problem"]), "it is told that the log cannot be written")
+    assert (told()["rows_waiting"], told()["rows_kept"]) == (20, 0)
+    assert server.request("/models/toy/predict", ROW | {"id": 20})[0] == 200
+    limits.rlimit(psutil.RLIMIT_FSIZE, before)
+    server.wait_for(lambda: told()["rows_kept"] == 21, "all rows are kept")
+    server.stop()
+    kept = PredictionLog(server.settings.lake_uri, home_of.spec).table.read(("id",))
+    assert sorted(map(int, kept["id"])) == list(range(21))
+    assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_client_that_never_reads_is_cut_off() -> None:
+    """And the memory that its answer takes is free again."""
+    with closing(socket.socket()) as listening, closing(socket.socket()) as client:
+        cut_off_who_never_reads(listening, 0.5)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(listening.getsockname())
+        answering, _ = listening.accept()
+        answering.settimeout(120)
+        with closing(answering), pytest.raises(TimeoutError) as cut_off:
+            answering.sendall(bytes(64 << 20))
+    # Of the kernel, not the 120 seconds of this test.
+    assert cut_off.value.errno == errno.ETIMEDOUT
 
 
 def test_tritons_client_is_answered(server: Server, home_of: Home) -> None:
