@@ -53,6 +53,7 @@ class RowPreparation:
     difference: str = ""
     unusable: str = ""
     _function: Callable[[dict[str, Any]], Mapping[str, Any]] = field(init=False)
+    _observations: Observations = field(init=False)
     _zone: ZoneInfo | None = field(init=False)
     _seen: set[int] = field(default_factory=set)
     _requests: int = 0
@@ -61,6 +62,8 @@ class RowPreparation:
         assert self.spec.serve is not None  # noqa: S101 - for the type checker
         assert self.spec.serve.prepare_row is not None  # noqa: S101
         self._function = self.spec.serve.prepare_row
+        # Nothing is read from the lake: only the types of its columns count.
+        self._observations = Observations("", self.spec)
         self._zone = None if self.spec.timezone is None else ZoneInfo(self.spec.timezone)
 
     @property
@@ -122,10 +125,9 @@ class RowPreparation:
 
     def _compare_identities(self, prepared: Sequence[Row], checked: pd.DataFrame) -> None:
         """Keys and times: a label that comes later has to find the row, however it was prepared."""
-        # Nothing is read from the lake: only the types of its columns count.
-        observations = Observations("", self.spec)
-        wanted = identities_of_frame(self.spec, checked, observations)
-        for one, other in zip(identities_of_rows(self.spec, self.schema, prepared, observations), wanted, strict=True):
+        wanted = identities_of_frame(self.spec, checked, self._observations)
+        found = identities_of_rows(self.spec, self.schema, prepared, self._observations)
+        for one, other in zip(found, wanted, strict=True):
             if one != other:
                 name = "the time" if one.at != other.at else "the key"
                 self._tell(f"prepare_row() gives {name} another value than prepare(), or none")
