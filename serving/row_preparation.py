@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 AGREED_ROWS = 32
 """Different rows on which both have to agree first."""
+MOST_ROWS = 64
+"""Rows of one request that are compared, at most."""
 EVERY = 1_000
 """Of so many requests one is answered as a frame and compared, for as long as the version serves."""
 
@@ -97,11 +99,19 @@ class RowPreparation:
     def compare(self, rows: Sequence[Row], checked: pd.DataFrame, values: Sequence[Sequence[Any]]) -> None:
         """Hold rows that were answered as a frame against what `prepare_row` makes of them.
 
+        Whatever goes wrong in it keeps `prepare_row` from answering, and no request from its answer.
+
         Args:
             rows: as they arrived.
             checked: what `prepare` and the contract made of each.
             values: what the pipeline got for each.
         """
+        try:
+            self._compare(rows[:MOST_ROWS], checked.iloc[:MOST_ROWS], values)
+        except Exception as error:
+            self._tell(f"prepare_row() cannot be compared with prepare() ({type(error).__name__})")
+
+    def _compare(self, rows: Sequence[Row], checked: pd.DataFrame, values: Sequence[Sequence[Any]]) -> None:
         prepared = [self._prepared(row) for row in rows]
         mine = [None if row is None else self.direct.admit(row) for row in prepared]
         # A row that is not plain is answered as a frame also later.

@@ -196,6 +196,18 @@ def test_what_it_cannot_do_is_answered_as_a_frame(make: Callable[..., App]) -> N
     assert "a time with its offset" in _why(naive)
 
 
+def test_a_comparison_that_fails_fails_no_request(make: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps `prepare_row` from answering."""
+
+    def fail(*_arguments: Any) -> None:
+        raise TypeError("secret 1")
+
+    monkeypatch.setattr(row_preparation, "identities_of_rows", fail)
+    app = make()
+    assert ask_once(app, PREDICT, [_arriving(number) for number in range(80)]).status == 200
+    assert "cannot be compared with prepare() (TypeError)" in _why(app)
+
+
 def test_a_row_that_is_prepared_already_needs_none() -> None:
     """Said where the model file is written."""
     with pytest.raises(ValidationError, match="nothing is prepared"):
