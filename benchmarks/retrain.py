@@ -53,7 +53,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         traced = {"evergreen retrain": bikes.retrain, "straight line": bikes.straight_line}
         _show_imports({side: again(("-X", "importtime")).err for side, again in traced.items()})
     whole = ratio(runs["evergreen retrain"], runs["straight line"])
-    return [within("retrain against a straight line, wall time", whole, 1.25)]
+    return [within("retrain against a straight line, wall time", whole, 1.10)]
 
 
 def _require_same_work(script: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

@@ -119,6 +119,7 @@ class PredictionQueue:
     _served: deque[Served] = field(default_factory=deque)
     _rows: dict[str, list[tuple[ModelSpec, _Rows]]] = field(default_factory=dict)
     _pending: dict[str, _Batch] = field(default_factory=dict)
+    _observations: dict[str, tuple[ServedVersion, Observations]] = field(default_factory=dict)
     _waiting: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -219,6 +220,14 @@ class PredictionQueue:
         predictions = predictions.set_column(predictions.schema.get_field_index("batch"), "batch", column)
         return _Batch(name, parts[-1][0], _Rows(requests, predictions))
 
+    def _observations_of(self, version: ServedVersion) -> Observations:
+        """Made once for a version: the types of its columns are read from its model file's contract."""
+        served, observations = self._observations.get(version.spec.name, (None, None))
+        if observations is None or served is not version:
+            observations = Observations(self.lake, version.spec)
+            self._observations[version.spec.name] = version, observations
+        return observations
+
     def _convert(self) -> None:
         """Bring what was answered into the columns of the tables."""
         groups: dict[int, list[Served]] = defaultdict(list)
@@ -228,7 +237,7 @@ class PredictionQueue:
         for group in groups.values():
             spec = group[0].version.spec
             try:
-                rows = _rows_of(group, self.lake, self.counts)
+                rows = _rows_of(group, self.lake, self._observations_of(group[0].version), self.counts)
             except Exception as error:
                 lost = sum(len(served.answers) for served in group)
                 self._finish(lost, kept=False)
@@ -238,13 +247,12 @@ class PredictionQueue:
                 self._rows.setdefault(spec.name, []).append((spec, rows))
 
 
-def _rows_of(group: Sequence[Served], lake: str, counts: QueueCounts) -> _Rows:
+def _rows_of(group: Sequence[Served], lake: str, observations: Observations, counts: QueueCounts) -> _Rows:
     """The rows of requests that one version answered, in the columns of both tables."""
     import orjson
 
     version = group[0].version
     spec, names = version.spec, version.spec.features.all
-    observations = Observations(lake, spec)
     # Requests that were predicted together share a frame, which is read once.
     frames = {id(served.checked): served.checked for served in group if served.checked is not None}
     whole = {key: identities_of_frame(spec, frame, observations) for key, frame in frames.items()}

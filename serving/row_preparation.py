@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from evergreen.data.observations import Observations
 from evergreen.spec.model import ModelSpec
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 AGREED_ROWS = 32
 """Different rows on which both have to agree first."""
+MOST_ROWS = 64
+"""Rows of one request that are compared, at most."""
 EVERY = 1_000
 """Of so many requests one is answered as a frame and compared, for as long as the version serves."""
 
@@ -52,6 +55,8 @@ class RowPreparation:
     difference: str = ""
     unusable: str = ""
     _function: Callable[[dict[str, Any]], Mapping[str, Any]] = field(init=False)
+    _observations: Observations = field(init=False)
+    _zone: ZoneInfo | None = field(init=False)
     _seen: set[int] = field(default_factory=set)
     _requests: int = 0
 
@@ -59,6 +64,9 @@ class RowPreparation:
         assert self.spec.serve is not None  # noqa: S101 - for the type checker
         assert self.spec.serve.prepare_row is not None  # noqa: S101
         self._function = self.spec.serve.prepare_row
+        # Nothing is read from the lake: only the types of its columns count.
+        self._observations = Observations("", self.spec)
+        self._zone = None if self.spec.timezone is None else ZoneInfo(self.spec.timezone)
 
     @property
     def slow_because(self) -> str:
@@ -86,16 +94,24 @@ class RowPreparation:
             self.unusable = f"on a row it failed with {type(error).__name__}"
             return None
         # The contract has no column for what else prepare_row leaves in the row, as with a frame.
-        return {name: _as_json(value) for name, value in found if name in self.schema.columns}
+        return {name: _as_json(value, self._zone) for name, value in found if name in self.schema.columns}
 
     def compare(self, rows: Sequence[Row], checked: pd.DataFrame, values: Sequence[Sequence[Any]]) -> None:
         """Hold rows that were answered as a frame against what `prepare_row` makes of them.
+
+        Whatever goes wrong in it keeps `prepare_row` from answering, and no request from its answer.
 
         Args:
             rows: as they arrived.
             checked: what `prepare` and the contract made of each.
             values: what the pipeline got for each.
         """
+        try:
+            self._compare(rows[:MOST_ROWS], checked.iloc[:MOST_ROWS], values)
+        except Exception as error:
+            self._tell(f"prepare_row() cannot be compared with prepare() ({type(error).__name__})")
+
+    def _compare(self, rows: Sequence[Row], checked: pd.DataFrame, values: Sequence[Sequence[Any]]) -> None:
         prepared = [self._prepared(row) for row in rows]
         mine = [None if row is None else self.direct.admit(row) for row in prepared]
         # A row that is not plain is answered as a frame also later.
@@ -119,11 +135,12 @@ class RowPreparation:
 
     def _compare_identities(self, prepared: Sequence[Row], checked: pd.DataFrame) -> None:
         """Keys and times: a label that comes later has to find the row, however it was prepared."""
-        # Nothing is read from the lake: only the types of its columns count.
-        observations = Observations("", self.spec)
-        wanted = identities_of_frame(self.spec, checked, observations)
-        if identities_of_rows(self.spec, self.schema, prepared, observations) != wanted:
-            self._tell("prepare_row() gives a key or the time another value than prepare(), or none")
+        wanted = identities_of_frame(self.spec, checked, self._observations)
+        found = identities_of_rows(self.spec, self.schema, prepared, self._observations)
+        for one, other in zip(found, wanted, strict=True):
+            if one != other:
+                name = "the time" if one.at != other.at else "the key"
+                self._tell(f"prepare_row() gives {name} another value than prepare(), or none")
 
     def _count(self, rows: Sequence[Row]) -> None:
         if self.agreed >= AGREED_ROWS:
@@ -140,8 +157,15 @@ class RowPreparation:
             _LOG.warning("%s is answered as frames: %s", self.spec.name, difference)
 
 
-def _as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _as_json(value: Any, zone: ZoneInfo | None) -> Any:
+    """A time as text with its offset, which one without gets from the model's zone, as in `prepare`."""
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None and zone is not None:
+        early, late = (value.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+        # An hour that there is twice, or not at all, is for the slower way to judge.
+        value = early if early.utcoffset() == late.utcoffset() else value
+    return value.isoformat()
 
 
 def _is_same(one: Any, other: Any) -> bool:

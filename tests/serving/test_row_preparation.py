@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -64,8 +65,8 @@ def make(make_app: Make, make_version: Make) -> Callable[..., App]:
     """An application whose model has a `prepare_row`."""
 
     def build(prepare_row: Callable[[Row], Mapping[str, Any]] = _prepare_row, **changes: Any) -> App:
-        serve = Serve(prepare_row=prepare_row)
-        return make_app(make_version(prepare=_prepare, serve=serve, **changes))  # type: ignore[no-any-return]
+        fields = {"prepare": _prepare, "serve": Serve(prepare_row=prepare_row)} | changes
+        return make_app(make_version(**fields))  # type: ignore[no-any-return]
 
     return build
 
@@ -126,8 +127,8 @@ def _planted(**wrong: Callable[[Row], Any]) -> Callable[[Row], Row]:
     [
         ({"x": lambda row: row["cm"] / 100 * (1 + 1e-15)}, "gives x another value"),
         ({"kind": lambda row: row["letter"]}, "gives kind another value"),
-        ({"id": lambda row: row["number"] + 1}, "a key or the time"),
-        ({"at": lambda _row: "2025-01-01T00:00:00+01:00"}, "a key or the time"),
+        ({"id": lambda row: row["number"] + 1}, "gives the key another value"),
+        ({"at": lambda _row: "2025-01-01T00:00:00+01:00"}, "gives the time another value"),
     ],
     ids=["a number", "a category", "a key", "the time"],
 )
@@ -140,6 +141,25 @@ def test_a_difference_keeps_it_from_answering(
         assert ask_once(app, PREDICT, _arriving(number)).status == 200
     assert why in _why(app)
     assert len(frames) == AGREED_ROWS + 10
+
+
+def test_a_time_without_offset_is_one_of_the_models_zone(make: Callable[..., App]) -> None:
+    """As in `prepare`; an hour that there is twice is left to the frames."""
+    zone = "America/New_York"
+
+    def prepare(frame: pd.DataFrame) -> pd.DataFrame:
+        return _prepare(frame).assign(at=pd.to_datetime(frame["seconds"], unit="s"))
+
+    def prepare_row(row: Row) -> Row:
+        return _prepare_row(row) | {"at": datetime.fromtimestamp(row["seconds"], UTC).replace(tzinfo=None)}
+
+    app = make(prepare_row, prepare=prepare, timezone=zone)
+    ask_once(app, PREDICT, [_arriving(number) for number in range(AGREED_ROWS - 1)])
+    # 2025-11-02 01:30 in New York.
+    assert ask_once(app, PREDICT, _arriving(50) | {"seconds": 1_762_047_000}).status == 200
+    assert f"{AGREED_ROWS - 1} of {AGREED_ROWS}" in _why(app)
+    ask_once(app, PREDICT, _arriving(60))
+    assert _why(app) == ""
 
 
 def test_a_difference_that_comes_later_is_found(make: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +194,18 @@ def test_what_it_cannot_do_is_answered_as_a_frame(make: Callable[..., App]) -> N
     naive = make(lambda row: _prepare_row(row) | {"at": "2025-01-01 00:00:00"})
     assert ask_once(naive, PREDICT, _arriving(1)).status == 200
     assert "a time with its offset" in _why(naive)
+
+
+def test_a_comparison_that_fails_fails_no_request(make: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps `prepare_row` from answering."""
+
+    def fail(*_arguments: Any) -> None:
+        raise TypeError("secret 1")
+
+    monkeypatch.setattr(row_preparation, "identities_of_rows", fail)
+    app = make()
+    assert ask_once(app, PREDICT, [_arriving(number) for number in range(80)]).status == 200
+    assert "cannot be compared with prepare() (TypeError)" in _why(app)
 
 
 def test_a_row_that_is_prepared_already_needs_none() -> None:

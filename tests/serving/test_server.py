@@ -40,52 +40,8 @@ from tests.serving.conftest import as_utc, fitted
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROW = {"x": 1.0, "kind": "a"}
-MODEL_FILE = '''
-"""Toy."""
-from evergreen.sources import Folder
-from evergreen.spec import Features, Metric, ModelSpec, Serve
-
-
-def contract():
-    import pandera.pandas as pa
-
-    return pa.DataFrameSchema(
-        {
-            "id": pa.Column(int),
-            "at": pa.Column("datetime64[us, UTC]"),
-            "x": pa.Column(float, pa.Check.in_range(-100, 100), nullable=True),
-            "kind": pa.Column(str, nullable=True),
-            "y": pa.Column(float, nullable=True),
-        }
-    )
-
-
-def pipeline(seed):
-    from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
-    encode = OneHotEncoder(handle_unknown="ignore")
-    columns = ColumnTransformer([("kind", encode, ["kind"]), ("x", SimpleImputer(), ["x"])])
-    return Pipeline([("columns", columns), ("model", Ridge())])
-
-
-MODEL = ModelSpec(
-    name="toy",
-    task="regression",
-    source=Folder("toy"),
-    contract=contract,
-    keys=("id",),
-    time="at",
-    target="y",
-    features=Features(numeric=("x",), categorical=("kind",)),
-    pipeline=pipeline,
-    metric=Metric(name="mae"),
-    serve=Serve(),
-)
-'''
+TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
+MODEL_FILE = TOY.replace("ModelSpec\n", "ModelSpec, Serve\n").replace("    target=", "    serve=Serve(),\n    target=")
 
 
 def free_port() -> int:
