@@ -90,10 +90,10 @@ def test_files_that_the_model_file_imports_come_along(shop: Shop, tmp_path: Path
     (shop.settings.models / "late.py").write_text("LATE = 1.0\n")
     (shop.settings.models / "stranger.py").write_text("NEVER = 1.0\n")
     file = shop.settings.models / "toy.py"
+    before = "from models.shared import SHARE\n\n\ndef later():\n    import models.late\n\n\nMODEL = "
     text = file.read_text().replace("serve=Serve()", "serve=Serve(log=SHARE)")
-    file.write_text(
-        text.replace("def contract():", "from models.shared import SHARE\n\ndef contract():\n    import models.late")
-    )
+    assert text.count("log=SHARE") == text.count("\nMODEL = ") == 1
+    file.write_text(text.replace("MODEL = ", before))
     folder = write_image(shop.settings, "toy", out=tmp_path / "image").folder
     found = {path.name for path in (folder / "app" / "models").iterdir()}
     assert found == {"__init__.py", "toy.py", "shared.py", "late.py"}
