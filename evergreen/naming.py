@@ -181,6 +181,16 @@ def dossier_file(model: str, version: int) -> str:
     return f"{model}-v{version}.html"
 
 
+def image_folder(model: str, version: int | None) -> str:
+    """The folder of what the image of a version is built from; None for one that follows the champion."""
+    return f"{model}-champion" if version is None else f"{model}-v{version}"
+
+
+def image_tag(model: str, version: int | None) -> str:
+    """The image that is built from it."""
+    return f"{model}:champion" if version is None else f"{model}:{version}"
+
+
 def part_file(file: str) -> str:
     """The file that an export is written to before it takes its place; the next export finds what a killed one left."""
     return f".{file}.part"

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
         dask: the address of the Dask scheduler; empty for a cluster on this machine that lives as long as the run.
         workers: how many chunks are scored at a time, in threads or in a cluster of the run's own; 0 means one for each
             processor, at most 4.
+        serving_keys: lines of a file of API keys (`NAME SHA256 [REQUESTS_PER_SECOND]`), also separated by commas, for a
+            server in a container; they count beside those of the file.
+        serving_access: who asks a client for its key when the server listens beyond this machine: the server, or the
+            platform in front of it, such as SageMaker; only then it starts without a key.
         trust_log: the types that a version needed when it was registered are accepted at its loading if the promotion
             log has them; otherwise only those that the model file trusts.
         pages: the address of `evergreen page --serve`, for links to a model's page; empty if it is not served.
@@ -51,6 +55,8 @@ class Settings(BaseSettings):
     dask: str = ""
     workers: NonNegativeInt = 0
     pages: str = ""
+    serving_keys: SecretStr = Field(default=SecretStr(""))
+    serving_access: Literal["keys", "platform"] = "keys"
     trust_log: bool = True
 
     @property
@@ -120,9 +126,14 @@ class Settings(BaseSettings):
         return self.root / "serving" / model
 
     @property
-    def serving_keys(self) -> Path:
+    def serving_keys_file(self) -> Path:
         """The file of the names and hashes of the API keys of the server."""
         return self.root / "serving" / "keys.txt"
+
+    @property
+    def images(self) -> Path:
+        """The folder of what `evergreen image` writes."""
+        return self.root / "images"
 
     def backtest(self, model: str) -> Path:
         """The folder of the stored results of a model's backtests."""

@@ -14,11 +14,12 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from evergreen.errors import EvergreenError, ModelFileError
-from evergreen.model_files.recipe import digest, recipe_of, without_docstrings
+from evergreen.model_files import recipe
 from evergreen.spec.faults import closest, ended, mistakes_in, note_faults
 from evergreen.spec.model import NAME, ModelSpec
 from evergreen.spec.place import describe, line_of, shown
@@ -90,9 +91,9 @@ def load(name: str, folder: Path) -> LoadedModel:
             f"{shown(path)}{f', line {line}' if line else ''}: name: it is {spec.name!r}, and the file is {path.name}.",
             "Give both the same name.",
         )
-    code = without_docstrings(tree)
-    recipe = recipe_of(spec, code, path, (path.parent.absolute(), SHIPPED), _parse)
-    return LoadedModel(spec=spec.loaded_from(path), hash=digest(ast.unparse(code)), path=path, recipe=recipe)
+    code = recipe.without_docstrings(tree)
+    made_by = recipe.recipe_of(spec, code, path, (path.parent.absolute(), SHIPPED), _parse)
+    return LoadedModel(spec=spec.loaded_from(path), hash=recipe.digest(ast.unparse(code)), path=path, recipe=made_by)
 
 
 def load_spec(name: str, folder: Path) -> ModelSpec:
@@ -102,6 +103,16 @@ def load_spec(name: str, folder: Path) -> ModelSpec:
         ModelFileError: as in `load`.
     """
     return load(name, folder).spec
+
+
+def files_of(name: str, folder: Path) -> tuple[Mapping[str, Path], frozenset[str]]:
+    """The project's files that a model file executes, by the name that they are imported by, and the libraries.
+
+    Raises:
+        ModelFileError: as in `load`.
+    """
+    path = load(name, folder).path
+    return recipe.files_of(path, (path.parent.absolute(), SHIPPED), _parse)
 
 
 def _parse(source: str, path: Path) -> ast.Module:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -80,8 +81,12 @@ class Access:
         client.left -= 1.0
 
 
-def read_access(file: Path) -> Access:
+def read_access(file: Path, given: str = "") -> Access:
     """The clients in a file of keys; none if the file is not there.
+
+    Args:
+        file: a line for each.
+        given: further lines, those of EVERGREEN_SERVING_KEYS, also separated by commas.
 
     Raises:
         EvergreenError: a line is none of the file's form, or the file cannot be read.
@@ -90,6 +95,10 @@ def read_access(file: Path) -> Access:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise EvergreenError(f"{file} cannot be read ({type(error).__name__}).", "Check its owner and mode.") from None
+    return Access([*_clients(lines, str(file)), *_clients(re.split(r"[\n,]", given), "EVERGREEN_SERVING_KEYS")])
+
+
+def _clients(lines: Sequence[str], where: str) -> list[_Client]:
     clients: list[_Client] = []
     for number, line in enumerate(lines, 1):
         parts = line.split()
@@ -102,20 +111,20 @@ def read_access(file: Path) -> Access:
             digest, rate = b"", 0.0
         if len(digest) != hashlib.sha256().digest_size or len(parts) > _FIELDS[1] or not 0 <= rate < float("inf"):
             raise EvergreenError(
-                f"{file}, line {number}: it is not NAME SHA256 [REQUESTS_PER_SECOND].",
+                f"{where}, line {number}: it is not NAME SHA256 [REQUESTS_PER_SECOND].",
                 "Delete the line, and write a new one: evergreen serve --add-key NAME",
             )
         clients.append(_Client(parts[0], digest, rate, rate * BURST_SECONDS, 0.0))
-    return Access(clients)
+    return clients
 
 
 def add_key(file: Path, name: str) -> str:
     """Make a key, append its name and hash to the file, and return it; it is written nowhere.
 
     Raises:
-        EvergreenError: the name has blanks, begins with # or is taken.
+        EvergreenError: the name has blanks or commas, begins with # or is taken.
     """
-    if not name or name.split() != [name] or name.startswith("#"):
+    if not name or re.search(r"[\s,]", name) or name.startswith("#"):
         raise EvergreenError(f"The name {name!r} cannot be a key's.", "Use letters, digits, dashes and dots.")
     if name in {client.name for client in read_access(file).clients}:
         raise EvergreenError(f"{file} has a key of {name} already.", "Delete its line first, or choose another name.")

@@ -30,7 +30,7 @@ from serving.lookup import open_lookup
 from serving.plan.compile import NotCompiledError, compile_plan
 from serving.plan.parity import check_parity
 from serving.row_preparation import RowPreparation
-from serving.verified_copy import read_copy, write_copy
+from serving.verified_copy import GOLDEN_ROWS, read_copy, write_copy
 from serving.version import ServedVersion
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """Until a version that could not be loaded is tried again."""
-GOLDEN_ROWS = 200
-"""Rows of a version's reference on which its plan is compared and that warm it."""
 
 _LOG = logging.getLogger(__name__)
 

@@ -26,6 +26,8 @@ class Options:
         host, port: where it listens.
         workers: processes that share the port, each with its own models in memory.
         poll_seconds: between two looks at the `champion` alias.
+        pinned: the folder of the one version that is served, without a registry; empty to follow the alias.
+        kept: whether answers go to the lake.
     """
 
     models: tuple[str, ...]
@@ -33,6 +35,8 @@ class Options:
     port: int = PORT
     workers: int = 1
     poll_seconds: float = 1.0
+    pinned: str = ""
+    kept: bool = True
 
 
 def served_models(names: Sequence[str], settings: Settings) -> tuple[str, ...]:
@@ -82,8 +86,12 @@ def require_served(options: Options, settings: Settings) -> None:
         raise EvergreenError(
             f"The server needs {', '.join(missing)}, which is not installed.", "Run: pip install 'evergreen[serve]'"
         )
-    if not is_loopback(options.host) and not read_access(settings.serving_keys).clients:
+    if is_loopback(options.host) or settings.serving_access == "platform":
+        return
+    if not read_access(settings.serving_keys_file, settings.serving_keys.get_secret_value()).clients:
         raise EvergreenError(
-            f"--host {options.host} is reached from other machines, and there is no API key.",
-            "Make one: evergreen serve --add-key NAME, or leave out --host.",
+            f"{options.host} is reached from other machines, and there is no API key.",
+            "Make one: evergreen serve --add-key NAME. A container takes the line that this adds to "
+            f"{settings.serving_keys_file.name} as EVERGREEN_SERVING_KEYS; EVERGREEN_SERVING_ACCESS=platform is for a "
+            "platform that knows its clients itself.",
         )

@@ -11,11 +11,13 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 import models
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec
+from evergreen.spec.serving import Serve
 from evergreen.surroundings import prepare_environment
 from serving.access import read_access
 from serving.app import App, Parts
@@ -23,6 +25,7 @@ from serving.champion import ChampionFollower, Followed
 from serving.frame_worker import FrameWorker
 from serving.http import Limits
 from serving.options import Options
+from serving.pinned import pin
 from serving.prediction_queue import PredictionQueue
 
 DRAIN_SECONDS = 30
@@ -38,18 +41,21 @@ def build(options: Options, settings: Settings) -> App:
     """The application of one process."""
 
     def load_spec(name: str) -> ModelSpec:
-        return models.load_spec(name, settings.models)
+        spec = models.load_spec(name, settings.models)
+        return spec if options.kept else _keep_nothing(spec)
 
-    follower = ChampionFollower(
-        settings,
-        Registry(settings),
-        {name: Followed() for name in options.models},
-        load_spec,
-        options.poll_seconds,
-    )
+    if options.pinned:
+        follower: ChampionFollower = pin(options.models[0], Path(options.pinned), settings, load_spec)
+    else:
+        followed = {name: Followed() for name in options.models}
+        follower = ChampionFollower(settings, Registry(settings), followed, load_spec, options.poll_seconds)
     queue = PredictionQueue(settings.lake_uri)
-    access = read_access(settings.serving_keys)
+    access = read_access(settings.serving_keys_file, settings.serving_keys.get_secret_value())
     return App(Parts(follower, FrameWorker(), queue, access, Limits(), version("evergreen")))
+
+
+def _keep_nothing(spec: ModelSpec) -> ModelSpec:
+    return spec.model_copy(update={"serve": (spec.serve or Serve()).model_copy(update={"log": 0.0})})
 
 
 def create_app() -> App:

@@ -59,8 +59,8 @@ def _add_key(settings: Settings, name: str) -> None:
     from deployments.cli import console
     from serving.access import add_key
 
-    key = add_key(settings.serving_keys, name)
-    console.err.print(f"A key for {name}; it is shown once, and {settings.serving_keys} has its hash alone.")
+    key = add_key(settings.serving_keys_file, name)
+    console.err.print(f"A key for {name}; it is shown once, and {settings.serving_keys_file} has its hash alone.")
     console.out.print(key, soft_wrap=True)
 
 

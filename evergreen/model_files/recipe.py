@@ -15,7 +15,7 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -58,6 +58,22 @@ def recipe_of(spec: ModelSpec, tree: ast.Module, path: Path, folders: Sequence[P
     sources, libraries = _code(tree, path, folders, parse)
     parts = [_values(spec), *sources, *(f"{name} {_minor_version(name)}" for name in sorted(libraries))]
     return digest(*parts)
+
+
+def files_of(path: Path, folders: Sequence[Path], parse: Parse) -> tuple[Mapping[str, Path], frozenset[str]]:
+    """The project's files that a model file executes, by the name that they are imported by, and the libraries.
+
+    Args:
+        path: the model file, which is among them.
+        folders: where `models.other` is looked for, in this order.
+        parse: reads a file of Python.
+    """
+
+    def read(file: Path) -> ast.Module:
+        return parse(file.read_text(encoding="utf-8"), file)
+
+    found, libraries = _reach(path, read(path), folders, read)
+    return {module.name: module.path for module in found}, libraries
 
 
 def digest(*parts: str) -> str:
@@ -109,11 +125,20 @@ def _code(
     tree: ast.Module, path: Path, folders: Sequence[Path], parse: Parse
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """The code of the model file and of the project's files that it imports, and the libraries that they import."""
-    found, libraries = {path: _without_unused(_recipe_code(tree))}, {"sklearn"}
-    waiting = [(_Module(f"models.{path.stem}", path), found[path])]
+    found, libraries = _reach(path, _without_unused(_recipe_code(tree)), folders, lambda file: _read(file, parse))
+    texts = sorted((module.path.name, ast.unparse(code)) for module, code in found.items())
+    return tuple(f"{name}\n{text}" for name, text in texts), libraries | {"sklearn"}
+
+
+def _reach(
+    path: Path, code: ast.Module, folders: Sequence[Path], read: Callable[[Path], ast.Module]
+) -> tuple[Mapping[_Module, ast.Module], frozenset[str]]:
+    """The files of the project that are executed with the code of a model file, and the libraries that they import."""
+    found, libraries = {_Module(f"models.{path.stem}", path): code}, set()
+    known, waiting = {path}, list(found)
     while waiting:
-        module, code = waiting.pop()
-        for name in _imports(code, module):
+        module = waiting.pop()
+        for name in _imports(found[module], module):
             top = name.partition(".")[0]
             if top in sys.stdlib_module_names or top in ("evergreen", "__future__"):
                 continue
@@ -123,11 +148,11 @@ def _code(
                 continue
             for file in _files(name, places):
                 # The package `models` is what loads model files.
-                if file.path not in found and file.name != "models":
-                    found[file.path] = _read(file.path, parse)
-                    waiting.append((file, found[file.path]))
-    texts = sorted((place.name, ast.unparse(code)) for place, code in found.items())
-    return tuple(f"{name}\n{text}" for name, text in texts), frozenset(libraries)
+                if file.path not in known and file.name != "models":
+                    found[file] = read(file.path)
+                    known.add(file.path)
+                    waiting.append(file)
+    return found, frozenset(libraries)
 
 
 def _read(path: Path, parse: Parse) -> ast.Module:

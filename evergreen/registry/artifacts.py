@@ -77,6 +77,16 @@ def verify(path: Path, expected: str, what: str) -> None:
         raise _differs(path, what)
 
 
+def verify_bytes(content: bytes, expected: str, path: Path, what: str) -> None:
+    """Compare what was read from a file with the hash that was recorded: the file itself may be swapped in between.
+
+    Raises:
+        ArtifactError: it is not the same.
+    """
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _differs(path, what)
+
+
 def load_pipeline(
     folder: Path,
     expected: str,
@@ -110,8 +120,7 @@ def load_pipeline(
         content = path.read_bytes()
     except OSError:
         raise ArtifactError(f"{what}: {path} is missing.", _FIX) from None
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise _differs(path, what)
+    verify_bytes(content, expected, path, what)
     accepted = [*known_types(), *trusted]
     try:
         try:

@@ -42,6 +42,20 @@ def test_the_file_holds_no_key(tmp_path: Path) -> None:
         add_key(file, "the shop")
 
 
+def test_a_container_has_its_keys_in_a_variable(tmp_path: Path) -> None:
+    """Lines of a file, or the same by commas; they count beside the file's, and a wrong one is named."""
+    file, other = tmp_path / "keys.txt", tmp_path / "other.txt"
+    keys = add_key(file, "shop"), add_key(other, "office"), add_key(other, "depot")
+    given = other.read_text()
+    for lines in (given, ",".join(given.splitlines())):
+        access = read_access(file, lines)
+        assert [access.admit({b"x-api-key": key.encode()}) for key in keys] == ["shop", "office", "depot"]
+    with pytest.raises(EvergreenError, match="EVERGREEN_SERVING_KEYS, line 3"):
+        read_access(file, f"{given}shop")
+    with pytest.raises(EvergreenError, match="cannot be"):
+        add_key(file, "shop,office")
+
+
 def test_a_rate_is_kept(tmp_path: Path) -> None:
     """Two seconds' requests at once, then as many as time gives back; other keys have their own."""
     file = tmp_path / "keys.txt"

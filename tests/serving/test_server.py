@@ -494,7 +494,7 @@ def test_other_machines_need_a_key(server: Server, home_of: Home) -> None:
     server.arguments = ("--host", "0.0.0.0")  # noqa: S104
     with pytest.raises(AssertionError, match="there is no API key"):
         server.start()
-    key = add_key(server.settings.serving_keys, "shop")
+    key = add_key(server.settings.serving_keys_file, "shop")
     home_of.promote(home_of.register(1.0))
     server.start()
     assert server.request("/models/toy/predict", ROW)[0] == 401

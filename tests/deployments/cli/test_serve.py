@@ -71,7 +71,7 @@ def test_a_key_is_shown_once(folder: Path, settings: Settings) -> None:
     done = CliRunner().invoke(app, ["serve", "--add-key", "shop"])
     key = done.stdout.strip()
     assert (done.exit_code, len(key)) == (0, 43)
-    assert key not in settings.serving_keys.read_text()
+    assert key not in settings.serving_keys_file.read_text()
     assert key not in done.stderr
 
 

@@ -1,0 +1,1 @@
+"""What goes to other machines: images, and what stands in front of them."""
