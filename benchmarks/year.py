@@ -47,6 +47,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
                 f"{done.wall:.0f} s",
             )
         )
+        console.print(shown[-1], markup=False)
         findings += _findings(year, asked, gain) if scale.details else []
     header = (
         "a year, labels 7 days late",
