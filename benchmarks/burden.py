@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.alarms import wilson
-from benchmarks.candidates import Replay, Tally, replays
+from benchmarks.candidates import Replay, Tally, replays, weeks
 from benchmarks.measure import Finding, Scale, console, table
 from benchmarks.streams import Stream, judged_by_newest
 from evergreen.backtest.scores import Series, interval, picks
@@ -29,9 +29,8 @@ MEASURED = f"margin {ROUTINE_MARGIN:g}, blocks measured"
 def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     """Replay every stream, print a table for each, and say what the default margin comes to."""
     findings: list[Finding] = []
-    weeks, seeds = (104, 4) if scale.details else (6, 1)
-    newest = [[Replay(stream, weeks) for stream in streams] for streams in judged_by_newest()]
-    for draws in (*replays(weeks, seeds), *newest):
+    newest = [[Replay(stream, weeks(whole=scale.details)) for stream in streams] for streams in judged_by_newest()]
+    for draws in (*replays(whole=scale.details), *newest):
         stream = draws[0].stream
         console.print(f"[dim]  {stream.name}, {len(draws)} of them[/]")
         tallies = _all(draws)

@@ -136,7 +136,7 @@ class Replay:
     def ahead(self, fit_of: int, step: pd.Timestamp, *, refit: bool = True) -> float:
         """The error of a fit in the four weeks from `step` on, as far as there are rows."""
         first = self.steps.index(step)
-        weeks = [self.losses(fit_of, week, refit) for week in range(first, min(first + 4, len(self.steps) - 1))]
+        weeks = [self.losses(fit_of, week, refit) for week in range(first, min(first + 4, len(self.steps)))]
         return sum(total for total, _ in weeks) / sum(rows for _, rows in weeks)
 
     def _fits(self, number: int) -> tuple[Pipeline, Pipeline]:
@@ -173,6 +173,11 @@ class Replay:
 
 
 @cache
-def replays(weeks: int, seeds: int) -> Sequence[Sequence[Replay]]:
-    """So many weeks of every stream; the draws of one kind stand together. Parts of one run share what is fitted."""
-    return [[Replay(stream, weeks) for stream in streams] for streams in all_streams(seeds)]
+def replays(*, whole: bool) -> Sequence[Sequence[Replay]]:
+    """Every stream, the draws of one kind together, or as little as tells anything. Parts of one run share the fits."""
+    return [[Replay(stream, weeks(whole=whole)) for stream in streams] for streams in all_streams(4 if whole else 1)]
+
+
+def weeks(*, whole: bool) -> int:
+    """How many weeks are lived through: two years, or as few as have two planted promotions."""
+    return 104 if whole else 13

@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.burden import more_often, share
 from benchmarks.candidates import AHEAD, HARM, Replay, replays
 from benchmarks.measure import Finding, Scale, console, table, within
+from benchmarks.streams import WEEK
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import block_numbers
 from evergreen.evaluation.measure import measure
@@ -71,11 +72,10 @@ class Watched:
 
 def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     """Replay every stream under two burdens, watch what they promote, and plant promotions that are worse."""
-    weeks, seeds = (104, 4) if scale.details else (6, 1)
     promoted: dict[float, tuple[Watched, Watched]] = {margin: (Watched(), Watched()) for margin in BURDENS}
     promotions, planted = [], []
     found: dict[str, Watched] = {}
-    for draws in replays(weeks, seeds):
+    for draws in replays(whole=scale.details):
         stream = draws[0].stream.name
         console.print(f"[dim]  {stream}, {len(draws)} of them[/]")
         for margin in BURDENS:
@@ -176,7 +176,7 @@ def _trials(
 def _after(replay: Replay, number: int) -> pd.DataFrame | None:
     """The rows of the four weeks after a step; None where there are fewer weeks."""
     step = replay.steps[number]
-    return replay.stream.between(step, step + AHEAD) if step + AHEAD <= replay.steps[-1] else None
+    return replay.stream.between(step, step + AHEAD) if step + AHEAD <= replay.steps[-1] + WEEK else None
 
 
 def _predicted(replay: Replay, number: int, rows: pd.DataFrame) -> Predictions:
