@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejection_reason
-from evergreen.decision_detail import DriftDetail, PerformanceDetail, WindowFigure
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.ledger.timeline_entries import Entry
@@ -22,6 +21,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.watch_detail import DriftDetail, PerformanceDetail, WindowFigure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen.decision_detail import RuleFigure
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
+from evergreen.watch_detail import RuleFigure
 
 
 @dataclass(frozen=True, slots=True)
