@@ -7,6 +7,7 @@ brings it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -151,13 +152,17 @@ def _measures(measured: Sequence[Entry], metric: str) -> Iterator[MetricPoint]:
 
 
 def _windows(measured: Sequence[Entry], metric: str) -> tuple[MetricPoint, ...]:
-    """The windows of the newest report that has some with a time."""
+    """The windows of the newest report that has some with a place in time, or in the order of landing."""
     for entry in reversed(measured):
         detail = entry.detail_as(PerformanceDetail)
         points = tuple(
-            _point(datetime.fromisoformat(window.start), "", window, detail.at_promotion, entry.champion)
+            replace(
+                _point(entry.at, "", window, detail.at_promotion, entry.champion),
+                at=datetime.fromisoformat(window.start) if window.start else entry.at,
+                row=window.first_row,
+            )
             for window in detail.windows
-            if window.start
+            if window.start or window.first_row is not None
         )
         if points and detail.metric == metric:
             return points
