@@ -83,6 +83,8 @@ def _beside_script(
     served = [step for step in result.predicted if step.start >= since]
     mine = series(simulation.spec, simulation.heavy.history, served)
     moments = sorted({each.at for each in result.trained})
+    # What the script had learned before the last refit that serves these steps, nobody asks for.
+    moments = moments[max(sum(moment <= served[0].start for moment in moments) - 1, 0) :]
     script = refit_by_script(stream, moments, plan.steps[-1])
     rows = stream.rows.loc[script.index]
     rows = rows[rows["at"] >= served[0].start]
