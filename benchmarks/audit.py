@@ -14,14 +14,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.burden import Replay, Stream, Tally, autocorrelated_classes, bikes, evidence_of, seasons
+from benchmarks.candidates import Replay, Tally, evidence_of
 from benchmarks.intervals import judge_pairs, real_pairs, simulated_pairs
 from benchmarks.measure import PROJECT, Finding, Scale, console, table
+from benchmarks.streams import NEWEST, Stream, autocorrelated_classes, bikes, seasons
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import split_rows
 from evergreen.data.windows import block_numbers
@@ -37,10 +38,6 @@ from evergreen.training.naive import naive_forecasts
 from evergreen.training.predict import predict, target_of
 from evergreen.verdicts import Verdict
 
-if TYPE_CHECKING:
-    pass
-
-LATEST = Holdout(strategy="latest", share=0.2, min_rows=72)
 RANDOM = Holdout(strategy="random", share=0.2, seed=42, min_rows=72)
 OLD = Gates()
 NEW = Gates(routine_margin=ROUTINE_MARGIN, persistence="tell")
@@ -94,9 +91,11 @@ def audit(size: Size, folder: Path) -> Iterator[Line]:
 
 def _replayed(stream: Stream, size: Size) -> Iterator[Line]:
     """The lines about weekly candidates of one recipe, which both settings fit alike."""
-    replay = Replay(replace(stream, spec=stream.spec.model_copy(update={"holdout": LATEST})), size.weeks)
+    replay = Replay(replace(stream, spec=stream.spec.model_copy(update={"holdout": NEWEST})), size.weeks)
     numbers = range(len(replay.steps) - 4)
-    fits = [(_ahead(replay, number, refit=False), _ahead(replay, number, refit=True)) for number in numbers]
+    fits = [
+        tuple(replay.ahead(number, replay.steps[number], refit=refit) for refit in (False, True)) for number in numbers
+    ]
     loss = sum(judged for judged, _ in fits) / sum(refit for _, refit in fits) - 1
     better = sum(refit < judged for judged, refit in fits)
     yield Line(
@@ -111,19 +110,13 @@ def _replayed(stream: Stream, size: Size) -> Iterator[Line]:
     yield Line("promoted, and over 2 % worse in them", about, *(_of(t.harmful) for t in (old, new)))
     yield Line("error while serving", about, *(f"{_served(tally):.4g}" for tally in (old, new)))
     told = describe_order(target_of(stream.spec, replay.stream.rows))
-    promises = [_promised(stream, rule, size) for rule in (RANDOM, LATEST)]
+    promises = [_promised(stream, rule, size) for rule in (RANDOM, NEWEST)]
     yield Line(
         "error that came in 28 days, times what the holdout promised",
         f"{stream.name}: {size.candidates} candidates",
         f"{promises[0]:.2f} (random)",
         f"{promises[1]:.2f} (latest); of random it is {'told' if told else 'not told'}",
     )
-
-
-def _ahead(replay: Replay, number: int, *, refit: bool) -> float:
-    """The error of a fit in the four weeks after it."""
-    weeks = [replay.losses(number, week, refit) for week in range(number, number + 4)]
-    return sum(total for total, _ in weeks) / sum(rows for _, rows in weeks)
 
 
 def _served(tally: Tally) -> float:
@@ -207,7 +200,7 @@ def _dumps() -> Line:
     """A full export on three days, without a key: the newest fifth holds rows that were learned by heart."""
     first = np.arange(1000)
     ids = np.concatenate([first, np.arange(1040), np.arange(1080)]).astype(np.uint64)
-    spec = _spec("mae", time=None, holdout=LATEST)
+    spec = _spec("mae", time=None, holdout=NEWEST)
     import pandas as pd
 
     frame, shares = pd.DataFrame({"y": ids.astype(float)}), []
@@ -228,9 +221,9 @@ def _month_ends() -> Line:
 
     time = pd.Series(pd.date_range("2024-01-31", periods=24, freq="ME", tz="UTC").repeat(151))
     frame = pd.DataFrame({"at": time, "y": np.arange(float(len(time)))})
-    start = len(frame) - round(len(frame) * LATEST.share)
+    start = len(frame) - round(len(frame) * NEWEST.share)
     cut = int((time.iloc[:start] == time.iloc[start]).sum())
-    held = split_rows(_spec("mae", holdout=LATEST), frame).holdout
+    held = split_rows(_spec("mae", holdout=NEWEST), frame).holdout
     both = set(time[held]) & set(time[~held])
     return Line(
         "rows of one time on both sides of the holdout's cut",
@@ -245,7 +238,7 @@ def _without_times(size: Size) -> Line:
     stream = seasons(1)
     rows_in_order = stream.rows.assign(_row=range(len(stream.rows)))
     found = {}
-    for name, rule, order in (("random", RANDOM, None), ("latest", LATEST, "rows")):
+    for name, rule, order in (("random", RANDOM, None), ("latest", NEWEST, "rows")):
         spec = stream.spec.model_copy(update={"time": None, "order": order, "holdout": rule})
         logs = []
         for number in range(size.candidates):
@@ -271,7 +264,7 @@ def _without_times(size: Size) -> Line:
 def _prices(size: Size) -> Line:
     """Ups and downs that stay as they are for hours: a model refitted every week, beside the label of before."""
     stream = _sticky(0)
-    replay = Replay(replace(stream, spec=stream.spec.model_copy(update={"holdout": LATEST})), min(size.weeks, 13))
+    replay = Replay(replace(stream, spec=stream.spec.model_copy(update={"holdout": NEWEST})), min(size.weeks, 13))
     weeks = range(len(replay.steps) - 1)
     served = [replay.losses(week, week, True) for week in weeks]
     frame = stream.between(replay.steps[0] - 180 * DAY, replay.steps[-1])

@@ -24,12 +24,13 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         return []
     lengths = HISTORIES if scale.details else (70,)
     runs = {days: _replayed(real, days, folder) for days in lengths}
-    again = _replayed(real, lengths[-1], folder)
     whole = runs[lengths[-1]]
     table("Policies", ("", "error", "95 %", "to never", "to oracle", "retrains", "in vain"), _rows(whole))
     console.print(whole.told["reason"])
+    # The script would count as processor time of the first run; of this one only what comes before it is timed.
+    again = _replayed(real, lengths[-1], folder, script=True)
     header = ("", "error", "a script, same days", "times", "retrains", "promoted")
-    table("Beside a plain script that refits whenever the policy asks", header, _beside(whole))
+    table("Beside a plain script that refits whenever the policy asks", header, _beside(again))
     shown = [
         (f"{days} days", done.told["replayed"], f"{done.told['wall']:.0f} s", f"{done.told['fresh_seconds']:.0f} s")
         for days, done in runs.items()
@@ -47,7 +48,7 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         within("backtest: two years of weeks", whole.told["wall"], 180, " s"),
         within("backtest: again, with nothing new", again.told["wall"], 10, " s"),
     ]
-    for one in whole.told["beside"]:
+    for one in again.told["beside"]:
         findings.append(within(f"{one['name']}: error by a script's", one["error"] / one["script"], 1.02))
     if len(runs) > 1:
         first, last = (runs[days].told for days in (lengths[0], lengths[-1]))
@@ -56,11 +57,12 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     return findings
 
 
-def _replayed(file: Path, days: int, folder: Path) -> Run:
+def _replayed(file: Path, days: int, folder: Path, *, script: bool = False) -> Run:
     console.print(f"[dim]  {days} days[/]")
     home = folder / f"backtest-{days}"
     environment = {"EVERGREEN_HOME": str(home), "EVERGREEN_MODELS": str(PROJECT / "benchmarks" / "models")}
-    return fresh(python("benchmarks.replayed", file, days, "--workers", WORKERS), environment)
+    beside = ["--script"] if script else []
+    return fresh(python("benchmarks.replayed", file, days, "--workers", WORKERS, *beside), environment)
 
 
 def _rows(done: Run) -> list[tuple[object, ...]]:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.burden import AHEAD, HARM, Replay, all_streams, more_often, share
+from benchmarks.burden import more_often, share
+from benchmarks.candidates import AHEAD, HARM, Replay, replays
 from benchmarks.measure import Finding, Scale, console, table, within
+from benchmarks.streams import WEEK
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import block_numbers
 from evergreen.evaluation.measure import measure
@@ -49,9 +51,14 @@ class Watched:
 
     Attributes:
         windows: for each promotion the windows after which it was taken back; None where it was not.
+        proven: how many a single look at all rows of the four weeks proves worse.
     """
 
     windows: tuple[int | None, ...] = ()
+    proven: int = 0
+
+    def __add__(self, other: Watched) -> Watched:
+        return Watched(self.windows + other.windows, self.proven + other.proven)
 
     @property
     def back(self) -> list[int]:
@@ -65,33 +72,42 @@ class Watched:
 
 def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     """Replay every stream under two burdens, watch what they promote, and plant promotions that are worse."""
-    weeks, seeds = (104, 4) if scale.details else (6, 1)
-    harmful = dict.fromkeys(BURDENS, (0, 0))
+    promoted: dict[float, tuple[Watched, Watched]] = {margin: (Watched(), Watched()) for margin in BURDENS}
     promotions, planted = [], []
     found: dict[str, Watched] = {}
-    for streams in all_streams(seeds):
-        console.print(f"[dim]  {streams[0].name}, {len(streams)} of them[/]")
-        replays = [Replay(stream, weeks) for stream in streams]
+    for draws in replays(whole=scale.details):
+        stream = draws[0].stream.name
+        console.print(f"[dim]  {stream}, {len(draws)} of them[/]")
         for margin in BURDENS:
-            counts, row = _promoted(replays, margin)
-            harmful[margin] = (harmful[margin][0] + counts[0], harmful[margin][1] + counts[1])
-            promotions.append((streams[0].name, f"{margin:g}", *row))
-        for name, watched in _planted(replays).items():
-            planted.append((streams[0].name, name, *watched.row()))
-            found[name] = Watched(found.get(name, Watched()).windows + watched.windows)
+            both = _promoted(draws, margin)
+            promoted[margin] = (promoted[margin][0] + both[0], promoted[margin][1] + both[1])
+            promotions.append((stream, f"{margin:g}", *_row(*both)))
+        for name, watched in _planted(draws).items():
+            planted.append((stream, name, *watched.row()))
+            found[name] = found.get(name, Watched()) + watched
+    promotions += [("all", f"{margin:g}", *_row(*both)) for margin, both in promoted.items()]
     back = ("taken back", "after windows, median")
     table(
         "Promotions of the weeks",
-        ("", "margin", "harmful", "the harmful: taken back", back[1], "the others: taken back", back[1]),
+        ("", "margin", "harmful", "proven by four weeks", back[0], back[1], "the others: taken back", back[1]),
         promotions,
     )
     planted += [("all", name, *watched.row()) for name, watched in found.items()]
     table("Planted promotions, under the shadow", ("", "what was promoted", *back), planted)
-    return _findings(harmful, found)
+    return _findings(promoted, found)
 
 
-def _findings(harmful: dict[float, tuple[int, int]], found: dict[str, Watched]) -> list[Finding]:
-    today, ours = (harmful[margin] for margin in BURDENS)
+def _row(harmful: Watched, others: Watched) -> tuple[str, ...]:
+    of = len(harmful.windows) + len(others.windows)
+    proven = f"{harmful.proven} of {len(harmful.windows)}"
+    return share(len(harmful.windows), of), proven, *harmful.row(), *others.row()
+
+
+def _findings(promoted: dict[float, tuple[Watched, Watched]], found: dict[str, Watched]) -> list[Finding]:
+    today, ours = (
+        (len(harmful.windows), len(harmful.windows) + len(others.windows))
+        for harmful, others in (promoted[margin] for margin in BURDENS)
+    )
     chance = more_often(ours, today)
     findings = [
         Finding(
@@ -101,33 +117,36 @@ def _findings(harmful: dict[float, tuple[int, int]], found: dict[str, Watched]) 
             chance > 0.05,
         )
     ]
-    for name, watched in found.items():
-        if name != SOUND and watched.back:
-            findings.append(within(f"{name}: windows until it is taken back, median", median(watched.back), 3))
+    watched = {f"harmful promotions at margin {ROUTINE_MARGIN:g}": promoted[ROUTINE_MARGIN][0]} | found
+    for name, each in watched.items():
+        if name != SOUND and each.back:
+            findings.append(within(f"{name}: windows until it is taken back, median", median(each.back), 3))
     return findings
 
 
-def _promoted(replays: Sequence[Replay], margin: float) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """The harmful promotions of a burden, and what the shadow makes of them and of the others."""
-    hits, watched = 0, {True: Watched(), False: Watched()}
-    for replay in replays:
+def _promoted(draws: Sequence[Replay], margin: float) -> tuple[Watched, Watched]:
+    """What the shadow makes of the harmful promotions of a burden, and of the others."""
+    harmful, others = Watched(), Watched()
+    for replay in draws:
+        spec = replay.stream.spec
         for number, before in replay.tally(Gates(routine_margin=margin)).moves:
             rows = _after(replay, number)
             if rows is None:
                 continue
             step = replay.steps[number]
-            harm = replay.ahead(number, step) > HARM * replay.ahead(before, step)
-            hits += harm
             new, old = (_predicted(replay, fit, rows) for fit in (number, before))
-            watched[harm] = Watched((*watched[harm].windows, watch(replay.stream.spec, rows, new, old)))
-    of = sum(len(each.windows) for each in watched.values())
-    return (hits, of), (share(hits, of), *watched[True].row(), *watched[False].row())
+            watched = Watched((watch(spec, rows, new, old),), int(proven_worse(spec, rows, new, old)))
+            if replay.ahead(number, step) > HARM * replay.ahead(before, step):
+                harmful += watched
+            else:
+                others += watched
+    return harmful, others
 
 
-def _planted(replays: Sequence[Replay]) -> dict[str, Watched]:
+def _planted(draws: Sequence[Replay]) -> dict[str, Watched]:
     """What the shadow makes of promotions of every kind, one of each in every fourth week of each stream."""
     windows: dict[str, list[int | None]] = {}
-    for replay in replays:
+    for replay in draws:
         spec = replay.stream.spec
         for number in range(APART, len(replay.steps) - 1, APART):
             rows = _after(replay, number)
@@ -157,7 +176,7 @@ def _trials(
 def _after(replay: Replay, number: int) -> pd.DataFrame | None:
     """The rows of the four weeks after a step; None where there are fewer weeks."""
     step = replay.steps[number]
-    return replay.stream.between(step, step + AHEAD) if step + AHEAD <= replay.steps[-1] else None
+    return replay.stream.between(step, step + AHEAD) if step + AHEAD <= replay.steps[-1] + WEEK else None
 
 
 def _predicted(replay: Replay, number: int, rows: pd.DataFrame) -> Predictions:
@@ -177,6 +196,13 @@ def watch(spec: ModelSpec, rows: pd.DataFrame, champion: Predictions, former: Pr
         if judge(spec, comparison, MOVE, rows=len(frame), windows=windows).verdict is Verdict.FAIL:
             return windows
     return None
+
+
+def proven_worse(spec: ModelSpec, rows: pd.DataFrame, champion: Predictions, former: Predictions) -> bool:
+    """Whether one look at all of these rows proves it, at the whole level: more than what several looks can."""
+    once = spec.model_copy(update={"shadow": spec.shadow.model_copy(update={"windows": 1})})
+    comparison = compare_predictions(once, rows, champion, former)
+    return judge(once, comparison, MOVE, rows=len(rows), windows=1).verdict is Verdict.FAIL
 
 
 def worsened(spec: ModelSpec, rows: pd.DataFrame, model: Predictions, times: float, *, seed: int) -> Predictions:

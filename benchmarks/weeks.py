@@ -1,8 +1,8 @@
 """Two years of bikes, week by week, through the flows: land, score, watch, retrain when a report says so.
 
-`python -m benchmarks.weeks FILE LAST --delay DAYS [--every WEEKS]` in a prepared environment: FILE is an hourly file of
-the UCI schema, of which the first year makes the first champion; prints one JSON object. What is judged at the end is
-what was predicted when the rows came, by the champion of that time.
+`python -m benchmarks.weeks FILE LAST [--delay DAYS] [--schedule WEEKS]` in a prepared environment: FILE is an hourly
+file of the UCI schema, of which the first year makes the first champion; prints one JSON object. What is judged at the
+end is what was predicted when the rows came, by the champion of that time.
 """
 
 from __future__ import annotations

@@ -7,8 +7,11 @@ simulated years: one in which the law of demand changes, and one in which nothin
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import PROJECT, Finding, Run, Scale, console, fresh, python, table, within
 
@@ -33,13 +36,12 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         told = done.told
         asked = [reason for week in told["weeks"] for reason in week["asked"]]
         outcomes = [outcome for week in told["weeks"] for outcome in week["outcomes"]]
-        gain = 1 - told["mae"] / told["mae_first"]
         shown.append(
             (
                 year.name,
                 told["mae_first"],
                 told["mae"],
-                f"{gain:.0%}",
+                f"{1 - told['mae'] / told['mae_first']:.0%}",
                 told["mae_script"],
                 len(asked) - asked.count("schedule"),
                 asked.count("schedule"),
@@ -47,7 +49,9 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
                 f"{done.wall:.0f} s",
             )
         )
-        findings += _findings(year, asked, gain) if scale.details else []
+        # What was walked stands even where the part is stopped before its table.
+        console.print(*shown[-1], dict(Counter(asked)), dict(Counter(outcomes)), sep="; ", markup=False)
+        findings += _findings(year, asked, told) if scale.details else []
     header = (
         "a year, labels 7 days late",
         *("first champion", "the loop", "less", "a script, same days", "by event", "by cron", "promoted", ""),
@@ -56,10 +60,14 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     return findings
 
 
-def _findings(year: Year, asked: list[str], gain: float) -> list[Finding]:
+def _findings(year: Year, asked: list[str], told: Mapping[str, Any]) -> list[Finding]:
     if year.name.startswith("nothing"):
         return [within(f"{year.name}: retrains that nobody needed", len(asked) - asked.count("schedule"), 0)]
-    return [Finding(f"{year.name}: error less than the first champion's", f"{gain:.0%}", "at least 40%", gain >= 0.4)]
+    gain, script = 1 - told["mae"] / told["mae_first"], told["mae"] / told["mae_script"]
+    return [
+        Finding(f"{year.name}: error less than the first champion's", f"{gain:.0%}", "at least 40%", gain >= 0.4),
+        Finding(f"{year.name}: error by a script's, same days", f"{script:.3f}", "at most 1.02", script <= 1.02),
+    ]
 
 
 def _years(folder: Path) -> list[Year]:

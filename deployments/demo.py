@@ -28,7 +28,7 @@ from deployments.stack.stack import Stack
 from deployments.stack.traffic import Traffic
 from evergreen import naming
 from evergreen.decision import Decision, Kind
-from evergreen.decision_detail import DriftDetail, RetrainDetail
+from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -38,6 +38,7 @@ from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
 from evergreen.surroundings import prepare_environment
+from evergreen.watch_detail import DriftDetail
 
 if TYPE_CHECKING:
     import pandas as pd

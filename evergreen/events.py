@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evergreen.decision_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
 from evergreen.naming import model_resource
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision

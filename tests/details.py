@@ -9,20 +9,17 @@ from typing import Any
 from evergreen.decision import Kind
 from evergreen.decision_detail import (
     ApprovalDetail,
-    DataDetail,
     Detail,
-    DriftDetail,
     DriftResult,
     EscalationDetail,
     Ingested,
     MetricResult,
-    PerformanceDetail,
     ReconciledDetail,
     RetrainDetail,
-    ShadowDetail,
     SnapshotFacts,
     SuppressedDetail,
 )
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
 
 _DETAILS: Mapping[Kind, Detail] = {
     "drift": DriftDetail(

@@ -17,9 +17,10 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail, RuleFigure
+from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
 from evergreen.markdown import many, number
 from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
+from evergreen.watch_detail import RuleFigure
 
 
 class Result(Protocol):

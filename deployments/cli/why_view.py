@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen.actor import describe_actor, describe_start
-from evergreen.decision_detail import RetrainDetail, ShadowDetail, SuppressedDetail
+from evergreen.decision_detail import RetrainDetail, SuppressedDetail
 from evergreen.ledger.timeline_outcomes import describe_reason
+from evergreen.watch_detail import ShadowDetail
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -20,7 +20,7 @@ from typing import Any
 
 import models
 from deployments.stack.services import HOST
-from evergreen.decision_detail import DriftDetail, RetrainDetail
+from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -33,6 +33,7 @@ from evergreen.pages.render import Line, render, render_index, render_problem
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
+from evergreen.watch_detail import DriftDetail
 
 _FRESH_SECONDS = 60.0
 _MODEL = re.compile(r"/([a-z][a-z0-9_]*)")

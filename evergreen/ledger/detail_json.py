@@ -13,19 +13,15 @@ from typing import Any
 from evergreen.decision import Kind
 from evergreen.decision_detail import (
     ApprovalDetail,
-    DataDetail,
     Detail,
-    DriftDetail,
     EscalationDetail,
     Ingested,
-    PerformanceDetail,
     ReconciledDetail,
     RetrainDetail,
-    ShadowDetail,
     SuppressedDetail,
-    TriggerDetail,
 )
 from evergreen.errors import EvergreenError
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, TriggerDetail
 
 DETAILS: Mapping[Kind, type[Detail]] = {
     "drift": DriftDetail,

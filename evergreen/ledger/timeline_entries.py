@@ -15,13 +15,9 @@ from evergreen.decision import Decision
 from evergreen.decision_detail import (
     ApprovalDetail,
     D,
-    DataDetail,
     Detail,
-    DriftDetail,
     EscalationDetail,
-    PerformanceDetail,
     RetrainDetail,
-    ShadowDetail,
     SuppressedDetail,
     expect_detail,
 )
@@ -30,6 +26,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
 from evergreen.markdown import many
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
 
 MOVES = ("promote", "rollback", "loss")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")

@@ -132,6 +132,12 @@ def times(*, labelled: bool = True) -> Spec:
     return {"field": "at", "type": "temporal", "scale": scale, "axis": axis if labelled else None}
 
 
+def landed_rows() -> Spec:
+    """The field `row` across: the number of a row in the order of landing."""
+    axis = {"grid": False, "labelExpr": SHORT, "format": ",d"}
+    return number("row", "row, as they landed", scale={"zero": False, "nice": False, "padding": 8}, axis=axis)
+
+
 def values(field: str, title: str, *, axis: Mapping[str, Any] | None = None, **scale: Any) -> Spec:
     """Numbers upwards, which need not begin at zero, with short labels."""
     scale = {"nice": False, "padding": 8} | ({} if "type" in scale else {"zero": False}) | scale

@@ -7,11 +7,11 @@ brings it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejection_reason
-from evergreen.decision_detail import DriftDetail, PerformanceDetail, WindowFigure
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.ledger.timeline_entries import Entry
@@ -22,6 +22,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.watch_detail import DriftDetail, PerformanceDetail, WindowFigure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,13 +152,17 @@ def _measures(measured: Sequence[Entry], metric: str) -> Iterator[MetricPoint]:
 
 
 def _windows(measured: Sequence[Entry], metric: str) -> tuple[MetricPoint, ...]:
-    """The windows of the newest report that has some with a time."""
+    """The windows of the newest report that has some with a place in time, or in the order of landing."""
     for entry in reversed(measured):
         detail = entry.detail_as(PerformanceDetail)
         points = tuple(
-            _point(datetime.fromisoformat(window.start), "", window, detail.at_promotion, entry.champion)
+            replace(
+                _point(entry.at, "", window, detail.at_promotion, entry.champion),
+                at=datetime.fromisoformat(window.start) if window.start else entry.at,
+                row=window.first_row,
+            )
             for window in detail.windows
-            if window.start
+            if window.start or window.first_row is not None
         )
         if points and detail.metric == metric:
             return points

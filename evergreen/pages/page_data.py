@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from evergreen.decision_detail import RuleFigure
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
+from evergreen.watch_detail import RuleFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,13 @@ class ColumnRow:
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
-    """The metric in one performance report, or in one window; `before` is what it was at the champion's promotion."""
+    """The metric in one performance report, or in one window.
+
+    Attributes:
+        at: of a report, when it was made; of a window, its first instant.
+        before: what it was at the champion's promotion.
+        row: of a window in the order of landing, the number of its first row; `at` is then the report's.
+    """
 
     at: datetime
     verdict: str
@@ -63,6 +69,7 @@ class MetricPoint:
     rows: int
     champion: int | None
     reason: str = ""
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from evergreen.pages.figure_parts import (
     Spec,
     drawn,
     hover,
+    landed_rows,
     line_across,
     looks,
     number,
@@ -81,21 +82,23 @@ def metric_plot(measures: Sequence[MetricPoint], marks: Sequence[Mark], metric: 
     line = drawn("reports", "line", before, color="var(--muted)", strokeDash=DASHED, interpolate="step-after")
     words = drawn("newest", "text", before, text="at promotion", color="var(--muted)", **ABOVE)
     verdicts = _verdicts(rows, {"x": times(), "y": values("value", metric)}, number("value", metric))
-    panel = {"height": 240, "layer": [_intervals("reports", rows, metric), line, words, *verdicts]}
+    panel = {"height": 240, "layer": [_intervals("reports", rows, metric, times()), line, words, *verdicts]}
     newest = [row for row in rows if row["before"] is not None][-1:]
     return _below_lanes(marks, {"reports": rows, "newest": newest}, {"verdicts": panel})
 
 
 def windows_plot(windows: Sequence[MetricPoint], metric: str) -> Spec:
-    """The metric of each window that has its labels, with its interval."""
-    rows = [_measure(point) for point in windows]
-    across = {"x": times(), "y": values("value", metric)}
+    """The metric of each window that has its labels, with its interval, over time or over the rows as they landed."""
+    rows = [_measure(point) | {"row": point.row} for point in windows]
+    by_row = any(point.row is not None for point in windows)
+    x, where = (landed_rows(), number("row", "from row", format=",d")) if by_row else (times(), WHEN)
+    across = {"x": x, "y": values("value", metric)}
     point = {"color": "var(--accent)", "size": 36}
     line = drawn("windows", "line", across, name="values", color="var(--accent)", point=point)
     before = [row["before"] for row in rows if row["before"] is not None]
     bounds = [line_across(value, "at promotion") for value in before[-1:]]
-    facts = hover("windows", across, WHEN, number("value", metric), number("low", "from"), number("high", "to"))
-    panel = {"height": 236, "layer": [_intervals("windows", rows, metric), line, *bounds, facts]}
+    facts = hover("windows", across, where, number("value", metric), number("low", "from"), number("high", "to"))
+    panel = {"height": 236, "layer": [_intervals("windows", rows, metric, x), line, *bounds, facts]}
     return plot_of([panel], {"windows": rows}, "values")
 
 
@@ -177,9 +180,9 @@ def _guides(marks: Sequence[Mark]) -> list[Spec]:
     return [guides] if 0 < moves <= GUIDES else []
 
 
-def _intervals(data: str, rows: Sequence[Row], metric: str) -> Spec:
+def _intervals(data: str, rows: Sequence[Row], metric: str, x: Spec) -> Spec:
     """The intervals: one bar each of few, a band of many."""
-    spans = {"x": times(), "y": number("low", metric), "y2": {"field": "high"}}
+    spans = {"x": x, "y": number("low", metric), "y2": {"field": "high"}}
     known = "isValid(datum.low) && isValid(datum.high)"
     if sum(row["low"] is not None for row in rows) <= FEW:
         return drawn(data, "rule", spans, only=known, color="var(--interval)", strokeWidth=2)

@@ -8,14 +8,7 @@ from typing import Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decision_detail import (
-    DriftDetail,
-    DriftResult,
-    Ingested,
-    RefusedBatch,
-    SnapshotFacts,
-    WaitingBatch,
-)
+from evergreen.decision_detail import DriftResult, Ingested, RefusedBatch, SnapshotFacts, WaitingBatch
 from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import BatchReport, Landing
 from evergreen.ledger.confirmation import Confirmation
@@ -23,6 +16,7 @@ from evergreen.ledger.detail_json import detail_to_json, ingested_to_json
 from evergreen.ledger.promotions import Move
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.watch_detail import DriftDetail
 
 NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
 

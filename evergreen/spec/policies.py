@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.decision_detail import DriftDetail, RetrainDetail
+from evergreen.decision_detail import RetrainDetail
 from evergreen.spec.policy import (
     TRIGGERS,
     PolicyContext,
@@ -24,6 +24,7 @@ from evergreen.spec.policy import (
     name_of,
     triggers_of,
 )
+from evergreen.watch_detail import DriftDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decision_detail import Outcome, RetrainDetail, TriggerDetail
+from evergreen.decision_detail import Outcome, RetrainDetail
 from evergreen.ledger import policy_query, reconciliation
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.reconciliation import TRIGGER_OUTCOMES, cooldown_until, trigger_of
@@ -18,6 +18,7 @@ from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
+from evergreen.watch_detail import TriggerDetail
 
 ROUTINE = ("manual", "schedule")
 """Reasons that give no trigger of their own: with nothing new, nothing is done."""

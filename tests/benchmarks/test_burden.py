@@ -1,4 +1,4 @@
-"""The measure of burdens of proof: seeded streams, and weeks that are told by what was deployed in them."""
+"""The measure of burdens of proof: weeks that are told by what was deployed in them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.burden import ALWAYS, NEVER, NO_REFIT, Replay, _all, autocorrelated_classes, seasons
-
-
-def test_streams_are_seeded() -> None:
-    """A seed repeats its rows; another one is another draw."""
-    for build in (autocorrelated_classes, seasons):
-        one, again, other = build(0).rows, build(0).rows, build(1).rows
-        assert one.equals(again)
-        assert not one.equals(other)
+from benchmarks.burden import ALWAYS, NEVER, NO_REFIT, _all
+from benchmarks.candidates import Replay
+from benchmarks.streams import seasons
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.burden import WEEK, Stream, autocorrelated_classes, more_often, seasons
-from benchmarks.harm import watch, worsened
+from benchmarks.burden import more_often
+from benchmarks.harm import proven_worse, watch, worsened
+from benchmarks.streams import WEEK, Stream, autocorrelated_classes, seasons
 from evergreen.data.predictions import Predictions
 from evergreen.evaluation.measure import measure
 from evergreen.training.predict import target_of
@@ -39,7 +40,9 @@ def test_a_planted_promotion_is_as_bad_as_it_is_called(build: Callable[[int], St
     ratio = measure(stream.spec.metric, truth, worse) / measure(stream.spec.metric, truth, former)
     assert ratio == pytest.approx(1.2, abs=1e-3)
     assert watch(stream.spec, rows, worse, former) in (1, 2, 3, 4)
+    assert proven_worse(stream.spec, rows, worse, former)
     assert watch(stream.spec, rows, equal, former) is None
+    assert not proven_worse(stream.spec, rows, equal, former)
     assert watch(stream.spec, rows, former, worse) is None
 
 

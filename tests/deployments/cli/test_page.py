@@ -24,7 +24,6 @@ from evergreen.data.contract import schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.decision_detail import PerformanceDetail, RuleFigure
 from evergreen.drift.check import check_drift, drift_question
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
@@ -39,6 +38,7 @@ from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.candidate import build_candidate
 from evergreen.training.evaluate import evaluate_candidate
+from evergreen.watch_detail import PerformanceDetail, RuleFigure
 from tests.details import detail_of
 
 SCRIPT = "<script>alert(1)</script>"

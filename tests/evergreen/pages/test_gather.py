@@ -34,6 +34,7 @@ from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
+from evergreen.watch_detail import PerformanceDetail, WindowFigure
 from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -147,6 +148,7 @@ def test_vega_lite_knows_every_word_of_the_plots(full: Page) -> None:
         metric_plot(full.measures, full.marks, "mae"),
         metric_plot([measure(day) for day in range(300)], (), "mae"),
         windows_plot(full.windows, "mae"),
+        windows_plot([replace(each, row=500 * place) for place, each in enumerate(full.windows)], "mae"),
         *(distribution_plot(found) for found in full.distributions),
         distribution_plot(spread("few", "numeric", pd.Series([1, 2]), pd.Series([2, 3]))),
         distribution_plot(spread("many", "numeric", pd.Series(range(99)), pd.Series(range(50)))),
@@ -248,6 +250,23 @@ def test_both_fits_of_a_version_are_named(
     newest, oldest = (dict(row.facts) for row in gather(settings, spec, PageLinks(), now=NOW).versions)
     assert newest["fits"] == "judged is one of 96 rows, deployed is one of 120 rows"
     assert "fits" not in oldest
+
+
+def test_windows_in_the_order_of_landing_are_gathered_by_row(settings: Settings, make_spec: Callable[..., Any]) -> None:
+    """The first row of each is kept, drawn and told in the table; a window with neither time nor row is left out."""
+    spec, ledger = make_spec(), Decisions(settings.lake_uri, "toy")
+    windows = tuple(WindowFigure(None, 40, 1.0, value, None, row) for value, row in ((2.0, 0), (3.0, 1_500)))
+    rowless = WindowFigure(None, 40, 1.0, 2.0, None)
+    for name, day, found in (("p1", 0, windows), ("p2", 1, (rowless,))):
+        detail = PerformanceDetail(
+            metric=spec.metric.name, value=2.0, interval=None, at_promotion=None, rows=80, windows=found
+        )
+        ledger.record(Decision(name, "performance", NOW + timedelta(days=day), "PASS", 1, 0, "", "fine", detail))
+    page = gather(settings, spec, PageLinks(), now=NOW)
+    assert [(point.row, point.at, point.value) for point in page.windows] == [(0, NOW, 2.0), (1_500, NOW, 3.0)]
+    html = render(page, PageLinks())
+    assert "windows-plot" in html
+    assert ">row 1,500<" in html
 
 
 def test_what_is_gathered(settings: Settings, registry: Registry, make_spec: Callable[..., Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -136,6 +137,20 @@ def test_few_intervals_are_bars_of_their_own_and_unknown_ones_are_none() -> None
     picture = drawn(windows_plot([measure(0, 2.0, 1.0, 4.0), measure(7, 3.0)], "mae"))
     assert len(marks(picture, "interval", "line")) == 1
     assert len([one for one in marks(picture, "accent") if one.get("transform")]) == 2
+
+
+def test_windows_in_the_order_of_landing_stand_by_their_first_row() -> None:
+    """Across are row numbers, however late a window was measured; intervals and the bound are drawn as over time."""
+    windows = [replace(measure(0, 2.0, 1.0, 4.0), row=row, before=2.5) for row in (0, 5_000, 20_000)]
+    picture = drawn(windows_plot(windows, "mae"))
+    (line,) = (one for one in marks(picture, "values") if one.get("d"))
+    first, second, third = (x for x, _ in points(line))
+    assert third - second == pytest.approx(3 * (second - first))
+    assert {"0", "10k", "20k"} <= set(labels(picture, "x"))
+    few = drawn(windows_plot([replace(window, row=(window.row or 0) // 5) for window in windows], "mae"))
+    assert {"1,000", "4,000"} <= set(labels(few, "x"))
+    assert len(marks(picture, "interval", "line")) == 3
+    assert "at promotion" in {one.text for one in picture.iter(f"{SVG}text")}
 
 
 def test_bars_are_as_long_as_their_shares() -> None:
