@@ -78,7 +78,7 @@ def write_image(
         EvergreenError: there is no such version, it is not what was registered, it did not pass its gates, or the
             folder holds something else.
     """
-    registry = Registry(settings)
+    loaded, registry = models.load(name, settings.models), Registry(settings)
     version = None if follow else _version(registry, name, number)
     target = out or settings.images / image_folder(name, version.number if version else None)
     _require_replaceable(target)
@@ -87,7 +87,7 @@ def write_image(
     try:
         # A folder that is given away is read by others, whatever a temporary one is.
         part.chmod(0o755)
-        written = _write(settings, registry, name, version, part, target)
+        written = _write(settings, registry, loaded, version, part, target)
         if target.exists():
             shutil.rmtree(target)
         part.rename(target)
@@ -119,9 +119,14 @@ def _require_replaceable(target: Path) -> None:
 
 
 def _write(
-    settings: Settings, registry: Registry, name: str, version: Version | None, part: Path, target: Path
+    settings: Settings,
+    registry: Registry,
+    loaded: models.LoadedModel,
+    version: Version | None,
+    part: Path,
+    target: Path,
 ) -> WrittenImage:
-    loaded, app = models.load(name, settings.models), part / "app"
+    name, app = loaded.spec.name, part / "app"
     libraries = _copy_code(settings, name, app)
     served = serve_copy(loaded.spec, copy_version(app / VERSION, registry, version, loaded.spec)) if version else None
     number, sha256 = (version.number, version.tags.sha256) if version else (None, "")

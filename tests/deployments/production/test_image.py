@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from deployments.cli.main import app as command_line
 from deployments.production.image import write_image
-from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
+from evergreen.errors import ArtifactError, EvergreenError, ModelFileError, RefusedError, RegistryError
 from evergreen.naming import invocations_path, predict_path
 from evergreen.verdicts import Verdict
 from serving.access import add_key
@@ -124,8 +124,10 @@ def test_what_sagemaker_unpacks_counts_before_the_image(shop: Shop, tmp_path: Pa
 
 
 def test_only_what_passed_is_pinned(shop: Shop) -> None:
-    """A version of another number, one that failed, and no champion are refused, and nothing is left."""
+    """A model without a file, a version that is not there, one that failed, and no champion are refused, and nothing is left."""
     failed = shop.register(2.0, Verdict.FAIL)
+    with pytest.raises(ModelFileError, match="nosuch"):
+        write_image(shop.settings, "nosuch")
     with pytest.raises(RegistryError, match="no version 7; there are: 1, 2"):
         write_image(shop.settings, "toy", number=7)
     with pytest.raises(RefusedError, match="version 2 is FAILED"):
