@@ -124,7 +124,7 @@ def test_what_sagemaker_unpacks_counts_before_the_image(shop: Shop, tmp_path: Pa
 
 
 def test_only_what_passed_is_pinned(shop: Shop) -> None:
-    """A model without a file, a version that is not there, one that failed, and no champion are refused, and nothing is left."""
+    """Without a model file, the version, its gates passed or a champion: refused, and nothing is left."""
     failed = shop.register(2.0, Verdict.FAIL)
     with pytest.raises(ModelFileError, match="nosuch"):
         write_image(shop.settings, "nosuch")
