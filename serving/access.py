@@ -23,6 +23,8 @@ from serving.faults import RequestError
 BURST_SECONDS = 2.0
 """A client may send so many seconds' requests at once."""
 _FIELDS = 2, 3
+_FORWARDED = frozenset({b"x-forwarded-for", b"forwarded"})
+"""Headers by which a proxy says for whom it asks."""
 
 
 @dataclass(slots=True)
@@ -38,15 +40,17 @@ class _Client:
 
 @dataclass(slots=True)
 class Access:
-    """The clients of a server; without any, everybody may ask.
+    """The clients of a server; without any, everybody on this machine may ask.
 
     Attributes:
         clients: by nothing: the keys' hashes are compared one by one, each in constant time.
         clock: seconds.
+        behind_platform: what is in front of the server knows who asks.
     """
 
     clients: list[_Client] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
+    behind_platform: bool = False
 
     def admit(self, headers: Mapping[bytes, bytes]) -> str:
         """The client's name.
@@ -55,6 +59,12 @@ class Access:
             RequestError: there is no key, nobody has it, or its client asked too often.
         """
         if not self.clients:
+            if not self.behind_platform and not _FORWARDED.isdisjoint(headers):
+                # To the server it comes from 127.0.0.1, whoever asked the proxy.
+                message = (
+                    "The request came through a proxy, and this server has no API key; it has to have one for that."
+                )
+                raise RequestError(HTTPStatus.UNAUTHORIZED, "unauthorized", message)
             return ""
         given = headers.get(b"x-api-key", b"")
         if not given:
@@ -81,12 +91,13 @@ class Access:
         client.left -= 1.0
 
 
-def read_access(file: Path, given: str = "") -> Access:
+def read_access(file: Path, given: str = "", *, behind_platform: bool = False) -> Access:
     """The clients in a file of keys; none if the file is not there.
 
     Args:
         file: a line for each.
         given: further lines, those of EVERGREEN_SERVING_KEYS, also separated by commas.
+        behind_platform: as EVERGREEN_SERVING_ACCESS=platform says.
 
     Raises:
         EvergreenError: a line is none of the file's form, or the file cannot be read.
@@ -95,7 +106,8 @@ def read_access(file: Path, given: str = "") -> Access:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise EvergreenError(f"{file} cannot be read ({type(error).__name__}).", "Check its owner and mode.") from None
-    return Access([*_clients(lines, str(file)), *_clients(re.split(r"[\n,]", given), "EVERGREEN_SERVING_KEYS")])
+    clients = [*_clients(lines, str(file)), *_clients(re.split(r"[\n,]", given), "EVERGREEN_SERVING_KEYS")]
+    return Access(clients, behind_platform=behind_platform)
 
 
 def _clients(lines: Sequence[str], where: str) -> list[_Client]:

@@ -50,7 +50,11 @@ def build(options: Options, settings: Settings) -> App:
         followed = {name: Followed() for name in options.models}
         follower = ChampionFollower(settings, Registry(settings), followed, load_spec, options.poll_seconds)
     queue = PredictionQueue(settings.lake_uri)
-    access = read_access(settings.serving_keys_file, settings.serving_keys.get_secret_value())
+    access = read_access(
+        settings.serving_keys_file,
+        settings.serving_keys.get_secret_value(),
+        behind_platform=settings.serving_access == "platform",
+    )
     return App(Parts(follower, FrameWorker(), queue, access, Limits(), version("evergreen")))
 
 

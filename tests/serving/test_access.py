@@ -56,6 +56,16 @@ def test_a_container_has_its_keys_in_a_variable(tmp_path: Path) -> None:
         add_key(file, "shop,office")
 
 
+def test_what_a_proxy_passes_on_needs_a_key(tmp_path: Path) -> None:
+    """It comes from this machine, whoever asked the proxy; a platform that knows its clients says so."""
+    for header in (b"x-forwarded-for", b"forwarded"):
+        with pytest.raises(RequestError, match="through a proxy") as refused:
+            read_access(tmp_path / "keys.txt").admit({header: b"for=192.0.2.1"})
+        assert refused.value.status == 401
+        assert read_access(tmp_path / "keys.txt", behind_platform=True).admit({header: b"for=192.0.2.1"}) == ""
+    assert read_access(tmp_path / "keys.txt").admit({}) == ""
+
+
 def test_a_rate_is_kept(tmp_path: Path) -> None:
     """Two seconds' requests at once, then as many as time gives back; other keys have their own."""
     file = tmp_path / "keys.txt"
