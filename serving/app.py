@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,13 +66,14 @@ class App:
         self.parts = parts
         self._prefix = token_hex(6)
         self._count = count(1)
+        self._refused: Counter[str] = Counter()
         names = tuple(parts.follower.models)
         self._post: dict[str, Handler] = {}
         self._get: dict[str, Callable[[], Response]] = {
             "/ping": self._ping,
             "/health": self._ping,
             "/version": partial(_json, parts.version),
-            "/v2": partial(_json, self._server()),
+            "/v2": self._server,
             "/v2/health/live": partial(_json, {"live": True}),
             "/v2/health/ready": self._ready,
             "/openapi.json": partial(self._openapi, names),
@@ -121,14 +123,17 @@ class App:
         try:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
+            self._refused[error.code] += 1
             response = _refusal(error, name, scope["path"])
         except ConnectionError:
             # The client went away: there is nobody to answer.
+            self._refused["went_away"] += 1
             return
         except Exception as error:
             # The message may show values of the rows.
             _LOG.error("request %s failed: %s", name, type(error).__name__)
             internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
+            self._refused[internal.code] += 1
             response = _refusal(internal, name, scope["path"])
         await send_response(send, response, name.encode())
 
@@ -220,12 +225,10 @@ class App:
             message = f"The rows were not predicted within {seconds:g} seconds; send fewer, or send them later."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message) from None
 
-    def _server(self) -> dict[str, object]:
-        return {
-            "name": open_inference.NAME,
-            "version": self.parts.version,
-            "extensions": open_inference.EXTENSIONS,
-        }
+    def _server(self) -> Response:
+        """As the Open Inference Protocol asks, and how many requests were refused since the start, by their code."""
+        server = {"name": open_inference.NAME, "version": self.parts.version, "extensions": open_inference.EXTENSIONS}
+        return _json(server | {"parameters": {"refused": self._refused}})
 
     def _ping(self) -> Response:
         """As SageMaker and MLflow ask: 200 where requests can be answered."""

@@ -217,6 +217,20 @@ def test_the_open_inference_protocol_tells_a_fault_as_a_text(app: App) -> None:
     assert told["detail"]["rows"] == [{"row": 0, "column": "x", "reason": "in_range(-100, 100)"}]
 
 
+def test_what_is_refused_is_counted_by_its_code(app: App) -> None:
+    """Also a client that went away before its body was there."""
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    for body in (b"NaN", b"[", {"x": 900.0, "kind": "a"}):
+        ask_once(app, PREDICT, body)
+    assert asyncio.run(ask(app, PREDICT, ROW, receive=gone)).status == 0
+    assert ask_once(app, PREDICT, ROW).status == 200
+    refused = ask_once(app, "/v2", method="GET").json["parameters"]["refused"]
+    assert refused == {"malformed": 2, "invalid_rows": 1, "went_away": 1}
+
+
 def test_another_type_of_body_is_refused(app: App) -> None:
     """As curl sends it without a header."""
     answer = ask_once(app, PREDICT, ROW, headers={"content-type": "application/x-www-form-urlencoded"})
