@@ -25,7 +25,18 @@ from serving.champion import ChampionFollower
 from serving.description import metadata, openapi
 from serving.faults import RequestError
 from serving.frame_worker import FrameAnswer, FrameWorker
-from serving.http import Limits, Receive, Request, Response, Scope, Send, read_body, send_response
+from serving.http import (
+    Limits,
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    json_response,
+    read_body,
+    refusal,
+    send_response,
+)
 from serving.prediction_queue import PredictionQueue, Served
 from serving.protocols import mlflow, open_inference, plain
 from serving.protocols.call import ID_BYTES, Call, is_request_id
@@ -72,9 +83,9 @@ class App:
         self._get: dict[str, Callable[[], Response]] = {
             "/ping": self._ping,
             "/health": self._ping,
-            "/version": partial(_json, parts.version),
+            "/version": partial(json_response, parts.version),
             "/v2": self._server,
-            "/v2/health/live": partial(_json, {"live": True}),
+            "/v2/health/live": partial(json_response, {"live": True}),
             "/v2/health/ready": self._ready,
             "/openapi.json": partial(self._openapi, names),
         }
@@ -124,7 +135,7 @@ class App:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
             self._refused[error.code] += 1
-            response = _refusal(error, name, scope["path"])
+            response = refusal(error, name, scope["path"])
         except ConnectionError:
             # The client went away: there is nobody to answer.
             self._refused["went_away"] += 1
@@ -134,7 +145,7 @@ class App:
             _LOG.error("request %s failed: %s", name, type(error).__name__)
             internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
             self._refused[internal.code] += 1
-            response = _refusal(internal, name, scope["path"])
+            response = refusal(internal, name, scope["path"])
         await send_response(send, response, name.encode())
 
     async def _respond(
@@ -228,7 +239,7 @@ class App:
     def _server(self) -> Response:
         """As the Open Inference Protocol asks, and how many requests were refused since the start, by their code."""
         server = {"name": open_inference.NAME, "version": self.parts.version, "extensions": open_inference.EXTENSIONS}
-        return _json(server | {"parameters": {"refused": self._refused}})
+        return json_response(server | {"parameters": {"refused": self._refused}})
 
     def _ping(self) -> Response:
         """As SageMaker and MLflow ask: 200 where requests can be answered."""
@@ -246,19 +257,19 @@ class App:
 
     def _ready(self) -> Response:
         ready = self._is_ready()
-        return _json({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_response({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _model_ready(self, name: str) -> Response:
         ready = self._can_answer(name)
         body = {"name": name, "ready": ready}
-        return _json(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_response(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _metadata(self, name: str) -> Response:
-        return _json(metadata(name, self.parts.follower.models[name], self.parts.queue))
+        return json_response(metadata(name, self.parts.follower.models[name], self.parts.queue))
 
     def _openapi(self, names: Sequence[str]) -> Response:
         served = {name: self.parts.follower.models[name].current for name in names}
-        return _json(openapi(served, self.parts.version, closed=bool(self.parts.access.clients)))
+        return json_response(openapi(served, self.parts.version, closed=bool(self.parts.access.clients)))
 
 
 _OPEN = frozenset({"/ping", "/health", "/v2/health/live", "/v2/health/ready"})
@@ -287,22 +298,3 @@ def _require_finite(version: ServedVersion, answers: Sequence[Answer]) -> None:
     if not sound:
         message = f"Version {version.number} predicts no finite value for these rows."
         raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)
-
-
-def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    import orjson
-
-    return Response(orjson.dumps(value), status)
-
-
-def _refusal(error: RequestError, name: str, path: str) -> Response:
-    body = error.body(name)
-    if path.startswith("/v2"):
-        # The Open Inference Protocol has the message alone as `error`; what else there is comes beside it.
-        body = {"error": error.message, "detail": body["error"], "request_id": name}
-    response = _json(body, error.status)
-    if error.allow:
-        return Response(response.body, response.status, headers=[(b"allow", error.allow.encode())])
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        return Response(response.body, response.status, headers=[(b"www-authenticate", b"Bearer")])
-    return response

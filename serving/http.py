@@ -58,6 +58,27 @@ class Response:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
+def json_response(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """An answer of JSON."""
+    import orjson
+
+    return Response(orjson.dumps(value), status)
+
+
+def refusal(error: RequestError, request_id: str, path: str) -> Response:
+    """The answer to a request that is refused, in the form of the protocol of its path."""
+    body = error.body(request_id)
+    if path.startswith("/v2"):
+        # The Open Inference Protocol has the message alone as `error`; what else there is comes beside it.
+        body = {"error": error.message, "detail": body["error"], "request_id": request_id}
+    response = json_response(body, error.status)
+    if error.allow:
+        return Response(response.body, response.status, headers=[(b"allow", error.allow.encode())])
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return Response(response.body, response.status, headers=[(b"www-authenticate", b"Bearer")])
+    return response
+
+
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limits: Limits) -> bytes:
     """The body of a request.
 
