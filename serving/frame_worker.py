@@ -1,7 +1,7 @@
 """Predict rows as frames in one thread of its own; what waits meanwhile is predicted together.
 
 A frame takes 10 to 30 ms whether it has one row or two hundred, so 64 clients at a time are answered thirty times as
-fast together as one by one, and nobody waits for a batch to fill.
+fast together as one by one. A batch waits for more requests a tenth of the time at most that the last one took.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
+from serving import frame_worker
 from serving.access import Access
 from serving.app import App, Parts
 from serving.champion import ChampionFollower, Followed, make_served
@@ -127,3 +128,17 @@ async def ask(
 def ask_once(app: App, path: str, body: Any = None, **how: Any) -> Answered:
     """Ask in a loop of its own."""
     return asyncio.run(ask(app, path, body, **how))
+
+
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each frame had that was predicted."""
+    seen: list[int] = []
+    predict = frame_worker.predict
+
+    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
+        seen.append(len(rows))
+        return predict(pipeline, spec, rows)
+
+    monkeypatch.setattr(frame_worker, "predict", count)
+    return seen

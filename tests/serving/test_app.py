@@ -70,17 +70,9 @@ def test_a_frame_and_a_plan_give_the_same(app: App, version: ServedVersion, make
 
 
 def test_requests_that_wait_are_answered_together_each_with_its_own(
-    make_app: Make, version: ServedVersion, monkeypatch: pytest.MonkeyPatch
+    make_app: Make, version: ServedVersion, frames: list[int]
 ) -> None:
     """Good and bad ones, of several shapes, at once: a bad row refuses its own request alone."""
-    frames: list[int] = []
-    predict = frame_worker.predict
-
-    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
-        frames.append(len(rows))
-        return predict(pipeline, spec, rows)
-
-    monkeypatch.setattr(frame_worker, "predict", count)
     app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     bodies: list[Any] = [{"x": float(number), "kind": "ab"[number % 2]} for number in range(40)]
     bodies[7], bodies[11], bodies[13] = {"x": 900.0, "kind": "a"}, {"x": "2.5", "kind": "a"}, {"x": 1.0}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.spec import Serve
-from serving import frame_worker, row_preparation
+from serving import row_preparation
 from serving.app import App
 from serving.row_preparation import AGREED_ROWS
 from tests.serving.conftest import ask_once
@@ -44,20 +44,6 @@ def _prepare_row(row: Row) -> Row:
 
 def _arriving(number: int) -> Row:
     return {"number": number, "seconds": 1_735_689_600 + number, "cm": 3.5 * number, "letter": "AB"[number % 2]}
-
-
-@pytest.fixture
-def frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each frame had that was predicted."""
-    seen: list[int] = []
-    predict = frame_worker.predict
-
-    def count(pipeline: Any, spec: Any, rows: Any) -> Any:
-        seen.append(len(rows))
-        return predict(pipeline, spec, rows)
-
-    monkeypatch.setattr(frame_worker, "predict", count)
-    return seen
 
 
 @pytest.fixture
@@ -102,14 +88,17 @@ def test_what_it_answers_is_kept_as_what_a_frame_answers(make: Callable[..., App
     app = make()
     ask_once(app, PREDICT, [_arriving(number) for number in range(AGREED_ROWS)])
     ask_once(app, PREDICT, _arriving(40))
-    ask_once(make(), PREDICT, _arriving(40))
+    as_frame = make()
+    ask_once(as_frame, PREDICT, _arriving(40))
     app.parts.queue.write()
+    as_frame.parts.queue.write()
     spec = app.parts.follower.models["toy"].current.spec  # type: ignore[union-attr]
     requests = RequestLog(app.parts.queue.lake, spec).table.read(("features", "at", "key"))
-    assert requests["features"].iloc[-1] == '{"x":1.4,"kind":"a"}'
-    assert requests["at"].iloc[-1] == pd.Timestamp(1_735_689_640, unit="s", tz="UTC")
-    assert requests["key"].notna().all()
-    assert PredictionLog(app.parts.queue.lake, spec).table.read(("id",))["id"].iloc[-1] == "40"
+    both = requests[requests["at"] == pd.Timestamp(1_735_689_640, unit="s", tz="UTC")]
+    assert both["features"].tolist() == ['{"x":1.4,"kind":"a"}'] * 2
+    assert (both["key"].notna().all(), both["key"].nunique()) == (True, 1)
+    ids = PredictionLog(app.parts.queue.lake, spec).table.read(("id",))["id"].tolist()
+    assert ids.count("40") == 2
 
 
 def _planted(**wrong: Callable[[Row], Any]) -> Callable[[Row], Row]:

@@ -35,7 +35,8 @@ from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
 from evergreen.training.reference import REFERENCE
 from serving.access import add_key
-from serving.server import cut_off_who_never_reads
+from serving.options import Options
+from serving.server import UNREAD_SECONDS, cut_off_who_never_reads, run
 from tests.serving.conftest import as_utc, fitted
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -447,6 +448,22 @@ def test_a_client_that_never_reads_is_cut_off() -> None:
             answering.sendall(bytes(64 << 20))
     # Of the kernel, not the 120 seconds of this test.
     assert cut_off.value.errno == errno.ETIMEDOUT
+
+
+def test_the_server_listens_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own socket has the limit."""
+    import uvicorn
+
+    limits: list[int] = []
+
+    def serve(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        server.started = True
+        limits.append(sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", serve)
+    run(Options(("toy",), port=free_port()), object())  # type: ignore[arg-type]
+    assert limits == [UNREAD_SECONDS * 1000]
 
 
 def test_tritons_client_is_answered(server: Server, home_of: Home) -> None:
