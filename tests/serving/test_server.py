@@ -403,7 +403,8 @@ def test_bad_requests_leave_a_server_as_it_was(server: Server, home_of: Home) ->
         with closing(socket.create_connection(("127.0.0.1", server.port))) as connection:
             connection.sendall(text.encode())
     bodies = [b"[" * 10_000, b"NaN", b'{"x": 1e999}', b"\xff\xfe", json.dumps([ROW] * 20_000).encode()]
-    assert [server.request("/models/toy/predict", body)[0] for body in bodies] == [400, 400, 400, 400, 413]
+    bodies.append(b"[" + b",".join([b'{"x":1}'] * 1_000_000) + b"]")
+    assert [server.request("/models/toy/predict", body)[0] for body in bodies] == [400, 400, 400, 400, 413, 413]
     assert server.request("/models/toy/predict", ROW)[0] == 200
     assert "Traceback" not in "".join(server.lines)
 
