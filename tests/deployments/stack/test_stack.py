@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from deployments.stack import prefect_home
@@ -150,9 +152,18 @@ def state_of(api: str, run: str) -> str:
     return str(asked(api, f"flow_runs/{run}")["state"]["name"])
 
 
+def _listener(url: str) -> int | None:
+    """The id of the process that listens where a page is."""
+    port = urlsplit(url).port
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return int(connection.pid)
+    return None
+
+
 @pytest.mark.slow
 def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every page answers, a cron has runs, commands find the server by themselves; a second `up` starts nothing."""
+    """Every page answers, a cron has runs, a killed server of predictions comes back; a second `up` starts nothing."""
     first = home.run("up", "--detach")
     assert first["started"]
     # The shipped bikes ask to be served; they have no champion here, so the server lives and is not ready.
@@ -167,6 +178,10 @@ def test_up_brings_up_everything_and_again_only_says_so(home: Home, monkeypatch:
     server = asked(first["api"], "admin/settings")["server"]
     vacuum, events = server["services"]["db_vacuum"], server["events"]["retention_period"]
     assert (sorted(vacuum["enabled"]), vacuum["retention_period"], events) == (["events", "flow_runs"], "P30D", "P7D")
+    killed = _listener(live)
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    assert until(lambda: _listener(live) not in (None, killed))
     again = home.run("up", "--detach")
     assert not again["started"]
     assert {name: first[name] for name in ("api", "mlflow", "logs")} == {
