@@ -16,6 +16,7 @@ Table = Literal[
     "labels_waiting",
     "quarantine",
     "requests",
+    "comparisons",
     "predictions",
     "decisions",
     "drift",

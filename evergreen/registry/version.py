@@ -21,6 +21,9 @@ DECLINED = "declined"
 """Tag of a version that a person did not want, with the reason."""
 DECLINED_BY = "declined_by"
 """Tag beside it: who that was, as `evergreen.actor` keeps it."""
+CANARY = "canary"
+"""Tag of a challenger that meets live traffic: the percent of the requests that it answers. Servers follow it; the
+ledger knows why."""
 CLEANED = "cleaned"
 """Tag of a version whose files were deleted to free the disk, with the time."""
 DESCRIBED = "described"
@@ -53,6 +56,7 @@ class VersionTags:
         rolled_back: why it was rolled back; None where it was not.
         declined: why a person did not want it; None where nobody said so.
         cleaned: when its files were deleted; None where they are kept.
+        canary: percent of the requests that it answers as challenger; None where it meets no traffic.
         figures: the deciding metric by name: `holdout_NAME` of the version, `champion_NAME` of its champion then.
         raw: every tag as it is written, Evergreen's own without their prefix.
     """
@@ -95,6 +99,7 @@ class VersionTags:
     declined: str | None = None
     declined_by: str | None = None
     cleaned: str | None = None
+    canary: int | None = None
     described: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     raw: Mapping[str, str] = field(default_factory=dict)
@@ -107,7 +112,16 @@ class VersionTags:
             *("learned_end", "known", "spec_hash", "recipe", "params", "flow_run", "event_id", "git_commit", "machine"),
             *("sha256", "files_sha256", "state_sha256", "judged_sha256", DESCRIBED),
         )
-        numbers = ("data_version", "data_rows", "learned_row", "seed", "holdout_rows", "judged_rows", "deployed_rows")
+        numbers = (
+            "data_version",
+            "data_rows",
+            "learned_row",
+            "seed",
+            "holdout_rows",
+            "judged_rows",
+            "deployed_rows",
+            CANARY,
+        )
         facts: dict[str, Any] = {name: raw.get(name, "") for name in texts}
         facts |= {name: _number(raw.get(name, "")) for name in numbers}
         facts |= {name: raw.get(name) for name in (ROLLED_BACK, DECLINED, DECLINED_BY, CLEANED)}

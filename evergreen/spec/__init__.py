@@ -3,6 +3,7 @@
 The door for model files: `from evergreen.spec import Features, Metric, ModelSpec`.
 """
 
+from evergreen.spec.canary import Canary
 from evergreen.spec.data import Features, Labels, Notation, Reading
 from evergreen.spec.fields import Rows
 from evergreen.spec.gates import Gates
@@ -34,6 +35,7 @@ __all__ = [
     "Approval",
     "AtLeast",
     "Budget",
+    "Canary",
     "DriftPolicy",
     "DriftThresholds",
     "Every",

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from evergreen.naming import TAG_PREFIX
 from evergreen.sources.base import Source
+from evergreen.spec.canary import canary_disagreements
 from evergreen.spec.data import Features, Labels, Reading
 from evergreen.spec.faults import DisagreementError, closest
 from evergreen.spec.fields import Duration, Frozen, Rows, Share, is_sound
@@ -297,5 +298,6 @@ _CHECKS: tuple[Callable[[Any], Iterator[tuple[str, str]]], ...] = (
     _watched_columns_are_there,
     _metric_fits_the_task,
     _metrics_beside_fit_the_task,
+    canary_disagreements,
 )
 """What is asked of the fields of a model together."""

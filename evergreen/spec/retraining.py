@@ -57,11 +57,12 @@ class Approval(Frozen):
     """Who makes a candidate that passed its gates the champion.
 
     Attributes:
-        mode: `auto` promotes it at once; `manual` leaves it as challenger until a person promotes it.
+        mode: `auto` promotes it at once; `manual` leaves it as challenger until a person promotes it; `canary` lets it
+            meet live traffic first, as `Serve(canary=...)` says.
         timeout: how long a run waits for that person; afterwards the challenger stays as it is.
     """
 
-    mode: Literal["auto", "manual"] = "auto"
+    mode: Literal["auto", "manual", "canary"] = "auto"
     timeout: Duration = timedelta(days=3)
 
     @model_validator(mode="before")

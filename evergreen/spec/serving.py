@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evergreen.spec.canary import Canary
 from evergreen.spec.fields import Frozen, PositiveInt, Share
 from evergreen.storage.credentials import holds_secret
 
@@ -47,6 +48,7 @@ class Serve(Frozen):
         max_rows: a request with more rows is refused.
         log: the share of requests that are kept in the lake with their features and answers; they are what labels,
             performance and the shadow are held against.
+        canary: how a challenger meets live traffic; it takes `approval="canary"`.
     """
 
     rows: Literal["arriving", "contract"] = "arriving"
@@ -54,6 +56,7 @@ class Serve(Frozen):
     lookup: Lookup | None = None
     max_rows: PositiveInt = 10_000
     log: Share = 1.0
+    canary: Canary | None = None
 
     @model_validator(mode="after")
     def _prepares_what_arrives(self) -> Self:
