@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from evergreen.canary_detail import CanaryDetail
 from evergreen.verdicts import Check
 from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail
 
-Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]
-"""What became of a retraining."""
+Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval", "in-canary"]
+"""What became of a retraining; `in-canary`: its version meets live traffic before it is champion."""
 
 D = TypeVar("D")
 
@@ -184,6 +185,7 @@ Detail = (
     | EscalationDetail
     | SuppressedDetail
     | ReconciledDetail
+    | CanaryDetail
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evergreen.canary_detail import CanaryDetail
 from evergreen.naming import model_resource
 from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
 
@@ -31,6 +32,10 @@ MODEL_REJECTED = "evergreen.model.rejected"
 MODEL_WAITING = "evergreen.model.awaiting-approval"
 MODEL_ROLLED_BACK = "evergreen.model.rolled-back"
 MODEL_LOST = "evergreen.model.lost"
+CANARY_STARTED = "evergreen.canary.started"
+CANARY_STEPPED = "evergreen.canary.stepped"
+CANARY_HELD = "evergreen.canary.held"
+CANARY_ENDED = "evergreen.canary.ended"
 
 TRIGGER_EVENTS = {"drift": DRIFT_FAILED, "performance": PERFORMANCE_FAILED, "data": DATA_LANDED}
 """The event of each trigger of a retraining that a model file can name."""
@@ -85,7 +90,7 @@ def drift_event(
 
 
 def decision_event(model: str, decision: Decision) -> Event:
-    """The event of a decision that a monitor run stored: drift, performance, shadow or data."""
+    """The event of a stored decision: drift, performance, shadow, data, or a canary's."""
     match decision.detail:
         case DriftDetail() as drift:
             return drift_event(
@@ -102,6 +107,9 @@ def decision_event(model: str, decision: Decision) -> Event:
         case ShadowDetail() as shadow:
             names = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}
             name, payload = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
+        case CanaryDetail() as canary:
+            names = {"started": CANARY_STARTED, "step": CANARY_STEPPED, "paused": CANARY_HELD, "resumed": CANARY_HELD}
+            name, payload = names.get(decision.outcome, CANARY_ENDED), _canary_payload(canary, decision)
         case _:
             name, payload = DATA_LANDED, {"rows": decision.detail_as(DataDetail).rows}
     return Event(name, model, {"decision_id": decision.id} | payload)
@@ -113,6 +121,17 @@ def _performance_payload(detail: PerformanceDetail) -> dict[str, Any]:
         "value": detail.value,
         "at_promotion": detail.at_promotion,
         "rows": detail.rows,
+    }
+
+
+def _canary_payload(detail: CanaryDetail, decision: Decision) -> dict[str, Any]:
+    return {
+        "version": detail.version,
+        "before": detail.champion,
+        "outcome": decision.outcome,
+        "share": detail.share,
+        "rows": detail.rows,
+        "reason": decision.reason,
     }
 
 

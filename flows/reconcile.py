@@ -19,6 +19,7 @@ from evergreen.settings import load_settings
 from flows.shared.approval import recover_answers
 from flows.shared.opening import open_run
 from tasks.announce import announce
+from tasks.canary import schedule_looks
 from tasks.reconcile_model import Followed, reconcile_model
 from tasks.report import report_steps
 from tasks.sweep import sweep
@@ -41,6 +42,9 @@ def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Actio
         if result.escalation is not None:
             announce(escalation_event(result.model, result.escalation))
     steps = [*(swept.result() if swept.is_completed() else ()), *(step for result in followed for step in result.steps)]
+    if any(result.in_canary for result in followed):
+        # Whoever opened the canary may have been killed before its looks were scheduled.
+        schedule_looks(active=True)
     if steps:
         report_steps(steps, now)
     faults = [str(state.result(raise_on_failure=False)) for state in [swept, *states] if not state.is_completed()]

@@ -39,6 +39,7 @@ class Followed:
 
     Attributes:
         asked: a person was asked to approve a version and has not answered, or the answer was not carried out.
+        in_canary: a challenger meets live traffic.
         escalation: what a person is to be told; stored already.
     """
 
@@ -46,6 +47,7 @@ class Followed:
     asked: bool = False
     steps: tuple[Action, ...] = ()
     escalation: Decision | None = None
+    in_canary: bool = False
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="reconcile-{model}")
@@ -53,13 +55,13 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
     """Look at one model's ledger, and start or escalate what nobody else has."""
     spec = models.load(model, settings.models).spec
     ledger = reconciliation.read_ledger(settings, spec)
-    awaits_approval = reconciliation.is_asking(ledger)
+    awaits_approval, in_canary = reconciliation.is_asking(ledger), reconciliation.is_in_canary(ledger)
     finding = reconciliation.find_pending(spec, ledger, now=now, grace=grace)
     _keep_held(settings, model, finding, now)
     if finding.status != "due" and (
         reconciliation.is_escalated(ledger) or not reconciliation.unsuccessful_retrains(ledger)
     ):
-        return Followed(model, awaits_approval)
+        return Followed(model, awaits_approval, in_canary=in_canary)
     steps: list[Action] = []
     with get_client(sync_client=True) as client:
         runs = _Runs(client, model)
@@ -75,7 +77,7 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
         steps.append(Action(model, escalation.id, now, f"told a person: {escalation.reason}"))
     for step in steps:
         get_run_logger().info("reconcile: %s, %s: %s", model, step.about, step.what)
-    return Followed(model, awaits_approval, tuple(steps), escalation)
+    return Followed(model, awaits_approval, tuple(steps), escalation, in_canary)
 
 
 def _keep_held(settings: Settings, model: str, finding: PendingRetrain, now: datetime) -> None:

@@ -11,6 +11,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 
 from evergreen.backtest.report import Backtest
+from evergreen.canary.report import CanaryReport
 from evergreen.decision_detail import RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Action
@@ -19,6 +20,7 @@ from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.reports.canary_note import canary_note
 from evergreen.reports.card_facts import said
 from evergreen.reports.performance_note import performance_note
 from evergreen.reports.tables import drift_table, gate_table
@@ -123,6 +125,13 @@ def report_backtest(context: RunContext, report: Backtest, place: str | None = N
     create_markdown_artifact(text, key=artifact("backtest-report", model), description=report.reason)
     create_link_artifact(page.as_uri(), link_text="Backtest", key=artifact("backtest-page", model))
     return page
+
+
+@shown("report-canary")
+def report_canary(report: CanaryReport) -> None:
+    """Where a canary stands, and what each question came to."""
+    key = artifact("canary", report.model)
+    create_markdown_artifact(canary_note(report), key=key, description=f"{report.stands}: {said(report.reason, 2000)}")
 
 
 @shown("report-steps")

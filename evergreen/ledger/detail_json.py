@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Kind
 from evergreen.decision_detail import (
     ApprovalDetail,
@@ -33,6 +34,7 @@ DETAILS: Mapping[Kind, type[Detail]] = {
     "escalation": EscalationDetail,
     "suppressed": SuppressedDetail,
     "reconciled": ReconciledDetail,
+    "canary": CanaryDetail,
 }
 """By kind: the type of its details."""
 

@@ -232,8 +232,17 @@ def is_escalated(ledger: LedgerState) -> bool:
 
 def is_asking(ledger: LedgerState) -> bool:
     """Whether a person was asked to approve a version, and no answer was carried out."""
+    return _is_open(ledger, "awaiting-approval")
+
+
+def is_in_canary(ledger: LedgerState) -> bool:
+    """Whether a version meets live traffic, and what became of it is not known yet."""
+    return _is_open(ledger, "in-canary")
+
+
+def _is_open(ledger: LedgerState, outcome: str) -> bool:
     answered = {entry.id for entry in ledger.entries if entry.kind == "approval"}
-    return any(entry.outcome == "awaiting-approval" and entry.id not in answered for entry in _retrains(ledger.entries))
+    return any(entry.outcome == outcome and entry.id not in answered for entry in _retrains(ledger.entries))
 
 
 def unsuccessful_retrains(ledger: LedgerState) -> tuple[Decision, ...]:

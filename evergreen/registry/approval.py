@@ -24,6 +24,9 @@ from evergreen.registry.promotion import Lock
 from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
 from evergreen.spec.model import ModelSpec
 
+OPEN = ("awaiting-approval", "in-canary")
+"""Outcomes of a retraining that are not its end: a person, or live traffic, has the word."""
+
 
 class ApprovalResponse(BaseModel):
     """What a person answers; the form of the Prefect UI is made from it."""
@@ -71,7 +74,7 @@ def recorded_approval(ledger: Ledger, decision: str) -> ApprovalOutcome | None:
 
 def with_approval(ledger: Ledger, entry: Decision) -> Decision:
     """A retraining's entry as it stands after what a person said of it."""
-    approval = recorded_approval(ledger, entry.id) if entry.outcome == "awaiting-approval" else None
+    approval = recorded_approval(ledger, entry.id) if entry.outcome in OPEN else None
     if approval is None:
         return entry
     detail = replace(entry.detail_as(RetrainDetail), outcome=approval.outcome)
@@ -83,7 +86,7 @@ def record_approval(
 ) -> None:
     """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
     question = ledger.find("retrain", version.tags.decision_id)
-    if question is None or question.outcome != "awaiting-approval":
+    if question is None or question.outcome not in OPEN:
         return
     approval = replace(question, kind="approval", at=now, outcome=outcome, reason=explanation)
     ledger.record(replace(approval, detail=ApprovalDetail(version.number, person_name(by))))

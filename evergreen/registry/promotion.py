@@ -67,6 +67,8 @@ def promote_if_passed(
 ) -> Outcome:
     """Promote a version that passed its gates; without automatic approval it stays challenger and waits.
 
+    A first champion meets no traffic before: there is nothing to hold it against.
+
     Raises:
         BusyError, RefusedError, ArtifactError: as in `promote`.
     """
@@ -78,6 +80,8 @@ def promote_if_passed(
     registry.set_alias(spec.name, CHALLENGER, version.number)
     if spec.approval.mode == "manual":
         return "awaiting-approval"
+    if spec.approval.mode == "canary" and champion is not None:
+        return "in-canary"
     passed = registry.get(spec.name, version.number)
     promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
     return "promoted"
@@ -299,6 +303,11 @@ def _require_last(model: str, promotions: PromotionLog, promotion: str, present:
 
 
 def _require_promotable(version: Version, champion: Version | None) -> None:
+    if version.tags.refused is not None:
+        raise RefusedError(
+            f"{version.label} was refused by its canary: {version.tags.refused}",
+            f"Retrain: evergreen retrain {version.model}",
+        )
     if version.status != "PASSED":
         raise RefusedError(
             f"{version.label} may not be promoted: its gates say {version.status}.",

@@ -21,6 +21,8 @@ DECLINED = "declined"
 """Tag of a version that a person did not want, with the reason."""
 DECLINED_BY = "declined_by"
 """Tag beside it: who that was, as `evergreen.actor` keeps it."""
+REFUSED = "refused"
+"""Tag of a version that live traffic proved worse than the champion, with the reason."""
 CANARY = "canary"
 """Tag of a challenger that meets live traffic: the percent of the requests that it answers. Servers follow it; the
 ledger knows why."""
@@ -55,6 +57,7 @@ class VersionTags:
         judgement_text: what the gates found, as `Judgement.to_text` writes it.
         rolled_back: why it was rolled back; None where it was not.
         declined: why a person did not want it; None where nobody said so.
+        refused: how live traffic proved it worse; None where it did not.
         cleaned: when its files were deleted; None where they are kept.
         canary: percent of the requests that it answers as challenger; None where it meets no traffic.
         figures: the deciding metric by name: `holdout_NAME` of the version, `champion_NAME` of its champion then.
@@ -98,6 +101,7 @@ class VersionTags:
     rolled_back: str | None = None
     declined: str | None = None
     declined_by: str | None = None
+    refused: str | None = None
     cleaned: str | None = None
     canary: int | None = None
     described: str = ""
@@ -124,7 +128,7 @@ class VersionTags:
         )
         facts: dict[str, Any] = {name: raw.get(name, "") for name in texts}
         facts |= {name: _number(raw.get(name, "")) for name in numbers}
-        facts |= {name: raw.get(name) for name in (ROLLED_BACK, DECLINED, DECLINED_BY, CLEANED)}
+        facts |= {name: raw.get(name) for name in (ROLLED_BACK, DECLINED, DECLINED_BY, REFUSED, CLEANED)}
         return cls(
             **facts,
             next_row=_number(raw.get("next_row", "")) or 0,

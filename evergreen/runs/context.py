@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.ingest.quarantine import quarantine_table
@@ -92,6 +93,11 @@ class RunContext:
     def predictions(self) -> PredictionLog:
         """What the model predicted."""
         return PredictionLog(self.settings.lake_uri, self.spec)
+
+    @cached_property
+    def comparisons(self) -> ComparisonLog:
+        """What champion and challenger predicted for the same rows."""
+        return ComparisonLog(self.settings.lake_uri, self.spec)
 
     @property
     def quarantine(self) -> Table:

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from evergreen.spec.fields import Duration, Frozen, PositiveInt
-
-Loss = Literal["absolute", "squared", "log", "zero-one"]
-"""What a wrong answer costs: |y - p|, (y - p)^2, -log of the probability of what came true, or 1 for a wrong label."""
+from evergreen.spec.metric import KNOWN
 
 _Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -28,8 +26,9 @@ class Canary(Frozen):
         budget: how long the whole canary may take; without proof by then the champion stays, and a person is told.
         max_rows: how many rows it may compare; None for as many as come.
         min_rows: of these, how many a step needs.
-        margin: by how much of the champion's mean loss all traffic together may be worse.
-        loss: what a wrong answer costs; None for what fits the metric.
+        margin: by how much of the champion's mean loss all traffic together may lose.
+        metric: a metric that is a mean over rows, by which the outcome is judged; None for the model file's own or,
+            where that is no such mean, for `mae`, `log_loss` or `accuracy`.
         max_failures: the share of rows that it may fail to answer where the champion answers them.
         max_slowdown: by how much of the champion's time it may take longer, in the median.
         deadline: seconds; a later answer counts as none.
@@ -47,7 +46,7 @@ class Canary(Frozen):
     max_rows: PositiveInt | None = None
     min_rows: PositiveInt = 100
     margin: Annotated[float, Field(gt=0, le=1)] = 0.05
-    loss: Loss | None = None
+    metric: str | None = None
     max_failures: Annotated[float, Field(gt=0, lt=1)] = 0.005
     max_slowdown: Annotated[float, Field(gt=0)] = 0.5
     deadline: Annotated[float, Field(gt=0)] = 1.0
@@ -61,12 +60,29 @@ class Canary(Frozen):
             raise ValueError(f"steps: {self.steps} has to rise from step to step")
         return self
 
+    @field_validator("metric")
+    @classmethod
+    def _mean_over_rows(cls, metric: str | None) -> str | None:
+        if metric is not None and (metric not in KNOWN or KNOWN[metric].pointwise is None):
+            means = ", ".join(sorted(name for name, kind in KNOWN.items() if kind.pointwise is not None))
+            raise ValueError(f"{metric!r} is no mean over rows; the metrics that are one are {means}")
+        return metric
+
 
 def canary_disagreements(spec: Any) -> Iterator[tuple[str, str]]:
     """Whether the model is served in such a way that a canary can be judged; what is wrong by field."""
     if spec.approval.mode == "canary" and spec.serve is None:
         yield "approval", "'canary' lets a candidate meet live traffic, and the model is not served; add serve=Serve()"
+    elif spec.approval.mode == "canary" and not spec.keys:
+        yield "approval", "'canary' waits for the labels of rows that were answered, and without keys=... none is found"
     elif spec.approval.mode == "canary" and spec.serve.log == 0:
         yield "serve", "log=0 keeps no answer, and approval='canary' judges by what is kept"
-    elif spec.approval.mode != "canary" and spec.serve is not None and spec.serve.canary is not None:
+    elif spec.serve is not None and spec.serve.canary is not None:
+        yield from _unusable(spec, spec.serve.canary)
+
+
+def _unusable(spec: Any, canary: Canary) -> Iterator[tuple[str, str]]:
+    if spec.approval.mode != "canary":
         yield "serve", "canary=... is never used without approval='canary'"
+    elif canary.metric is not None and KNOWN[canary.metric].task != spec.task:
+        yield "serve", f"canary: {canary.metric!r} is a metric of {KNOWN[canary.metric].task}, not of {spec.task}"

@@ -204,14 +204,15 @@ def _finite(value: float) -> float | None:
 
 
 def reject_repeat(judgement: Judgement, version: Version, versions: Sequence[Version]) -> Judgement:
-    """The judgement with a failed check where the very same model was rolled back before, under another number."""
+    """The judgement with a failed check where the very same model was taken back or refused under another number."""
     state = version.tags.state_sha256
     for known in versions if state and judgement.verdict is Verdict.PASS else ():
         same = known.number != version.number and known.tags.state_sha256 == state
-        if same and known.tags.rolled_back is not None:
-            why = f"the very model of version {known.number}, which was rolled back: {known.tags.rolled_back}"
-            check = Check("repeat", Verdict.FAIL, None, None, why)
-            return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
+        for what, why in (("rolled back", known.tags.rolled_back), ("refused by its canary", known.tags.refused)):
+            if same and why is not None:
+                reason = f"the very model of version {known.number}, which was {what}: {why}"
+                check = Check("repeat", Verdict.FAIL, None, None, reason)
+                return replace(judgement, checks=(*judgement.checks, check), verdict=Verdict.FAIL)
     return judgement
 
 

@@ -15,7 +15,8 @@ from evergreen.ledger.reconciliation import TRIGGER_OUTCOMES, cooldown_until, tr
 from evergreen.registry.approval import with_approval
 from evergreen.registry.lineage import against, params_text
 from evergreen.registry.model_registry import ModelRegistry
-from evergreen.registry.version import Version
+from evergreen.registry.version import CHALLENGER, Version
+from evergreen.spec.canary import Canary
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
 from evergreen.watch_detail import TriggerDetail
@@ -76,7 +77,12 @@ def _rolled_back(facts: PlanFacts) -> _Settled | None:
         return None
     for version in facts.registry.versions(facts.spec.name):
         same = _came_of(version, facts) and version.tags.params == params_text(facts.request.params)
-        for reason, what in ((version.tags.rolled_back, "was rolled back"), (version.tags.declined, "was not wanted")):
+        known = (
+            (version.tags.rolled_back, "was rolled back"),
+            (version.tags.declined, "was not wanted"),
+            (version.tags.refused, "was refused by its canary"),
+        )
+        for reason, what in known:
             if same and reason is not None:
                 why = f"version {version.number} came of this very data and {what}: {reason}"
                 return "rejected", why, None
@@ -138,6 +144,19 @@ def _unwanted(facts: PlanFacts) -> _Settled | None:
     return UNCHANGED, f"{UNWANTED}: {detail.because}", decision
 
 
+def _in_canary(facts: PlanFacts) -> _Settled | None:
+    """A challenger meets live traffic: with another one in its place none would ever come to its end."""
+    challenger = None if facts.request.force else facts.registry.by_alias(facts.spec.name, CHALLENGER)
+    if challenger is None or facts.spec.approval.mode != "canary" or challenger.tags.decision_id == facts.decision:
+        return None
+    retrain = facts.ledger.find("retrain", challenger.tags.decision_id)
+    if retrain is None or with_approval(facts.ledger, retrain).outcome != "in-canary":
+        return None
+    budget = ((facts.spec.serve.canary if facts.spec.serve else None) or Canary()).budget
+    number, until = challenger.number, retrain.at + budget
+    return UNCHANGED, f"version {number} meets live traffic, until {until:%Y-%m-%d %H:%M} UTC at the latest", None
+
+
 def _cooling(facts: PlanFacts) -> _Settled | None:
     """After a retraining for drift, performance or data, the next one for the same trigger waits."""
     trigger = trigger_of(facts.request.reason)
@@ -155,6 +174,7 @@ PLAN_CHECKS: tuple[Callable[[PlanFacts], _Settled | None], ...] = (
     _answered,
     _taken_back,
     _unwanted,
+    _in_canary,
     _cooling,
 )
 """Asked one after the other; the first that has an answer settles the request."""

@@ -16,6 +16,7 @@ from evergreen.reports import card_store
 from evergreen.runs.context import RunContext
 from evergreen.training.plan import Plan
 from tasks.announce import announce
+from tasks.canary import schedule_looks
 from tasks.record import record_retrain, record_run
 from tasks.report import report_drift, report_retrain
 
@@ -42,6 +43,8 @@ def conclude(
         _announce(context, plan, result, drift)
         former = plan.champion.number if plan.champion and result.outcome == "promoted" else None
         update_cards(context, result.version, former)
+    if result.outcome == "in-canary":
+        schedule_looks(active=True)
     rows, run_id = plan.train_rows + plan.holdout_rows, version.run_id if version else ""
     record_run(context, "retrain", rows, result.outcome, run_id)
     return result
@@ -66,6 +69,8 @@ def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: Dri
         "reason": plan.request.reason,
     }
     event = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
-    announce(Event(event, result.model, payload))
+    if result.outcome != "in-canary":
+        # The canary tells of itself.
+        announce(Event(event, result.model, payload))
     report_drift(result.model, drift)
     report_retrain(result, page_url(context.settings, result.model))

@@ -1,0 +1,105 @@
+"""Look at the canaries of a model, and let a person hold or end one; the schedule of the looks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+
+import models
+from evergreen import naming
+from evergreen.canary.canary_ledger import CanaryState, open_canaries
+from evergreen.canary.evidence import Pair, read_evidence
+from evergreen.canary.judge import Evidence, Position
+from evergreen.canary.moves import Look, Stores, abort, hold, look_at_canary
+from evergreen.decision import Decision
+from evergreen.errors import EvergreenError
+from evergreen.ledger.decisions import Decisions
+from evergreen.runs.context import RunContext
+from evergreen.settings import Settings
+from evergreen.spec.canary import Canary
+from tasks import passing_or_busy, retried
+
+Hand = Literal["pause", "resume", "abort"]
+"""What a person may do with a canary."""
+
+LOCK_WAIT = 30.0
+"""Seconds; another look takes a few."""
+
+
+def models_in_canary(settings: Settings) -> list[str]:
+    """The models of which a challenger meets live traffic, or has to be told what became of it."""
+    return [name for name in models.names(settings.models) if open_canaries(Decisions(settings.lake_uri, name))]
+
+
+@retried("look-at-canaries", timeout_seconds=300, worth_retrying=passing_or_busy)
+def look_at_canaries(context: RunContext) -> tuple[Look, ...]:
+    """One look at each open canary of the model; what it decides is stored and carried out."""
+    now, stores = context.moment(), _stores(context)
+    with context.locks.hold(context.spec.name, "canary", wait=LOCK_WAIT, now=now):
+        looks = []
+        for state in open_canaries(context.ledger):
+            read, lock = partial(_read, context), context.promotion_lock(now)
+            looks.append(look_at_canary(stores, state, read, now=now, lock=lock, flow_run=context.flow_run))
+    for look in looks:
+        for decision in look.decided:
+            get_run_logger().info("canary: version %d: %s, %s", look.state.version, decision.outcome, decision.reason)
+    return tuple(looks)
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="{hand}-canary")
+def take_in_hand(context: RunContext, hand: Hand, reason: str, by: str) -> Decision:
+    """Pause, resume or abort the open canary of a model, because a person says so."""
+    now, stores = context.moment(), _stores(context)
+    with context.locks.hold(context.spec.name, "canary", wait=LOCK_WAIT, now=now):
+        state = _only_open(context)
+        if hand == "abort":
+            return abort(stores, state, reason, by=by, now=now, lock=context.promotion_lock(now)).decided[-1]
+        return hold(stores, state, reason, by=by, now=now, paused=hand == "pause")
+
+
+@task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="schedule-looks")
+def schedule_looks(*, active: bool) -> None:
+    """Let the schedule of the canary deployment run, or rest while no canary is open."""
+    path = naming.deployment_path("canary")
+    with get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(path)
+        except ObjectNotFound:
+            if active:
+                get_run_logger().warning(
+                    "canary: there is no deployment %s on this Prefect server, so that nobody looks at the canary; run "
+                    "evergreen deployments apply, or evergreen canary NAME from time to time",
+                    path,
+                )
+            return
+        if deployment.paused is active:
+            (client.resume_deployment if active else client.pause_deployment)(deployment.id)
+
+
+def _only_open(context: RunContext) -> CanaryState:
+    name = context.spec.name
+    states = [state for state in open_canaries(context.ledger) if state.end is None and not state.answered]
+    if not states:
+        raise EvergreenError(f"{name} has no open canary.", f"See what there was: evergreen history {name}")
+    return states[-1]
+
+
+def _stores(context: RunContext) -> Stores:
+    return Stores(context.spec, context.registry, context.promotions, context.ledger)
+
+
+def _read(context: RunContext, canary: Canary, pair: Pair, position: Position) -> Evidence:
+    def classes(number: int) -> tuple[Any, ...] | None:
+        if context.spec.task != "classification":
+            return None
+        pipeline = context.registry.load(context.registry.get(context.spec.name, number), context.spec)
+        return tuple(pipeline.classes_.tolist())
+
+    now = context.moment()
+    return read_evidence(context.observations, context.comparisons, canary, pair, position, now, classes)
