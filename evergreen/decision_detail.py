@@ -131,10 +131,17 @@ class RetrainDetail:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDetail:
-    """What a person said; `version` is the one that waited, `name` the person's, empty where it was not told."""
+    """What was said of a version that waited.
+
+    Attributes:
+        version: the one that waited.
+        name: the person's; empty where it was not told.
+        canary: live traffic has said it, and no person.
+    """
 
     version: int
     name: str = ""
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,15 +13,13 @@ from prefect.logging import get_run_logger
 import models
 from evergreen import naming
 from evergreen.canary.canary_ledger import CanaryState, open_canaries
-from evergreen.canary.evidence import Pair, read_evidence
-from evergreen.canary.judge import Evidence, Position
+from evergreen.canary.evidence import evidence_reader
 from evergreen.canary.moves import Look, Stores, abort, hold, look_at_canary
 from evergreen.decision import Decision
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
-from evergreen.spec.canary import Canary
 from tasks import passing_or_busy, retried
 
 Hand = Literal["pause", "resume", "abort"]
@@ -44,7 +41,8 @@ def look_at_canaries(context: RunContext) -> tuple[Look, ...]:
     with context.locks.hold(context.spec.name, "canary", wait=LOCK_WAIT, now=now):
         looks = []
         for state in open_canaries(context.ledger):
-            read, lock = partial(_read, context), context.promotion_lock(now)
+            read = evidence_reader(context.observations, context.comparisons, context.registry, now)
+            lock = context.promotion_lock(now)
             looks.append(look_at_canary(stores, state, read, now=now, lock=lock, flow_run=context.flow_run))
     for look in looks:
         for decision in look.decided:
@@ -92,14 +90,3 @@ def _only_open(context: RunContext) -> CanaryState:
 
 def _stores(context: RunContext) -> Stores:
     return Stores(context.spec, context.registry, context.promotions, context.ledger)
-
-
-def _read(context: RunContext, canary: Canary, pair: Pair, position: Position) -> Evidence:
-    def classes(number: int) -> tuple[Any, ...] | None:
-        if context.spec.task != "classification":
-            return None
-        pipeline = context.registry.load(context.registry.get(context.spec.name, number), context.spec)
-        return tuple(pipeline.classes_.tolist())
-
-    now = context.moment()
-    return read_evidence(context.observations, context.comparisons, canary, pair, position, now, classes)

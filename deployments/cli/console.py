@@ -53,6 +53,15 @@ _COLOURS = {
     "inconclusive": "yellow",
     "unchanged": "cyan",
     "awaiting-approval": "yellow",
+    "in-canary": "yellow",
+    "open": "cyan",
+    "started": "cyan",
+    "step": "cyan",
+    "paused": "yellow",
+    "passed": "green",
+    "refused": "red",
+    "aborted": "red",
+    "unproven": "yellow",
 }
 
 
@@ -254,6 +263,8 @@ def show_retrain(result: RetrainDetail) -> None:
         f"Champion: {champion}. Data: {many(result.snapshot.rows, 'row')}, version {result.snapshot.version}. "
         f"[dim]Decision {result.decision_id}.[/]"
     )
+    if result.outcome == "in-canary":
+        out.print(f"See how it stands on live traffic: [bold]evergreen canary {result.model}[/]")
     if result.outcome == "awaiting-approval":
         out.print(f"Approve it with: [bold]evergreen promote {result.model} {result.version} --reason TEXT[/]")
 

@@ -17,6 +17,7 @@ import typer
 from deployments.cli import (
     automations,
     backtest,
+    canary,
     clean,
     deployments,
     doctor,
@@ -43,7 +44,7 @@ app = typer.Typer(
 PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
-    "Decide": (promote.promote, promote.rollback, promote.accept_loss, backtest.backtest),
+    "Decide": (promote.promote, promote.rollback, promote.accept_loss, canary.canary, backtest.backtest),
     "Serve online": (serve.serve, image.image),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),

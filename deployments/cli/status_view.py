@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.markup import escape
@@ -47,7 +47,17 @@ def read_status(settings: Settings, model: str, spec: ModelSpec | None = None) -
         "last_performance": _summary(decisions.last("performance"), ("metric", "value", "interval", "rows")),
         "last_retrain": _summary(retrain and with_approval(decisions, retrain), ("version", "metric")),
         "last_run": _last_run(settings, model),
-    } | ({"problem": problem} if problem else {})
+    } | _more(settings, registry, spec, problem)
+
+
+def _more(settings: Settings, registry: Registry, spec: ModelSpec | None, problem: str) -> dict[str, Any]:
+    """What is there in some models only: a problem, and a challenger on live traffic."""
+    more: dict[str, Any] = {"problem": problem} if problem else {}
+    if spec is not None and spec.approval.mode == "canary":
+        from evergreen.canary.view import view_canaries
+
+        more["canaries"] = [each.to_json() for each in view_canaries(settings, spec, registry, now=datetime.now(UTC))]
+    return more
 
 
 def _problem(registry: Registry, promotions: Promotions, spec: ModelSpec | None) -> str:
@@ -86,6 +96,11 @@ def show_status(status: Mapping[str, Any]) -> None:
         table.add_row(f"  {alias}", f"version {status[alias]}" if status[alias] else "[dim]none[/]")
     if "problem" in status:
         table.add_row("  problem", f"[red]{escape(status['problem'])}[/]")
+    for each in status.get("canaries", ()):
+        step = f"step {each['step'] + 1} of {len(each['steps'])}, {each['share']} % of the requests"
+        table.add_row(
+            "  canary", f"version {each['version']} {coloured(each['stands'])}, {step}: {escape(each['reason'])}"
+        )
     for name in ("last_drift", "last_performance", "last_retrain", "last_run"):
         table.add_row(f"  {name.replace('_', ' ')}", _describe_entry(status[name]))
     console.out.print(f"[bold]{status['model']}[/]")

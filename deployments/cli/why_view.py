@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen.actor import describe_actor, describe_start
-from evergreen.decision_detail import RetrainDetail, SuppressedDetail
+from evergreen.decision_detail import ApprovalDetail, RetrainDetail, SuppressedDetail
 from evergreen.ledger.timeline_outcomes import describe_reason
 from evergreen.watch_detail import ShadowDetail
 
@@ -29,6 +29,7 @@ _QUESTIONS = {
     "reconciled": "Was a decision left without an answer?",
     "suppressed": "Retrain?",
     "retrain": "Retrain?",
+    "canary": "Is the challenger as good on live traffic?",
     "approval": "Does a person let the candidate into production?",
     "escalation": "Does retraining help?",
     "promote": "Make a version the champion?",
@@ -108,6 +109,8 @@ def _question(entry: Entry) -> str:
     """What was asked; of a promotion, of which one."""
     if isinstance(entry.detail, ShadowDetail) and entry.detail.champion and entry.detail.former:
         return f"Did the promotion of version {entry.detail.champion} in place of version {entry.detail.former} help?"
+    if isinstance(entry.detail, ApprovalDetail) and entry.detail.canary:
+        return "Did the candidate pass its canary?"
     return _QUESTIONS.get(entry.kind, entry.kind)
 
 

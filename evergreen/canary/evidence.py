@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from evergreen.data.label_rules import LABELLED_AT
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.evaluation.measure import row_losses
+from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.spec.canary import Canary
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
@@ -35,6 +36,10 @@ SIDES = ("champion", "challenger")
 Classes = Callable[[int], tuple[Any, ...] | None]
 """The classes of a version, whose order the probabilities have; None of a regression."""
 Losses = Callable[["pd.DataFrame", npt.NDArray[Any]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+
+
+class LoadedVersions(ModelRegistry, StoredVersions, Protocol):
+    """Versions that can be looked up and loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,23 @@ def read_evidence(
         unlabelled=int(fresh.sum()),
         disagreement=_times(differs[fresh], differs[mature]),
     )
+
+
+def evidence_reader(
+    observations: Observations, log: ComparisonLog, registry: LoadedVersions, now: datetime
+) -> Callable[[Canary, Pair, Position], Evidence]:
+    """`read_evidence` at `now` (aware) of whichever versions it is asked for."""
+    spec = observations.spec
+
+    def classes(number: int) -> tuple[Any, ...] | None:
+        if spec.task != "classification":
+            return None
+        return tuple(registry.load(registry.get(spec.name, number), spec).classes_.tolist())
+
+    def read(canary: Canary, pair: Pair, position: Position) -> Evidence:
+        return read_evidence(observations, log, canary, pair, position, now, classes)
+
+    return read
 
 
 def metric_of(spec: ModelSpec, canary: Canary) -> Metric:

@@ -29,7 +29,7 @@ from evergreen.spec.canary import Canary
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
-BY = "canary"
+BY = CANARY
 """Who promotes or refuses, in the log of promotions and beside a version."""
 
 ReadEvidence = Callable[[Canary, Pair, Position], Evidence]
@@ -108,6 +108,19 @@ def look_at_canary(
     return Look(
         replace(state, answered=state.answered or settled is not None), tuple(decided), ruling, evidence, settled
     )
+
+
+def preview_canary(stores: Stores, state: CanaryState, read: ReadEvidence, *, now: datetime) -> Look:
+    """How a canary stands, as a look at it would find it; nothing is decided or written."""
+    if not state.entries:
+        reason, detail = _start(stores.spec, state)
+        entry = make_entry(stores.spec.name, state, "started", reason, detail, now=now, flow_run="")
+        state = replace(state, entries=(entry,))
+    if state.end is not None or _overtaken(stores, state) is not None:
+        return Look(state, ())
+    canary = canary_of(stores.spec)
+    evidence = read(canary, Pair(state.champion or 0, state.version), state.position)
+    return Look(state, (), judge_canary(canary, evidence, state.position, now), evidence)
 
 
 def hold(stores: Stores, state: CanaryState, reason: str, *, by: str, now: datetime, paused: bool) -> Decision:

@@ -51,6 +51,8 @@ def detail_to_json(detail: Detail) -> dict[str, Any]:
         del told["asked_for"], told["event_id"]
     if isinstance(detail, PerformanceDetail) and not detail.rules:
         del told["rules"]
+    if isinstance(detail, ApprovalDetail) and not detail.canary:
+        del told["canary"]
     if isinstance(detail, RetrainDetail):
         told["report"] = told["drift"].pop("report")
         told["ingest"] = ingested_to_json(detail.ingest)

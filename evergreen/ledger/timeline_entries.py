@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
 from evergreen.decision_detail import (
     ApprovalDetail,
@@ -150,7 +151,7 @@ class Entry:
 def decision_entry(decision: Decision) -> Entry:
     """A decision as an entry, without what it saw."""
     detail = decision.detail
-    version = detail.version if isinstance(detail, RetrainDetail | ApprovalDetail) else None
+    version = detail.version if isinstance(detail, RetrainDetail | ApprovalDetail | CanaryDetail) else None
     report = detail.report if isinstance(detail, DriftDetail | RetrainDetail) else None
     event = detail.event_id if isinstance(detail, RetrainDetail | SuppressedDetail) else None
     links = {"report": report, "flow_run": decision.flow_run, "event": event}
@@ -248,6 +249,7 @@ def with_measurements(entries: Sequence[Entry], decisions: Decisions, refusals: 
         "data": lambda entry: _landed(entry, lost.get(entry.at, 0)),
         "retrain": _checks,
         "escalation": _retrainings,
+        "canary": _questions,
     }
     return tuple(
         replace(entry, measurements=tuple(sorted(by_kind[entry.kind](entry), key=_badness)))
@@ -344,6 +346,13 @@ def _checks(entry: Entry) -> list[Measurement]:
 
 def _retrainings(entry: Entry) -> list[Measurement]:
     return [Measurement("retrainings", entry.detail_as(EscalationDetail).retrains, None, "FAIL", "no new champion")]
+
+
+def _questions(entry: Entry) -> list[Measurement]:
+    return [
+        Measurement(each.name, _figure(each.seen), each.bound, str(each.verdict), each.reason, interval=each.interval)
+        for each in entry.detail_as(CanaryDetail).questions
+    ]
 
 
 def _figure(number: float | None) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evergreen.actor import describe_actor, describe_start
+from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
 from evergreen.decision_detail import EscalationDetail, ReconciledDetail, SuppressedDetail
 from evergreen.ledger import reconciliation
@@ -62,6 +63,8 @@ class Outcomes:
             return "Nothing is to be done." if entry.outcome == "PASS" else "Nothing is done: it cannot be said yet."
         if entry.kind == "shadow":
             return _of_shadow(entry)
+        if isinstance(entry.detail, CanaryDetail) and entry.outcome in ("started", "step", "resumed"):
+            return _of_canary(entry, entry.detail)
         if entry.kind == "retrain" or (entry.kind in ("promote", "rollback") and entry.outcome == "done"):
             return _of_version(entry)
         sentence = _DECIDED.get((entry.kind, entry.outcome), _DECIDED.get((entry.kind, ""), ""))
@@ -81,11 +84,8 @@ class Outcomes:
             return "" if self._answers(entry) else self._unanswered(entry)
         if happened:
             return ""
-        if entry.kind == "retrain" and entry.outcome == "awaiting-approval":
-            return (
-                f"nothing yet: it waits for a person; evergreen promote {self.model} {entry.version} --reason TEXT, "
-                "or the same with --reject"
-            )
+        if entry.kind == "retrain" and entry.outcome in _WAITS:
+            return _WAITS[entry.outcome].format(model=self.model, version=entry.version)
         if isinstance(entry.detail, ShadowDetail) and entry.outcome == "FAIL" and entry.detail.rollback:
             return "nothing: the champion was moved in the meantime, or its former files are damaged"
         if entry.kind == "reconciled":
@@ -122,18 +122,19 @@ class Outcomes:
 
     def _candidate(self, retrain: Entry) -> _Lines:
         """Of a retraining: its approval, the promotion and what became of that, and whether a person was told."""
-        notes = [each for each in self.about.get(retrain.id, ()) if each.kind in ("approval", "escalation")]
+        notes = [each for each in self.about.get(retrain.id, ()) if each.kind in _NOTES]
         return [*((each.at, _note(each)) for each in notes), *self._promoted(retrain)]
 
     def _promoted(self, retrain: Entry) -> _Lines:
-        """Of a retraining or its approval: the promotion, and what became of that."""
+        """Of a retraining, its approval or its canary: the promotion, and what became of that."""
         lines: list[tuple[datetime, str]] = []
-        left = self.begun.get(retrain.id)
+        decision = retrain.detail.decision if isinstance(retrain.detail, CanaryDetail) else retrain.id
+        left = self.begun.get(decision)
         if left is not None:
             end = "given up" if left.outcome == "aborted" else "not finished"
             lines.append((left.at, f"the promotion of version {left.version} was begun and {end}"))
         for move in self.moves:
-            if move.kind == "promote" and move.detail_as(MoveDetail).decision == retrain.id:
+            if move.kind == "promote" and move.detail_as(MoveDetail).decision == decision:
                 lines += [(move.at, _moved(move)), *self._period(move)]
         return lines
 
@@ -147,6 +148,13 @@ class Outcomes:
             position = next(number for number, each in enumerate(self.moves) if each.id == move.id)
             lines += [(later.at, _moved(later)) for later in self.moves[position + 1 : position + 2]]
         return lines
+
+    def _canary(self, entry: Entry) -> _Lines:
+        """Of a step of a canary: the next one; of its end: the promotion."""
+        later = [each for each in self.about.get(_about(entry), ()) if each.kind == "canary" and each.at > entry.at]
+        if later:
+            return [(later[0].at, _note(later[0]))]
+        return self._promoted(entry) if entry.outcome == "passed" else []
 
     def _taken_back(self, shadow: Entry) -> _Lines:
         return [(move.at, _moved(move)) for move in self.moves if f"(decision {shadow.id})" in move.reason]
@@ -163,6 +171,7 @@ _CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
     "data": Outcomes._requested,
     "retrain": Outcomes._candidate,
     "approval": Outcomes._promoted,
+    "canary": Outcomes._canary,
     "shadow": Outcomes._taken_back,
     "suppressed": Outcomes._asked,
     "reconciled": Outcomes._asked,
@@ -170,11 +179,26 @@ _CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
     "rollback": Outcomes._period,
     "loss": Outcomes._period,
 }
+_WAITS = {
+    "awaiting-approval": "nothing yet: it waits for a person; evergreen promote {model} {version} --reason TEXT, or the "
+    "same with --reject",
+    "in-canary": "nothing yet: its canary begins within a minute; evergreen canary {model} shows how it stands",
+}
+"""What a retraining waits for, by its outcome."""
+_NOTES = ("approval", "escalation", "canary")
+"""What is told of a retraining beside its promotion."""
 _KILLED = "The move was begun, and its run was killed. The next run finishes it or gives it up."
 _DECIDED: Mapping[tuple[str, str], str] = {
     ("approval", "promoted"): "The champion becomes {version}.",
     ("approval", "rejected"): "No promotion: {version} is out of the running.",
     ("approval", ""): "The alias stays where it is.",
+    ("canary", "paused"): "The champion answers everything for now.",
+    ("canary", "passed"): "{version} is to be the champion.",
+    ("canary", "refused"): "{version} is refused, and its very model does not come again. The champion stays {before}.",
+    ("canary", "aborted"): "{version} is refused. The champion stays {before}.",
+    ("canary", "unproven"): "The champion stays {before}, and a person is told.",
+    ("canary", "overtaken"): "The canary of {version} is over.",
+    ("canary", "settled"): "The canary of {version} is over.",
     ("escalation", ""): "A person is told.",
     ("suppressed", ""): "No retraining.",
     ("reconciled", ""): "A run is started.",
@@ -190,6 +214,7 @@ _DECIDED: Mapping[tuple[str, str], str] = {
 }
 _RETRAINED: Mapping[tuple[str, bool], str] = {
     ("promoted", True): "a retraining made {version} the champion",
+    ("in-canary", True): "a retraining made {version}, which meets live traffic",
     ("awaiting-approval", True): "a retraining made {version}, which waits for a person's approval",
     ("rejected", True): "a retraining made {version}, which was rejected",
     ("inconclusive", True): "a retraining made {version}, of which nothing is proven",
@@ -207,7 +232,7 @@ def _about(entry: Entry) -> str:
     if entry.kind == "approval":
         return entry.id
     match entry.detail:
-        case SuppressedDetail() | ReconciledDetail():
+        case SuppressedDetail() | ReconciledDetail() | CanaryDetail():
             return entry.detail.decision
         case ShadowDetail():
             return entry.detail.promotion
@@ -218,6 +243,8 @@ def _about(entry: Entry) -> str:
 
 def _note(entry: Entry) -> str:
     """One line on an entry that is about another one."""
+    if entry.kind == "canary":
+        return f"canary, {entry.outcome}: {entry.reason}"
     words = {"suppressed": "it was held back", "reconciled": "it was taken up again", "escalation": "a person was told"}
     return f"{words[entry.kind]}: {entry.reason}" if entry.kind in words else entry.reason
 
@@ -244,11 +271,20 @@ def _of_version(entry: Entry) -> str:
         return f"{version} becomes the {'' if entry.champion or again else 'first '}champion{again}{place}."
     if entry.outcome == "awaiting-approval":
         return f"{version} waits for a person's approval."
+    if entry.outcome == "in-canary":
+        return f"{version} meets live traffic beside {champion}."
     stays = f"The champion stays {champion}." if entry.champion else "There is no champion."
     if entry.version is None:
         return f"Nothing is trained. {stays}"
     unproven = "" if entry.outcome == "rejected" else ", because nothing is proven"
     return f"{version} is not promoted{unproven}. {stays}"
+
+
+def _of_canary(entry: Entry, detail: CanaryDetail) -> str:
+    if detail.shadow:
+        return f"Version {entry.version} predicts beside version {entry.champion}, which answers everything."
+    share = f"{detail.share} % of the requests"
+    return f"Version {entry.version} answers {share}, version {entry.champion} the others."
 
 
 def _of_shadow(entry: Entry) -> str:

@@ -30,7 +30,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 _TONES = {
     "good": ("PASS", "PASSED", "promoted"),
     "bad": ("FAIL", "FAILED", "rejected", "rollback", "rolled back", "loss", "lost"),
-    "open": ("INCONCLUSIVE", "inconclusive", "awaiting-approval", "PENDING"),
+    "open": ("INCONCLUSIVE", "inconclusive", "awaiting-approval", "in-canary", "PENDING"),
 }
 _SIGNS = {"good": "✓", "bad": "✕", "open": "?", "plain": "•"}
 _SPARK = 96, 24

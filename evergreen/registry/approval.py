@@ -21,7 +21,7 @@ from evergreen.ledger.promotions import PromotionLog
 from evergreen.registry import promotion
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock
-from evergreen.registry.version import CHALLENGER, DECLINED, DECLINED_BY, Version
+from evergreen.registry.version import CANARY, CHALLENGER, DECLINED, DECLINED_BY, Version
 from evergreen.spec.model import ModelSpec
 
 OPEN = ("awaiting-approval", "in-canary")
@@ -84,12 +84,16 @@ def with_approval(ledger: Ledger, entry: Decision) -> Decision:
 def record_approval(
     ledger: Ledger, version: Version, outcome: Outcome, explanation: str, *, by: str, now: datetime
 ) -> None:
-    """Keep what became of a version beside the question that it was waiting for; without a question, nothing."""
+    """Keep what became of a version beside the question that it was waiting for; without a question, nothing.
+
+    `by` is a person, or `canary`.
+    """
     question = ledger.find("retrain", version.tags.decision_id)
     if question is None or question.outcome not in OPEN:
         return
     approval = replace(question, kind="approval", at=now, outcome=outcome, reason=explanation)
-    ledger.record(replace(approval, detail=ApprovalDetail(version.number, person_name(by))))
+    detail = ApprovalDetail(version.number, person_name(by), canary=by == CANARY)
+    ledger.record(replace(approval, detail=detail))
 
 
 def apply_response(
