@@ -187,8 +187,10 @@ def judge_outcome(canary: Canary, evidence: Evidence, share: int) -> CanaryQuest
         return CanaryQuestion("outcome", Verdict.INCONCLUSIVE, seen, None, bound, rows, reason, evidence.metric)
     size = f"{_percent(abs(seen))} {'more' if seen >= 0 else 'less'}"
     told = f"By {evidence.metric} it loses {size} than the champion on {many(rows, 'labelled row')}"
-    allowed = f"{_percent(bound)} are allowed for {share} % of the requests"
-    reason = _sentence(verdict, f"{told} ({_percent(interval[0])} to {_percent(interval[1])})", allowed)
+    told = f"{told} ({_percent(interval[0])} to {_percent(interval[1])})"
+    reason = _sentence(verdict, told, f"{_percent(bound)} are allowed for {share} % of the requests")
+    if verdict is Verdict.FAIL:
+        reason = f"{told}: it is proven to be worse."
     return CanaryQuestion("outcome", verdict, seen, interval, bound, rows, reason, evidence.metric)
 
 
@@ -230,7 +232,7 @@ def _verdict(interval: Interval, *, refuse_above: float, pass_below: float) -> V
 
 
 def _sentence(verdict: Verdict, told: str, allowed: str) -> str:
-    ends = {Verdict.PASS: "proven to be within that", Verdict.FAIL: "proven to be worse"}
+    ends = {Verdict.PASS: "it is proven to be within that", Verdict.FAIL: "it is proven to be beyond that"}
     return f"{told}; {allowed}: {ends.get(verdict, 'neither is proven')}."
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from evergreen.actor import rejection_reason
+from evergreen.actor import PERSON, rejection_reason
 from evergreen.canary.canary_ledger import CanaryOutcome, CanaryState, make_entry
 from evergreen.canary.evidence import Pair, trace_outcome
 from evergreen.canary.judge import Evidence, Position, Ruling, canary_steps, judge_canary
@@ -178,13 +178,19 @@ def carry_out(stores: Stores, state: CanaryState, *, now: datetime, lock: Lock) 
     elif end.outcome in ("refused", "aborted"):
         with lock:
             _refuse(stores, version, reason)
-    if end.outcome == "settled":
-        return None
-    record_approval(stores.ledger, version, outcome, reason, by=detail.by, now=now)
-    return outcome
+    # What a person had said is there already, unless the process was killed that carried it out.
+    record_approval(
+        stores.ledger, version, outcome, reason, by=PERSON if end.outcome == "settled" else detail.by, now=now
+    )
+    return None if end.outcome == "settled" else outcome
 
 
-_OUTCOMES: dict[str, Outcome] = {"passed": "promoted", "refused": "rejected", "aborted": "rejected"}
+_OUTCOMES: dict[str, Outcome] = {
+    "passed": "promoted",
+    "settled": "promoted",
+    "refused": "rejected",
+    "aborted": "rejected",
+}
 
 
 def _start(spec: ModelSpec, state: CanaryState) -> tuple[str, CanaryDetail]:

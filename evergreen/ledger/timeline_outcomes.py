@@ -180,8 +180,8 @@ _CONSEQUENCES: Mapping[str, Callable[[Outcomes, Entry], _Lines]] = {
     "loss": Outcomes._period,
 }
 _WAITS = {
-    "awaiting-approval": "nothing yet: it waits for a person; evergreen promote {model} {version} --reason TEXT, or the "
-    "same with --reject",
+    "awaiting-approval": "nothing yet: it waits for a person; evergreen promote {model} {version} --reason TEXT, or "
+    "the same with --reject",
     "in-canary": "nothing yet: its canary begins within a minute; evergreen canary {model} shows how it stands",
 }
 """What a retraining waits for, by its outcome."""
