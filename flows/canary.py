@@ -49,7 +49,8 @@ def canary(
             reports.extend(look_and_tell(open_run(name)))
         except EvergreenError as error:
             faults.append(f"{name}: {error}")
-    schedule_looks(active=bool(models_in_canary(settings)))
+    if not models_in_canary(settings):
+        schedule_looks(active=False)
     if faults:
         raise EvergreenError(f"Not every canary could be looked at: {' '.join(faults)}")
     return reports

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from evergreen.canary_detail import CanaryDetail, CanaryQuestion
 from evergreen.decision import Kind
 from evergreen.decision_detail import (
     ApprovalDetail,
@@ -19,7 +20,10 @@ from evergreen.decision_detail import (
     SnapshotFacts,
     SuppressedDetail,
 )
+from evergreen.verdicts import Verdict
 from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+
+ASKED = CanaryQuestion("outcome", Verdict.PASS, -0.01, (-0.03, 0.02), 0.2, 150, "It is as good.", "mae")
 
 _DETAILS: Mapping[Kind, Detail] = {
     "drift": DriftDetail(
@@ -52,6 +56,7 @@ _DETAILS: Mapping[Kind, Detail] = {
     "escalation": EscalationDetail(3, "rejected", "d1"),
     "suppressed": SuppressedDetail("d1"),
     "reconciled": ReconciledDetail("d1", "r1"),
+    "canary": CanaryDetail(2, 1, "d1", 1, (5, 25), 25, rows=200, questions=(ASKED,)),
 }
 
 

@@ -27,6 +27,8 @@ from evergreen.verdicts import Verdict
 
 Move = Literal["wait", "step", "promote", "refuse", "give-up"]
 QUESTIONS = 3
+BEST_AT = 84
+"""The blocks at which the outcome's interval is narrowest for what it promises: hours of half a week."""
 _MEDIAN = 0.5
 _ROUNDING = 1e-9
 """A loss that is more by less than this share is more by how floats are added up."""
@@ -194,13 +196,9 @@ def judge_outcome(canary: Canary, evidence: Evidence, share: int) -> CanaryQuest
     return CanaryQuestion("outcome", verdict, seen, interval, bound, rows, reason, evidence.metric)
 
 
-def outcome_interval(
-    canary: Canary, worse: npt.NDArray[np.float64], lost: npt.NDArray[np.float64], alpha: float | None = None
-) -> Interval:
+def outcome_interval(canary: Canary, worse: npt.NDArray[np.float64], lost: npt.NDArray[np.float64]) -> Interval:
     """How much more the challenger loses than the champion, as a share of the champion's loss, by blocks of time."""
-    # Narrowest after a quarter of the budget, so that an equal challenger need not wait for its end.
-    best_at = max(float(MIN_BLOCKS), canary.budget / canary.block / 4)
-    return bound_ratio(worse, lost, alpha=canary.level / QUESTIONS if alpha is None else alpha, best_at=best_at)
+    return bound_ratio(worse, lost, alpha=canary.level / QUESTIONS, best_at=BEST_AT)
 
 
 def _reasons_to_wait(

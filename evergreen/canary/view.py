@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from evergreen.canary.canary_ledger import CanaryState, open_canaries
+from evergreen.canary.canary_ledger import open_canaries, read_canaries
 from evergreen.canary.evidence import evidence_reader
 from evergreen.canary.moves import Look, Stores, preview_canary
 from evergreen.canary.report import CanaryReport, describe_look
@@ -31,6 +31,10 @@ def view_canaries(
     return tuple(describe_look(spec, preview_canary(stores, state, read, now=now)) for state in states)
 
 
-def describe_ended(spec: ModelSpec, state: CanaryState) -> CanaryReport:
-    """How a canary that is over ended."""
-    return describe_look(spec, Look(state, ()))
+def newest_canary(settings: Settings, spec: ModelSpec, registry: Registry, *, now: datetime) -> CanaryReport | None:
+    """The canary that is open, or else how the last one ended; None where there never was one."""
+    views = view_canaries(settings, spec, registry, now=now)
+    if views:
+        return views[-1]
+    ended = [state for state in read_canaries(Decisions(settings.lake_uri, spec.name)) if state.entries]
+    return describe_look(spec, Look(ended[-1], ())) if ended else None

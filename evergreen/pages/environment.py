@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 _TONES = {
-    "good": ("PASS", "PASSED", "promoted"),
-    "bad": ("FAIL", "FAILED", "rejected", "rollback", "rolled back", "loss", "lost"),
-    "open": ("INCONCLUSIVE", "inconclusive", "awaiting-approval", "in-canary", "PENDING"),
+    "good": ("PASS", "PASSED", "promoted", "passed"),
+    "bad": ("FAIL", "FAILED", "rejected", "rollback", "rolled back", "loss", "lost", "refused", "aborted"),
+    "open": ("INCONCLUSIVE", "inconclusive", "awaiting-approval", "in-canary", "PENDING", "open", "paused", "unproven"),
 }
 _SIGNS = {"good": "✓", "bad": "✕", "open": "?", "plain": "•"}
 _SPARK = 96, 24
@@ -118,8 +118,8 @@ def when(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M}"
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}".replace(".0%", "%")
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}".replace(".0%", "%")
 
 
 def _signed(value: float) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejection_reason
+from evergreen.canary.view import newest_canary
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.ledger.timeline_entries import Entry
@@ -65,6 +66,7 @@ def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: dateti
         versions=_versions(registry, spec.name, numbers, entries),
         entries=entries,
         rules=measured[-1].detail_as(PerformanceDetail).rules if measured else (),
+        canary=newest_canary(settings, spec, registry, now=now),
     )
 
 

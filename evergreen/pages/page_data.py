@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from evergreen.canary.report import CanaryReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
@@ -118,6 +119,7 @@ class Page:
         versions: the newest first.
         entries: the ledger, oldest first.
         rules: the champion beside rules of one line, of the newest performance report.
+        canary: the challenger that meets live traffic, or the last that did; None where none ever did.
     """
 
     model: str
@@ -139,6 +141,12 @@ class Page:
     versions: tuple[VersionRow, ...]
     entries: tuple[Entry, ...]
     rules: tuple[RuleFigure, ...] = ()
+    canary: CanaryReport | None = None
+
+    @property
+    def canary_version(self) -> int | None:
+        """The challenger that `canary` is about."""
+        return self.canary.version if self.canary else None
 
     def last(self, *kinds: str) -> Entry | None:
         """The newest entry of some kinds."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from evergreen.canary_detail import CanaryDetail, CanaryPoint
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
 from evergreen.pages.figure_parts import (
     ABOVE,
@@ -100,6 +103,39 @@ def windows_plot(windows: Sequence[MetricPoint], metric: str) -> Spec:
     facts = hover("windows", across, where, number("value", metric), number("low", "from"), number("high", "to"))
     panel = {"height": 236, "layer": [_intervals("windows", rows, metric, x), line, *bounds, facts]}
     return plot_of([panel], {"windows": rows}, "values")
+
+
+def canary_plot(trace: Sequence[CanaryPoint], entries: Sequence[Entry]) -> Spec:
+    """How much more the challenger lost than the champion, with its interval, and each step that was taken."""
+    rows = [
+        {"at": _second(datetime.fromisoformat(point.at)), "rows": point.rows, "seen": short(point.seen)}
+        | {"low": short(point.interval[0]), "high": short(point.interval[1])}
+        for point in trace
+        if point.interval is not None
+    ]
+    steps = [{"at": _second(entry.at), "what": _step_words(entry)} for entry in entries]
+    axis = {"format": ".0%", "labelExpr": None}
+    across = {"x": times(), "y": values("seen", "lost more than the champion", axis=axis)}
+    spans = {"x": times(), "y": number("low"), "y2": {"field": "high"}}
+    band = drawn("trace", "area", spans, color="var(--band)")
+    line = drawn("trace", "line", across, name="seen", color="var(--accent)")
+    guides = drawn("steps", "rule", {"x": times()}, color="var(--guide)", strokeDash=DOTTED)
+    labels = {"x": times(), "y": {"value": 0}}
+    words = drawn("steps", "text", labels | {"text": word("what")}, color="var(--muted)", align="left", dx=3, dy=9)
+    percent = {"format": ".1%"}
+    facts = hover("trace", across, WHEN, *(number(name, **percent) for name in ("seen", "low", "high")), number("rows"))
+    panel = {"height": 240, "layer": [band, guides, line, words, line_across(0, "as the champion"), facts]}
+    return plot_of([panel], {"trace": rows, "steps": steps}, "seen")
+
+
+def _second(at: datetime) -> str:
+    """A time as Vega reads it: the steps of a canary may be minutes apart."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _step_words(entry: Entry) -> str:
+    detail = entry.detail_as(CanaryDetail)
+    return f"{detail.share} %" if entry.outcome in ("started", "step", "resumed") else entry.outcome
 
 
 def distribution_plot(found: Distribution) -> Spec:

@@ -14,7 +14,7 @@ from evergreen.pages.environment import fill, when
 from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import PageLinks
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
-from evergreen.pages.plots import CROWD, FEW, distribution_plot, drift_plot, metric_plot, windows_plot
+from evergreen.pages.plots import CROWD, FEW, canary_plot, distribution_plot, drift_plot, metric_plot, windows_plot
 from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 200
@@ -40,13 +40,16 @@ class Line:
 
 def render(page: Page, links: PageLinks) -> str:
     """The page of one model."""
-    plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows"))
+    plots: dict[str, Spec | None] = dict.fromkeys(("drift", "performance", "windows", "canary"))
     if page.reports:
         plots["drift"] = drift_plot(page.reports, page.marks, page.threshold)
     if any(point.value is not None for point in page.measures):
         plots["performance"] = metric_plot(page.measures, page.marks, page.metric)
     if len(page.windows) > 1:
         plots["windows"] = windows_plot(page.windows, page.metric)
+    steps = [entry for entry in page.entries if entry.kind == "canary" and entry.version == page.canary_version]
+    if page.canary is not None and page.canary.trace:
+        plots["canary"] = canary_plot(page.canary.trace, steps)
     columns = [(column, distribution_plot(column)) for column in page.distributions]
     return fill(
         "page.html.j2",
@@ -54,6 +57,7 @@ def render(page: Page, links: PageLinks) -> str:
         links=links,
         plots=plots,
         columns=columns,
+        canary_steps=steps,
         drawn=bool(columns or any(plots.values())),
         shown=SMALL,
         points=POINTS,

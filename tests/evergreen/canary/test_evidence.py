@@ -1,4 +1,4 @@
-"""What is known of a challenger, read from real tables: whoever asks finds the same, and only what was known by then."""
+"""What is known of a challenger, from real tables: whoever asks finds the same, and only what is known by then."""
 
 from __future__ import annotations
 

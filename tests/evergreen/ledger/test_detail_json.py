@@ -21,7 +21,10 @@ from evergreen.watch_detail import TriggerDetail, WindowFigure
 from tests.details import detail_of
 
 STORED = [json.loads(line) for line in (Path(__file__).parent / "stored_details.jsonl").read_text().splitlines()]
-"""Rows of the decisions table as commit 6801be8 wrote them, every key and every kind of value of each kind."""
+"""Rows of the decisions table as commit 6801be8 wrote them, every key and every kind of value of each kind.
+
+A kind that is newer has a row as it was first written.
+"""
 
 
 def written(detail: Detail) -> str:
