@@ -14,6 +14,7 @@ from benchmarks import (
     audit,
     backtest,
     burden,
+    challengers,
     drift,
     harm,
     ingest,
@@ -45,9 +46,10 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "burden": burden.run,
     "audit": audit.run,
     "harm": harm.run,
+    "challengers": challengers.run,
     "serving": serving.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "serving")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "challengers", "serving")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""
