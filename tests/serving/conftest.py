@@ -62,6 +62,9 @@ class NoRegistry:
     def by_alias(self, model: str, alias: str) -> None:
         raise ConnectionError
 
+    def tagged(self, key: str) -> None:
+        raise ConnectionError
+
 
 @pytest.fixture
 def make_app(settings: Settings) -> Callable[..., App]:
