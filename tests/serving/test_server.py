@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,19 +29,15 @@ import pytest
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
-from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION
 from evergreen.settings import Settings
-from evergreen.training.reference import REFERENCE
 from serving.access import add_key
 from serving.options import Options
 from serving.server import UNREAD_SECONDS, cut_off_who_never_reads, run
-from tests.serving.conftest import as_utc, fitted
+from tests.serving.conftest import Home, as_utc
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROW = {"x": 1.0, "kind": "a"}
-TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
-MODEL_FILE = TOY.replace("ModelSpec\n", "ModelSpec, Serve\n").replace("    target=", "    serve=Serve(),\n    target=")
 
 
 def free_port() -> int:
@@ -128,49 +123,12 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path, settings: Settings, empty_database: Path) -> Iterator[Server]:
+def server(served_home: Settings) -> Iterator[Server]:
     """A server that was not started yet, in a home of its own with one model file and no version."""
-    settings.root.mkdir(parents=True, exist_ok=True)
-    shutil.copy(empty_database, settings.root / "mlflow.db")
-    folder = tmp_path / "models"
-    folder.mkdir()
-    (folder / "toy.py").write_text(MODEL_FILE)
-    own = Settings(home=settings.home, models=folder)
-    variables = {"EVERGREEN_HOME": str(own.root), "EVERGREEN_MODELS": str(folder), "PYTHONPATH": str(PROJECT)}
-    running = Server(own, os.environ | variables, free_port())
+    variables = {"EVERGREEN_HOME": str(served_home.root), "EVERGREEN_MODELS": str(served_home.models)}
+    running = Server(served_home, os.environ | variables | {"PYTHONPATH": str(PROJECT)}, free_port())
     yield running
     running.end()
-
-
-class Home:
-    """The other side of a server's home: versions and their alias."""
-
-    def __init__(self, settings: Settings, rows: pd.DataFrame) -> None:
-        import models
-
-        self.registry, self.rows, self.folder = Registry(settings), rows, settings.root / "candidate"
-        self.spec = models.load_spec("toy", settings.models)
-
-    def register(self, factor: float) -> int:
-        """A version that answers `factor` times as much as the first one."""
-        pipeline = fitted(self.spec, self.rows.assign(y=self.rows["y"] * factor))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.rows.to_parquet(self.folder / REFERENCE)
-        candidate = self.registry.log(
-            self.spec,
-            pipeline,
-            run_name="candidate",
-            classes=None,
-            params={},
-            metrics={},
-            files=self.folder,
-            dataset={"name": "toy", "digest": "0", "table": "toy", "version": "1", "rows": "100"},
-            tags={"decision_id": f"d-{factor}"},
-        )
-        return self.registry.register("toy", candidate).number
-
-    def promote(self, number: int) -> None:
-        self.registry.set_alias("toy", CHAMPION, number)
 
 
 @pytest.fixture
