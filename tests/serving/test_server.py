@@ -27,6 +27,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.registry.version import CHAMPION
@@ -312,6 +313,41 @@ def test_a_killed_server_comes_back_without_the_registry(server: Server, home_of
     described = server.request("/v2/models/toy")[1]
     assert described["parameters"]["stale"]
     assert server.get("/ping") == 200
+
+
+def test_a_server_that_is_killed_during_a_canary_goes_on_with_it(server: Server, home_of: Home) -> None:
+    """The new one sends each key to the version that the former one sent it to; what was committed is there once."""
+    first = home_of.register(1.0)
+    second = home_of.register(10.0, against=first)
+    home_of.promote(first)
+    home_of.challenge(second, 50)
+    server.start()
+
+    def routes(turn: str) -> dict[str, int]:
+        names = [f"customer-{number}" for number in range(40)]
+        asked = {
+            name: server.request("/models/toy/predict", ROW, x_route_key=name, x_request_id=f"{turn} {name}")
+            for name in names
+        }
+        return {name: answer["version"] for name, (_, answer) in asked.items()}
+
+    before = routes("before")
+    assert set(before.values()) == {first, second}
+    server.stop(signal.SIGKILL)
+    server.start()
+    assert routes("after") == before
+    assert server.served() == [str(first), str(second)]
+    home_of.promote(second)
+    server.wait_for(lambda: server.served() == [str(second)], "the challenger is champion")
+    assert server.request("/models/toy/predict", ROW)[1]["alias"] == "champion"
+    server.stop()
+    rows = ComparisonLog(server.settings.lake_uri, home_of.spec).table.read(("request", "served", "challenger_failed"))
+    assert rows["request"].is_unique
+    said = dict(zip(rows["request"], rows["served"], strict=True))
+    # What was asked before the kill may be lost with the process.
+    for name, version in before.items():
+        assert said[f"after {name}"] == ("champion" if version == first else "challenger")
+    assert not rows["challenger_failed"].any()
 
 
 def test_a_running_server_survives_what_breaks_around_it(server: Server, home_of: Home) -> None:
