@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from evergreen.registry.version import CHALLENGER
 from evergreen.spec.serving import Serve
@@ -38,8 +38,7 @@ class Form:
     write: WriteAnswer
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class _Asked(NamedTuple):
     """A request whose rows were read.
 
     Attributes:
@@ -114,25 +113,30 @@ class Answering:
     async def _answer_by_either(self, followed: Followed, canary: OpenCanary, asked: _Asked) -> Response:
         """The challenger's answer, or the champion's where the challenger has none."""
         try:
-            return await self._answer_by(canary.challenger, asked)
+            return await self._answer_by(canary.challenger, asked, hurried=True)
         except RequestError as error:
             how = error.code
         except Exception as error:
             # The message may show values of the rows.
             how = type(error).__name__
-        response = await self._answer_by(canary.champion, asked, (CHALLENGER,))
+        response = await self._answer_by(canary.champion, asked, failed=(CHALLENGER,))
         # What the champion refuses as well is no failure of the challenger's.
         followed.canary.count_failure(canary.challenger, how)
         return response
 
-    async def _answer_by(self, version: ServedVersion, asked: _Asked, failed: tuple[str, ...] = ()) -> Response:
-        """A version's answer, which is kept with the aliases of those that `failed` to give one."""
+    async def _answer_by(
+        self, version: ServedVersion, asked: _Asked, *, failed: tuple[str, ...] = (), hurried: bool = False
+    ) -> Response:
+        """A version's answer, which is kept with the aliases of those that `failed` to give one.
+
+        As a frame it is not waited for longer than the canary's deadline where it is `hurried`.
+        """
         tried, complete = time.perf_counter(), True
         if version.lookup is not None and asked.call.rows and not version.lookup.is_complete(asked.call.rows):
             rows, complete = await version.lookup.complete(asked.call.rows)
-            asked = replace(asked, call=replace(asked.call, rows=rows))
+            asked = asked._replace(call=replace(asked.call, rows=rows))
         try:
-            return await self._respond(version, asked, tried, failed)
+            return await self._respond(version, asked, tried, failed, hurried=hurried)
         except RequestError as error:
             if complete:
                 raise
@@ -140,7 +144,9 @@ class Answering:
             message = "Features could not be looked up, and the contract does not allow them to be missing."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "lookup", message, error.faults) from None
 
-    async def _respond(self, version: ServedVersion, asked: _Asked, tried: float, failed: tuple[str, ...]) -> Response:
+    async def _respond(
+        self, version: ServedVersion, asked: _Asked, tried: float, failed: tuple[str, ...], *, hurried: bool
+    ) -> Response:
         call = asked.call
         direct = version.answer_directly(call.rows) if call.frame is None else None
         rows: Sequence[Mapping[str, Any]] | None = None
@@ -148,7 +154,7 @@ class Answering:
         if direct is not None:
             rows, values, answers = direct
         else:
-            framed = await self._as_frame(version, asked)
+            framed = await self._as_frame(version, asked, hurried=hurried)
             values, answers = framed.values, framed.answers
             checked, first = framed.rows, framed.first
         if not version.is_finite(answers):
@@ -164,12 +170,11 @@ class Answering:
         self.queue.put(served)
         return Response(body)
 
-    async def _as_frame(self, version: ServedVersion, asked: _Asked) -> FrameAnswer:
-        seconds, worker = self.limits.answer_seconds, self.worker
-        if version.alias == CHALLENGER and asked.canary is not None:
-            # Later the champion steps in, which a client does not notice; an answer that is late it would.
-            seconds, worker = min(seconds, asked.canary.rules.deadline), self.challengers
-        call = asked.call
+    async def _as_frame(self, version: ServedVersion, asked: _Asked, *, hurried: bool) -> FrameAnswer:
+        call, seconds = asked.call, self.limits.answer_seconds
+        if hurried and asked.canary is not None:
+            seconds = min(seconds, asked.canary.rules.deadline)
+        worker = self.challengers if version.alias == CHALLENGER else self.worker
         try:
             async with asyncio.timeout(seconds):
                 return await worker.predict(version, call.rows, call.frame, written=call.written)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evergreen.errors import EvergreenError
 from evergreen.registry.lineage import against
@@ -52,15 +53,13 @@ class CanaryState:
     Attributes:
         open: the two versions; None where no challenger meets traffic.
         problem: why a challenger that should meet traffic does not; empty where none should, or it does.
-        stepped_in: requests that the champion answered because this challenger failed.
-        failure: how it failed last; empty where it did not.
+        failures: how often the champion answered because this challenger failed, by how it failed.
         failed: the number of the version that could not be loaded, and when it is tried again.
     """
 
     open: OpenCanary | None = None
     problem: str = ""
-    stepped_in: int = 0
-    failure: str = ""
+    failures: Counter[str] = field(default_factory=Counter)
     failed: tuple[int, float] = (0, 0.0)
 
     def follow(
@@ -119,7 +118,7 @@ class CanaryState:
         if now is not None and now.champion is champion and now.challenger is challenger and now.share == share:
             return
         if now is None or now.challenger is not challenger:
-            self.stepped_in, self.failure = 0, ""
+            self.failures.clear()
         serve = challenger.spec.serve
         self.open = OpenCanary(champion, challenger, share, (serve.canary if serve is not None else None) or Canary())
         _LOG.info("%s: version %d answers %d %% of the requests", challenger.spec.name, challenger.number, share)
@@ -132,9 +131,7 @@ class CanaryState:
 
     def count_failure(self, challenger: ServedVersion, how: str) -> None:
         """The champion answered a request in the challenger's place."""
-        self.stepped_in += 1
-        if how != self.failure:
-            self.failure = how
-            _LOG.warning(
-                "%s version %d fails, and the champion steps in: %s", challenger.spec.name, challenger.number, how
-            )
+        if how not in self.failures:
+            name, number = challenger.spec.name, challenger.number
+            _LOG.warning("%s: version %d fails, and the champion steps in: %s", name, number, how)
+        self.failures[how] += 1

@@ -138,9 +138,11 @@ class ChampionFollower:
 
     def _look_for_challengers(self) -> None:
         """Bring each challenger to what the registry says; while it does not answer, they stay as they are."""
+        wanted = {name for name, followed in self.models.items() if followed.canary.open is not None}
         try:
-            tagged = {version.model for version in self.registry.tagged(CANARY)}
-            found = {name: self.registry.by_alias(name, CHALLENGER) for name in self.models if name in tagged}
+            if len(wanted) < len(self.models):
+                wanted |= {version.model for version in self.registry.tagged(CANARY)}
+            found = {name: self.registry.by_alias(name, CHALLENGER) for name in self.models if name in wanted}
         except Exception as error:
             _LOG.debug("the challengers stay as they are (%s)", type(error).__name__)
             return

@@ -14,7 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.registry.version import CHALLENGER, CHAMPION
 from evergreen.training.predict import predict
@@ -29,9 +29,9 @@ from serving.version import Answer, ServedVersion
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARE = 0.25
-"""Of the time of the thread that compares, at most."""
-SAVED_SECONDS = 1.0
+SHARE = 0.05
+"""Of the time of the thread that compares, at most: it has the interpreter meanwhile, and requests wait for it."""
+SAVED_SECONDS = 0.25
 """Of that time which a quiet while leaves for a busy one."""
 TOGETHER = 64
 """Requests that are predicted as one frame, at most."""
@@ -42,8 +42,7 @@ Times = Mapping[int, float]
 """Microseconds by the position of the row in its request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """What one of the two said of the rows of a request.
 
     Attributes:
@@ -55,16 +54,14 @@ class Side:
     times: Times
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """What both said of the rows of a request."""
 
     champion: Side
     challenger: Side
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pair:
+class _Pair(NamedTuple):
     """A request on trial.
 
     Attributes:
@@ -98,16 +95,18 @@ class Comparer:
 
     Attributes:
         share: of the time, at most.
+        saved: seconds of it, at most, which a quiet while leaves for a busy one.
         clock: seconds.
         compared: rows by model.
         not_compared: rows by model.
     """
 
     share: float = SHARE
+    saved: float = SAVED_SECONDS
     clock: Callable[[], float] = time.perf_counter
     compared: Counter[str] = field(default_factory=Counter)
     not_compared: Counter[str] = field(default_factory=Counter)
-    _left: float = SAVED_SECONDS
+    _left: float | None = None
     _at: float = 0.0
     _turn: bool = False
 
@@ -121,7 +120,8 @@ class Comparer:
         if not pairs:
             return {}
         now = self.clock()
-        until = now + min(SAVED_SECONDS, self._left + (now - self._at) * self.share)
+        left = self.saved if self._left is None else self._left + (now - self._at) * self.share
+        until = now + min(self.saved, left)
         self._at = now
         found: dict[int, Compared] = {}
         try:
@@ -276,34 +276,31 @@ def comparison_columns(
         pairs: each request with what both said of it.
         identities: of the rows of each request, by its `id`.
     """
-    rows = [
-        (served, compared, number, identities[id(served)][number])
-        for served, compared in pairs
-        for number in range(len(served.answers))
-    ]
-    canaries = [served.trial.canary for served, *_ in rows if served.trial is not None]
+    served = [each for each, _ in pairs for _ in each.answers]
+    rows = [number for each, _ in pairs for number in range(len(each.answers))]
+    whose = [identity for each, _ in pairs for identity in identities[id(each)]]
+    canaries = [each.trial.canary for each in served if each.trial is not None]
     columns: dict[str, Sequence[Any]] = {
-        "received_at": [int(served.received_at * 1e6) for served, *_ in rows],
+        "received_at": [int(each.received_at * 1e6) for each in served],
         "champion": [canary.champion.number for canary in canaries],
         "challenger": [canary.challenger.number for canary in canaries],
-        "at": [identity.at for *_, identity in rows],
-        "key": [identity.key for *_, identity in rows],
-        "request": [served.request for served, *_ in rows],
-        "row": [number for _, _, number, _ in rows],
-        "served": [served.version.alias for served, *_ in rows],
+        "at": [identity.at for identity in whose],
+        "key": [identity.key for identity in whose],
+        "request": [each.request for each in served],
+        "row": rows,
+        "served": [each.version.alias for each in served],
     }
-    for which in (CHAMPION, CHALLENGER):
-        sides: list[tuple[Side, int]] = [(getattr(compared, which), number) for _, compared, number, _ in rows]
-        answers = [side.answers[number] if side.answers is not None else None for side, number in sides]
-        as_number = canaries[0].champion.classes is None
-        columns |= {
-            f"{which}_prediction": [
-                None if answer is None else answer[0] if as_number else str(answer[0]) for answer in answers
-            ],
-            f"{which}_probability": [
-                None if answer is None or answer[1] is None else list(answer[1]) for answer in answers
-            ],
-            f"{which}_failed": [answer is None for answer in answers],
-            f"{which}_microseconds": [side.times.get(number) for side, number in sides],
-        }
+    as_number = canaries[0].champion.classes is None
+    nothing: Answer = (None, None)
+    for place, which in enumerate((CHAMPION, CHALLENGER)):
+        sides = [compared[place] for each, compared in pairs for _ in each.answers]
+        both = zip(sides, rows, strict=True)
+        answers = [nothing if side.answers is None else side.answers[number] for side, number in both]
+        predictions = [value for value, _ in answers]
+        columns[f"{which}_prediction"] = (
+            predictions if as_number else [None if each is None else str(each) for each in predictions]
+        )
+        columns[f"{which}_probability"] = [None if shares is None else list(shares) for _, shares in answers]
+        columns[f"{which}_failed"] = [side.answers is None for side in sides]
+        columns[f"{which}_microseconds"] = [side.times.get(number) for side, number in zip(sides, rows, strict=True)]
     return columns

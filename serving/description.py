@@ -30,8 +30,8 @@ def metadata(name: str, followed: Followed, queue: PredictionQueue, number: int 
     if challenger is not None:
         parameters |= {"challenger": challenger.number, "challenger_share": followed.share}
         parameters |= {"challenger_slow_because": challenger.slow_because}
-        state, comparer = followed.canary, queue.comparer
-        parameters |= {"champion_stepped_in": state.stepped_in, "challenger_failure": state.failure}
+        parameters |= {"challenger_failures": followed.canary.failures}
+        comparer = queue.comparer
         parameters |= {"rows_compared": comparer.compared[name], "rows_not_compared": comparer.not_compared[name]}
     parameters["challenger_problem"] = followed.canary.problem
     counts = queue.counts

@@ -97,7 +97,7 @@ class PredictionQueue:
     _served: deque[Served] = field(default_factory=deque)
     _rows: dict[str, list[tuple[ModelSpec, _Rows]]] = field(default_factory=dict)
     _pending: dict[str, _Batch] = field(default_factory=dict)
-    _observations: dict[str, tuple[ServedVersion, Observations]] = field(default_factory=dict)
+    _observations: dict[tuple[str, str], tuple[ServedVersion, Observations]] = field(default_factory=dict)
     _waiting: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -203,10 +203,11 @@ class PredictionQueue:
 
     def _observations_of(self, version: ServedVersion) -> Observations:
         """Made once for a version: the types of its columns are read from its model file's contract."""
-        served, observations = self._observations.get(version.spec.name, (None, None))
+        place = version.spec.name, version.alias
+        served, observations = self._observations.get(place, (None, None))
         if observations is None or served is not version:
             observations = Observations(self.lake, version.spec)
-            self._observations[version.spec.name] = version, observations
+            self._observations[place] = version, observations
         return observations
 
     def _convert(self) -> None:

@@ -24,7 +24,7 @@ from serving.app import App
 from serving.options import Options
 from serving.server import build
 from serving.version import ServedVersion
-from tests.serving.conftest import MODEL_FILE, Home, as_utc, ask, ask_once, open_canary
+from tests.serving.conftest import MODEL_FILE, Home, as_utc, ask, ask_once, open_canary, unhurried
 
 PREDICT = "/models/toy/predict"
 INFER = "/v2/models/toy/versions/{}/infer"
@@ -171,6 +171,7 @@ def test_a_changed_model_file_gives_the_challenger_its_own_features(served_home:
     first = home.register(1.0)
     home.promote(first)
     server = build(Options(("toy",)), served_home)
+    server.parts.queue.comparer = unhurried()
     server.parts.follower.look()
     file = served_home.models / "toy.py"
     file.write_text(MODEL_FILE.replace('numeric=("x",)', 'numeric=("x", "id")'))
@@ -212,7 +213,7 @@ def test_where_the_challenger_fails_the_champion_answers(
     assert rows["challenger_microseconds"].isna().all()
     assert (rows["champion_failed"].any(), rows["served"].unique().tolist()) == (False, ["champion"])
     told = ask_once(app, "/v2/models/toy", method="GET").json["parameters"]
-    assert (told["champion_stepped_in"], bool(told["challenger_failure"])) == (2, True)
+    assert list(told["challenger_failures"].values()) == [2]
     assert caplog.text.count("the champion steps in") == 1
     assert "of the pipeline" not in caplog.text
 
@@ -233,7 +234,7 @@ def test_what_the_champion_refuses_too_is_no_failure_of_the_challenger(app: App,
     open_canary(app, challenger, 100)
     answer = ask_once(app, PREDICT, {"x": 900.0, "kind": "a"})
     assert (answer.status, answer.json["error"]["code"]) == (422, "invalid_rows")
-    assert (app.parts.queue.waiting, app.parts.follower.models["toy"].canary.stepped_in) == (0, 0)
+    assert (app.parts.queue.waiting, app.parts.follower.models["toy"].canary.failures) == (0, {})
 
 
 def test_a_challenger_that_is_late_is_not_waited_for(
