@@ -28,7 +28,8 @@ def is_for_challenger(model: str, challenger: int, key: bytes, percent: int) -> 
         key: of the request, by `route_key`.
         percent: of the keys that the challenger answers, 0 to 100.
     """
-    drawn = hashlib.blake2b(f"{model}\0{challenger}\0".encode() + key, digest_size=_BITS // 8).digest()
+    whose = b"\0".join((model.encode(), str(challenger).encode(), key))
+    drawn = hashlib.blake2b(whose, digest_size=_BITS // 8).digest()
     return int.from_bytes(drawn, "big") * 100 < percent << _BITS
 
 
