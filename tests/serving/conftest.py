@@ -93,7 +93,8 @@ def open_canary(app: App, challenger: ServedVersion, share: int, **rules: Any) -
     """Let a version meet the traffic of an application beside its champion."""
     followed = app.parts.follower.models[challenger.spec.name]
     assert followed.current is not None
-    opened = OpenCanary(followed.current, challenger, share, Canary(**rules))
+    # On a busy machine an answer is late that is not meant to be.
+    opened = OpenCanary(followed.current, challenger, share, Canary(**{"deadline": 600.0} | rules))
     followed.canary.open = opened
     return opened
 
