@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -19,12 +19,12 @@ from secrets import token_hex
 from typing import Any
 
 from evergreen.naming import invocations_path, predict_path
-from evergreen.spec.serving import Serve
 from serving.access import Access
+from serving.answering import Answering, Form
 from serving.champion import ChampionFollower
 from serving.description import metadata, openapi
 from serving.faults import RequestError
-from serving.frame_worker import FrameAnswer, FrameWorker
+from serving.frame_worker import FrameWorker
 from serving.http import (
     Limits,
     Receive,
@@ -37,13 +37,11 @@ from serving.http import (
     refusal,
     send_response,
 )
-from serving.prediction_queue import PredictionQueue, Served
+from serving.prediction_queue import PredictionQueue
 from serving.protocols import mlflow, open_inference, plain
 from serving.protocols.call import ID_BYTES, Call, is_request_id
-from serving.version import Answer, ServedVersion
+from serving.version import ServedVersion
 
-ReadCall = Callable[[Request, ServedVersion], Call]
-WriteAnswer = Callable[[Call, ServedVersion, Sequence[Answer], str], bytes]
 Handler = Callable[[Request, str, float], Awaitable[Response]]
 
 _LOG = logging.getLogger(__name__)
@@ -75,6 +73,7 @@ class App:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.answering = Answering(parts.follower, parts.worker, parts.queue, parts.limits)
         self._prefix = token_hex(6)
         self._count = count(1)
         self._refused: Counter[str] = Counter()
@@ -95,12 +94,12 @@ class App:
             self._post["/invocations"] = self._post[invocations_path(names[0])]
 
     def _add(self, name: str) -> None:
-        forms: Mapping[str, tuple[ReadCall, WriteAnswer]] = {
-            predict_path(name): (_read_plain, plain.write_answer),
-            invocations_path(name): (_read_mlflow, mlflow.write_answer),
-            f"/v2/models/{name}/infer": (_read_open_inference, open_inference.write_answer),
+        forms = {
+            predict_path(name): Form(_read_plain, plain.write_answer),
+            invocations_path(name): Form(_read_mlflow, mlflow.write_answer),
+            f"/v2/models/{name}/infer": Form(_read_open_inference, open_inference.write_answer),
         }
-        self._post |= {path: partial(self._predict, name, read, write) for path, (read, write) in forms.items()}
+        self._post |= {path: partial(self.answering.answer, name, form) for path, form in forms.items()}
         self._get[f"/v2/models/{name}"] = partial(self._metadata, name)
         self._get[f"/v2/models/{name}/ready"] = partial(self._model_ready, name)
 
@@ -121,6 +120,7 @@ class App:
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await asyncio.to_thread(self.parts.worker.close)
+                await asyncio.to_thread(self.answering.challengers.close)
                 await asyncio.to_thread(self.parts.follower.close)
                 await asyncio.to_thread(self.parts.queue.close)
                 await send({"type": "lifespan.shutdown.complete"})
@@ -175,66 +175,16 @@ class App:
         return RequestError(HTTPStatus.NOT_FOUND, "not_found", message)
 
     def _versioned(self, path: str, routes: Mapping[str, Handler | Callable[[], Response]]) -> Any:
-        """The route of `/v2/models/NAME/versions/NUMBER...`, which there is for the version that answers now."""
+        """The route of `/v2/models/NAME/versions/NUMBER...`, which there is for a version that answers now."""
         base, marker, rest = path.partition("/versions/")
         number, _, action = rest.partition("/")
         followed = self.parts.follower.models.get(base.removeprefix("/v2/models/"))
-        if not marker or followed is None or followed.current is None or number != str(followed.current.number):
+        if not marker or followed is None:
             return None
-        return routes.get(f"{base}/{action}" if action else base)
-
-    async def _predict(
-        self, model: str, read: ReadCall, write: WriteAnswer, request: Request, name: str, began: float
-    ) -> Response:
-        version = self.parts.follower.models[model].current
-        if version is None:
-            message = f"{model} cannot answer yet. {self.parts.follower.models[model].stale}".rstrip()
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "no_champion", message)
-        call = read(request, version)
-        limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows
-        if call.count > limit:
-            message = f"{call.count:,} rows are more than the {limit:,} of a request; send fewer at a time."
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", message)
-        answered = True
-        if version.lookup is not None and call.rows and not version.lookup.is_complete(call.rows):
-            rows, answered = await version.lookup.complete(call.rows)
-            call = replace(call, rows=rows)
-        try:
-            return await self._respond_to(version, call, write, name, began)
-        except RequestError as error:
-            if answered:
-                raise
-            # What the row lacks is no fault of the client.
-            message = "Features could not be looked up, and the contract does not allow them to be missing."
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "lookup", message, error.faults) from None
-
-    async def _respond_to(
-        self, version: ServedVersion, call: Call, write: WriteAnswer, name: str, began: float
-    ) -> Response:
-        direct = version.answer_directly(call.rows) if call.frame is None else None
-        rows: Sequence[Mapping[str, Any]] | None = None
-        checked, first = None, 0
-        if direct is not None:
-            rows, values, answers = direct
-        else:
-            framed = await self._as_frame(version, call)
-            values, answers = framed.values, framed.answers
-            checked, first = framed.rows, framed.first
-        _require_finite(version, answers)
-        name = call.request_id or name
-        body = write(call, version, answers, name)
-        microseconds = int((time.perf_counter() - began) * 1e6)
-        self.parts.queue.put(Served(version, name, time.time(), microseconds, values, answers, rows, checked, first))
-        return Response(body)
-
-    async def _as_frame(self, version: ServedVersion, call: Call) -> FrameAnswer:
-        seconds = self.parts.limits.answer_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await self.parts.worker.predict(version, call.rows, call.frame, written=call.written)
-        except TimeoutError:
-            message = f"The rows were not predicted within {seconds:g} seconds; send fewer, or send them later."
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message) from None
+        # As text: int() would also read 007, and digits of other scripts.
+        found = next((each.number for each in followed.answering if str(each.number) == number), None)
+        route: Any = routes.get(f"{base}/{action}" if action else base)
+        return None if found is None or route is None else partial(route, number=found)
 
     def _server(self) -> Response:
         """As the Open Inference Protocol asks, and how many requests were refused since the start, by their code."""
@@ -259,13 +209,14 @@ class App:
         ready = self._is_ready()
         return json_response({"ready": ready}, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _model_ready(self, name: str) -> Response:
+    def _model_ready(self, name: str, number: int | None = None) -> Response:
+        # The champion answers where the challenger does not: a number asks nothing more.
         ready = self._can_answer(name)
         body = {"name": name, "ready": ready}
         return json_response(body, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _metadata(self, name: str) -> Response:
-        return json_response(metadata(name, self.parts.follower.models[name], self.parts.queue))
+    def _metadata(self, name: str, number: int | None = None) -> Response:
+        return json_response(metadata(name, self.parts.follower.models[name], self.parts.queue, number))
 
     def _openapi(self, names: Sequence[str]) -> Response:
         served = {name: self.parts.follower.models[name].current for name in names}
@@ -286,15 +237,3 @@ def _read_mlflow(request: Request, version: ServedVersion) -> Call:
 
 def _read_open_inference(request: Request, _version: ServedVersion) -> Call:
     return open_inference.read_call(request.content_type, request.body, request.headers)
-
-
-def _require_finite(version: ServedVersion, answers: Sequence[Answer]) -> None:
-    """Refuse to answer a number that is none."""
-    if version.classes is None:
-        # The difference of an infinite number, or of none, with itself is not zero.
-        sound = all(value - value == 0.0 for value, _ in answers)
-    else:
-        sound = all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)
-    if not sound:
-        message = f"Version {version.number} predicts no finite value for these rows."
-        raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)

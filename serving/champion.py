@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from evergreen.data.coercion import kind_of
 from evergreen.data.contract import scoring_schema
 from evergreen.errors import EvergreenError
-from evergreen.registry.version import CHAMPION, Version
+from evergreen.registry.version import CANARY, CHALLENGER, CHAMPION, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import predict
 from evergreen.training.reference import REFERENCE
 from serving.admission.direct import DirectAdmission, NotDirectError, direct_admission
 from serving.admission.frames import brings_contract
+from serving.challenger import RETRY_SECONDS, CanaryState
 from serving.lookup import open_lookup
 from serving.plan.compile import NotCompiledError, compile_plan
 from serving.plan.parity import check_parity
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from evergreen.registry.client import Registry
 
 POLL_SECONDS = 1.0
-RETRY_SECONDS = 30.0
-"""Until a version that could not be loaded is tried again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,12 +55,32 @@ class Followed:
         stale: why `current` may not be what the alias names; empty where it is.
         swaps: how often a version took over.
         failed: the number of the version that could not be loaded, and when it is tried again.
+        canary: the challenger that meets its traffic.
     """
 
     current: ServedVersion | None = None
     stale: str = ""
     swaps: int = 0
     failed: tuple[int, float] = (0, 0.0)
+    canary: CanaryState = field(default_factory=CanaryState)
+
+    @property
+    def challenger(self) -> ServedVersion | None:
+        """What answers beside `current`; None without an open canary."""
+        # Where another champion took over, the canary of the former one ends with the next look.
+        opened = self.canary.open
+        return opened.challenger if opened is not None and opened.champion is self.current else None
+
+    @property
+    def share(self) -> int:
+        """Percent of the requests that the challenger answers."""
+        opened = self.canary.open
+        return opened.share if opened is not None and self.challenger is not None else 0
+
+    @property
+    def answering(self) -> list[ServedVersion]:
+        """The versions that answer now, the champion first."""
+        return [version for version in (self.current, self.challenger) if version is not None]
 
 
 @dataclass(slots=True)
@@ -115,13 +134,42 @@ class ChampionFollower:
             if problem != followed.stale:
                 _LOG.log(logging.WARNING if problem else logging.INFO, "%s: %s", name, problem or "up to date again")
             followed.stale = problem
+        self._look_for_challengers()
+
+    def _look_for_challengers(self) -> None:
+        """Bring each challenger to what the registry says; while it does not answer, they stay as they are."""
+        wanted = {name for name, followed in self.models.items() if followed.canary.open is not None}
+        try:
+            if len(wanted) < len(self.models):
+                wanted |= {version.model for version in self.registry.tagged(CANARY)}
+            found = {name: self.registry.by_alias(name, CHALLENGER) for name in self.models if name in wanted}
+        except Exception as error:
+            _LOG.debug("the challengers stay as they are (%s)", type(error).__name__)
+            return
+        for name, followed in self.models.items():
+            followed.canary.follow(followed.current, found.get(name), self._load_challenger)
+
+    def _load_challenger(self, version: Version) -> ServedVersion:
+        spec, pipeline, golden = self._load(version)
+        number, sha256 = version.number, version.tags.sha256
+        return make_served(spec, pipeline, golden, number=number, sha256=sha256, alias=CHALLENGER)
+
+    def _load(self, version: Version) -> tuple[ModelSpec, Pipeline, pd.DataFrame]:
+        """The model file, the pipeline, and rows that it was trained on; hashes and types are verified."""
+        spec = self.load_spec(version.model)
+        return spec, self.registry.load(version, spec), self._golden(version)
+
+    def _golden(self, version: Version) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.registry.files(version) / REFERENCE).head(GOLDEN_ROWS)
 
     def _follow(self, name: str, followed: Followed) -> None:
         version = self.registry.by_alias(name, CHAMPION)
         current = followed.current
         if version is None:
             raise EvergreenError(f"No version is the champion {'yet' if current is None else 'any more'}.")
-        if current is not None and (version.number, version.tags.sha256) == (current.number, current.sha256):
+        if current is not None and current.is_same(version.number, version.tags.sha256):
             return
         number, until = followed.failed
         if number == version.number and time.monotonic() < until:
@@ -133,16 +181,17 @@ class ChampionFollower:
             raise
 
     def _take_over(self, name: str, followed: Followed, version: Version) -> None:
-        import pandas as pd
-
-        spec = self.load_spec(name)
-        pipeline = self.registry.load(version, spec)
-        golden = pd.read_parquet(self.registry.files(version) / REFERENCE).head(GOLDEN_ROWS)
-        served = make_served(spec, pipeline, golden, number=version.number, sha256=version.tags.sha256)
+        ready = followed.challenger
+        if ready is not None and ready.is_same(version.number, version.tags.sha256):
+            # It was verified and compared when it was loaded, and is warm.
+            served, golden = replace(ready, alias=CHAMPION), self._golden(version)
+        else:
+            spec, pipeline, golden = self._load(version)
+            served = make_served(spec, pipeline, golden, number=version.number, sha256=version.tags.sha256)
         followed.current = served
         followed.swaps += 1
         _LOG.info("%s: version %d answers now%s", name, served.number, _how(served))
-        write_copy(self.settings.serving(name), spec, pipeline, golden, version)
+        write_copy(self.settings.serving(name), served.spec, served.pipeline, golden, version)
 
     def _serve_copy(self, name: str, followed: Followed, problem: str) -> str:
         """Serve the copy on disk; returns what is told."""

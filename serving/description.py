@@ -19,10 +19,21 @@ if TYPE_CHECKING:
 _TYPES = {"number": "number", "integer": "integer", "flag": "boolean", "text": "string", "time": "string"}
 
 
-def metadata(name: str, followed: Followed, queue: PredictionQueue) -> dict[str, Any]:
-    """A model as the Open Inference Protocol describes it, and how it is served in `parameters`."""
-    version = followed.current
+def metadata(name: str, followed: Followed, queue: PredictionQueue, number: int | None = None) -> dict[str, Any]:
+    """A model as the Open Inference Protocol describes it, and how it is served in `parameters`.
+
+    Inputs and outputs are those of the version of that number; of the champion where it is None.
+    """
+    answering, challenger = followed.answering, followed.challenger
+    version = next((each for each in answering if each.number == number), followed.current)
     parameters: dict[str, Any] = {"swaps": followed.swaps, "stale": followed.stale}
+    if challenger is not None:
+        parameters |= {"challenger": challenger.number, "challenger_share": followed.share}
+        parameters |= {"challenger_slow_because": challenger.slow_because}
+        parameters |= {"challenger_failures": followed.canary.failures}
+        comparer = queue.comparer
+        parameters |= {"rows_compared": comparer.compared[name], "rows_not_compared": comparer.not_compared[name]}
+    parameters["challenger_problem"] = followed.canary.problem
     counts = queue.counts
     parameters |= {"rows_waiting": queue.waiting, "rows_kept": counts.kept, "rows_not_kept": counts.not_kept}
     parameters |= {"rows_without_key": counts.without_key, "log_problem": counts.problem}
@@ -30,7 +41,7 @@ def metadata(name: str, followed: Followed, queue: PredictionQueue) -> dict[str,
     if version is not None:
         parameters |= {"alias": version.alias, "compiled": version.plan is not None}
         parameters |= {"slow_because": version.slow_because, "loaded_at": version.loaded_at.isoformat()}
-        described["versions"] = [str(version.number)]
+        described["versions"] = [str(each.number) for each in answering]
         described["inputs"] = open_inference.input_tensors(version)
         described["outputs"] = open_inference.output_tensors(version)
     return described | {"parameters": parameters}

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen.data.frames import model_frame
 from evergreen.training.predict import predict
@@ -51,6 +51,27 @@ class FrameAnswer:
     first: int = 0
 
 
+class Asked(Protocol):
+    """The rows of a request, or a frame in their place; `written` says that every value of it is a text."""
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...  # noqa: D102 - as in the class
+    @property
+    def frame(self) -> pd.DataFrame | None: ...  # noqa: D102
+    @property
+    def written(self) -> bool: ...  # noqa: D102
+
+
+def kind_of_rows(version: ServedVersion, asked: Asked) -> object:
+    """Equal for requests that may share a frame: one row each, of the same columns and types of values.
+
+    A value of another type in the same column could change how the others are read.
+    """
+    if asked.frame is not None or len(asked.rows) != 1:
+        return id(asked)
+    return (id(version), *((name, type(value)) for name, value in asked.rows[0].items()))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     version: ServedVersion
@@ -61,13 +82,7 @@ class _Waiting:
 
     @property
     def kind(self) -> object:
-        """Equal for requests that may share a frame: one row each, of the same columns and types of values.
-
-        A value of another type in the same column could change how the others are read.
-        """
-        if self.frame is not None or len(self.rows) != 1:
-            return id(self)
-        return (id(self.version), *((name, type(value)) for name, value in self.rows[0].items()))
+        return kind_of_rows(self.version, self)
 
 
 class FrameWorker:
@@ -117,7 +132,7 @@ class FrameWorker:
             batch = self._take()
             self._began = began = loop.time()
             try:
-                results = await loop.run_in_executor(self._thread, _answer, batch)
+                results = await loop.run_in_executor(self._thread, answer_together, batch[0].version, batch)
             except BaseException as error:
                 results = [error for _ in batch]
                 if isinstance(error, asyncio.CancelledError):
@@ -154,9 +169,9 @@ class FrameWorker:
         return batch
 
 
-def _answer(batch: Sequence[_Waiting]) -> list[FrameAnswer | BaseException]:
-    """What becomes of each request of a batch."""
-    first, version, rows = batch[0], batch[0].version, [row for item in batch for row in item.rows]
+def answer_together(version: ServedVersion, batch: Sequence[Asked]) -> list[FrameAnswer | BaseException]:
+    """What becomes of each request of a batch, all of one `kind_of_rows`."""
+    first, rows = batch[0], [row for item in batch for row in item.rows]
     answered: FrameAnswer | None = None
     results: list[FrameAnswer | BaseException]
     try:
@@ -176,7 +191,7 @@ def _answer(batch: Sequence[_Waiting]) -> list[FrameAnswer | BaseException]:
 
 
 def _split(
-    batch: Sequence[_Waiting], admitted: AdmittedFrame, answered: FrameAnswer | None
+    batch: Sequence[Asked], admitted: AdmittedFrame, answered: FrameAnswer | None
 ) -> list[FrameAnswer | BaseException]:
     """The answers to requests of one row each."""
     results: list[FrameAnswer | BaseException] = [_fault_of(admitted, position) for position in range(len(batch))]

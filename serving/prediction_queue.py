@@ -17,16 +17,18 @@ from itertools import takewhile
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.errors import EvergreenError
 from evergreen.spec.model import ModelSpec
+from serving.comparison import Compared, Comparer, comparison_columns
 from serving.identity import Identity, identities_of_frame, identities_of_rows
-from serving.version import Answer, ServedVersion
+from serving.served import Served
+from serving.version import ServedVersion
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 SECONDS = 10.0
@@ -39,38 +41,12 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
-    """The rows of one request with their answers.
-
-    Attributes:
-        version: that answered.
-        request: its id.
-        received_at: Unix time in seconds.
-        microseconds: what the request took.
-        values: what the pipeline got for each row.
-        answers: one for each row.
-        rows: JSON objects with the contract's columns; None where `checked` has them.
-        checked: the rows after the contract, with their keys and time, maybe among those of other requests.
-        first: the position of the first of them in `checked`.
-    """
-
-    version: ServedVersion
-    request: str
-    received_at: float
-    microseconds: int
-    values: Sequence[Sequence[Any]]
-    answers: Sequence[Answer]
-    rows: Sequence[Mapping[str, Any]] | None = None
-    checked: pd.DataFrame | None = None
-    first: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Rows in the columns of both tables: a fifth of the memory of the objects that they came from."""
+    """Rows in the columns of the tables: a fifth of the memory of the objects that they came from."""
 
     requests: pa.Table
     predictions: pa.Table
+    comparisons: pa.Table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,16 +86,18 @@ class PredictionQueue:
         most_rows: that wait, at most.
         seconds: between two commits.
         counts: what became of the rows.
+        comparer: lets both versions of an open canary predict them.
     """
 
     lake: str
     most_rows: int = MOST_ROWS
     seconds: float = SECONDS
     counts: QueueCounts = field(default_factory=QueueCounts)
+    comparer: Comparer = field(default_factory=Comparer)
     _served: deque[Served] = field(default_factory=deque)
     _rows: dict[str, list[tuple[ModelSpec, _Rows]]] = field(default_factory=dict)
     _pending: dict[str, _Batch] = field(default_factory=dict)
-    _observations: dict[str, tuple[ServedVersion, Observations]] = field(default_factory=dict)
+    _observations: dict[tuple[str, str], tuple[ServedVersion, Observations]] = field(default_factory=dict)
     _waiting: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -194,6 +172,8 @@ class PredictionQueue:
                 try:
                     RequestLog(self.lake, batch.spec).append(batch.rows.requests, batch.id)
                     PredictionLog(self.lake, batch.spec).append_online(batch.rows.predictions, batch.id)
+                    if batch.rows.comparisons.num_rows:
+                        ComparisonLog(self.lake, batch.spec).append(batch.rows.comparisons, batch.id)
                 except Exception as error:
                     self.counts.failures += 1
                     self.counts.problem = error.what if isinstance(error, EvergreenError) else type(error).__name__
@@ -218,26 +198,30 @@ class PredictionQueue:
         predictions = pa.concat_tables([rows.predictions for _, rows in parts])
         column = pa.repeat(name, predictions.num_rows)
         predictions = predictions.set_column(predictions.schema.get_field_index("batch"), "batch", column)
-        return _Batch(name, parts[-1][0], _Rows(requests, predictions))
+        comparisons = pa.concat_tables([rows.comparisons for _, rows in parts])
+        return _Batch(name, parts[-1][0], _Rows(requests, predictions, comparisons))
 
     def _observations_of(self, version: ServedVersion) -> Observations:
         """Made once for a version: the types of its columns are read from its model file's contract."""
-        served, observations = self._observations.get(version.spec.name, (None, None))
+        place = version.spec.name, version.alias
+        served, observations = self._observations.get(place, (None, None))
         if observations is None or served is not version:
             observations = Observations(self.lake, version.spec)
-            self._observations[version.spec.name] = version, observations
+            self._observations[place] = version, observations
         return observations
 
     def _convert(self) -> None:
         """Bring what was answered into the columns of the tables."""
+        taken = [self._served.popleft() for _ in range(len(self._served))]
+        compared = self.comparer.compare(taken)
         groups: dict[int, list[Served]] = defaultdict(list)
-        for _ in range(len(self._served)):
-            served = self._served.popleft()
+        for served in taken:
             groups[id(served.version)].append(served)
         for group in groups.values():
             spec = group[0].version.spec
             try:
-                rows = _rows_of(group, self.lake, self._observations_of(group[0].version), self.counts)
+                observations = self._observations_of(group[0].version)
+                rows = _rows_of(group, self.lake, observations, self.counts, compared)
             except Exception as error:
                 lost = sum(len(served.answers) for served in group)
                 self._finish(lost, kept=False)
@@ -247,8 +231,14 @@ class PredictionQueue:
                 self._rows.setdefault(spec.name, []).append((spec, rows))
 
 
-def _rows_of(group: Sequence[Served], lake: str, observations: Observations, counts: QueueCounts) -> _Rows:
-    """The rows of requests that one version answered, in the columns of both tables."""
+def _rows_of(
+    group: Sequence[Served],
+    lake: str,
+    observations: Observations,
+    counts: QueueCounts,
+    compared: Mapping[int, Compared],
+) -> _Rows:
+    """The rows of requests that one version answered, in the columns of the tables."""
     import orjson
 
     version = group[0].version
@@ -293,7 +283,12 @@ def _rows_of(group: Sequence[Served], lake: str, observations: Observations, cou
         "probability": [None if shares is None else list(shares) for _, shares in answers],
     }
     logs = RequestLog(lake, spec).table.schema, PredictionLog(lake, spec).table.schema
-    return _Rows(*(_table(columns, schema) for schema in logs))
+    both, schema = [], ComparisonLog(lake, spec).table.schema
+    if compared:
+        both = [(served, compared[id(served)]) for served in group if id(served) in compared]
+    comparisons = _table(comparison_columns(both, identities), schema) if both else schema.empty_table()
+    requests, predictions = (_table(columns, schema) for schema in logs)
+    return _Rows(requests, predictions, comparisons)
 
 
 def _table(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:

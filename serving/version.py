@@ -79,8 +79,26 @@ class ServedVersion:
         """Why rows are answered as frames; empty where plain rows are answered by the plan."""
         return self.not_compiled or (self.preparation.slow_because if self.preparation is not None else "")
 
+    def is_same(self, number: int, sha256: str) -> bool:
+        """Whether it is that version, with that pipeline."""
+        return (number, sha256) == (self.number, self.sha256)
+
     def answer_directly(self, rows: Sequence[Mapping[str, Any]]) -> DirectAnswer | None:
         """The answer to plain rows; None where only a frame can say."""
+        admitted = self.admit_directly(rows)
+        if admitted is None or self.plan is None:
+            return None
+        predict = self.plan.predict
+        try:
+            return DirectAnswer(*admitted, [predict(each) for each in admitted[1]])
+        except NoAnswerError:
+            # The pipeline itself refuses such a row: as a frame it says so.
+            return None
+
+    def admit_directly(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[Sequence[Mapping[str, Any]], list[list[Any]]] | None:
+        """Plain rows with the contract's columns, and what the plan gets for each; None where only a frame can say."""
         if self.plan is None or self.direct is None or len(rows) > DIRECT_ROWS:
             return None
         if self.preparation is not None:
@@ -88,15 +106,18 @@ class ServedVersion:
             if prepared is None:
                 return None
             rows = prepared
-        admit, predict = self.direct.admit, self.plan.predict
+        admit = self.direct.admit
         values: list[list[Any]] = []
         for row in rows:
             admitted = admit(row)
             if admitted is None:
                 return None
             values.append(admitted)
-        try:
-            return DirectAnswer(rows, values, [predict(each) for each in values])
-        except NoAnswerError:
-            # The pipeline itself refuses such a row: as a frame it says so.
-            return None
+        return rows, values
+
+    def is_finite(self, answers: Sequence[Answer]) -> bool:
+        """Whether every number of its answers is one."""
+        # The difference of an infinite number, or of none, with itself is not zero.
+        if self.classes is None:
+            return all(value - value == 0.0 for value, _ in answers)
+        return all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)

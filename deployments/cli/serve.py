@@ -97,6 +97,9 @@ def _show(app: App, options: Options) -> None:
             continue
         how = f"as frames: {version.slow_because}" if version.slow_because else "compiled"
         console.err.print(f"[green]{name}[/] version {version.number}, {escape(how)}")
+        if followed.challenger is not None:
+            beside = f"version {followed.challenger.number}, the challenger, answers {followed.share} % of the requests"
+            console.err.print(f"[green]{name}[/] {beside}")
         if version.example:
             console.err.print("Ask it in another terminal:")
             # Printed as it is: a line that is broken cannot be copied.

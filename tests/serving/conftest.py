@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+import models
+from evergreen.registry import lineage
+from evergreen.registry.client import Registry
+from evergreen.registry.version import CANARY, CHALLENGER, CHAMPION
 from evergreen.settings import Settings
+from evergreen.spec.canary import Canary
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
+from evergreen.training.reference import REFERENCE
 from serving import frame_worker
 from serving.access import Access
 from serving.app import App, Parts
+from serving.challenger import OpenCanary
 from serving.champion import ChampionFollower, Followed, make_served
+from serving.comparison import Comparer
 from serving.frame_worker import FrameWorker
 from serving.http import Limits
 from serving.prediction_queue import PredictionQueue
@@ -62,18 +72,36 @@ class NoRegistry:
     def by_alias(self, model: str, alias: str) -> None:
         raise ConnectionError
 
+    def tagged(self, key: str) -> None:
+        raise ConnectionError
+
 
 @pytest.fixture
 def make_app(settings: Settings) -> Callable[..., App]:
     """Build an application that serves versions; nothing follows an alias."""
 
     def make(*versions: ServedVersion, access: Access | None = None, limits: Limits | None = None) -> App:
-        models = {each.spec.name: Followed(each) for each in versions}
-        follower = ChampionFollower(settings, NoRegistry(), models, lambda name: models[name].current.spec)  # type: ignore[arg-type, union-attr]
-        queue = PredictionQueue(settings.lake_uri)
+        served = {each.spec.name: Followed(each) for each in versions}
+        follower = ChampionFollower(settings, NoRegistry(), served, lambda name: served[name].current.spec)  # type: ignore[arg-type, union-attr]
+        queue = PredictionQueue(settings.lake_uri, comparer=unhurried())
         return App(Parts(follower, FrameWorker(), queue, access or Access(), limits or Limits(), "0.1"))
 
     return make
+
+
+def open_canary(app: App, challenger: ServedVersion, share: int, **rules: Any) -> OpenCanary:
+    """Let a version meet the traffic of an application beside its champion."""
+    followed = app.parts.follower.models[challenger.spec.name]
+    assert followed.current is not None
+    # On a busy machine an answer is late that is not meant to be.
+    opened = OpenCanary(followed.current, challenger, share, Canary(**{"deadline": 600.0} | rules))
+    followed.canary.open = opened
+    return opened
+
+
+def unhurried() -> Comparer:
+    """It compares all, however slow the machine is."""
+    return Comparer(saved=3600.0)
 
 
 @dataclass(frozen=True)
@@ -142,3 +170,55 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(frame_worker, "predict", count)
     return seen
+
+
+PROJECT = Path(__file__).resolve().parents[2]
+TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
+MODEL_FILE = TOY.replace("ModelSpec\n", "ModelSpec, Serve\n").replace("    target=", "    serve=Serve(),\n    target=")
+
+
+class Home:
+    """The other side of a server's home: versions and their aliases."""
+
+    def __init__(self, settings: Settings, rows: pd.DataFrame) -> None:
+        self.settings, self.registry, self.rows = settings, Registry(settings), rows
+        self.folder = settings.root / "candidate"
+        self.spec = models.load_spec("toy", settings.models)
+
+    def register(self, factor: float, against: int | None = None) -> int:
+        """A version that answers `factor` times as much as the first one, and was held against a champion."""
+        self.spec = models.load_spec("toy", self.settings.models)
+        pipeline = fitted(self.spec, self.rows.assign(y=self.rows["y"] * factor))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.rows.to_parquet(self.folder / REFERENCE)
+        candidate = self.registry.log(
+            self.spec,
+            pipeline,
+            run_name="candidate",
+            classes=None,
+            params={},
+            metrics={},
+            files=self.folder,
+            dataset={"name": "toy", "digest": "0", "table": "toy", "version": "1", "rows": "100"},
+            tags={"decision_id": f"d-{factor}", "compared_with": lineage.against(against)},
+        )
+        return self.registry.register("toy", candidate).number
+
+    def promote(self, number: int) -> None:
+        self.registry.set_alias("toy", CHAMPION, number)
+
+    def challenge(self, number: int, share: int) -> None:
+        """Let a version answer its share of the requests."""
+        self.registry.tag(self.registry.get("toy", number), CANARY, str(share))
+        self.registry.set_alias("toy", CHALLENGER, number)
+
+
+@pytest.fixture
+def served_home(tmp_path: Path, settings: Settings, empty_database: Path) -> Settings:
+    """A home with one model file, `MODEL_FILE`, and no version."""
+    settings.root.mkdir(parents=True, exist_ok=True)
+    shutil.copy(empty_database, settings.root / "mlflow.db")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "toy.py").write_text(MODEL_FILE)
+    return Settings(home=settings.home, models=folder)

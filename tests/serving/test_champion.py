@@ -42,6 +42,11 @@ class Versions:
         tags = VersionTags(sha256=f"{self.champion:064}")
         return Version(model, self.champion, "run", "id", tags, "", datetime(2026, 1, 1, tzinfo=UTC))
 
+    def tagged(self, key: str) -> tuple[Version, ...]:
+        if self.down:
+            raise RegistryError("The registry cannot be reached.")
+        return ()
+
     def load(self, version: Version, spec: ModelSpec) -> Any:
         self.loads.append(version.number)
         if version.number in self.corrupt:

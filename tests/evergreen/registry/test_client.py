@@ -178,6 +178,18 @@ def test_a_tag_can_be_taken_away(version: Version, registry: Registry) -> None:
     registry.untag(version, "rolled_back")
 
 
+def test_versions_are_found_by_a_tag_of_any_value(version: Version, registry: Registry) -> None:
+    """Those of all models, as long as they have it; a person's tag of the same name is another one."""
+    assert registry.tagged("canary") == ()
+    registry.client.set_model_version_tag("toy", str(version.number), "canary", "mine")
+    assert registry.tagged("canary") == ()
+    registry.tag(version, "canary", "0")
+    (found,) = registry.tagged("canary")
+    assert (found.number, found.tags.canary) == (version.number, 0)
+    registry.untag(found, "canary")
+    assert registry.tagged("canary") == ()
+
+
 @pytest.mark.parametrize("damage", ["changed", "added", "missing"])
 def test_tampered_files_are_refused(version: Version, registry: Registry, damage: str) -> None:
     """The reference and what else was stored is checked before use; any change is refused."""
