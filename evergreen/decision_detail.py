@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from evergreen.verdicts import Check
-from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail
+from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail, SkewDetail
 
 Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval"]
 """What became of a retraining."""
@@ -177,6 +177,7 @@ class ReconciledDetail:
 Detail = (
     DriftDetail
     | PerformanceDetail
+    | SkewDetail
     | ShadowDetail
     | DataDetail
     | RetrainDetail

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evergreen.naming import model_resource
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+from evergreen.verdicts import Verdict
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision
@@ -20,6 +21,9 @@ DRIFT_AWAITED = "evergreen.drift.awaited"
 PERFORMANCE_FAILED = "evergreen.performance.failed"
 PERFORMANCE_PASSED = "evergreen.performance.passed"
 PERFORMANCE_INCONCLUSIVE = "evergreen.performance.inconclusive"
+SKEW_FAILED = "evergreen.skew.failed"
+SKEW_PASSED = "evergreen.skew.passed"
+SKEW_INCONCLUSIVE = "evergreen.skew.inconclusive"
 SHADOW_FAILED = "evergreen.shadow.failed"
 SHADOW_PASSED = "evergreen.shadow.passed"
 SHADOW_INCONCLUSIVE = "evergreen.shadow.inconclusive"
@@ -85,7 +89,7 @@ def drift_event(
 
 
 def decision_event(model: str, decision: Decision) -> Event:
-    """The event of a decision that a monitor run stored: drift, performance, shadow or data."""
+    """The event of a decision that a monitor run stored: drift, performance, skew, shadow or data."""
     match decision.detail:
         case DriftDetail() as drift:
             return drift_event(
@@ -99,6 +103,9 @@ def decision_event(model: str, decision: Decision) -> Event:
         case PerformanceDetail() as performance:
             names = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}
             name, payload = names.get(decision.outcome, PERFORMANCE_INCONCLUSIVE), _performance_payload(performance)
+        case SkewDetail() as skew:
+            names = {"FAIL": SKEW_FAILED, "PASS": SKEW_PASSED}
+            name, payload = names.get(decision.outcome, SKEW_INCONCLUSIVE), _skew_payload(skew, decision.reason)
         case ShadowDetail() as shadow:
             names = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}
             name, payload = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
@@ -114,6 +121,12 @@ def _performance_payload(detail: PerformanceDetail) -> dict[str, Any]:
         "at_promotion": detail.at_promotion,
         "rows": detail.rows,
     }
+
+
+def _skew_payload(detail: SkewDetail, reason: str) -> dict[str, Any]:
+    """The columns that failed; no key of a row."""
+    failed = [column.name for column in detail.columns if column.verdict is Verdict.FAIL]
+    return {"rows": detail.rows, "columns": failed, "reason": reason}
 
 
 def _shadow_payload(detail: ShadowDetail, reason: str) -> dict[str, Any]:

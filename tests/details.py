@@ -19,7 +19,8 @@ from evergreen.decision_detail import (
     SnapshotFacts,
     SuppressedDetail,
 )
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+from evergreen.verdicts import Verdict
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, SkewedColumn
 
 _DETAILS: Mapping[Kind, Detail] = {
     "drift": DriftDetail(
@@ -34,6 +35,15 @@ _DETAILS: Mapping[Kind, Detail] = {
     ),
     "performance": PerformanceDetail("mae", 2.0, (1.5, 2.5), 1.0, 200),
     "shadow": ShadowDetail("mae", gain=-2.0, rows=200, champion=2, former=1, promotion="m1"),
+    "skew": SkewDetail(
+        rows=200,
+        of=200,
+        features=2,
+        columns=(SkewedColumn("x", Verdict.FAIL, 200, 50, 0.15, "missing online", ("7",)),),
+        max_share=0.01,
+        look=1,
+        since="2026-01-01T00:00:00+00:00",
+    ),
     "data": DataDetail(7),
     "retrain": RetrainDetail(
         model="toy",

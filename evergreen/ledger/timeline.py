@@ -26,7 +26,18 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
 KINDS: tuple[Kind, ...] = (
-    *("data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"),
+    *(
+        "data",
+        "drift",
+        "performance",
+        "skew",
+        "shadow",
+        "reconciled",
+        "suppressed",
+        "retrain",
+        "approval",
+        "escalation",
+    ),
 )
 _ORDER = ("quarantine", *KINDS)
 """Of entries of one instant, the cause before the effect; moves of the alias come last, in the order of their log."""

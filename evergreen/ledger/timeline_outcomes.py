@@ -176,6 +176,12 @@ _DECIDED: Mapping[tuple[str, str], str] = {
     ("approval", "rejected"): "No promotion: {version} is out of the running.",
     ("approval", ""): "The alias stays where it is.",
     ("escalation", ""): "A person is told.",
+    (
+        "skew",
+        "FAIL",
+    ): "A person is told. No retraining helps where the server gets other features than those that land.",
+    ("skew", "PASS"): "Nothing is to be done.",
+    ("skew", ""): "More rows are awaited.",
     ("suppressed", ""): "No retraining.",
     ("reconciled", ""): "A run is started.",
     ("quarantine", "whole"): "Nothing of the batch is used.",

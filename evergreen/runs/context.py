@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
+from evergreen.data.request_log import RequestLog
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
@@ -92,6 +93,11 @@ class RunContext:
     def predictions(self) -> PredictionLog:
         """What the model predicted."""
         return PredictionLog(self.settings.lake_uri, self.spec)
+
+    @cached_property
+    def requests(self) -> RequestLog:
+        """What the model was asked online."""
+        return RequestLog(self.settings.lake_uri, self.spec)
 
     @property
     def quarantine(self) -> Table:

@@ -141,7 +141,18 @@ def test_as_it_stood_at_a_time(settings: Settings, keep: Callable[..., None]) ->
 def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable[..., None]) -> None:
     """A whole day's work under one logical time is told in the order in which one thing led to another."""
     keep(moved("m1", 1, 1, 2), moved("m2", 1, 2, 1, action="rollback"), moved("m3", 1, 1, 3))
-    kinds = ["data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"]
+    kinds = [
+        "data",
+        "drift",
+        "performance",
+        "skew",
+        "shadow",
+        "reconciled",
+        "suppressed",
+        "retrain",
+        "approval",
+        "escalation",
+    ]
     for kind in reversed(kinds):
         keep(found(kind, f"a {kind}", 1, "PASS"))
     quarantine_rows(*_bad_rows(settings))
