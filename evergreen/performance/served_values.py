@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.data.frames import to_text
-from evergreen.markdown import many, number
+from evergreen.markdown import many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,19 +74,20 @@ def compare_texts(online: Sequence[Any], known: Flags, landed: pd.Series) -> Ser
 
 
 def _how(got: Any, truth: Any, lost: Flags, gone: Flags, differs: Flags, of_values: Any) -> str:
-    return "; ".join(_ways(got, truth, lost, gone, differs, of_values)) if differs.any() else ""
+    """Each way in which rows differ, with how many of them do where there are several; empty where none differs."""
+    ways = list(_ways(got, truth, lost, gone, differs, of_values)) if differs.any() else []
+    return ways[0][0] if len(ways) == 1 else "; ".join(f"{way} in {many(rows, 'row')}" for way, rows in ways)
 
 
-def _ways(got: Any, truth: Any, lost: Flags, gone: Flags, differs: Flags, of_values: Any) -> Iterator[str]:
-    """Each way in which rows differ, with how many of them do."""
-    if missing := int((differs & lost).sum()):
-        yield f"missing online, where a value landed, in {many(missing, 'row')}"
-    present = differs & gone
+def _ways(got: Any, truth: Any, lost: Flags, gone: Flags, differs: Flags, of_values: Any) -> Iterator[tuple[str, int]]:
+    missing, present, both = differs & lost, differs & gone, differs & ~lost & ~gone
+    if missing.any():
+        yield "missing online where a value landed", int(missing.sum())
     if present.any():
-        yield f"{_constant(got[present]) or 'a value online'}, where none landed, in {many(int(present.sum()), 'row')}"
-    both = differs & ~lost & ~gone
+        what = _constant(got[present]) or "a value online"
+        yield f"{what} where none landed", int(present.sum())
     if both.any():
-        yield f"{of_values(got[both], truth[both])} in {many(int(both.sum()), 'row')}"
+        yield of_values(got[both], truth[both]), int(both.sum())
 
 
 def _constant(got: Any) -> str:
@@ -145,12 +146,14 @@ def _candidates(got: Floats, truth: Floats) -> Iterator[tuple[float, float]]:
 
 
 def _in_words(factor: float, offset: float, is_rough: bool) -> str:
+    def written(figure: float) -> str:
+        return f"{figure:.3g}" if is_rough else f"{figure:.6g}"
+
     if abs(factor - 1.0) < ALIKE:
         if not offset:
-            return "online is the landed value but for a small part of it, as by rounding,"
+            return "online is the landed value but for a small part of it, as by rounding"
         times = "the landed value"
     else:
-        times = f"{factor:.3g} times the landed value" if is_rough else f"{number(factor)} times the landed value"
-    size = f"{abs(offset):.3g}" if is_rough else number(abs(offset))
-    end = f" {'plus' if offset > 0 else 'less'} {size}" if offset else ""
+        times = f"{written(factor)} times the landed value"
+    end = f" {'plus' if offset > 0 else 'less'} {written(abs(offset))}" if offset else ""
     return f"online is {'about ' if is_rough else ''}{times}{end}"
