@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evergreen.data.landings import Instants, first_landings, instants
 from evergreen.data.observations import Observations
@@ -60,12 +61,18 @@ class ServedRows:
     digest: str
 
 
-def first_request(log: RequestLog, version: int) -> datetime | None:
-    """When the first request was received that a version answered; None where it answered none."""
+def first_request(log: RequestLog) -> datetime | None:
+    """When the first request was received, to the millisecond, rounded down; None where there was none.
+
+    By the statistics of the table's files: no row is read.
+    """
     import pyarrow.compute as pc
 
-    found = [pc.min(piece.column(0)).as_py() for piece in log.table.scan(["received_at"], _of(version))]
-    return min((each for each in found if each is not None), default=None)
+    ranges = log.table.file_ranges(log.table.open(), "received_at")
+    if ranges is None:
+        found = [pc.min(piece.column(0)).as_py() for piece in log.table.scan(["received_at"])]
+        return min((each for each in found if each is not None), default=None)
+    return min((low for low, _ in ranges), default=None)
 
 
 def find_served(
@@ -86,8 +93,7 @@ def find_served(
     received = np.full(len(keys), np.iinfo(np.int64).max)
     for piece in log.table.scan(["received_at", "key"], _of(version) & until):
         asked = piece.column("key").to_numpy().view(np.uint64)
-        place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        hits = keys[place] == asked
+        place, hits = _places(keys, asked)
         np.minimum.at(received, place[hits], instants(piece, "received_at")[hits])
     served = np.flatnonzero(received < landed)
     if not len(served):
@@ -142,6 +148,12 @@ def _landed_since(
     return _least(keys, landed)
 
 
+def _places(keys: Hashes, asked: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Where each hash is in `keys`, which ascend and are not empty, and whether it is there."""
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return place, keys[place] == asked
+
+
 def _least(keys: Hashes, landed: Instants) -> tuple[Hashes, Instants]:
     order = np.argsort(keys, kind="stable")[:CANDIDATES]
     return keys[order], landed[order]
@@ -159,9 +171,8 @@ def _features(log: RequestLog, version: int, served: Served) -> dict[int, str]:
     found: dict[int, list[Any]] = {}
     for piece in log.table.scan([*_KEY, "features"], _of(version) & when):
         asked = piece.column("key").to_numpy().view(np.uint64)
-        place = np.minimum(np.searchsorted(served.keys, asked), len(served.keys) - 1)
-        first = served.received[place] == instants(piece, "received_at")
-        hits = piece.filter(pa.array((served.keys[place] == asked) & first))
+        place, known = _places(served.keys, asked)
+        hits = piece.filter(pa.array(known & (served.received[place] == instants(piece, "received_at"))))
         keys = hits.column("key").to_numpy().view(np.uint64).tolist()
         rest = (hits.column(name).to_pylist() for name in ("request", "row", "features"))
         for number, *candidate in zip(keys, *rest, strict=True):
@@ -180,7 +191,7 @@ def _rows(observations: Observations, snapshot: Snapshot, since: datetime, serve
     pieces, hashes = [schema.empty_table()], [np.empty(0, np.uint64)]
     for piece in observations.table.scan(schema.names, within, snapshot.version):
         ids = row_hashes(piece, keys)
-        hits = np.isin(ids, served.keys)
+        _, hits = _places(served.keys, ids)
         if hits.any():
             pieces.append(pa.Table.from_batches([piece.filter(pa.array(hits))]).cast(schema))
             hashes.append(ids[hits])

@@ -38,6 +38,7 @@ from evergreen.watch_detail import SkewDetail, SkewedColumn
 if TYPE_CHECKING:
     import pandas as pd
 
+NOTHING_ASKED = "nothing was asked online yet"
 EXAMPLES = 3
 """Keys of rows that differ which are named for a column."""
 NAMED = 3
@@ -68,12 +69,12 @@ def check_skew(
     spec = observations.spec
     why = _not_served(spec, champion)
     if why or champion is None or not log.table.exists():
-        return not_compared(why or "nothing was asked online yet")
+        return not_compared(why or NOTHING_ASKED)
     looks = ledger.all("skew")
     last = next((SkewReport.of_decision(look) for look in reversed(looks) if look.champion == champion.number), None)
-    since = _since(looks, last) or first_request(log, champion.number)
+    since = _since(looks, last) or first_request(log)
     if since is None:
-        return not_compared(f"version {champion.number} was not asked online yet")
+        return not_compared(NOTHING_ASKED)
     served = find_served(observations, log, champion.number, snapshot, since, now)
     if served.of < spec.skew.min_rows + _counted(last):
         return last or _waiting(spec, served.of, since)

@@ -128,6 +128,18 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
     assert [(reign.version, reign.until) for reign in history(entries)] == [(1, hours(3)), (2, hours(5)), (1, None)]
 
 
+def test_skew_is_told_by_column_and_calls_for_nothing(settings: Settings, keep: Callable[..., None]) -> None:
+    """The share of rows in which a column differs against what is accepted; no retraining follows."""
+    calm: dict[str, Any] = {"columns": ()}
+    keep(found("skew", "k1", 1, "FAIL"), found("skew", "k2", 2, "PASS", **calm), found("skew", "k3", 3, "INCONCLUSIVE"))
+    failed, passed, awaited = read_timeline(settings, "toy")
+    (seen,) = failed.measurements
+    assert (seen.name, seen.value, seen.bound, seen.verdict, seen.reason) == ("x", 0.25, 0.01, "FAIL", "missing online")
+    assert failed.decided.startswith("A person is told. No retraining helps")
+    assert (failed.consequences, passed.measurements) == ((), ())
+    assert (passed.decided, awaited.decided) == ("Nothing is to be done.", "More rows are awaited.")
+
+
 def test_as_it_stood_at_a_time(settings: Settings, keep: Callable[..., None]) -> None:
     """What came later is neither told nor joined; the last ones are told with what came before them known."""
     keep(found("drift", "d1", 1, "FAIL"), retrained("d1", 2, "promoted"), moved("m1", 3, 1, 2))
