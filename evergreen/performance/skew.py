@@ -206,7 +206,7 @@ def _waiting(spec: ModelSpec, rows: int, since: datetime) -> SkewReport:
 
 
 def _reason(policy: Skew, verdict: Verdict, columns: Sequence[SkewedColumn], features: int, rows: int) -> str:
-    accepted = f"{policy.max_share:.3g}" if policy.max_share < 0.001 else f"{policy.max_share:.1%}".replace(".0%", "%")
+    accepted = f"{policy.max_share * 100:.3g}%"
     if verdict is Verdict.PASS:
         seen = f"{many(features, 'feature')} differs in more than {accepted} of {many(rows, 'row')}"
         return f"what was served is what landed: none of {seen}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from evergreen.markdown import MARK, many, table
 from evergreen.performance.skew_report import SkewReport
 
@@ -21,6 +23,9 @@ def skew_note(model: str, report: SkewReport) -> str:
 
 def _scope(report: SkewReport) -> str:
     sample = f", a sample of {report.of:,}" if report.of > report.rows else ""
-    rows = f"{many(report.rows, 'served row')}{sample}, of which the row landed after {(report.since or '')[:19]}."
-    left = many(report.unread, "row is", "rows are")
-    return f"{rows} {left} left out, corrected since." if report.unread else rows
+    since = f"{datetime.fromisoformat(report.since):%Y-%m-%d %H:%M:%S} UTC" if report.since else "the first request"
+    rows = f"{many(report.rows, 'served row')}{sample}, of which the row landed after {since}."
+    if not report.unread:
+        return rows
+    left = many(report.unread, "row is left out: it was", "rows are left out: they were")
+    return f"{rows} {left} corrected since, and cannot be read as landed first."
