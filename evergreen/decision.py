@@ -10,7 +10,17 @@ from typing import Literal
 from evergreen.decision_detail import D, Detail, ReconciledDetail, SuppressedDetail, expect_detail
 
 Kind = Literal[
-    "drift", "performance", "shadow", "data", "retrain", "approval", "escalation", "suppressed", "reconciled", "canary"
+    "drift",
+    "performance",
+    "skew",
+    "shadow",
+    "data",
+    "retrain",
+    "canary",
+    "approval",
+    "escalation",
+    "suppressed",
+    "reconciled",
 ]
 
 
@@ -20,11 +30,11 @@ class Decision:
 
     Attributes:
         id: hash of what it is about.
-        kind: `drift` and `performance`, a report of a monitor; `shadow`, whether a promotion helped; `data`, rows that
-            landed; `retrain`, what came of a candidate; `approval`, what a person said of one that waited;
-            `escalation`, what a person was told because retraining does not help; `suppressed`, why a request to
-            retrain came to nothing; `reconciled`, the run that was started because the event of a decision was lost;
-            `canary`, a step of a challenger on live traffic, or its end.
+        kind: `drift` and `performance`, a report of a monitor; `skew`, whether what is served is what lands; `shadow`,
+            whether a promotion helped; `data`, rows that landed; `retrain`, what came of a candidate; `canary`, a step
+            of a challenger on live traffic, or its end; `approval`, what was said of one that waited; `escalation`,
+            what a person was told because retraining does not help; `suppressed`, why a request to retrain came to
+            nothing; `reconciled`, the run that was started because the event of a decision was lost.
         at: when (aware, UTC).
         outcome: the report's verdict, or what became of the candidate.
         champion: version in production when it was taken; None before the first.

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from evergreen.canary_detail import CanaryDetail
 from evergreen.verdicts import Check
-from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail
+from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail, SkewDetail
 
 Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval", "in-canary"]
 """What became of a retraining; `in-canary`: its version meets live traffic before it is champion."""
@@ -185,6 +185,7 @@ class ReconciledDetail:
 Detail = (
     DriftDetail
     | PerformanceDetail
+    | SkewDetail
     | ShadowDetail
     | DataDetail
     | RetrainDetail

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.canary_detail import CanaryDetail
 from evergreen.naming import model_resource
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+from evergreen.verdicts import Verdict
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision
@@ -21,6 +22,9 @@ DRIFT_AWAITED = "evergreen.drift.awaited"
 PERFORMANCE_FAILED = "evergreen.performance.failed"
 PERFORMANCE_PASSED = "evergreen.performance.passed"
 PERFORMANCE_INCONCLUSIVE = "evergreen.performance.inconclusive"
+SKEW_FAILED = "evergreen.skew.failed"
+SKEW_PASSED = "evergreen.skew.passed"
+SKEW_INCONCLUSIVE = "evergreen.skew.inconclusive"
 SHADOW_FAILED = "evergreen.shadow.failed"
 SHADOW_PASSED = "evergreen.shadow.passed"
 SHADOW_INCONCLUSIVE = "evergreen.shadow.inconclusive"
@@ -90,7 +94,7 @@ def drift_event(
 
 
 def decision_event(model: str, decision: Decision) -> Event:
-    """The event of a stored decision: drift, performance, shadow, data, or a canary's."""
+    """The event of a stored decision: of a monitor run, or of a canary."""
     match decision.detail:
         case DriftDetail() as drift:
             return drift_event(
@@ -104,6 +108,9 @@ def decision_event(model: str, decision: Decision) -> Event:
         case PerformanceDetail() as performance:
             names = {"FAIL": PERFORMANCE_FAILED, "PASS": PERFORMANCE_PASSED}
             name, payload = names.get(decision.outcome, PERFORMANCE_INCONCLUSIVE), _performance_payload(performance)
+        case SkewDetail() as skew:
+            names = {"FAIL": SKEW_FAILED, "PASS": SKEW_PASSED}
+            name, payload = names.get(decision.outcome, SKEW_INCONCLUSIVE), _skew_payload(skew, decision.reason)
         case ShadowDetail() as shadow:
             names = {"FAIL": SHADOW_FAILED, "PASS": SHADOW_PASSED}
             name, payload = names.get(decision.outcome, SHADOW_INCONCLUSIVE), _shadow_payload(shadow, decision.reason)
@@ -133,6 +140,12 @@ def _canary_payload(detail: CanaryDetail, decision: Decision) -> dict[str, Any]:
         "rows": detail.rows,
         "reason": decision.reason,
     }
+
+
+def _skew_payload(detail: SkewDetail, reason: str) -> dict[str, Any]:
+    """The columns that failed; no key of a row."""
+    failed = [column.name for column in detail.columns if column.verdict is Verdict.FAIL]
+    return {"rows": detail.rows, "columns": failed, "reason": reason}
 
 
 def _shadow_payload(detail: ShadowDetail, reason: str) -> dict[str, Any]:

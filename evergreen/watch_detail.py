@@ -1,4 +1,4 @@
-"""What a decision keeps of what is watched: drift, performance, a promotion's shadow, rows that landed."""
+"""What a decision keeps of what is watched: drift, performance, skew, a promotion's shadow, rows that landed."""
 
 from __future__ import annotations
 
@@ -233,6 +233,53 @@ class ShadowDetail:
     promotion: str = ""
     rollback: bool = False
     final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SkewedColumn:
+    """A feature that was served with other values than landed later.
+
+    Attributes:
+        verdict: FAIL, the share of rows that differ is proven above what is accepted; INCONCLUSIVE, it is above.
+        rows: of which both values are known.
+        differing: rows of these in which they differ.
+        least: the share of rows that differ is at least this, by the exact binomial bound at the level of the look.
+        how: in words, without any value of a row.
+        examples: the keys of some rows that differ, as the prediction log's `id` has them.
+    """
+
+    name: str
+    verdict: Verdict
+    rows: int
+    differing: int
+    least: float
+    how: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkewDetail:
+    """What was served beside what landed later for the same keys.
+
+    Attributes:
+        rows: served rows that were compared.
+        of: served rows that could be; more than `rows` where these are a sample.
+        features: how many columns were compared.
+        columns: those that differ in any row, the worst first.
+        max_share: the share of rows that is accepted.
+        look: which look at the model it is, from 1; the looks share the level.
+        since: rows that landed after this instant (ISO 8601, UTC) were looked at; None where nothing was.
+        unread: rows left out, because they were corrected since and cannot be read as they landed first.
+    """
+
+    rows: int = 0
+    of: int = 0
+    features: int = 0
+    columns: tuple[SkewedColumn, ...] = ()
+    max_share: float = 0.0
+    look: int = 0
+    since: str | None = None
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)

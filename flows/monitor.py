@@ -1,8 +1,8 @@
 """Watch one model: land new data, compare it with what the champion was trained on, measure the champion on it.
 
-The champion is also compared with the former champion, and rolled back if it is proven to be worse. Each decision is
-stored and then announced before the next step, so that a later failure loses nothing. The event is a hint; the stored
-decision is the truth. This flow trains nothing.
+The champion is also compared with the former champion, and rolled back if it is proven to be worse; and what it was
+asked online is compared with what landed later. Each decision is stored and then announced before the next step, so
+that a later failure loses nothing. The event is a hint; the stored decision is the truth. This flow trains nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from evergreen.runs.results import MonitorResult
 from flows.shared.conclude import emit_decision
 from flows.shared.moves import roll_back_if_worse
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
+from flows.shared.served import watch_served
 from tasks.detect import detect
 from tasks.measure import measure
 from tasks.record import record_data, record_drift, record_performance, record_run, record_shadow
@@ -45,7 +46,8 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
     emit_decision(context, record_shadow(context, champion, snapshot, comparison))
     report_shadow(model, comparison)
     move = roll_back_if_worse(context, comparison)
+    skew = watch_served(context, champion, snapshot)
     outcome = f"drift {drift.verdict}, performance {performance.verdict}"
     record_run(context, "monitor", ingested.rows + drift.current_rows, outcome)
     number = champion.number if champion else None
-    return MonitorResult.of(model, number, drift, decision, performance, comparison, move, data, ingested)
+    return MonitorResult.of(model, number, drift, decision, performance, comparison, move, data, ingested, skew)

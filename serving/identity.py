@@ -16,8 +16,8 @@ import numpy as np
 
 from evergreen.data.checked_batch import check_batch
 from evergreen.data.observations import Observations
+from evergreen.data.row_ids import row_ids
 from evergreen.errors import EvergreenError
-from evergreen.scoring.row_ids import row_ids
 from evergreen.spec.model import ModelSpec
 
 if TYPE_CHECKING:

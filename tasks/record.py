@@ -15,6 +15,7 @@ from evergreen.evaluation.judgement import Judgement
 from evergreen.naming import artifact
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.performance.skew_report import SkewReport
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.history import Run, Runs
@@ -39,6 +40,14 @@ def record_performance(
 ) -> Decision | None:
     """Record a performance report; None without a champion."""
     return context.recorder.performance(champion, snapshot, report)
+
+
+@retried("record-skew", timeout_seconds=120)
+def record_skew(
+    context: RunContext, champion: Version | None, snapshot: Snapshot, report: SkewReport
+) -> Decision | None:
+    """Record whether what is served is what lands; None if that is recorded already or undecided."""
+    return context.recorder.skew(champion, snapshot, report)
 
 
 @retried("record-shadow", timeout_seconds=120)

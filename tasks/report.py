@@ -20,9 +20,11 @@ from evergreen.naming import artifact
 from evergreen.pages.backtest_page import page as backtest_page
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.performance.skew_report import SkewReport
 from evergreen.reports.canary_note import canary_note
 from evergreen.reports.card_facts import said
 from evergreen.reports.performance_note import performance_note
+from evergreen.reports.skew_note import skew_note
 from evergreen.reports.tables import drift_table, gate_table
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import MoveResult, ScoreResult
@@ -63,6 +65,15 @@ def report_shadow(model: str, report: ShadowReport) -> None:
     facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, coverage)])
     note = f"# Last promotion of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
     create_markdown_artifact(note, key=artifact("shadow", model), description=report.reason)
+
+
+@shown("report-skew")
+def report_skew(model: str, report: SkewReport) -> None:
+    """The features that were served with other values than landed."""
+    if report.decision_id is None:
+        return
+    note = skew_note(model, report)
+    create_markdown_artifact(note, key=artifact("skew", model), description=report.reason)
 
 
 @shown("report-retrain")

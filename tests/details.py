@@ -21,7 +21,7 @@ from evergreen.decision_detail import (
     SuppressedDetail,
 )
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, SkewedColumn
 
 ASKED = CanaryQuestion("outcome", Verdict.PASS, -0.01, (-0.03, 0.02), 0.2, 150, "It is as good.", "mae")
 
@@ -38,6 +38,15 @@ _DETAILS: Mapping[Kind, Detail] = {
     ),
     "performance": PerformanceDetail("mae", 2.0, (1.5, 2.5), 1.0, 200),
     "shadow": ShadowDetail("mae", gain=-2.0, rows=200, champion=2, former=1, promotion="m1"),
+    "skew": SkewDetail(
+        rows=200,
+        of=200,
+        features=2,
+        columns=(SkewedColumn("x", Verdict.FAIL, 200, 50, 0.15, "missing online", ("7",)),),
+        max_share=0.01,
+        look=1,
+        since="2026-01-01T00:00:00+00:00",
+    ),
     "data": DataDetail(7),
     "retrain": RetrainDetail(
         model="toy",

@@ -85,6 +85,7 @@ def alerts_of(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
         _model_alert("model-promoted", "there is a new champion", events.MODEL_PROMOTED),
         _model_alert("model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
         *_promotion_alerts(specs),
+        *_skew_alerts(specs),
         _model_alert("retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
         *(_silence_alert(spec) for spec in specs),
         _failed_run_alert(),
@@ -108,6 +109,13 @@ def _promotion_alerts(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
         return ()
     models = tuple(naming.model_resource(spec.name) for spec in watched)
     return (_model_alert("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, models),)
+
+
+def _skew_alerts(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+    """For models that are served."""
+    models = tuple(naming.model_resource(spec.name) for spec in specs if spec.serve is not None)
+    says = "what was asked online differs from what landed"
+    return (_model_alert("skew-failed", says, events.SKEW_FAILED, models),) if models else ()
 
 
 def _model_alert(name: str, says: str, event: str, models: tuple[str, ...] = (naming.model_resource("*"),)) -> Alert:

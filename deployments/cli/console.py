@@ -286,6 +286,8 @@ def show_monitor(result: MonitorResult) -> None:
         out.print(f"  {rule.name}: {_beside(rule)}")
     if result.shadow.decision_id:
         out.print(f"Last promotion: {coloured(result.shadow.verdict)}. {escape(result.shadow.reason)}")
+    if result.skew.decision_id:
+        out.print(f"Asked online: {coloured(result.skew.verdict)}. {escape(result.skew.reason)}")
     if result.rolled_back is not None:
         out.print(f"[red]Version {result.rolled_back} was rolled back:[/] version {result.champion} is the champion.")
         return

@@ -25,6 +25,7 @@ _QUESTIONS = {
     "data": "Is there data that the champion has not learned from?",
     "drift": "Do the data still look like what the champion was trained on?",
     "performance": "Is the champion still as good as at its promotion?",
+    "skew": "Does the server get the features that land later?",
     "shadow": "Did the promotion help?",
     "reconciled": "Was a decision left without an answer?",
     "suppressed": "Retrain?",

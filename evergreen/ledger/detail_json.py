@@ -22,11 +22,12 @@ from evergreen.decision_detail import (
     SuppressedDetail,
 )
 from evergreen.errors import EvergreenError
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, TriggerDetail
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, TriggerDetail
 
 DETAILS: Mapping[Kind, type[Detail]] = {
     "drift": DriftDetail,
     "performance": PerformanceDetail,
+    "skew": SkewDetail,
     "shadow": ShadowDetail,
     "data": DataDetail,
     "retrain": RetrainDetail,

@@ -30,6 +30,7 @@ KINDS: tuple[Kind, ...] = (
         "data",
         "drift",
         "performance",
+        "skew",
         "shadow",
         "reconciled",
         "suppressed",

@@ -27,7 +27,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
 from evergreen.markdown import many
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail
+from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 
 MOVES = ("promote", "rollback", "loss")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")
@@ -245,6 +245,7 @@ def with_measurements(entries: Sequence[Entry], decisions: Decisions, refusals: 
     by_kind: dict[str, Callable[[Entry], list[Measurement]]] = {
         "drift": lambda entry: [*_share(entry), *columns.get(entry.id, ())],
         "performance": _performance,
+        "skew": _skew,
         "shadow": _shadow,
         "data": lambda entry: _landed(entry, lost.get(entry.at, 0)),
         "retrain": _checks,
@@ -322,6 +323,15 @@ def _performance(entry: Entry) -> list[Measurement]:
         interval=detail.interval,
     )
     return [main, *beside]
+
+
+def _skew(entry: Entry) -> list[Measurement]:
+    """Of each column that differs, the share of rows in which it does."""
+    detail = entry.detail_as(SkewDetail)
+    return [
+        Measurement(column.name, column.differing / column.rows, detail.max_share, str(column.verdict), column.how)
+        for column in detail.columns
+    ]
 
 
 def _shadow(entry: Entry) -> list[Measurement]:

@@ -200,6 +200,12 @@ _DECIDED: Mapping[tuple[str, str], str] = {
     ("canary", "overtaken"): "The canary of {version} is over.",
     ("canary", "settled"): "The canary of {version} is over.",
     ("escalation", ""): "A person is told.",
+    (
+        "skew",
+        "FAIL",
+    ): "A person is told. No retraining helps where the server gets other features than those that land.",
+    ("skew", "PASS"): "Nothing is to be done.",
+    ("skew", ""): "More rows are awaited.",
     ("suppressed", ""): "No retraining.",
     ("reconciled", ""): "A run is started.",
     ("quarantine", "whole"): "Nothing of the batch is used.",

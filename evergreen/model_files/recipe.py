@@ -30,7 +30,7 @@ Parse = Callable[[str, Path], ast.Module]
 HARMLESS = frozenset(
     {
         *("description", "tags", "source", "trusted"),
-        *("gates", "slices", "drift", "performance", "shadow", "retraining", "approval", "serve"),
+        *("gates", "slices", "drift", "performance", "shadow", "skew", "retraining", "approval", "serve"),
         *RENAMED,
     }
 )

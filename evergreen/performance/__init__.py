@@ -1,1 +1,1 @@
-"""The champion on labelled rows; the former champion in its shadow."""
+"""The champion on labelled rows; the former champion in its shadow; what is served beside what lands."""

@@ -150,6 +150,11 @@ def describe_serving(spec: ModelSpec) -> Iterator[str]:
         yield f"{of} a request leaves out is looked up by {serve.lookup.key!r}."
     if serve.log < 1:
         yield f"Of the requests {serve.log:.0%} are kept; only these can be held against their labels."
+    if spec.keys and serve.log and spec.skew.max_share < 1:
+        yield (
+            f"What was asked is compared with what lands later by {_names(spec.keys)}: a feature that is proven to "
+            f"differ in more than {spec.skew.max_share * 100:.3g}% of the rows is told."
+        )
 
 
 def _season(spec: ModelSpec) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
+from evergreen.data.request_log import RequestLog
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
@@ -98,6 +99,11 @@ class RunContext:
     def comparisons(self) -> ComparisonLog:
         """What champion and challenger predicted for the same rows."""
         return ComparisonLog(self.settings.lake_uri, self.spec)
+
+    @cached_property
+    def requests(self) -> RequestLog:
+        """What the model was asked online."""
+        return RequestLog(self.settings.lake_uri, self.spec)
 
     @property
     def quarantine(self) -> Table:

@@ -18,6 +18,7 @@ from evergreen.ledger.policy_query import ask_for_decision
 from evergreen.markdown import many
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.performance.skew_report import SkewReport
 from evergreen.registry.version import Version
 from evergreen.runs.results import NO_DRIFT, describe_drift, describe_snapshot
 from evergreen.spec.model import ModelSpec
@@ -84,6 +85,14 @@ class DecisionRecorder:
             return None
         outcome = str(report.verdict)
         return self._kept(decision_id, "performance", outcome, champion, snapshot, report.reason, report.detail)
+
+    def skew(self, champion: Version | None, snapshot: Snapshot, report: SkewReport) -> Decision | None:
+        """Keep a look at what was served; None where it was kept before, or nothing was decided."""
+        decision_id = report.decision_id
+        if decision_id is None or self.ledger.find("skew", decision_id) is not None:
+            return None
+        outcome = str(report.verdict)
+        return self._kept(decision_id, "skew", outcome, champion, snapshot, report.reason, report.detail)
 
     def shadow(self, champion: Version | None, snapshot: Snapshot, report: ShadowReport) -> Decision | None:
         """Keep whether a promotion helped; None where that was kept before, or nothing was decided."""

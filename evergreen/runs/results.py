@@ -16,6 +16,7 @@ from evergreen.ledger.detail_json import detail_to_json, ingested_to_json
 from evergreen.ledger.promotions import Move
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
+from evergreen.performance.skew_report import NOT_SERVED, SkewReport
 from evergreen.watch_detail import DriftDetail
 
 NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
@@ -66,6 +67,7 @@ class MonitorResult:
         doubt: why a failed drift report does not.
         performance: how the champion does on labelled rows.
         shadow: what the promotion that made the champion brought.
+        skew: what the champion was asked online beside what landed later.
         rolled_back: the version that was champion until this run took it back; None where it stayed.
         champion: in production at the end of the run.
         data: the decision that new data calls for a retraining; None where there is none or the model file asks for
@@ -87,6 +89,7 @@ class MonitorResult:
     rolled_back: int | None
     data: str | None
     ingest: Ingested
+    skew: SkewReport = NOT_SERVED
 
     @classmethod
     def of(
@@ -100,6 +103,7 @@ class MonitorResult:
         move: Move | None,
         data: Decision | None,
         ingest: Ingested,
+        skew: SkewReport = NOT_SERVED,
     ) -> MonitorResult:
         """What is told of a run; `decision` and `data` are what was stored, None where nothing was.
 
@@ -123,15 +127,18 @@ class MonitorResult:
             rolled_back=move.before if move else None,
             data=data.id if data else None,
             ingest=ingest,
+            skew=skew,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As one JSON object."""
+        """As one JSON object; `skew` only of a model that was asked online."""
         reports = {"performance": _report_json(self.performance), "shadow": _report_json(self.shadow)}
-        return asdict(self) | reports | {"ingest": ingested_to_json(self.ingest)}
+        told = asdict(self) | reports | {"ingest": ingested_to_json(self.ingest)}
+        skew = told.pop("skew")
+        return told | {"skew": _report_json(self.skew)} if skew["rows"] else told
 
 
-def _report_json(report: PerformanceReport | ShadowReport) -> dict[str, Any]:
+def _report_json(report: PerformanceReport | ShadowReport | SkewReport) -> dict[str, Any]:
     facts = {"verdict": str(report.verdict), "reason": report.reason, "decision_id": report.decision_id}
     return facts | detail_to_json(report.detail)
 

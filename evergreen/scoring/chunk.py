@@ -20,10 +20,10 @@ from evergreen.data.contract import contract_digest, scoring_schema
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.predictions import Predictions
+from evergreen.data.row_ids import row_ids
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_records, quarantine_table, to_json_lines
 from evergreen.scoring.input import FIX_INPUT, Chunk, InputError, ScoringInput
-from evergreen.scoring.row_ids import row_ids
 from evergreen.scoring.staging import read_arrow, write_arrow
 from evergreen.sources.typed_frames import frame_of_table
 from evergreen.spec.model import ModelSpec

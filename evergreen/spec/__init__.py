@@ -9,7 +9,7 @@ from evergreen.spec.fields import Rows
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
-from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow, Skew
 from evergreen.spec.policies import (
     AtLeast,
     Budget,
@@ -63,6 +63,7 @@ __all__ = [
     "Search",
     "Serve",
     "Shadow",
+    "Skew",
     "Training",
     "all_of",
     "any_of",

@@ -24,7 +24,7 @@ from evergreen.spec.faults import DisagreementError, closest
 from evergreen.spec.fields import Duration, Frozen, Rows, Share, is_sound
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
-from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow
+from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow, Skew
 from evergreen.spec.place import line_of, shown
 from evergreen.spec.retraining import Approval, Retraining, with_changed_sections, with_sections
 from evergreen.spec.serving import Serve
@@ -99,6 +99,7 @@ class ModelSpec(Frozen):
     drift: DriftThresholds = DriftThresholds()
     performance: PerformanceThresholds = PerformanceThresholds()
     shadow: Shadow = Shadow()
+    skew: Skew = Skew()
     retraining: Retraining = Retraining()
     approval: Approval = Approval()
     serve: Serve | None = None

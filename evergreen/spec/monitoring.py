@@ -1,4 +1,4 @@
-"""How a model is watched: drift, performance, and the former champion in its shadow."""
+"""How a model is watched: drift, performance, what is served beside what lands, and the former champion."""
 
 from __future__ import annotations
 
@@ -100,4 +100,20 @@ class Shadow(Frozen):
     windows: Annotated[int, Field(ge=0)] = 4
     rollback: bool = True
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    min_rows: Annotated[int, Field(ge=2)] = 100
+
+
+class Skew(Frozen):
+    """When what was served differs from what landed later for the same key.
+
+    Attributes:
+        max_share: a column may differ in this share of the rows: corrections, values that came in between. 1 reports
+            nothing.
+        level: how often a model of which no column differs in more is reported, over all looks and columns for as long
+            as it lives.
+        min_rows: a look is taken when so many more served rows have landed.
+    """
+
+    max_share: Share = 0.01
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     min_rows: Annotated[int, Field(ge=2)] = 100

@@ -214,9 +214,12 @@ class Table:
                 return _own_metadata(data_commits[0]) if data_commits else {}
             limit *= 4
 
-    def all_commit_metadata(self, table: DeltaTable) -> Iterator[dict[str, str]]:
-        """The metadata of every commit up to an opened version, newest first."""
-        return (_own_metadata(commit) for commit in self._commits(table, None))
+    def all_commit_metadata(self, table: DeltaTable, limit: int | None = None) -> Iterator[dict[str, str]]:
+        """The metadata of every commit up to an opened version, newest first; of the newest `limit` where it is given.
+
+        That of another program's commits and of maintenance is empty.
+        """
+        return (_own_metadata(commit) for commit in self._commits(table, limit))
 
     def _commits(self, table: DeltaTable, limit: int | None) -> list[dict[str, Any]]:
         """The newest `limit` commits up to an opened version, newest first; all of them for None.

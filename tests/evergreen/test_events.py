@@ -14,6 +14,7 @@ from tests.details import detail_of
 
 DRIFT = {"share": 0.5, "columns": ["x"]}
 MEASURED = {"metric": "mae", "value": 2.0, "at_promotion": 1.0, "rows": 200}
+SKEWED = {"rows": 200, "columns": ["x"], "reason": "why"}
 SHADOW = {"metric": "mae", "gain": -2.0, "rows": 200, "champion": 2, "former": 1, "reason": "why"}
 
 
@@ -44,6 +45,9 @@ def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:
         ("performance", "FAIL", {}, "performance.failed", MEASURED),
         ("performance", "PASS", {}, "performance.passed", MEASURED),
         ("performance", "INCONCLUSIVE", {}, "performance.inconclusive", MEASURED),
+        ("skew", "FAIL", {}, "skew.failed", SKEWED),
+        ("skew", "PASS", {"columns": ()}, "skew.passed", SKEWED | {"columns": []}),
+        ("skew", "INCONCLUSIVE", {"columns": ()}, "skew.inconclusive", SKEWED | {"columns": []}),
         ("shadow", "FAIL", {}, "shadow.failed", SHADOW),
         ("shadow", "PASS", {}, "shadow.passed", SHADOW),
         ("shadow", "INCONCLUSIVE", {}, "shadow.inconclusive", SHADOW),

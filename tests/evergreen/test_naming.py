@@ -82,7 +82,7 @@ def test_the_key_of_an_artifact_has_no_underscore(kind: str) -> None:
 
 # What looks like one of our names and is none, by file: text that is part of something else.
 ALLOWED = {
-    "evergreen/events.py": r"evergreen\.(drift|performance|shadow|data|retrain|model|canary|rehearsal)(\..*)?",
+    "evergreen/events.py": r"evergreen\.(drift|performance|skew|shadow|data|retrain|model|canary|rehearsal)(\..*)?",
     "evergreen/sources/base.py": r"\.part",
     "evergreen/storage/locks.py": r"\{\}\.(lock|holder)",
     "evergreen/model_files/policy_edit.py": r"evergreen(\.spec)?",

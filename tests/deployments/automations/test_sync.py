@@ -30,6 +30,7 @@ from evergreen import events
 from evergreen.errors import EvergreenError
 from evergreen.events import Event, drift_event
 from evergreen.settings import Settings
+from evergreen.spec import DriftThresholds, ModelSpec, Serve, Shadow
 
 PROJECT = Path(__file__).resolve().parents[3]
 SECRET = "s3cret-token"
@@ -624,6 +625,18 @@ def test_without_a_server_there_is_one_clear_line(settings_of: Callable[..., Set
         sync.list_all()
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(EvergreenError, match="none is set"):
         sync.list_all()
+
+
+def test_skew_is_told_of_models_that_are_served() -> None:
+    """Where no model is served there is no such notice."""
+    rest: dict[str, Any] = {"shadow": Shadow(), "drift": DriftThresholds()}
+    served = ModelSpec.model_construct(name="a", serve=Serve(), **rest)
+    other = ModelSpec.model_construct(name="b", serve=None, **rest)
+    (notice,) = [one for one in alerts_of((served, other)) if one.name == "skew-failed"]
+    assert notice.trigger.expect == {events.SKEW_FAILED}
+    assert notice.trigger.match.root["prefect.resource.id"] == ["evergreen.model.a"]
+    assert "columns" in notice.facts
+    assert "skew-failed" not in {one.name for one in alerts_of((other,))}
 
 
 def test_every_event_that_is_told_is_one_that_is_emitted() -> None:

@@ -128,6 +128,18 @@ def test_a_retraining_that_drift_fired(settings: Settings, keep: Callable[..., N
     assert [(reign.version, reign.until) for reign in history(entries)] == [(1, hours(3)), (2, hours(5)), (1, None)]
 
 
+def test_skew_is_told_by_column_and_calls_for_nothing(settings: Settings, keep: Callable[..., None]) -> None:
+    """The share of rows in which a column differs against what is accepted; no retraining follows."""
+    calm: dict[str, Any] = {"columns": ()}
+    keep(found("skew", "k1", 1, "FAIL"), found("skew", "k2", 2, "PASS", **calm), found("skew", "k3", 3, "INCONCLUSIVE"))
+    failed, passed, awaited = read_timeline(settings, "toy")
+    (seen,) = failed.measurements
+    assert (seen.name, seen.value, seen.bound, seen.verdict, seen.reason) == ("x", 0.25, 0.01, "FAIL", "missing online")
+    assert failed.decided.startswith("A person is told. No retraining helps")
+    assert (failed.consequences, passed.measurements) == ((), ())
+    assert (passed.decided, awaited.decided) == ("Nothing is to be done.", "More rows are awaited.")
+
+
 def test_as_it_stood_at_a_time(settings: Settings, keep: Callable[..., None]) -> None:
     """What came later is neither told nor joined; the last ones are told with what came before them known."""
     keep(found("drift", "d1", 1, "FAIL"), retrained("d1", 2, "promoted"), moved("m1", 3, 1, 2))
@@ -141,7 +153,18 @@ def test_as_it_stood_at_a_time(settings: Settings, keep: Callable[..., None]) ->
 def test_at_one_instant_the_cause_comes_first(settings: Settings, keep: Callable[..., None]) -> None:
     """A whole day's work under one logical time is told in the order in which one thing led to another."""
     keep(moved("m1", 1, 1, 2), moved("m2", 1, 2, 1, action="rollback"), moved("m3", 1, 1, 3))
-    kinds = ["data", "drift", "performance", "shadow", "reconciled", "suppressed", "retrain", "approval", "escalation"]
+    kinds = [
+        "data",
+        "drift",
+        "performance",
+        "skew",
+        "shadow",
+        "reconciled",
+        "suppressed",
+        "retrain",
+        "approval",
+        "escalation",
+    ]
     for kind in reversed(kinds):
         keep(found(kind, f"a {kind}", 1, "PASS"))
     quarantine_rows(*_bad_rows(settings))

@@ -125,6 +125,9 @@ def test_how_a_model_is_served_is_told(explain: Any) -> None:
         "Of 'x', what a request leaves out is looked up by 'id'. "
         "Of the requests 50% are kept; only these can be held against their labels."
     )
+    keyed = {each.title: each.sentences for each in explain(serve=serve, keys=("species",)).rules}["Serving"]
+    assert keyed[-1].startswith("What was asked is compared with what lands later by 'species': ")
+    assert keyed[-1].endswith(" more than 1% of the rows is told.")
 
 
 def test_a_random_holdout_of_ordered_rows_is_a_gap(tmp_path: Path, explain: Any) -> None:
