@@ -77,6 +77,10 @@ POINTS: dict[str, tuple[str, str, Match]] = {
     "record-scores": ("evergreen.ledger.decisions", "Decisions.record_scores", _always),
     "record-drift": ("evergreen.ledger.decisions", "Decisions.record", _kind("drift")),
     "record-retrain": ("evergreen.ledger.decisions", "Decisions.record", _kind("retrain")),
+    "canary-entry": ("evergreen.ledger.decisions", "Decisions.record", _kind("canary")),
+    "canary-share": ("evergreen.registry.client", "Registry.tag", _argument(2, "canary")),
+    "canary-over": ("evergreen.registry.client", "Registry.untag", _argument(2, "canary")),
+    "approval": ("evergreen.ledger.decisions", "Decisions.record", _kind("approval")),
     "announce": ("tasks.announce", "emit_event", _always),
     "report": ("tasks.report", "create_markdown_artifact", _always),
 }

@@ -66,14 +66,14 @@ class Killed:
 class Driver:
     """Runs flows on one state folder, each in a process of its own."""
 
-    def __init__(self, base: Path, server: str) -> None:
+    def __init__(self, base: Path, server: str, models: Path = MODELS) -> None:
         self.home = base / "home"
         self.out = base / "out.json"
-        self.base = base
+        self.base, self.models = base, models
         (self.home / "prefect").mkdir(parents=True)
         self.environment = os.environ | {
             "EVERGREEN_HOME": str(self.home),
-            "EVERGREEN_MODELS": str(MODELS),
+            "EVERGREEN_MODELS": str(models),
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": server,
             "PYTHONPATH": str(PROJECT),
@@ -130,7 +130,7 @@ class Driver:
     @property
     def settings(self) -> Settings:
         """Settings of the state folder."""
-        return Settings(home=self.home, models=MODELS)
+        return Settings(home=self.home, models=self.models)
 
     def close(self) -> None:
         """End the driver."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
@@ -21,26 +17,21 @@ import models
 from deployments.cli.main import app
 from deployments.cli.status_view import read_status, show_status
 from deployments.cli.why_view import show_entries
-from evergreen.canary.canary_ledger import read_canaries
 from evergreen.canary.report import CanaryReport
-from evergreen.data.comparison_log import ComparisonLog
-from evergreen.data.observations import Observations
 from evergreen.errors import EvergreenError
-from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec
-from evergreen.training.predict import predict
 from flows.canary import canary
 from flows.retrain import retrain
 from flows.rollback import rollback
+from tests.live_traffic import answer_by_both
 
 pytestmark = pytest.mark.usefixtures("in_process")
 PROJECT = Path(__file__).resolve().parents[2]
 MODEL = "toy"
-BLOCK = timedelta(milliseconds=20)
 FIELDS = """
     drift=DriftThresholds(min_rows=50),
     training=Training(last=timedelta(hours=199)),
@@ -77,31 +68,10 @@ class Live:
         self.landed += rows
         return frame
 
-    def answer(self, rows: pd.DataFrame, champion: int = 1, challenger: int = 2, blocks: int = 30) -> None:
-        """Both predict the rows, some blocks long from when the step began; returns when these are over."""
+    def answer(self, rows: pd.DataFrame, blocks: int = 30) -> None:
         spec, registry = self.spec, self.registry
-        began = read_canaries(Decisions(self.settings.lake_uri, MODEL))[-1].position.entered
-        log, n = ComparisonLog(self.settings.lake_uri, spec), len(rows)
-        columns: dict[str, Any] = {
-            "received_at": [began + BLOCK * (blocks * i / n) for i in range(n)],
-            "champion": [champion] * n,
-            "challenger": [challenger] * n,
-            "at": [None] * n,
-            "key": Observations(self.settings.lake_uri, spec).ids(rows).view(np.int64).tolist(),
-            "request": [f"r{i}" for i in range(n)],
-            "row": [0] * n,
-            "served": ["champion"] * n,
-        }
-        for side, number in (("champion", champion), ("challenger", challenger)):
-            predicted = predict(registry.load(registry.get(MODEL, number), spec), spec, rows).values
-            columns |= {f"{side}_prediction": predicted.tolist(), f"{side}_probability": [None] * n}
-            columns |= {f"{side}_failed": [False] * n, f"{side}_microseconds": [10.0] * n}
-        schema = log.table.schema
-        arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names}
-        log.append(pa.table(arrays), f"{began:%H%M%S%f}")
-        end, deadline = began + (blocks + 1) * BLOCK, time.monotonic() + 30
-        while datetime.now(UTC) < end:
-            assert time.monotonic() < deadline
+        pipelines = {number: registry.load(registry.get(MODEL, number), spec) for number in (1, 2)}
+        answer_by_both(self.settings.lake_uri, spec, rows, pipelines, blocks=blocks)
 
     def walk(self, **law: Any) -> CanaryReport:
         """From the second step on, a look and traffic in each; the report of the last look."""
