@@ -1,4 +1,4 @@
-"""A stream for the flows to live through: bikes whose counts are known a week later."""
+"""What tests of flows share: the events that were emitted, and bikes whose counts are known a week later."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELAY = timedelta(days=7)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What was emitted, name and payload, in order; emitted for real as well."""
+    import tasks.announce
+
+    seen: list[tuple[str, dict[str, Any]]] = []
+    real = tasks.announce.emit_event
+
+    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
+        assert resource["prefect.resource.id"].startswith("evergreen.model.")
+        seen.append((event, payload))
+        return real(event=event, resource=resource, payload=payload)
+
+    monkeypatch.setattr(tasks.announce, "emit_event", emit)
+    return seen
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from evergreen.canary.report import CanaryReport
 from evergreen.errors import EvergreenError
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import read_timeline
+from evergreen.pages.gather import gather
+from evergreen.pages.links import PageLinks
+from evergreen.pages.render import render
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec
@@ -114,24 +118,8 @@ def challenged(live: Live) -> Live:
     return live
 
 
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of what was emitted; emitted for real as well."""
-    import tasks.announce
-
-    seen: list[str] = []
-    real = tasks.announce.emit_event
-
-    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
-        seen.append(event.removeprefix("evergreen."))
-        return real(event=event, resource=resource, payload=payload)
-
-    monkeypatch.setattr(tasks.announce, "emit_event", emit)
-    return seen
-
-
 def test_a_better_challenger_becomes_champion_by_steps(
-    challenged: Live, events: list[str], capsys: pytest.CaptureFixture[str]
+    challenged: Live, events: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each look tells what was decided; nothing is passed before there are labels; the end is one promotion."""
     first = challenged.look()
@@ -152,7 +140,10 @@ def test_a_better_challenger_becomes_champion_by_steps(
     challenged.answer(challenged.make_rows(30, start=9_000, slope=4.0), blocks=2)
     last = challenged.walk(slope=4.0)
     assert (last.stands, last.outcome, last.share) == ("passed", "promoted", 0)
-    assert events == ["canary.stepped"] * 3 + ["canary.ended", "model.promoted"]
+    assert [name for name, _ in events] == ["evergreen.canary.stepped"] * 3 + [
+        "evergreen.canary.ended",
+        "evergreen.model.promoted",
+    ]
     champion = challenged.registry.champion(MODEL)
     assert champion is not None
     assert champion.number == 2
@@ -167,13 +158,20 @@ def test_a_better_challenger_becomes_champion_by_steps(
         "version 2 was promoted in place of version 1, by canary",
     ):
         assert words in told
+    page = gather(challenged.settings, challenged.spec, PageLinks(), now=datetime.now(UTC))
+    assert page.canary is not None
+    shown = " ".join(render(page, PageLinks()).split())
+    assert "Version 2 on live traffic, beside champion 1:" in shown
+    assert "canary-plot" in shown
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["canary-toy"])))
     assert any(f"# Canary of {MODEL} version 2: passed" in str(artifact.data) for artifact in found)
     assert canary(MODEL) == []
 
 
-def test_a_worse_one_is_refused_and_its_like_does_not_come_again(challenged: Live, events: list[str]) -> None:
+def test_a_worse_one_is_refused_and_its_like_does_not_come_again(
+    challenged: Live, events: list[tuple[str, dict[str, Any]]]
+) -> None:
     """The old law comes back on live traffic: the champion stays, and the same data brings nothing."""
     challenged.look()
     challenged.answer(challenged.land(300, slope=3.0))
@@ -183,7 +181,7 @@ def test_a_worse_one_is_refused_and_its_like_does_not_come_again(challenged: Liv
     events.clear()
     report = challenged.look()
     assert (report.stands, report.outcome) == ("refused", "rejected")
-    assert events == ["canary.ended", "model.rejected"]
+    assert [name for name, _ in events] == ["evergreen.canary.ended", "evergreen.model.rejected"]
     version = challenged.registry.get(MODEL, 2)
     assert (version.status, version.tags.canary) == ("FAILED", None)
     assert challenged.registry.by_alias(MODEL, "challenger") is None

@@ -58,22 +58,6 @@ def land(settings: Settings, make_rows: Callable[..., Any]) -> Land:
     return put
 
 
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What was emitted, in order; emitted for real as well."""
-    import tasks.announce
-
-    seen: list[tuple[str, dict[str, Any]]] = []
-    real = tasks.announce.emit_event
-
-    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
-        seen.append((event, payload))
-        return real(event=event, resource=resource, payload=payload)
-
-    monkeypatch.setattr(tasks.announce, "emit_event", emit)
-    return seen
-
-
 def test_a_new_law_fails_performance_and_not_drift(
     model: Callable[[str], None],
     land: Land,

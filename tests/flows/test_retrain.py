@@ -32,23 +32,6 @@ def land(settings: Settings) -> Callable[..., None]:
     return put
 
 
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What was emitted, in order; emitted for real as well."""
-    import tasks.announce
-
-    seen: list[tuple[str, dict[str, Any]]] = []
-    real = tasks.announce.emit_event
-
-    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
-        assert resource["prefect.resource.id"] == f"evergreen.model.{MODEL}"
-        seen.append((event, payload))
-        return real(event=event, resource=resource, payload=payload)
-
-    monkeypatch.setattr(tasks.announce, "emit_event", emit)
-    return seen
-
-
 def test_drift_is_answered_by_one_retrain(
     land: Callable[..., None], settings: Settings, events: list[tuple[str, dict[str, Any]]]
 ) -> None:

@@ -64,22 +64,6 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     return write
 
 
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> Events:
-    """What was emitted, in order; emitted for real as well."""
-    import tasks.announce
-
-    seen: Events = []
-    real = tasks.announce.emit_event
-
-    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
-        seen.append((event, payload))
-        return real(event=event, resource=resource, payload=payload)
-
-    monkeypatch.setattr(tasks.announce, "emit_event", emit)
-    return seen
-
-
 def land(settings: Settings, rows: pd.DataFrame, name: str) -> None:
     folder = settings.landing / MODEL
     folder.mkdir(parents=True, exist_ok=True)

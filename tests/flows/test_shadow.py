@@ -84,22 +84,6 @@ def land(settings: Settings, make_rows: Callable[..., Any]) -> Land:
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> Events:
-    """What was emitted, in order; emitted for real as well."""
-    import tasks.announce
-
-    seen: Events = []
-    real = tasks.announce.emit_event
-
-    def emit(event: str, resource: dict[str, str], payload: dict[str, Any]) -> Any:
-        seen.append((event, payload))
-        return real(event=event, resource=resource, payload=payload)
-
-    monkeypatch.setattr(tasks.announce, "emit_event", emit)
-    return seen
-
-
-@pytest.fixture
 def planted(land: Land, make_rows: Callable[..., Any], make_version: Callable[..., Any]) -> None:
     """Version 2, which has learned a law that came, has replaced version 1; neither was held to any gate."""
     settings = load_settings()

@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
+from evergreen.canary_detail import CanaryDetail, CanaryPoint
+from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import spread
 from evergreen.pages.drawing import NARROW, WIDE, pictures
 from evergreen.pages.figure_parts import Spec
 from evergreen.pages.page_data import DriftPoint, Mark, MetricPoint
-from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
+from evergreen.pages.plots import canary_plot, distribution_plot, drift_plot, metric_plot, windows_plot
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -170,3 +172,32 @@ def test_bars_are_as_long_as_their_shares() -> None:
     assert [width / longest for width, _ in lying] == pytest.approx([0.5, 0.5, 1, 0], abs=0.01)
     nothing = pd.Series([None, None], dtype=object)
     assert sizes(distribution_plot(spread("k", "categorical", nothing, nothing))) == []
+
+
+def test_a_canary_is_drawn_with_its_interval_and_its_steps() -> None:
+    """The line and its band narrow over time; each step and the end stand where they were taken, with their words."""
+    trace = [
+        CanaryPoint((NOW + timedelta(hours=hour)).isoformat(), 100 * hour, 0.01, (0.01 - 1 / hour, 0.01 + 1 / hour))
+        for hour in range(24, 84)
+    ]
+    taken = (("started", 5, 0), ("step", 25, 30), ("step", 50, 45), ("passed", 0, 80))
+    entries = [
+        Entry(
+            f"e{hour}",
+            NOW + timedelta(hours=hour),
+            "canary",
+            outcome,
+            1,
+            2,
+            "",
+            detail=CanaryDetail(2, 1, "d", 0, (5, 25, 50), share),
+        )
+        for outcome, share, hour in taken
+    ]
+    picture = drawn(canary_plot(trace, entries))
+    words = [text.text for text in picture.iter(f"{SVG}text")]
+    assert [word for word in words if word in ("5 %", "25 %", "50 %", "passed")] == ["5 %", "25 %", "50 %", "passed"]
+    assert "as the champion" in words
+    assert len(marks(picture, "band")) == 1
+    assert len(marks(picture, "accent")) == 1
+    assert len(marks(picture, "guide", "line")) == len(taken)
