@@ -114,14 +114,14 @@ def canary_plot(trace: Sequence[CanaryPoint], entries: Sequence[Entry]) -> Spec:
         if point.interval is not None
     ]
     steps = [{"at": _second(entry.at), "what": _step_words(entry)} for entry in entries]
-    axis = {"format": ".0%", "labelExpr": None}
-    across = {"x": times(), "y": values("seen", "lost more than the champion", axis=axis)}
-    spans = {"x": times(), "y": number("low"), "y2": {"field": "high"}}
+    title, axis = "more loss", {"format": ".0%", "labelExpr": "datum.label"}
+    across = {"x": times(), "y": values("seen", title, axis=axis)}
+    spans = {"x": times(), "y": number("low", title), "y2": {"field": "high"}}
     band = drawn("trace", "area", spans, color="var(--band)")
     line = drawn("trace", "line", across, name="seen", color="var(--accent)")
     guides = drawn("steps", "rule", {"x": times()}, color="var(--guide)", strokeDash=DOTTED)
     labels = {"x": times(), "y": {"value": 0}}
-    words = drawn("steps", "text", labels | {"text": word("what")}, color="var(--muted)", align="left", dx=3, dy=9)
+    words = drawn("steps", "text", labels | {"text": word("what")}, color="var(--muted)", align="left", dx=-2, dy=-18)
     percent = {"format": ".1%"}
     facts = hover("trace", across, WHEN, *(number(name, **percent) for name in ("seen", "low", "high")), number("rows"))
     panel = {"height": 240, "layer": [band, guides, line, words, line_across(0, "as the champion"), facts]}
