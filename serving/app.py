@@ -40,7 +40,7 @@ from serving.http import (
 from serving.prediction_queue import PredictionQueue, Served
 from serving.protocols import mlflow, open_inference, plain
 from serving.protocols.call import ID_BYTES, Call, is_request_id
-from serving.version import Answer, ServedVersion
+from serving.version import Answer, ServedVersion, require_finite
 
 ReadCall = Callable[[Request, ServedVersion], Call]
 WriteAnswer = Callable[[Call, ServedVersion, Sequence[Answer], str], bytes]
@@ -220,7 +220,7 @@ class App:
             framed = await self._as_frame(version, call)
             values, answers = framed.values, framed.answers
             checked, first = framed.rows, framed.first
-        _require_finite(version, answers)
+        require_finite(version, answers)
         name = call.request_id or name
         body = write(call, version, answers, name)
         microseconds = int((time.perf_counter() - began) * 1e6)
@@ -286,15 +286,3 @@ def _read_mlflow(request: Request, version: ServedVersion) -> Call:
 
 def _read_open_inference(request: Request, _version: ServedVersion) -> Call:
     return open_inference.read_call(request.content_type, request.body, request.headers)
-
-
-def _require_finite(version: ServedVersion, answers: Sequence[Answer]) -> None:
-    """Refuse to answer a number that is none."""
-    if version.classes is None:
-        # The difference of an infinite number, or of none, with itself is not zero.
-        sound = all(value - value == 0.0 for value, _ in answers)
-    else:
-        sound = all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)
-    if not sound:
-        message = f"Version {version.number} predicts no finite value for these rows."
-        raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)

@@ -237,7 +237,7 @@ class PredictionQueue:
         for group in groups.values():
             spec = group[0].version.spec
             try:
-                rows = _rows_of(group, self.lake, self._observations_of(group[0].version), self.counts)
+                rows = rows_of(group, self.lake, self._observations_of(group[0].version), self.counts)
             except Exception as error:
                 lost = sum(len(served.answers) for served in group)
                 self._finish(lost, kept=False)
@@ -247,7 +247,7 @@ class PredictionQueue:
                 self._rows.setdefault(spec.name, []).append((spec, rows))
 
 
-def _rows_of(group: Sequence[Served], lake: str, observations: Observations, counts: QueueCounts) -> _Rows:
+def rows_of(group: Sequence[Served], lake: str, observations: Observations, counts: QueueCounts) -> _Rows:
     """The rows of requests that one version answered, in the columns of both tables."""
     import orjson
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.spec.model import ModelSpec
 from serving.admission.direct import DirectAdmission
+from serving.faults import RequestError
 from serving.lookup import FeatureLookup
 from serving.plan.compile import NoAnswerError, Plan
 from serving.row_preparation import RowPreparation
@@ -100,3 +102,19 @@ class ServedVersion:
         except NoAnswerError:
             # The pipeline itself refuses such a row: as a frame it says so.
             return None
+
+
+def require_finite(version: ServedVersion, answers: Sequence[Answer]) -> None:
+    """Refuse to answer a number that is none.
+
+    Raises:
+        RequestError: a prediction or a probability is not finite.
+    """
+    if version.classes is None:
+        # The difference of an infinite number, or of none, with itself is not zero.
+        sound = all(value - value == 0.0 for value, _ in answers)
+    else:
+        sound = all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)
+    if not sound:
+        message = f"Version {version.number} predicts no finite value for these rows."
+        raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
-from evergreen.naming import COMMIT_PREFIX
+from evergreen.naming import COMMIT_PREFIX, TURN
 from evergreen.storage.delta_errors import explain_write_errors, read_error
 
 if TYPE_CHECKING:
@@ -117,6 +117,46 @@ class Table:
                     writer_properties=self._writer_properties(),
                 )
                 self._compact_small_files(table)
+
+    def turn(self, table: DeltaTable) -> int:
+        """How many commits an opened version has that were made in turn."""
+        return table.transaction_version(TURN) or 0
+
+    def append_in_turn(
+        self, rows: pd.DataFrame | pa.Table, turn: int, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Add rows in one commit, if nobody has made another one in turn since `turn` was read.
+
+        Of two commits that follow the same turn, in whatever processes and on whatever machines, Delta makes one: both
+        are a transaction of one application, which the log knows. So what was looked up at that turn still holds. Other
+        commits do not count, and unlike an id of its own for each commit, the log does not grow by it.
+
+        Args:
+            rows: in the table's columns.
+            turn: of the version that was looked at; see `turn`.
+            metadata: stored with the commit.
+
+        Raises:
+            BusyError: another commit was made in turn; nothing was written.
+            EvergreenError: the table cannot be written, or holds a column in another type.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        with explain_write_errors(self.uri):
+            table = self._update_schema(self.open())
+            if self.turn(table) != turn:
+                raise BusyError(f"Another consumer wrote {self.uri} at the same time.", "Look again, then write.")
+            write_deltalake(
+                table,
+                self.to_arrow(rows),
+                mode="append",
+                commit_properties=CommitProperties(
+                    custom_metadata={COMMIT_PREFIX + key: value for key, value in (metadata or {}).items()},
+                    app_transactions=[Transaction(app_id=TURN, version=turn + 1)],
+                ),
+                writer_properties=self._writer_properties(),
+            )
+            self._compact_small_files(table)
 
     def replace(
         self,
