@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from deployments.cli.command import guard, load_settings
 
 if TYPE_CHECKING:
+    from evergreen.spec.stream import Stream
     from serving.streams.consumer import Plan
     from serving.streams.run import Consumers
 
@@ -52,13 +53,14 @@ def stream(
         from evergreen.errors import EvergreenError
         from evergreen.spec.stream import Stream
         from serving.streams.feed import require_library
-        from serving.streams.run import asked_streams, read_plan
+        from serving.streams.options import asked_streams
+        from serving.streams.run import read_plan
 
         settings = load_settings()
         require_library()
         is_given = bool(source or target or dead_letters)
         if not is_given:
-            plans = [read_plan(name, asked) for name, asked in asked_streams(settings, names or []).items()]
+            plans = _plans(asked_streams(settings, names or []))
         else:
             import models
 
@@ -76,6 +78,27 @@ def stream(
     guard(work, as_json=False)
 
 
+def _plans(asked: Mapping[str, Stream]) -> list[Plan]:
+    """The plans of model files; one that cannot be carried out does not keep the others from it."""
+    from rich.markup import escape
+
+    from deployments.cli import console
+    from evergreen.errors import EvergreenError
+    from serving.streams.run import read_plan
+
+    plans = []
+    for name, stream in asked.items():
+        try:
+            plans.append(read_plan(name, stream))
+        except EvergreenError as error:
+            if len(asked) == 1:
+                raise
+            console.err.print(f"[red]{name}: {escape(error.what)}[/] {escape(error.fix)}", soft_wrap=True)
+    if not plans:
+        raise EvergreenError("No stream can be scored.", "Mend what is said above.")
+    return plans
+
+
 def _refuse_secrets(*urls: str | None) -> None:
     from evergreen.errors import EvergreenError
     from evergreen.storage.credentials import holds_secret
@@ -88,16 +111,14 @@ def _refuse_secrets(*urls: str | None) -> None:
 
 
 def _run(plans: Sequence[Plan], *, is_patient: bool, poll: float) -> None:
-    import asyncio
-
     from serving.server import prepare_process
-    from serving.streams.run import quiet_drivers, run
+    from serving.streams.run import in_loop, quiet_drivers, run
 
     prepare_process()
     quiet_drivers()
     for plan in plans:
         _announce(plan)
-    asyncio.run(run(plans, load_settings(), is_patient=is_patient, told=_show, poll_seconds=poll))
+    in_loop(run(plans, load_settings(), is_patient=is_patient, told=_show, poll_seconds=poll))
 
 
 def _announce(plan: Plan) -> None:

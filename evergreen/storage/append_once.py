@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergreen.errors import BusyError
-from evergreen.storage.delta_table import Table, dataset_of
+from evergreen.storage.delta_errors import read_error
+from evergreen.storage.delta_table import Table, files_of, read_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
     from evergreen.storage.delta_table import OpenTable
 
@@ -53,7 +55,7 @@ class OnceWriter:
 
     def find(self, table: Table, ids: Collection[str], columns: Sequence[str]) -> pa.Table:
         """All rows of these ids that the table has, in columns of its own types."""
-        return self._search(table, table.open(), ids, columns)
+        return self._search(table.open(), ids, columns)
 
     def suspects(self, ids: Collection[str]) -> set[str]:
         """Those of the ids that are among the remembered ones."""
@@ -82,12 +84,12 @@ class OnceWriter:
             opened = table.open()
             self._remember(opened)
             doubtful = ids if self._doubted > 0 else self.suspects(ids) | ids.intersection(again)
-            found = self._search(table, opened, doubtful, (self.column,))
+            found = self._search(opened, doubtful, (self.column,))
             there = set(found.column(0).to_pylist())
             fresh = rows.filter(pc.invert(pc.is_in(rows.column(self.column), pa.array(there, pa.string()))))
             try:
                 if fresh.num_rows:
-                    table.append_in_turn(fresh, table.turn(opened))
+                    table.append_in_turn(fresh, opened)
             except BusyError:
                 time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - so that two do not meet for ever
             else:
@@ -97,45 +99,56 @@ class OnceWriter:
 
     def _remember(self, opened: OpenTable) -> None:
         """Read the ids of files that are new."""
-        files = {each.path: each for each in dataset_of(opened).get_fragments()}
-        first = self._files is None
-        new = [files[path] for path in files.keys() - (self._files or frozenset())]
-        self._files = frozenset(files)
-        if sum(each.count_rows() for each in new) > self.remembered:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        files = files_of(opened, self.column)
+        first, known = self._files is None, pa.array(self._files or (), pa.string())
+        self._files = frozenset(files["path"].to_pylist())
+        new = files.filter(pc.invert(pc.is_in(files["path"], known))).sort_by("added")
+        if not first and (pc.sum(new["rows"]).as_py() or 0) > self.remembered:
             # Others added more since the last look than is remembered, and a caller may hold some of it.
-            self._doubted = 0 if first else DOUBTED
-            new = _newest(opened, files, self.remembered)
-        for each in new:
-            for name in each.to_table(columns=[self.column]).column(0).unique().to_pylist():
-                self._ids.pop(name, None)
-                self._ids[name] = None
+            self._doubted = DOUBTED
+        for name in self._read(opened, _newest(new, self.remembered), (self.column,)).column(0).unique().to_pylist():
+            self._ids.pop(name, None)
+            self._ids[name] = None
         while len(self._ids) > self.remembered:
             del self._ids[next(iter(self._ids))]
 
-    def _search(self, table: Table, opened: OpenTable, ids: Collection[str], columns: Sequence[str]) -> pa.Table:
+    def _search(self, opened: OpenTable, ids: Collection[str], columns: Sequence[str]) -> pa.Table:
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.dataset as ds
 
-        schema = pa.schema([table.schema.field(name) for name in columns])
         if not ids:
-            return schema.empty_table()
+            return self._read(opened, (), columns)
+        least, most = min(ids), max(ids)
+        files = files_of(opened, self.column)
+        # A text that statistics have cut is less than what comes behind it.
+        ends = pc.binary_join_element_wise(files["most"], "\U0010ffff", "")
+        within = pc.and_(pc.less_equal(files["least"], most), pc.greater_equal(ends, least))
+        paths = files.filter(pc.fill_null(within, True))["path"].to_pylist()
         place = ds.field(self.column)
-        # The range lets files be left out by their statistics.
-        where = (place >= min(ids)) & (place <= max(ids)) & place.isin(pa.array(sorted(ids), pa.string()))
-        pieces = list(table.scan(columns, where, opened.version()))
-        return pa.Table.from_batches(pieces, pieces[0].schema).cast(schema) if pieces else schema.empty_table()
+        where = (place >= least) & (place <= most) & place.isin(pa.array(sorted(ids), pa.string()))
+        return self._read(opened, paths, columns, where)
+
+    def _read(
+        self, opened: OpenTable, paths: Sequence[str], columns: Sequence[str], where: ds.Expression | None = None
+    ) -> pa.Table:
+        import pyarrow as pa
+
+        try:
+            return read_files(opened, paths, columns, where)
+        except (OSError, pa.ArrowException) as error:
+            raise read_error(opened.table_uri, error) from None
 
 
-def _newest(opened: OpenTable, files: Mapping[str, Any], rows: int) -> list[Any]:
+def _newest(files: pa.Table, rows: int) -> list[str]:
     """The files that were added last, with so many rows at most, oldest first."""
-    import pyarrow as pa
-
-    added = pa.table(opened.get_add_actions(flatten=True)).select(["path", "modification_time", "num_records"])
-    chosen: list[Any] = []
-    for action in sorted(added.to_pylist(), key=lambda each: each["modification_time"], reverse=True):
-        rows -= action["num_records"] or 0
+    chosen: list[str] = []
+    for path, count in zip(files["path"].to_pylist()[::-1], files["rows"].to_pylist()[::-1], strict=True):
+        rows -= count or 0
         if rows < 0:
             break
-        if action["path"] in files:
-            chosen.append(files[action["path"]])
+        chosen.append(path)
     return chosen[::-1]

@@ -70,7 +70,10 @@ def _read(version: ServedVersion, message: Message) -> Answered:
         limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows
         if call.count > limit:
             what = f"{call.count:,} rows are more than the {limit:,} of a message; send fewer at a time."
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", what)
+            # What was answered under a larger limit is still found by its rows.
+            return Answered(
+                message, call, error=RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", what)
+            )
     except RequestError as error:
         return Answered(message, error=error)
     return Answered(message, call)
@@ -84,7 +87,7 @@ async def _complete(version: ServedVersion, read: Sequence[Answered]) -> list[An
     lacking = {
         place: each.call
         for place, each in enumerate(read)
-        if each.call is not None and not lookup.is_complete(each.call.rows)
+        if each.call is not None and each.error is None and not lookup.is_complete(each.call.rows)
     }
     if not lacking:
         return done
@@ -111,7 +114,7 @@ async def _fetch(lookup: FeatureLookup, rows: Sequence[Mapping[str, Any]]) -> Se
 
 
 async def _predict(version: ServedVersion, each: Answered, worker: FrameWorker, began: float) -> Answered:
-    if each.call is None:
+    if each.call is None or each.error is not None:
         return each
     call, message = each.call, each.message
     rows: Sequence[Mapping[str, Any]] | None = None

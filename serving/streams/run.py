@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import models
-from evergreen.errors import EvergreenError, ModelFileError
+from evergreen.errors import EvergreenError
 from evergreen.naming import stream_group
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
@@ -18,8 +20,9 @@ from evergreen.spec.stream import Stream
 from serving.champion import ChampionFollower, Followed
 from serving.frame_worker import FrameWorker
 from serving.streams.address import read_address
+from serving.streams.brokers import open_connection, open_feed
 from serving.streams.consumer import Consumer, Plan
-from serving.streams.feed import open_connection, open_feed, require_library
+from serving.streams.feed import require_library
 from serving.streams.lake import StreamLog
 
 DRAIN_SECONDS = 30.0
@@ -43,45 +46,6 @@ class Consumers:
     follower: ChampionFollower
     consumers: Sequence[Consumer]
     worker: FrameWorker
-
-
-def asked_streams(settings: Settings, names: Sequence[str] = ()) -> dict[str, Stream]:
-    """The streams of model files, by model: of those that are named, or of all that have one.
-
-    Raises:
-        EvergreenError: one that is named has none, or none has one.
-    """
-    found = {}
-    for name in names or models.names(settings.models):
-        try:
-            serve = models.load_spec(name, settings.models).serve
-        except ModelFileError as error:
-            if names:
-                raise
-            _LOG.warning("%s: its stream is not scored: %s", name, error.what)
-            continue
-        if serve is not None and serve.stream is not None:
-            found[name] = serve.stream
-        elif names:
-            raise EvergreenError(
-                f"The file of {name} has no stream.",
-                "Give --from and --to, or write serve=Serve(stream=Stream(source=..., target=...)).",
-            )
-    if not found:
-        raise EvergreenError(
-            "No model file has a stream.",
-            "Name one with --from and --to, or write serve=Serve(stream=Stream(source=..., target=...)) in its file.",
-        )
-    return found
-
-
-def is_asked_for(settings: Settings) -> bool:
-    """Whether a model file has a stream, and the library for it is installed."""
-    try:
-        require_library()
-        return bool(asked_streams(settings))
-    except EvergreenError:
-        return False
 
 
 def read_plan(model: str, stream: Stream) -> Plan:
@@ -128,6 +92,15 @@ def quiet_drivers() -> None:
     """Keep the drivers' own lines out of the log."""
     for name in (*_DRIVERS, "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def in_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a loop of its own, the faster one where it is installed."""
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):
+        from uvloop import new_event_loop as make
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(work)
 
 
 async def run(

@@ -221,7 +221,9 @@ class StreamHome:
         self.versions.promote(number)
         return number
 
-    def start(self, queues: Any, *words: str, program: Sequence[str] = ("-m", "deployments.cli"), **more: str) -> Process:
+    def start(
+        self, queues: Any, *words: str, program: Sequence[str] = ("-m", "deployments.cli"), **more: str
+    ) -> Process:
         """A consumer that takes from a test's queues."""
         environment = os.environ | {
             "EVERGREEN_HOME": str(self.settings.root),
