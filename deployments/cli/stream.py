@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def stream(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Models; by default those whose file has Serve(stream=...)."),
+        typer.Argument(metavar="NAME", help="Models; by default those whose file has a Stream."),
     ] = None,
     source: Annotated[
         str,
