@@ -1,7 +1,7 @@
 """Redis: a stream whose entries the consumers of a group share.
 
-An entry has its JSON in one field, `data` as it is written here, or any other. What a consumer took and did not
-acknowledge stays its own, so that the others take it over when it has been idle for some seconds.
+An entry has its JSON in the field `data`, as it is written here, or has a field for each column. What a consumer took
+and did not acknowledge stays its own, so that the others take it over when it has been idle for some seconds.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ class RedisFeed:
 
 
 def _body(fields: Mapping[bytes, bytes]) -> bytes:
-    """The JSON of an entry: what FastStream wrote, the field `data`, or the only one; empty where there is none."""
+    """The JSON of an entry: what FastStream wrote, or the field `data`; else its fields are the columns of one row."""
+    import orjson
     from faststream.redis.message import bDATA_KEY
     from faststream.redis.parser import BinaryMessageFormatV1
 
@@ -163,7 +164,12 @@ def _body(fields: Mapping[bytes, bytes]) -> bytes:
         return body
     if _FIELD in fields:
         return fields[_FIELD]
-    return next(iter(fields.values())) if len(fields) == 1 else b""
+    columns = {_text(name): _text(value) for name, value in fields.items()}
+    return orjson.dumps(columns)
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="backslashreplace")
 
 
 def _open(address: Address) -> RedisBroker:
