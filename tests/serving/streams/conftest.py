@@ -196,7 +196,7 @@ class Process:
         return status
 
 
-def wait_for(condition: Callable[[], Any], what: str, *processes: Process, seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], Any], what: str, *processes: Process, seconds: float = 120.0) -> None:
     """Wait until something is so, and tell what the consumers said where it is not."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -6,17 +6,18 @@ import re
 import signal
 from typing import Any
 
-import numpy as np
+import pytest
 
 from evergreen.ingest.quarantine import quarantine_table
 from tests.serving.streams.conftest import Rabbit, StreamHome, row, rows, wait_for
 
 
 def test_rows_are_predicted_kept_published_and_acknowledged(broker: Any, stream_home: StreamHome) -> None:
-    """Each message has one answer in the target, one row in both tables, and is gone from the source."""
+    """Each has one answer in the target and a row in both tables; what is refused is in the dead letters with why."""
     number = stream_home.promote(1.0)
-    broker.send(rows(300))
-    consumer = stream_home.start(broker)
+    bad = {"no-json": b"{", "too-large": row(1, x=1_000), "two": b"[" + row(1) + b"," + row(2, x=-1_000) + b"]"}
+    broker.send(rows(300) | bad)
+    consumer = stream_home.start(broker, "--dead-letters", "env:DEAD")
     wait_for(lambda: broker.left() == 0 and stream_home.logged() == 300, "all are predicted", consumer)
     assert consumer.end() == 0
     published = broker.read()
@@ -28,22 +29,8 @@ def test_rows_are_predicted_kept_published_and_acknowledged(broker: Any, stream_
             "model": "toy", "version": number, "alias": "champion", "request_id": name, "prediction": by_id[name],
         }  # fmt: skip
     assert set(requests["request"]) == set(kept["run_id"]) == {name for name, _ in published}
-    assert kept["id"].astype(int).sort_values().tolist() == list(range(300))
-    assert np.allclose(
-        np.diff(kept.assign(n=kept["id"].astype(int)).sort_values("n")["prediction"].iloc[::2]), 6e-4, atol=1e-4
-    )
+    assert sorted(kept["id"].astype(int)) == list(range(300))
     assert kept["batch"].str.startswith("stream-").all()
-    assert broker.left() == 0
-
-
-def test_what_is_refused_goes_to_the_dead_letters(broker: Any, stream_home: StreamHome) -> None:
-    """With its reason and its body, while the good ones are answered; the source is empty afterwards."""
-    stream_home.promote(1.0)
-    bad = {"no-json": b"{", "too-large": row(1, x=1_000), "two": b"[" + row(1) + b"," + row(2, x=-1_000) + b"]"}
-    broker.send(rows(5) | bad)
-    consumer = stream_home.start(broker, "--dead-letters", "env:DEAD")
-    wait_for(lambda: broker.left() == 0 and stream_home.logged() == 5, "the good ones", consumer)
-    assert consumer.end() == 0
     letters = {body["body"]: body["error"] for _, body in broker.read(2)}
     assert {body: error["code"] for body, error in letters.items()} == {
         bad["no-json"].decode(): "malformed",
@@ -51,19 +38,17 @@ def test_what_is_refused_goes_to_the_dead_letters(broker: Any, stream_home: Stre
         bad["two"].decode(): "invalid_rows",
     }
     assert letters[bad["two"].decode()]["rows"] == [{"row": 1, "column": "x", "reason": "in_range(-100, 100)"}]
-    assert len(broker.read()) == 5
-    assert not quarantine_table(stream_home.settings.lake_uri, "toy").exists() or not len(
-        quarantine_table(stream_home.settings.lake_uri, "toy").read()
-    )
+    assert not quarantine_table(stream_home.settings.lake_uri, "toy").read().shape[0]
+    assert broker.left() == 0
 
 
-def test_a_new_champion_answers_and_a_redelivered_message_keeps_its_answer(
-    rabbit: Rabbit, stream_home: StreamHome
-) -> None:
-    """A message that is published twice, before and after a promotion, has the first one's answer both times."""
-    first = stream_home.promote(1.0)
+def test_it_waits_for_a_champion_and_a_message_keeps_its_first_answer(rabbit: Rabbit, stream_home: StreamHome) -> None:
+    """It says what it waits for; what is published again after a promotion is answered as before the promotion."""
     rabbit.send(rows(3))
     consumer = stream_home.start(rabbit)
+    wait_for(lambda: "No version is the champion yet." in consumer.text, "it says so", consumer)
+    assert rabbit.left() == 3
+    first = stream_home.promote(1.0)
     wait_for(lambda: stream_home.logged() == 3, "the first three", consumer)
     second = stream_home.promote(10.0)
     wait_for(lambda: f"version {second} answers now" in consumer.text, "the new champion", consumer)
@@ -80,17 +65,7 @@ def test_a_new_champion_answers_and_a_redelivered_message_keeps_its_answer(
     assert sorted(stream_home.requests()["request"]) == [f"m-{number}" for number in range(5)]
 
 
-def test_without_a_champion_it_waits_and_says_so(rabbit: Rabbit, stream_home: StreamHome) -> None:
-    """Nothing is taken; when there is one, it begins."""
-    rabbit.send(rows(3))
-    consumer = stream_home.start(rabbit)
-    wait_for(lambda: "No version is the champion yet." in consumer.text, "it says so", consumer)
-    assert rabbit.left() == 3
-    stream_home.promote(1.0)
-    wait_for(lambda: stream_home.logged() == 3, "it begins", consumer)
-    assert consumer.end() == 0
-
-
+@pytest.mark.slow
 def test_consumers_share_the_work_and_one_that_is_told_to_end_drains(broker: Any, stream_home: StreamHome) -> None:
     """Each message goes to one of them; what the first has taken is done and acknowledged, the rest is the others'."""
     stream_home.promote(1.0)
@@ -98,19 +73,19 @@ def test_consumers_share_the_work_and_one_that_is_told_to_end_drains(broker: Any
     second = stream_home.start(broker, "--batch", "20")
     for each in (first, second):
         wait_for(lambda: "Ctrl-C ends it" in each.text, "both run", first, second)  # noqa: B023
-    broker.send(rows(1_500))
+    broker.send(rows(800))
     wait_for(lambda: stream_home.logged() > 100, "some are done", first, second)
     assert first.end() == 0
-    wait_for(lambda: broker.left() == 0 and stream_home.logged() == 1_500, "the others are done", second)
+    wait_for(lambda: broker.left() == 0 and stream_home.logged() == 800, "the others are done", second)
     assert second.end() == 0
     kept = stream_home.predictions()
     assert kept["run_id"].is_unique
     published = broker.read()
     # Nothing was done twice: what was acknowledged was published once.
-    assert len(published) == len({name for name, _ in published}) == 1_500
+    assert len(published) == len({name for name, _ in published}) == 800
     said = [int(re.findall(r"([\d,]+) rows predicted", each.text)[-1].replace(",", "")) for each in (first, second)]
     assert min(said) > 0
-    assert sum(said) == 1_500
+    assert sum(said) == 800
 
 
 def test_secrets_are_in_no_line(rabbit: Rabbit, stream_home: StreamHome) -> None:

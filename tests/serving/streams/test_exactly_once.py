@@ -9,19 +9,26 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from tests.serving.streams.conftest import PROJECT, Process, Rabbit, RedisStreams, StreamHome, row, rows, wait_for
+from evergreen.data.contract import scoring_schema
+from evergreen.data.prediction_log import PredictionLog, Progress
+from evergreen.registry.version import CHAMPION
+from evergreen.scoring.chunk import LoadedVersion, RunStamp, score_chunk
+from evergreen.scoring.input import Chunk
+from evergreen.scoring.staging import read_arrow, write_arrow
+from tests.serving.streams.conftest import Process, Rabbit, RedisStreams, StreamHome, row, rows, wait_for
 
 _REFUSED = 2
 """The exit status where a broker does not answer."""
@@ -221,33 +228,20 @@ class Pair:
 
 
 def _score_in_a_batch(home: StreamHome, sent: Mapping[str, bytes], folder: Path) -> float:
-    """Rows a second of batch scoring of the same rows, from its first row to its last, without the start of Prefect."""
-    file = folder / "rows.parquet"
-    pd.DataFrame([json.loads(body) for body in sent.values()]).to_parquet(file)
-    environment = os.environ | {
-        "EVERGREEN_HOME": str(home.settings.root),
-        "EVERGREEN_MODELS": str(home.settings.models),
-        "EVERGREEN_LAKE": str(folder / "batch-lake"),
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PYTHONPATH": str(PROJECT),
-    }
-
-    def seconds(*words: str) -> float:
+    """Rows a second of the same rows as a chunk of batch scoring: contract, prediction and commit."""
+    registry, spec = home.versions.registry, home.spec
+    version = registry.by_alias("toy", CHAMPION)
+    assert version is not None
+    loaded = LoadedVersion(spec, scoring_schema(spec), registry.load(version, spec))
+    frame = pd.DataFrame([json.loads(body) for body in sent.values()])
+    lake, stamp = str(folder / "batch-lake"), RunStamp("batch", "rows", version.number, "", datetime.now(UTC))
+    for number, rows_in in enumerate((frame.head(10), frame)):
+        path = folder / f"{number}.arrow"
+        write_arrow(pa.Table.from_pandas(rows_in, preserve_index=False), path)
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "deployments.cli", "score", "toy", *words],
-            env=environment,
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return time.monotonic() - began
-
-    pd.read_parquet(file).head(1).to_parquet(folder / "one.parquet")
-    start = seconds(str(folder / "one.parquet"))
-    return len(sent) / max(seconds(str(file)) - start, 0.1)
+        scored = score_chunk(Chunk(number, str(path), 0, len(rows_in)), loaded, stamp, lake)
+        PredictionLog(lake, spec).append(read_arrow(scored.predictions), Progress("batch", chunks=number + 1))
+    return len(sent) / (time.monotonic() - began)
 
 
 @pytest.mark.proof(name="stream")
