@@ -85,6 +85,11 @@ class KafkaFeed:
 
     async def start(self, inbox: Inbox) -> None:
         """As `Feed`."""
+        if self._subscriber is None:
+            self._subscribe(inbox)
+        await reach(self.address, self.broker.start)
+
+    def _subscribe(self, inbox: Inbox) -> None:
         from faststream import AckPolicy
 
         self._subscriber = self.broker.subscriber(
@@ -108,7 +113,6 @@ class KafkaFeed:
             await delivery.done.wait()
 
         self._subscriber(arrive)
-        await reach(self.address, self.broker.start)
 
     async def acknowledge(self, messages: Sequence[Message]) -> None:
         """As `Feed`."""

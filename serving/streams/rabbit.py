@@ -80,6 +80,11 @@ class RabbitFeed:
 
     async def start(self, inbox: Inbox) -> None:
         """As `Feed`; twice a batch is taken at most, so that the next one is there when one is done."""
+        if self._subscriber is None:
+            self._subscribe(inbox)
+        await reach(self.address, self.broker.start)
+
+    def _subscribe(self, inbox: Inbox) -> None:
         from faststream import AckPolicy
         from faststream.rabbit import Channel, RabbitQueue
 
@@ -93,7 +98,6 @@ class RabbitFeed:
             await inbox.put(Message(name, raw.body, bool(raw.redelivered), time.time(), message))
 
         self._subscriber(arrive)
-        await reach(self.address, self.broker.start)
 
     async def acknowledge(self, messages: Sequence[Message]) -> None:
         """As `Feed`."""
@@ -115,7 +119,7 @@ class RabbitFeed:
 
 
 def _open(address: Address) -> RabbitBroker:
-    from faststream.rabbit import RabbitBroker
+    from faststream.rabbit import Channel, RabbitBroker
 
     # The body is read by us, and a message that is no JSON has to arrive, too.
     return RabbitBroker(
@@ -126,6 +130,8 @@ def _open(address: Address) -> RabbitBroker:
         graceful_timeout=CONNECT_SECONDS,
         reconnect_interval=_RECONNECT_SECONDS,
         timeout=CONNECT_SECONDS,
+        # What no queue took would otherwise count as published.
+        default_channel=Channel(on_return_raises=True),
     )
 
 

@@ -74,6 +74,11 @@ class RedisFeed:
 
     async def start(self, inbox: Inbox) -> None:
         """As `Feed`: entries that nobody took yet, and those that another consumer holds for too long."""
+        if not self._subscribers:
+            self._subscribe(inbox)
+        await reach(self.address, self.broker.start)
+
+    def _subscribe(self, inbox: Inbox) -> None:
         from faststream import AckPolicy
         from faststream.redis import StreamSub
 
@@ -99,7 +104,6 @@ class RedisFeed:
             subscriber = self.broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL)
             subscriber(arrive)
             self._subscribers.append(subscriber)
-        await reach(self.address, self.broker.start)
 
     async def acknowledge(self, messages: Sequence[Message]) -> None:
         """As `Feed`."""
