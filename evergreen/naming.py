@@ -9,6 +9,7 @@ Models are named in lower case with underscores (`bike_demand`).
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 Table = Literal[
@@ -29,6 +30,8 @@ TAG_PREFIX = "evergreen."
 """The tags of a version that Evergreen sets begin with this; a person's tags do not."""
 COMMIT_PREFIX = "evergreen."
 """What Evergreen stores with a commit of a table begins with this."""
+TURN = "evergreen.turn"
+"""The application of Delta's transactions whose commits follow one another, each after a look at the former."""
 RUN_FOLDER = "evergreen"
 """The folder among the artifacts of an MLflow run for what is stored beside the pipeline."""
 PREFECT_TAG = "evergreen"
@@ -170,6 +173,21 @@ def predict_path(model: str) -> str:
 def invocations_path(model: str) -> str:
     """The same in the form of MLflow's scoring server."""
     return f"/models/{model}/invocations"
+
+
+def stream_group(model: str) -> str:
+    """The consumer group that shares a model's rows, in Redis and Kafka."""
+    return f"evergreen-{model}"
+
+
+def stream_batch(source: str, day: date) -> str:
+    """What rows that came by a queue, stream or topic on one day have as their batch."""
+    return f"stream-{source}-{day:%Y-%m-%d}"
+
+
+def stream_origin(source: str, message: str) -> str:
+    """Where a refused row came from: a message of a queue, stream or topic."""
+    return f"{source}#{message}"
 
 
 def page_file(model: str) -> str:

@@ -157,9 +157,7 @@ class Answering:
             framed = await self._as_frame(version, asked, hurried=hurried)
             values, answers = framed.values, framed.answers
             checked, first = framed.rows, framed.first
-        if not version.is_finite(answers):
-            message = f"Version {version.number} predicts no finite value for these rows."
-            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)
+        version.require_finite(answers)
         body = asked.write(call, version, answers, asked.name)
         now, trial = time.perf_counter(), None
         if asked.canary is not None:

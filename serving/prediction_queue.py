@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from secrets import token_hex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from evergreen.data.comparison_log import ComparisonLog
@@ -221,7 +222,7 @@ class PredictionQueue:
             spec = group[0].version.spec
             try:
                 observations = self._observations_of(group[0].version)
-                rows = _rows_of(group, self.lake, observations, self.counts, compared)
+                rows = rows_of(group, self.lake, observations, self.counts, compared)
             except Exception as error:
                 lost = sum(len(served.answers) for served in group)
                 self._finish(lost, kept=False)
@@ -231,12 +232,12 @@ class PredictionQueue:
                 self._rows.setdefault(spec.name, []).append((spec, rows))
 
 
-def _rows_of(
+def rows_of(
     group: Sequence[Served],
     lake: str,
     observations: Observations,
     counts: QueueCounts,
-    compared: Mapping[int, Compared],
+    compared: Mapping[int, Compared] = MappingProxyType({}),
 ) -> _Rows:
     """The rows of requests that one version answered, in the columns of the tables."""
     import orjson

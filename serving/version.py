@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.spec.model import ModelSpec
 from serving.admission.direct import DirectAdmission
+from serving.faults import RequestError
 from serving.lookup import FeatureLookup
 from serving.plan.compile import NoAnswerError, Plan
 from serving.row_preparation import RowPreparation
@@ -121,3 +123,13 @@ class ServedVersion:
         if self.classes is None:
             return all(value - value == 0.0 for value, _ in answers)
         return all(share - share == 0.0 for _, shares in answers if shares is not None for share in shares)
+
+    def require_finite(self, answers: Sequence[Answer]) -> None:
+        """Refuse to answer a number that is none.
+
+        Raises:
+            RequestError: a prediction or a probability is not finite.
+        """
+        if not self.is_finite(answers):
+            message = f"Version {self.number} predicts no finite value for these rows."
+            raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "not_finite", message)

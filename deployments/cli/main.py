@@ -32,6 +32,7 @@ from deployments.cli import (
     serve,
     stack,
     status,
+    stream,
     why,
 )
 
@@ -45,7 +46,7 @@ PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, canary.canary, backtest.backtest),
-    "Serve online": (serve.serve, image.image),
+    "Serve online": (serve.serve, stream.stream, image.image),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),
 }
@@ -62,10 +63,10 @@ def main() -> None:
     # The imports leave so many objects that Python's cycle collector takes 2 of the 12 seconds of a retraining, during
     # the run and at the exit. Arrays and frames are freed by reference counts, without it.
     gc.set_threshold(100_000, 20, 100)
-    for stream in (sys.stdout, sys.stderr):
+    for output in (sys.stdout, sys.stderr):
         # A terminal that is not of UTF-8 gets a question mark for what it cannot show, not a traceback.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")
     try:
         app()
     finally:

@@ -22,7 +22,14 @@ from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
 from evergreen.surroundings import prepare_environment
 
-SERVER, MLFLOW, PAGES, SERVING, WORKER = SERVICES = ("prefect-server", "mlflow", "pages", "serving", "worker")
+SERVER, MLFLOW, PAGES, SERVING, STREAMS, WORKER = SERVICES = (
+    "prefect-server",
+    "mlflow",
+    "pages",
+    "serving",
+    "streams",
+    "worker",
+)
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
 SERVING_PORT = 8000
@@ -91,7 +98,8 @@ def shared_environment(settings: Settings) -> dict[str, str]:
 
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
-    own = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, WORKER: _worker}[service](settings)
+    make = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, STREAMS: _streams, WORKER: _worker}
+    own = make[service](settings)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
@@ -155,6 +163,10 @@ def _serving(_settings: Settings) -> dict[str, str]:
     return {}
 
 
+def _streams(_settings: Settings) -> dict[str, str]:
+    return {}
+
+
 def _worker(_settings: Settings) -> dict[str, str]:
     return {
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
@@ -171,6 +183,7 @@ def command(service: str, ports: Ports) -> list[str]:
         MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
         PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
         SERVING: [*python, "deployments.cli", "serve", "--port", str(ports.serving)],
+        STREAMS: [*python, "deployments.cli", "stream"],
         WORKER: [
             *python,
             "deployments.stack.worker",

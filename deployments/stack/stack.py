@@ -28,6 +28,7 @@ from deployments.stack.services import (
     SERVER,
     SERVICES,
     SERVING,
+    STREAMS,
     WORKER,
     Ports,
     read_ports,
@@ -42,6 +43,7 @@ from evergreen.registry.moved_home import require_own_places
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
 from serving.options import is_asked_for
+from serving.streams.options import is_asked_for as is_stream_asked_for
 
 _HEALTHY_SECONDS = 120
 _POLL_SECONDS = 0.1
@@ -185,6 +187,9 @@ def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say
     if is_asked_for(settings):
         # Alive, not ready: a model that has no champion yet is served as soon as it has one.
         healthy[SERVING] = lambda: answers(f"{ports.predictions}/v2/health/live")
+    if is_stream_asked_for(settings):
+        # It waits for its broker and for a champion by itself.
+        healthy[STREAMS] = lambda: supervisor.inspect(STREAMS).state == "RUNNING"
     for service in healthy:
         supervisor.start(service)
     for service, is_healthy in healthy.items():
@@ -192,7 +197,11 @@ def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say
 
 
 def _is_complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
-    optional = {MLFLOW: _has_mlflow(settings), SERVING: is_asked_for(settings)}
+    optional = {
+        MLFLOW: _has_mlflow(settings),
+        SERVING: is_asked_for(settings),
+        STREAMS: is_stream_asked_for(settings),
+    }
     services = [service for service in SERVICES if optional.get(service, True)]
     if any(supervisor.inspect(service).state != "RUNNING" for service in services):
         return False

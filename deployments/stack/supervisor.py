@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.stack.process_group import end, group_of, is_alive, members
-from deployments.stack.services import MLFLOW, PAGES, SERVER, SERVICES, SERVING, WORKER, holder
+from deployments.stack.services import MLFLOW, PAGES, SERVER, SERVICES, SERVING, STREAMS, WORKER, holder
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -67,7 +67,7 @@ stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 """
 _SERVICES_MODULE = "deployments.stack.services"
-_PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, SERVING: 35, WORKER: 15}
+_PATIENCE = {SERVER: 10, MLFLOW: 5, PAGES: 5, SERVING: 35, STREAMS: 35, WORKER: 15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class Supervisor:
         """Stop the worker, and end every flow run that it or a killed worker has started."""
         from xmlrpc.client import Fault
 
-        groups = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES, SERVING)}
+        groups = {self.inspect(service).pid for service in (SERVER, MLFLOW, PAGES, SERVING, STREAMS)}
         with self._connect() as rpc:
             daemon = int(rpc.getPID())
             # A fault means that it does not run.

@@ -26,6 +26,7 @@ from evergreen.spec.policies import (
 from evergreen.spec.policy import PolicyContext, RetrainAnswer, RetrainPolicy
 from evergreen.spec.retraining import Approval, Retraining
 from evergreen.spec.serving import Lookup, Serve
+from evergreen.spec.stream import Stream
 from evergreen.spec.training import Holdout, Search, Training
 
 DriftPolicy, PerformancePolicy = DriftThresholds, PerformanceThresholds
@@ -64,6 +65,7 @@ __all__ = [
     "Serve",
     "Shadow",
     "Skew",
+    "Stream",
     "Training",
     "all_of",
     "any_of",

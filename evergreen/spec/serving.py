@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from evergreen.spec.canary import Canary
 from evergreen.spec.fields import Frozen, PositiveInt, Share
+from evergreen.spec.stream import Stream
 from evergreen.storage.credentials import holds_secret
 
 
@@ -49,6 +50,7 @@ class Serve(Frozen):
         log: the share of requests that are kept in the lake with their features and answers; they are what labels,
             performance and the shadow are held against.
         canary: how a challenger meets live traffic; it takes `approval="canary"`.
+        stream: the rows that arrive on a broker, which are scored beside those that are asked for; None for none.
     """
 
     rows: Literal["arriving", "contract"] = "arriving"
@@ -57,6 +59,7 @@ class Serve(Frozen):
     max_rows: PositiveInt = 10_000
     log: Share = 1.0
     canary: Canary | None = None
+    stream: Stream | None = None
 
     @model_validator(mode="after")
     def _prepares_what_arrives(self) -> Self:

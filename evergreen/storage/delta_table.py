@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
-from evergreen.naming import COMMIT_PREFIX
+from evergreen.naming import COMMIT_PREFIX, TURN
 from evergreen.storage.delta_errors import explain_write_errors, read_error
 
 if TYPE_CHECKING:
@@ -117,6 +117,41 @@ class Table:
                     writer_properties=self._writer_properties(),
                 )
                 self._compact_small_files(table)
+
+    def turn(self, table: DeltaTable) -> int:
+        """How many commits an opened version has that were made in turn."""
+        return table.transaction_version(TURN) or 0
+
+    def append_in_turn(self, rows: pd.DataFrame | pa.Table, opened: DeltaTable) -> None:
+        """Add rows in one commit, if nobody has made another one in turn since a version.
+
+        Of two commits that follow the same turn, in whatever processes and on whatever machines, Delta makes one: both
+        are a transaction of one application, which the log knows. So what was looked up in that version still holds.
+        Other commits do not count, and unlike an id of its own for each commit, the log does not grow by it.
+
+        Args:
+            rows: in the table's columns.
+            opened: the version that was looked at; afterwards it is the new one.
+
+        Raises:
+            BusyError: another commit was made in turn; nothing was written.
+            EvergreenError: the table cannot be written, or holds a column in another type.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+
+        with explain_write_errors(self.uri):
+            turn = self.turn(opened)
+            table = self._update_schema(opened)
+            if self.turn(table) != turn:
+                raise BusyError(f"Another consumer wrote {self.uri} at the same time.", "Look again, then write.")
+            write_deltalake(
+                table,
+                self.to_arrow(rows),
+                mode="append",
+                commit_properties=CommitProperties(app_transactions=[Transaction(app_id=TURN, version=turn + 1)]),
+                writer_properties=self._writer_properties(),
+            )
+            self._compact_small_files(table)
 
     def replace(
         self,
@@ -365,14 +400,60 @@ def dataset_of(table: DeltaTable) -> ds.Dataset:
     file while the interpreter already ends aborts the process, so that a local table is read without it.
     """
     from urllib.parse import urlsplit
+
+    if urlsplit(table.table_uri).scheme != "file":
+        return table.to_pyarrow_dataset()
+    return table.to_pyarrow_dataset(filesystem=_file_system(table))
+
+
+def files_of(table: DeltaTable, column: str) -> pa.Table:
+    """The files of an opened version: `path`, `added` (Unix milliseconds), `rows`, and the range of a text in them.
+
+    `least` and `most` are null where nobody knows; `most` may be cut, and so less than a text that is there.
+    """
+    import pyarrow as pa
+
+    actions = pa.table(table.get_add_actions(flatten=True))
+    unknown = pa.nulls(actions.num_rows, pa.string())
+    names = actions.column_names
+    return pa.table(
+        {
+            "path": actions["path"].cast(pa.string()),
+            "added": actions["modification_time"],
+            "rows": actions["num_records"],
+            "least": actions[f"min.{column}"].cast(pa.string()) if f"min.{column}" in names else unknown,
+            "most": actions[f"max.{column}"].cast(pa.string()) if f"max.{column}" in names else unknown,
+        }
+    )
+
+
+def read_files(
+    table: DeltaTable, paths: Sequence[str], columns: Sequence[str], where: ds.Expression | None = None
+) -> pa.Table:
+    """Rows of some files of an opened version.
+
+    `dataset_of` makes an expression of the statistics of every file, which takes a millisecond each.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    schema = pa.schema(table.schema())
+    if not paths:
+        return pa.schema([schema.field(name) for name in columns]).empty_table()
+    files = ds.dataset(list(paths), schema=schema, format="parquet", filesystem=_file_system(table))
+    return files.to_table(columns=list(columns), filter=where)
+
+
+def _file_system(table: DeltaTable) -> Any:
+    from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
     from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
     place = urlsplit(table.table_uri)
-    if place.scheme != "file":
-        return table.to_pyarrow_dataset()
-    return table.to_pyarrow_dataset(filesystem=SubTreeFileSystem(url2pathname(place.path), LocalFileSystem()))
+    if place.scheme == "file":
+        return SubTreeFileSystem(url2pathname(place.path), LocalFileSystem())
+    return table.to_pyarrow_dataset().filesystem
 
 
 def sql_literal(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ STABLE = [
     (naming.trigger("retrain", MODEL, "drift"), "retrain-bike-demand-on-drift"),
     (naming.run_tags(MODEL), ["evergreen", "bike_demand"]),
     (naming.run_tags(MODEL, "retrain"), ["evergreen", "bike_demand", "retrain"]),
+    (naming.stream_group(MODEL), "evergreen-bike_demand"),
+    (naming.stream_batch("orders", date(2026, 1, 31)), "stream-orders-2026-01-31"),
+    (naming.stream_origin("orders", "m-1"), "orders#m-1"),
+    (naming.TURN, "evergreen.turn"),
     (naming.tag_resource(), "prefect.tag.evergreen"),
     (naming.model_resource(MODEL), "evergreen.model.bike_demand"),
     (naming.model_resource("*"), "evergreen.model.*"),

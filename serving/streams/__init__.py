@@ -1,0 +1,1 @@
+"""Rows that arrive on a broker: taken, predicted, kept once, published, acknowledged."""
