@@ -17,6 +17,7 @@ from evergreen.backtest.request import Variant
 from evergreen.backtest.scores import Difference, Series
 from evergreen.backtest.simulation import Trained
 from evergreen.pages.backtest_page import page
+from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.policies import Every, Never
 from evergreen.spec.training import Training
@@ -39,7 +40,9 @@ def _row(name: str, level: float, weeks: int, *, cost: float | None = None) -> R
     ]
     late = [one for one in trained if one.at >= STEPS[30]]
     return Row(
-        variant=Variant(name, Every(days=7 * weeks) if weeks else Never(), "28d", Training(last=timedelta(days=28))),
+        variant=Variant(
+            name, Every(days=7 * weeks) if weeks else Never(), "28d", Training(last=timedelta(days=28)), Gates()
+        ),
         error=level,
         chosen_error=level,
         interval=(level - 1, level + 2) if weeks else None,

@@ -12,7 +12,7 @@ from deployments.cli.main import app
 from deployments.cli.serve import _curl
 from evergreen.settings import Settings
 from serving.options import Options, is_asked_for, served_models
-from tests.serving.test_server import MODEL_FILE
+from tests.serving.conftest import MODEL_FILE
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from deployments.cli.main import app
 from evergreen.settings import Settings
 from serving.streams import options
 from serving.streams.options import asked_streams, is_asked_for
-from tests.serving.test_server import MODEL_FILE
+from tests.serving.conftest import MODEL_FILE
 
 PROJECT = Path(__file__).resolve().parents[3]
 STREAMED = MODEL_FILE.replace("Serve()", 'Serve(stream=Stream(source="env:ORDERS", target="env:SCORES"))').replace(

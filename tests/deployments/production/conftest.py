@@ -26,8 +26,7 @@ from evergreen.registry.version import CHAMPION, Version
 from evergreen.settings import Settings
 from evergreen.training.reference import REFERENCE
 from evergreen.verdicts import Verdict
-from tests.serving.conftest import as_utc, fitted
-from tests.serving.test_server import MODEL_FILE
+from tests.serving.conftest import MODEL_FILE, as_utc, fitted
 
 ROW = {"x": 1.0, "kind": "a"}
 

@@ -25,8 +25,7 @@ import pytest
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
 from evergreen.settings import Settings
-from tests.serving.conftest import as_utc
-from tests.serving.test_server import MODEL_FILE, Home
+from tests.serving.conftest import MODEL_FILE, Home, as_utc
 
 PROJECT = Path(__file__).resolve().parents[3]
 RABBIT, REDIS = "amqp://guest:guest@127.0.0.1:5672/", "redis://127.0.0.1:6379/0"
