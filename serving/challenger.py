@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from evergreen.errors import EvergreenError
 from evergreen.registry.lineage import against
 from evergreen.registry.version import Version
-from evergreen.spec.canary import Canary
+from evergreen.spec.canary import Canary, canary_of
 from serving.version import ServedVersion
 
 RETRY_SECONDS = 30.0
@@ -119,8 +119,7 @@ class CanaryState:
             return
         if now is None or now.challenger is not challenger:
             self.failures.clear()
-        serve = challenger.spec.serve
-        self.open = OpenCanary(champion, challenger, share, (serve.canary if serve is not None else None) or Canary())
+        self.open = OpenCanary(champion, challenger, share, canary_of(challenger.spec))
         _LOG.info("%s: version %d answers %d %% of the requests", challenger.spec.name, challenger.number, share)
 
     def _close(self) -> None:

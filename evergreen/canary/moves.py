@@ -25,7 +25,7 @@ from evergreen.registry.approval import record_approval, recorded_approval
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock
 from evergreen.registry.version import CANARY, CHALLENGER, REFUSED, Version
-from evergreen.spec.canary import Canary
+from evergreen.spec.canary import Canary, canary_of
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
 
@@ -62,11 +62,6 @@ class Look:
     ruling: Ruling | None = None
     evidence: Evidence | None = None
     outcome: Outcome | None = None
-
-
-def canary_of(spec: ModelSpec) -> Canary:
-    """The model file's canary, or the defaults."""
-    return (spec.serve.canary if spec.serve else None) or Canary()
 
 
 def look_at_canary(

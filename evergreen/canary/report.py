@@ -8,9 +8,10 @@ from typing import Any
 
 from evergreen.canary.evidence import trace_outcome
 from evergreen.canary.judge import canary_steps
-from evergreen.canary.moves import Look, canary_of
+from evergreen.canary.moves import Look
 from evergreen.canary_detail import CanaryPoint, CanaryQuestion
 from evergreen.decision_detail import Outcome
+from evergreen.spec.canary import canary_of
 from evergreen.spec.model import ModelSpec
 
 

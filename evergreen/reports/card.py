@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.actor import PERSON, describe_actor, rejection_reason
+from evergreen.decision_detail import ApprovalDetail
 from evergreen.markdown import MARK
+from evergreen.registry.version import CANARY
 from evergreen.reports.card_facts import (
     Facts,
     common,
@@ -79,18 +81,26 @@ def brief(text: str) -> str:
     return kept[: LETTERS - len(rest)] + rest
 
 
+_MOVERS = {
+    "retrain": "Evergreen, because it passed every gate",
+    CANARY: "Evergreen, because live traffic proved it as good as the champion",
+}
+
+
 def approval(facts: Facts) -> str:
     """Who wanted the version in production, and why, in sentences."""
     version, lines = facts.version, []
     if facts.word is not None:
-        lines.append(f"On {_when(facts.word.at)} {sentence(facts.word.reason)}")
+        by_canary = facts.word.detail_as(ApprovalDetail).canary
+        whose = "its canary on live traffic ended: " if by_canary else ""
+        lines.append(f"On {_when(facts.word.at)} {whose}{sentence(facts.word.reason)}")
     elif version.tags.declined is not None:
         by = version.tags.declined_by or PERSON
         lines.append(f"It was {sentence(rejection_reason(version.tags.declined or '', by))}")
     promotions = [move for move in facts.moves if move.after == version.number]
     if promotions:
         first = promotions[0]
-        mover = "Evergreen, because it passed every gate" if first.by == "retrain" else said(describe_actor(first.by))
+        mover = _MOVERS.get(first.by) or said(describe_actor(first.by))
         repeated = facts.word is not None and first.reason in facts.word.reason
         why = "" if repeated else f" Reason: {sentence(first.reason)}"
         lines.append(f"Put into production on {_when(first.at)} by {mover}.{why}")

@@ -38,7 +38,7 @@ class Facts:
         profile: of the reference sample, as `evergreen.training.candidate` stores it; empty where it is gone.
         moves: every move of the champion alias that was done, oldest first.
         asked: the retraining that made the version, where it is in the ledger.
-        word: what a person said of it, where one was asked.
+        word: what a person, or its canary, said of it, where one had the word.
     """
 
     spec: ModelSpec

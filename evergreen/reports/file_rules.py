@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from evergreen.markdown import many, number
+from evergreen.spec.canary import canary_of
 from evergreen.spec.fields import Rows
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.policy import name_of
@@ -134,6 +135,11 @@ def describe_retraining(spec: ModelSpec) -> Iterator[str]:
     yield f"A person is told when {escalated} in a row brought no new champion."
     if spec.approval.mode == "manual":
         yield f"A person approves a candidate; the run waits {_span(spec.approval.timeout)} for that."
+    elif spec.approval.mode == "canary":
+        canary = canary_of(spec)
+        shares = ", ".join(f"{share} %" for share in canary.steps)
+        how = f"answers {shares} of the requests, step by step" if canary.mode == "steps" else "predicts in the shadow"
+        yield f"A candidate meets live traffic first: it {how}, and has {_span(canary.budget)} to prove itself."
 
 
 def describe_serving(spec: ModelSpec) -> Iterator[str]:

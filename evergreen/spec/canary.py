@@ -69,6 +69,11 @@ class Canary(Frozen):
         return metric
 
 
+def canary_of(spec: Any) -> Canary:
+    """The model file's canary, or the defaults; `spec` is a ModelSpec."""
+    return (spec.serve.canary if spec.serve else None) or Canary()
+
+
 def canary_disagreements(spec: Any) -> Iterator[tuple[str, str]]:
     """Whether the model is served in such a way that a canary can be judged; what is wrong by field."""
     if spec.approval.mode == "canary" and spec.serve is None:

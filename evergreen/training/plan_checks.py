@@ -16,7 +16,7 @@ from evergreen.registry.approval import with_approval
 from evergreen.registry.lineage import against, params_text
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.version import CHALLENGER, Version
-from evergreen.spec.canary import Canary
+from evergreen.spec.canary import canary_of
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
 from evergreen.watch_detail import TriggerDetail
@@ -152,8 +152,7 @@ def _in_canary(facts: PlanFacts) -> _Settled | None:
     retrain = facts.ledger.find("retrain", challenger.tags.decision_id)
     if retrain is None or with_approval(facts.ledger, retrain).outcome != "in-canary":
         return None
-    budget = ((facts.spec.serve.canary if facts.spec.serve else None) or Canary()).budget
-    number, until = challenger.number, retrain.at + budget
+    number, until = challenger.number, retrain.at + canary_of(facts.spec).budget
     return UNCHANGED, f"version {number} meets live traffic, until {until:%Y-%m-%d %H:%M} UTC at the latest", None
 
 

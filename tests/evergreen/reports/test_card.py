@@ -14,6 +14,7 @@ from pydantic import ValidationError
 import models
 from evergreen.actor import person, rejection_reason
 from evergreen.decision import Decision
+from evergreen.decision_detail import ApprovalDetail
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
@@ -59,8 +60,8 @@ def move(hours: int, before: int | None, after: int, by: str = "retrain", action
     return Move(str(hours), NOW + timedelta(hours=hours), action, "done", before, after, f"reason {hours}", "", by)
 
 
-def entry(kind: Any, outcome: str, reason: str) -> Decision:
-    return Decision("dec1510n", kind, NOW, outcome, 1, 7, "", reason, detail_of(kind))
+def entry(kind: Any, outcome: str, reason: str, detail: Any = None) -> Decision:
+    return Decision("dec1510n", kind, NOW, outcome, 1, 7, "", reason, detail or detail_of(kind))
 
 
 @pytest.fixture
@@ -169,6 +170,14 @@ def test_limits_name_what_was_not_shown_or_asked_or_seen(make_facts: Make, make_
         ({"moves": (move(1, 1, 2, "person: Ann"),)}, "by Ann, a person. Reason: reason 1."),
         ({"moves": (move(1, 1, 2, "person: retrain"),)}, "by retrain, a person. Reason: reason 1."),
         ({"word": entry("approval", "promoted", "approved by Ann: yes.")}, "On 2026-01-01 12:00 approved by Ann: yes."),
+        (
+            {"moves": (move(1, 1, 2, "canary"),)},
+            "by Evergreen, because live traffic proved it as good as the champion.",
+        ),
+        (
+            {"moves": (), "word": entry("approval", "rejected", "it is worse.", ApprovalDetail(2, canary=True))},
+            "On 2026-01-01 12:00 its canary on live traffic ended: it is worse.",
+        ),
         ({"moves": (), "version": version(declined="not now")}, "It was rejected by a person: not now."),
         (
             {"moves": (), "version": version(declined="not now", declined_by="person: Ann")},
@@ -182,7 +191,7 @@ def test_who_approved_is_told(make_facts: Make, changes: dict[str, Any], told: s
     """The gates alone, a person, with the name that was kept and the reason, or nobody."""
     found = approval(make_facts(**changes))
     assert told in found
-    assert ("No person was asked" in found) == (" by Evergreen" in found)
+    assert ("No person was asked" in found) == ("passed every gate" in found)
     assert ".." not in found
 
 

@@ -13,6 +13,7 @@ import models
 from evergreen.reports.file_explanation import FileExplanation, explain_file
 from evergreen.sources import Folder
 from evergreen.spec import DriftThresholds, Gates, Holdout, Metric
+from evergreen.spec.canary import Canary
 from evergreen.spec.retraining import Approval, Retraining
 from evergreen.spec.serving import Lookup, Serve
 from evergreen.spec.training import Training
@@ -128,6 +129,17 @@ def test_how_a_model_is_served_is_told(explain: Any) -> None:
     keyed = {each.title: each.sentences for each in explain(serve=serve, keys=("species",)).rules}["Serving"]
     assert keyed[-1].startswith("What was asked is compared with what lands later by 'species': ")
     assert keyed[-1].endswith(" more than 1% of the rows is told.")
+
+
+def test_a_canary_is_told(explain: Any) -> None:
+    """Which shares a candidate answers, or that it answers nothing, and how long it has."""
+    for canary, how in (
+        (Canary(), "answers 5 %, 25 %, 50 %, 100 % of the requests, step by step"),
+        (Canary(mode="shadow"), "predicts in the shadow"),
+    ):
+        rules = explain(approval="canary", serve=Serve(canary=canary), keys=("species",)).rules
+        told = {each.title: each.sentences for each in rules}["Retraining"]
+        assert told[-1] == f"A candidate meets live traffic first: it {how}, and has 2 weeks to prove itself."
 
 
 def test_a_random_holdout_of_ordered_rows_is_a_gap(tmp_path: Path, explain: Any) -> None:
