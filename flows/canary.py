@@ -10,6 +10,7 @@ from typing import Literal
 
 from prefect import flow
 
+import models
 from evergreen.actor import person
 from evergreen.canary.report import CanaryReport
 from evergreen.errors import EvergreenError
@@ -18,7 +19,7 @@ from evergreen.settings import load_settings
 from flows.shared.canaries import look_and_tell
 from flows.shared.conclude import emit_decision
 from flows.shared.opening import open_run
-from tasks.canary import models_in_canary, schedule_looks, take_in_hand
+from tasks.canary import is_in_canary, schedule_looks, take_in_hand
 
 
 @flow(flow_run_name="canary", timeout_seconds=900)
@@ -44,12 +45,13 @@ def canary(
     settings = load_settings()
     reports: list[CanaryReport] = []
     faults: list[str] = []
-    for name in [model] if model is not None else models_in_canary(settings):
+    for name in [model] if model is not None else models.names(settings.models):
         try:
-            reports.extend(look_and_tell(open_run(name)))
+            if is_in_canary(settings, name):
+                reports.extend(look_and_tell(open_run(name)))
         except EvergreenError as error:
             faults.append(f"{name}: {error}")
-    if not models_in_canary(settings):
+    if model is None and not faults and not any(report.is_open for report in reports):
         schedule_looks(active=False)
     if faults:
         raise EvergreenError(f"Not every canary could be looked at: {' '.join(faults)}")

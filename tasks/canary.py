@@ -10,7 +10,6 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
-import models
 from evergreen import naming
 from evergreen.canary.canary_ledger import CanaryState, open_canaries
 from evergreen.canary.evidence import evidence_reader
@@ -29,9 +28,9 @@ LOCK_WAIT = 30.0
 """Seconds; another look takes a few."""
 
 
-def models_in_canary(settings: Settings) -> list[str]:
-    """The models of which a challenger meets live traffic, or has to be told what became of it."""
-    return [name for name in models.names(settings.models) if open_canaries(Decisions(settings.lake_uri, name))]
+def is_in_canary(settings: Settings, model: str) -> bool:
+    """Whether a challenger of the model meets live traffic, or what became of it was not carried out yet."""
+    return bool(open_canaries(Decisions(settings.lake_uri, model)))
 
 
 @retried("look-at-canaries", timeout_seconds=300, worth_retrying=passing_or_busy)

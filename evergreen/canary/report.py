@@ -53,6 +53,11 @@ class CanaryReport:
     outcome: Outcome | None = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.stands in ("open", "paused")
+
+    @property
     def following(self) -> str:
         """What comes next, in words."""
         if self.stands == "paused":

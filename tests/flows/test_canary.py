@@ -20,6 +20,7 @@ from deployments.cli.status_view import read_status, show_status
 from deployments.cli.why_view import show_entries
 from evergreen.canary.report import CanaryReport
 from evergreen.errors import EvergreenError
+from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.pages.gather import gather
@@ -59,6 +60,10 @@ class Live:
     @property
     def spec(self) -> ModelSpec:
         return models.load(MODEL, self.settings.models).spec
+
+    @property
+    def ledger(self) -> Decisions:
+        return Decisions(self.settings.lake_uri, MODEL)
 
     @property
     def registry(self) -> Registry:
@@ -258,5 +263,13 @@ def test_a_model_that_fails_does_not_stop_the_others(challenged: Live) -> None:
     file = challenged.settings.models / f"{MODEL}.py"
     (challenged.settings.models / "broken.py").write_text(file.read_text().replace('"toy"', '"broken"'))
     assert [report.version for report in canary()] == [2]
+    log = Path(challenged.settings.lake_uri) / "broken" / "decisions" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("no log")
+    looks = len(challenged.ledger.all("canary"))
+    challenged.registry.drop_alias(MODEL, "challenger")
+    with pytest.raises(EvergreenError, match="Not every canary could be looked at: broken: "):
+        canary()
+    assert len(challenged.ledger.all("canary")) == looks + 1
     with pytest.raises(EvergreenError, match="To pause a canary takes the name of its model"):
         canary(action="pause", reason="x")
