@@ -52,6 +52,7 @@ class Case:
         slowdown: its time by the champion's.
         labels: whether any come.
         traffic: whether there are requests.
+        memory: the correlation of an hour's differences with those of the hour before.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     slowdown: float = 1.0
     labels: bool = True
     traffic: bool = True
+    memory: float = 0.0
 
 
 CASES = (
@@ -72,6 +74,8 @@ CASES = (
     Case("no labels", "unknown", labels=False),
     Case("no traffic", "unknown", traffic=False),
 )
+DEPENDENT = tuple(Case(f"equal, hours correlated at {memory}", "told", memory=memory) for memory in (0.3, 0.6, 0.8))
+"""What the model file's hour-long blocks do not hold together: told, and nothing is asked of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def draw_traffic(case: Case, rate: int, canary: Canary, seed: int) -> Traffic:
     random, hours = np.random.default_rng((seed, rate)), int(canary.budget / HOUR) + _BEYOND
     expected = rate * (1 + RHYTHM * np.sin(2 * np.pi * np.arange(hours) / 24)) * case.traffic
     rows = random.poisson(expected)
-    shared = math.sqrt(WITHIN_HOUR) * rows * random.standard_normal(hours)
+    shared = math.sqrt(WITHIN_HOUR) * rows * _draw_hours(random, hours, case.memory)
     own = math.sqrt(1 - WITHIN_HOUR) * np.sqrt(rows) * random.standard_normal(hours)
     lost = np.maximum(rows + CHAMPION_SPREAD * np.sqrt(rows) * random.standard_normal(hours), 0.0)
     # The ratio of two times is log-normal.
@@ -111,6 +115,14 @@ def draw_traffic(case: Case, rate: int, canary: Canary, seed: int) -> Traffic:
         random.binomial(rows, case.failing),
         random.binomial(rows, is_slower),
     )
+
+
+def _draw_hours(random: np.random.Generator, hours: int, memory: float) -> Any:
+    """Standard normal numbers, each of which depends so much on the one before."""
+    drawn = random.standard_normal(hours)
+    for hour in range(1, hours):
+        drawn[hour] = memory * drawn[hour - 1] + math.sqrt(1 - memory**2) * drawn[hour]
+    return drawn
 
 
 def run_canary(case: Case, rate: int, judge: Judge, seed: int) -> End:
@@ -180,6 +192,8 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         ends = {case: count_ends(case, rate, judge_canary, seeds, workers) for case in CASES}
         _print(f"{rate:,} requests an hour, {seeds} seeds", ends)
         findings += [finding for case, held in ends.items() for finding in find(case, rate, held)]
+    told = {case: count_ends(case, RATES[0], judge_canary, seeds, workers) for case in DEPENDENT}
+    _print(f"Hours that depend on each other, {RATES[0]:,} requests an hour", told)
     peeked = count_ends(CASES[0], RATES[0], judge_by_peeking, seeds, workers)
     _print("A t-test at each look, which is not valid", {CASES[0]: peeked})
     caught = not all(finding.met for finding in find(CASES[0], RATES[0], peeked))

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln
 
+from evergreen.evaluation.block_length import variance_inflation
+
 Interval = tuple[float, float]
 UNKNOWN: Interval = (-math.inf, math.inf)
 
 MIN_BLOCKS = 24
-"""Below this many blocks nothing is said of a ratio: the sequence is asymptotic, and a spread of few is not known."""
+"""Below this many independent blocks nothing is said of a ratio: the spread of few is not known well enough."""
 PRIOR = (0.5, 0.5)
 """Of the mixture over shares (Jeffreys): any is valid, and this one is narrow also where hardly anything fails."""
 
@@ -30,7 +32,8 @@ def bound_ratio(
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2024, Time-uniform central limit theory and asymptotic confidence
     sequences (Annals of Statistics 52), theorem 2.2, with what the delta method leaves of a ratio for its observations.
-    Blocks may differ in size, and rows within one may depend on each other in any way; blocks may not.
+    Blocks may differ in size, and rows within one may depend on each other in any way. Blocks that are seen to depend
+    on their neighbours count as so many independent ones as have a mean of the same variance.
 
     Args:
         numerators: of each block, such as by how much the challenger lost more.
@@ -43,12 +46,15 @@ def bound_ratio(
         return UNKNOWN
     ratio = float(numerators.sum()) / total
     residuals = (numerators - ratio * denominators) / (total / n)
-    spread = float(residuals.std(ddof=1))
-    radius = spread * mixture_radius(n, alpha=alpha, best_at=best_at)
+    inflation = variance_inflation(residuals)
+    independent = n / inflation
+    if independent < MIN_BLOCKS:
+        return UNKNOWN
+    radius = float(residuals.std(ddof=1)) * mixture_radius(independent, alpha=alpha, best_at=best_at)
     return ratio - radius, ratio + radius
 
 
-def mixture_radius(n: int, *, alpha: float, best_at: float) -> float:
+def mixture_radius(n: float, *, alpha: float, best_at: float) -> float:
     """Half the width, in standard deviations, of Robbins' normal mixture after n observations."""
     # The precision that makes it narrowest at `best_at`, from appendix C.3 of the same paper.
     precision = best_at / (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha)))

@@ -25,13 +25,24 @@ def block_length(series: Array) -> int:
 
     It is 1, too, where the dependence is such that blocks would only narrow the interval, and for fewer than `LEAST`.
     """
-    length, widens = _automatic_length(np.asarray(series, dtype=np.float64))
+    length, widens, _ = _dependence(np.asarray(series, dtype=np.float64))
     return max(1, math.ceil(length)) if widens else 1
 
 
 def automatic_length(series: Array) -> float:
     """The rule's length of a series (n >= `LEAST`), not rounded, at most min(3 sqrt(n), n / 3)."""
-    return _automatic_length(np.asarray(series, dtype=np.float64))[0]
+    return _dependence(np.asarray(series, dtype=np.float64))[0]
+
+
+def variance_inflation(series: Array) -> float:
+    """How many times the variance of the mean of a series (n,) is what independent neighbours would have; 1 at least.
+
+    The spectrum at zero by the flat-top window of Politis and Romano (1995, Bias-Corrected Nonparametric Spectral
+    Estimation, Journal of Time Series Analysis 16:67), as the rule for the length takes it. It is 1, too, where no
+    autocorrelation can be told from chance, and for fewer than `LEAST`.
+    """
+    _, widens, inflation = _dependence(np.asarray(series, dtype=np.float64))
+    return max(1.0, inflation) if widens else 1.0
 
 
 def without_change(series: Array) -> Array:
@@ -50,12 +61,12 @@ def without_change(series: Array) -> Array:
     return np.concatenate([series[:split] - series[:split].mean(), series[split:] - series[split:].mean()])
 
 
-def _automatic_length(series: Array) -> tuple[float, bool]:
-    """The length, and whether blocks of it widen an interval beyond that of independent neighbours."""
+def _dependence(series: Array) -> tuple[float, bool, float]:
+    """The length, whether blocks of it widen an interval, and the variance of a mean by that of independent ones."""
     count = len(series)
     centred = series - series.mean() if count else series
     if count < LEAST or not np.isfinite(centred).all() or np.allclose(centred, 0, atol=1e-300):
-        return 1.0, False
+        return 1.0, False, 1.0
     lags = math.ceil(math.sqrt(count)) + INSIGNIFICANT
     lags = min(lags, count - 2)
     products = np.array([centred[lag:] @ centred[: count - lag] for lag in range(lags + 1)])
@@ -76,7 +87,8 @@ def _automatic_length(series: Array) -> tuple[float, bool]:
     slope = (lag * weighted).sum()
     # Neighbours that err the other way narrow an interval; they are taken for independent.
     widens = first != 1 and bool(covariance[1] > 0)
+    inflation = float(spectrum / covariance[0])
     if spectrum == 0:
-        return float(most), widens
+        return float(most), widens, inflation
     length = (2 * slope**2 / (4 / 3 * spectrum**2) * count) ** (1 / 3)
-    return float(min(length, most)), widens
+    return float(min(length, most)), widens, inflation

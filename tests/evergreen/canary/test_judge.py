@@ -138,6 +138,15 @@ def test_a_champion_without_error_cannot_be_a_measure() -> None:
     assert question.reason == "Its outcome cannot be measured by a share: the champion made no error at all."
 
 
+def test_hours_that_are_alike_count_as_fewer() -> None:
+    """A whole day better and a whole day worse, three times, is not 144 observations."""
+    days = np.repeat([1.0, -1.0] * 3, 24) * 0.02
+    alike = LossBlocks(np.arange(144) * 3600.0, np.full(144, 100), np.full(144, 100.0), 100 * days)
+    question = judge_outcome(CANARY, known(blocks=alike), 100)
+    assert question.verdict is Verdict.INCONCLUSIVE
+    assert "its 144 blocks are so much alike that they count as fewer than 24" in question.reason
+
+
 @given(
     st.integers(0, 20_000),
     st.floats(0, 1),
