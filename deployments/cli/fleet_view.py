@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from textwrap import wrap
 
 from rich.markup import escape
 from rich.text import Text
@@ -46,11 +47,11 @@ def show_fleet(lines: Sequence[FleetLine], now: datetime) -> None:
     for line, row in zip(lines, cells[1:], strict=True):
         if line.problem:
             _print(row[0])
-            _print_sentences(f"[red]problem: {escape(line.problem)}[/]")
+            _print_sentences(f"problem: {line.problem}", "red")
         else:
             _print_row(row, [first, *widths])
-            _print_sentences(escape(" ".join(line.worries)))
-        _print_sentences(f"[dim]{escape(_rest(line))}[/]")
+            _print_sentences(" ".join(line.worries))
+        _print_sentences(_rest(line), "dim")
 
 
 def _cells(line: FleetLine, now: datetime) -> list[str]:
@@ -67,11 +68,11 @@ def _cells(line: FleetLine, now: datetime) -> list[str]:
 
 
 def _rest(line: FleetLine) -> str:
-    """What is in no column: the last retraining, a canary, and what is not protected."""
+    """What is in no column: the last retraining, a canary, and what is off."""
     parts = [f"last retrain {line.retrain}" if line.retrain else ""]
     parts.append(f"version {line.canary} in canary" if line.canary else "")
     off = line.protection.off if line.protection else ()
-    parts.append(f"not protected by {', '.join(off)}" if off else "")
+    parts.append(f"off: {', '.join(off)}" if off else "")
     return "; ".join(part for part in parts if part)
 
 
@@ -87,13 +88,11 @@ def _print_row(row: Sequence[Text], widths: Sequence[int]) -> None:
     _print(line)
 
 
-def _print_sentences(markup: str) -> None:
+def _print_sentences(sentences: str, style: str = "") -> None:
     """Sentences below a row, wrapped at words; a path that is longer than a line is not broken."""
-    if not (text := Text.from_markup(markup)).plain:
-        return
-    for part in text.wrap(console.out, max(console.out.width - _INDENT, 20), overflow="ignore"):
-        part.rstrip()
-        _print(Text(" " * _INDENT).append_text(part))
+    room = max(console.out.width - _INDENT, 20)
+    for part in wrap(sentences, room, break_long_words=False, break_on_hyphens=False):
+        _print(Text(" " * _INDENT).append(part, style))
 
 
 def _print(text: Text) -> None:
