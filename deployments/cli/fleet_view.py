@@ -51,7 +51,7 @@ def show_fleet(lines: Sequence[FleetLine], now: datetime) -> None:
         else:
             _print_row(row, [first, *widths])
             _print_sentences(" ".join(line.worries))
-        _print_sentences(_rest(line), "dim")
+        _print_sentences(line.rest, "dim")
 
 
 def _cells(line: FleetLine, now: datetime) -> list[str]:
@@ -65,15 +65,6 @@ def _cells(line: FleetLine, now: datetime) -> list[str]:
         "" if line.problem else str(line.open),
         line.protection.score if line.protection else "",
     ]
-
-
-def _rest(line: FleetLine) -> str:
-    """What is in no column: the last retraining, a canary, and what is off."""
-    parts = [f"last retrain {line.retrain}" if line.retrain else ""]
-    parts.append(f"version {line.canary} in canary" if line.canary else "")
-    off = line.protection.off if line.protection else ()
-    parts.append(f"off: {', '.join(off)}" if off else "")
-    return "; ".join(part for part in parts if part)
 
 
 def _print_row(row: Sequence[Text], widths: Sequence[int]) -> None:

@@ -105,6 +105,15 @@ class FleetLine:
         since = self.open_since.timestamp() if self.open_since else float("inf")
         return -self.weight, since, self.model
 
+    @property
+    def rest(self) -> str:
+        """What a row of figures has no column for: the last retraining, a canary, and what is off."""
+        parts = [f"last retrain {self.retrain}" if self.retrain else ""]
+        parts.append(f"version {self.canary} in canary" if self.canary else "")
+        off = self.protection.off if self.protection else ()
+        parts.append(f"off: {', '.join(off)}" if off else "")
+        return "; ".join(part for part in parts if part)
+
     def to_json(self) -> dict[str, Any]:
         """The line as one JSON object."""
         told = asdict(self) | {"protection": self.protection.to_json() if self.protection else None}

@@ -89,6 +89,7 @@ def test_a_canary_is_shown_and_worries_when_it_is_paused(make_spec: Callable[...
     state = ledger(decided("retrain", "in-canary", version=2))
     running = line(make_spec(), state, decided("canary", "step"))
     assert (running.canary, running.retrain, running.worries) == (2, "in-canary", ())
+    assert running.rest == "last retrain in-canary; version 2 in canary; off: gates, slices, performance, approval"
     assert line(make_spec(), state, decided("canary", "paused")).worries == ("Its canary is paused.",)
 
 
@@ -172,7 +173,8 @@ def test_a_broken_table_and_a_broken_file_hide_nothing(
     def load(model: str) -> ModelSpec:
         if model == "wrong":
             raise mistake
-        return make_spec(name=model)
+        found: ModelSpec = make_spec(name=model)
+        return found
 
     for model in ("calm", "torn", "drifting", "wrong"):
         store(settings, model, decided("drift", "FAIL" if model == "drifting" else "PASS"))
