@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, guard, prepare
+from deployments.cli.command import Json, Name, guard, load_settings, prepare
 
 
-def status(name: Name, as_json: Json = False) -> None:
-    """Show the champion and the last decisions."""
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; without it, all of them.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the champion and the last decisions; without NAME, all models."""
 
     def work() -> None:
         import models
+
+        if name is None:
+            _show_all(as_json)
+            return
         from deployments.cli.console import print_json
         from deployments.cli.status_view import read_status, show_status
 
@@ -25,6 +33,18 @@ def status(name: Name, as_json: Json = False) -> None:
             show_status(state)
 
     guard(work, as_json)
+
+
+def _show_all(as_json: bool) -> None:
+    from deployments.cli.console import print_json
+    from deployments.cli.fleet_view import read_lines, show_fleet
+
+    now = datetime.now(UTC)
+    lines = read_lines(load_settings(), now)
+    if as_json:
+        print_json({"at": now.isoformat(), "models": [line.to_json() for line in lines]})
+    else:
+        show_fleet(lines, now)
 
 
 def history(

@@ -16,7 +16,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import models
 from deployments.stack.services import HOST
@@ -25,13 +25,11 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
-from evergreen.ledger.timeline import read_timeline
 from evergreen.pages.environment import policy
 from evergreen.pages.gather import gather
 from evergreen.pages.links import PageLinks
-from evergreen.pages.render import Line, render, render_index, render_problem
-from evergreen.registry.client import Registry
-from evergreen.registry.version import CHAMPION
+from evergreen.pages.render import render, render_index, render_problem
+from evergreen.runs.fleet import FleetLine, read_line, sort_lines
 from evergreen.settings import Settings
 from evergreen.watch_detail import DriftDetail
 
@@ -68,9 +66,8 @@ class PageCache:
         return str(self._cached(f"page {model}", model, build))
 
     def index(self) -> str:
-        """The page of all models; for a model that cannot be read it shows the error."""
-        lines = [self._cached(f"line {name}", name, partial(self._line, name)) for name in self.names()]
-        return render_index(lines, datetime.now(UTC))
+        """The page of all models, the most worrying first; for a model that cannot be read it shows the error."""
+        return render_index(sort_lines(self._line(name) for name in self.names()), datetime.now(UTC))
 
     def names(self) -> tuple[str, ...]:
         """The names of the models."""
@@ -107,22 +104,14 @@ class PageCache:
         changed = file.stat().st_mtime_ns if file.is_file() else 0
         return changed, *(table.open().version() if table.exists() else None for table in tables)
 
-    def _line(self, model: str) -> Line:
+    def _line(self, model: str) -> FleetLine:
+        load = partial(models.load_spec, folder=self.settings.models)
+        build = partial(read_line, self.settings, model, load, now=datetime.now(UTC))
         try:
-            models.load(model, self.settings.models)
-            champion = Registry(self.settings).by_alias(model, CHAMPION)
-            entries = read_timeline(self.settings, model)
-        except EvergreenError as error:
-            return Line(model, None, "", "", "", None, str(error))
-        last = {entry.kind: entry.outcome for entry in entries}
-        return Line(
-            model,
-            champion.number if champion else None,
-            last.get("drift", ""),
-            last.get("performance", ""),
-            last.get("retrain", ""),
-            entries[-1].at if entries else None,
-        )
+            return cast(FleetLine, self._cached(f"line {model}", model, build))
+        except EvergreenError:
+            # Not even the version of a table can be read: there is nothing to keep the line by.
+            return build()
 
 
 class Server(ThreadingHTTPServer):

@@ -125,6 +125,19 @@ class Decisions(Ledger):
         found = self.table.read(where=where).sort_values("at", kind="stable")
         return tuple(_decision(row) for row in found.to_dict("records"))
 
+    def newest(self, kinds: Sequence[Kind]) -> Mapping[Kind, Decision]:
+        """The newest decision of each kind; one of which there is none is left out. No other's detail is read."""
+        import pyarrow.dataset as ds
+
+        if not self.table.exists():
+            return {}
+        wanted = ds.field("kind").isin(list(kinds))
+        known = self.table.read(["id", "kind", "at"], wanted).sort_values("at", kind="stable")
+        last = dict(zip(known["kind"], known["id"], strict=True))
+        found = self.table.read(where=wanted & ds.field("id").isin(list(last.values()))) if last else known
+        rows = found.to_dict("records")
+        return {row["kind"]: _decision(row) for row in rows if last[row["kind"]] == row["id"]}
+
 
 def _decision(row: Mapping[Hashable, Any]) -> Decision:
     import pandas as pd

@@ -264,7 +264,7 @@ def read_ledger(settings: Settings, spec: ModelSpec) -> LedgerState:
     """What is stored of a model; passed reports, most of the ledger, are not read."""
     wanted: dict[Kind, str] = {trigger: TRIGGER_OUTCOMES[trigger] for trigger in spec.retraining.triggers}
     entries = Decisions(settings.lake_uri, spec.name).select(_ANSWERS, wanted)
-    moves = Promotions(settings.lake_uri, spec.name).done() if entries else ()
+    moves = Promotions(settings.lake_uri, spec.name).done()
     last = moves[-1] if moves else None
     return LedgerState(entries, last.after if last else None, last.at if last else None, taken_back(moves))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from evergreen.pages.figure_parts import Spec
 from evergreen.pages.links import PageLinks
 from evergreen.pages.page_data import DriftPoint, MetricPoint, Page
 from evergreen.pages.plots import CROWD, FEW, canary_plot, distribution_plot, drift_plot, metric_plot, windows_plot
+from evergreen.runs.fleet import FleetLine, describe_age
 from evergreen.storage.atomic_write import write_text
 
 ENTRIES = 200
@@ -23,19 +23,6 @@ POINTS = 200
 """Lines of the table beside a plot, at most: the newest."""
 SMALL = 12
 """Columns whose distributions are shown at once; the others open on demand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the page of all models; `problem` says why the rest is not known, and is empty where it is."""
-
-    model: str
-    champion: int | None
-    drift: str
-    performance: str
-    retrain: str
-    at: datetime | None
-    problem: str = ""
 
 
 def render(page: Page, links: PageLinks) -> str:
@@ -67,9 +54,9 @@ def render(page: Page, links: PageLinks) -> str:
     )
 
 
-def render_index(lines: Sequence[Line], at: datetime) -> str:
-    """The page of all models."""
-    return fill("index.html.j2", lines=lines, at=at)
+def render_index(lines: Sequence[FleetLine], at: datetime) -> str:
+    """The page of all models, in the order of the lines."""
+    return fill("index.html.j2", lines=lines, at=at, age=lambda since: describe_age(since, at))
 
 
 def render_problem(title: str, error: EvergreenError) -> str:

@@ -29,8 +29,9 @@ from evergreen.pages.gather import gather
 from evergreen.pages.links import PageLinks, page_file, page_url, shown_url
 from evergreen.pages.page_data import ColumnRow, DriftPoint, Mark, MetricPoint, Page, VersionRow
 from evergreen.pages.plots import distribution_plot, drift_plot, metric_plot, windows_plot
-from evergreen.pages.render import Line, render, render_index, write
+from evergreen.pages.render import render, render_index, write
 from evergreen.registry.client import Registry
+from evergreen.runs.fleet import FleetLine, broken_line
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
@@ -229,7 +230,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_the_first_page_lists_the_models() -> None:
     """Each with how it stands; one that cannot be read says why; without any, the command that makes one."""
-    lines = [Line("good", 3, "PASS", "", "promoted", NOW), Line("bad", None, "", "", "", None, "bad.py: <no>")]
+    lines = [FleetLine("good", 3, NOW, "PASS", retrain="promoted"), broken_line("bad", "bad.py: <no>")]
     html = render_index(lines, NOW)
     assert "version 3" in html
     assert "bad.py: &lt;no&gt;" in html
