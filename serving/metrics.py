@@ -82,6 +82,10 @@ class Metrics:
 
     def _requests(self) -> Iterator[Metric]:
         counts = self.counts
+        for followed in self.follower.models.values():
+            for version in followed.answering:
+                # A series that began with its first request would show no increase for it.
+                counts.of(version)
         requests: list[tuple[tuple[str, ...], float]] = []
         rows: list[tuple[tuple[str, ...], float]] = []
         for (model, number, alias), each in counts.versions.items():

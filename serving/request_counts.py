@@ -73,7 +73,7 @@ class RequestCounts:
 
     def count_answer(self, version: ServedVersion, rows: int, seconds: float, *, as_frame: bool) -> None:
         """A version answered so many rows; the request took so many seconds."""
-        counts = self._of(version)
+        counts = self.of(version)
         counts.answered += 1
         if as_frame:
             counts.as_frame += rows
@@ -85,10 +85,11 @@ class RequestCounts:
 
     def count_refusal(self, version: ServedVersion, code: str) -> None:
         """A request that had met a version was refused."""
-        self._of(version).refused[code] += 1
+        self.of(version).refused[code] += 1
         self.refused_by_version[code] += 1
 
-    def _of(self, version: ServedVersion) -> VersionCounts:
+    def of(self, version: ServedVersion) -> VersionCounts:
+        """The counts of a version, which begin with 0."""
         place = version.spec.name, version.number, version.alias
         return self.versions.get(place) or self._begin(place)
 

@@ -80,9 +80,14 @@ def tensors(x: float) -> dict[str, Any]:
 
 
 def test_requests_are_counted_by_version_way_and_code(app: App) -> None:
-    """Answers and what a version refuses beside each other; rows by whether a plan or a frame answered."""
+    """Answers and what a version refuses beside each other; rows by whether a plan or a frame answered.
+
+    A version is there before its first request.
+    """
     before = Series(app)
-    assert (before.all("serving_requests_total"), before.value("serving_requests_in_flight")) == ({}, 0)
+    assert before.all("serving_requests_total") == {("ok", "toy", "champion", "1"): 0}
+    assert before.value("serving_request_duration_seconds_count", model="toy", route="champion") == 0
+    assert before.value("serving_requests_in_flight") == 0
     for body in (ROW, [ROW, ROW], AS_TEXT, {"x": 900.0, "kind": "a"}, {"x": 1.0}, b"NaN", [ROW] * 10_001):
         ask_once(app, PREDICT, body)
     ask_once(app, INFER.format(1), tensors(1.0))
@@ -342,8 +347,8 @@ def test_two_applications_of_one_process_count_apart(make_app: Make, make_versio
     """And neither is in the registry that the library shares."""
     one, two = make_app(make_version(name="one")), make_app(make_version(name="two", serve=Serve()))
     ask_once(one, "/models/one/predict", ROW)
-    assert list(Series(one).all("serving_requests_total")) == [("ok", "one", "champion", "1")]
-    assert Series(two).all("serving_requests_total") == {}
+    assert Series(one).all("serving_requests_total") == {("ok", "one", "champion", "1"): 1}
+    assert Series(two).all("serving_requests_total") == {("ok", "two", "champion", "1"): 0}
     assert not [family.name for family in REGISTRY.collect() if family.name.startswith("evergreen")]
 
 
