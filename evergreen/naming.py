@@ -46,6 +46,8 @@ NOTIFY_BLOCK_PREFIX = "evergreen-notify-"
 """The blocks that hold the URLs of EVERGREEN_NOTIFY begin with this."""
 DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
+METRIC_PREFIX = "evergreen_"
+"""The series that Prometheus is told begin with this."""
 PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 

@@ -22,6 +22,7 @@ from serving.frame_worker import FrameAnswer, FrameWorker
 from serving.http import Limits, Request, Response
 from serving.prediction_queue import PredictionQueue
 from serving.protocols.call import Call
+from serving.request_counts import RequestCounts
 from serving.routing import is_for_challenger, route_key
 from serving.served import OnTrial, Served
 from serving.version import Answer, ServedVersion
@@ -65,6 +66,7 @@ class Answering:
         worker: predicts what is no plain row.
         queue: keeps what was answered.
         limits: what a request may cost.
+        counts: of the requests.
         challengers: predicts as `worker` does, for challengers: one that is slow keeps no champion waiting.
     """
 
@@ -72,6 +74,7 @@ class Answering:
     worker: FrameWorker
     queue: PredictionQueue
     limits: Limits
+    counts: RequestCounts
     challengers: FrameWorker = field(default_factory=FrameWorker)
 
     async def answer(
@@ -100,15 +103,14 @@ class Answering:
             canary = None
         if number is not None and number != version.number:
             version = _require(followed, number)
-        call = form.read(request, version)
-        limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows
-        if call.count > limit:
-            message = f"{call.count:,} rows are more than the {limit:,} of a request; send fewer at a time."
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", message)
-        asked = _Asked(call, form.write, call.request_id or name, began, canary)
-        if canary is not None and number is None and _is_for_challenger(canary, request.headers, asked):
-            return await self._answer_by_either(followed, canary, asked)
-        return await self._answer_by(version, asked)
+        try:
+            asked = _read(form, version, request, name, began, canary)
+            if canary is not None and number is None and _is_for_challenger(canary, request.headers, asked):
+                return await self._answer_by_either(followed, canary, asked)
+            return await self._answer_by(version, asked)
+        except Exception as error:
+            self.counts.count_refusal(version, error.code if isinstance(error, RequestError) else "internal")
+            raise
 
     async def _answer_by_either(self, followed: Followed, canary: OpenCanary, asked: _Asked) -> Response:
         """The challenger's answer, or the champion's where the challenger has none."""
@@ -163,9 +165,11 @@ class Answering:
         if asked.canary is not None:
             late = (version.alias,) if now - tried > asked.canary.rules.deadline else ()
             trial = OnTrial(asked.canary, call, failed + late)
-        microseconds = int((now - asked.began) * 1e6)
+        seconds = now - asked.began
+        microseconds = int(seconds * 1e6)
         served = Served(version, asked.name, time.time(), microseconds, values, answers, rows, checked, first, trial)
         self.queue.put(served)
+        self.counts.count_answer(version, len(answers), seconds, as_frame=direct is None)
         return Response(body)
 
     async def _as_frame(self, version: ServedVersion, asked: _Asked, *, hurried: bool) -> FrameAnswer:
@@ -179,6 +183,18 @@ class Answering:
         except TimeoutError:
             message = f"The rows were not predicted within {seconds:g} seconds; send fewer, or send them later."
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message) from None
+
+
+def _read(
+    form: Form, version: ServedVersion, request: Request, name: str, began: float, canary: OpenCanary | None
+) -> _Asked:
+    """The rows of a request, of which there may be so many as the version's model file says."""
+    call = form.read(request, version)
+    limit = version.spec.serve.max_rows if version.spec.serve else Serve().max_rows
+    if call.count > limit:
+        message = f"{call.count:,} rows are more than the {limit:,} of a request; send fewer at a time."
+        raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_rows", message)
+    return _Asked(call, form.write, call.request_id or name, began, canary)
 
 
 def _require(followed: Followed, number: int) -> ServedVersion:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,9 +36,11 @@ from serving.http import (
     refusal,
     send_response,
 )
+from serving.metrics import CONTENT_TYPE, Metrics
 from serving.prediction_queue import PredictionQueue
 from serving.protocols import mlflow, open_inference, plain
 from serving.protocols.call import ID_BYTES, Call, is_request_id
+from serving.request_counts import RequestCounts
 from serving.version import ServedVersion
 
 Handler = Callable[[Request, str, float], Awaitable[Response]]
@@ -73,10 +74,11 @@ class App:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.answering = Answering(parts.follower, parts.worker, parts.queue, parts.limits)
+        self.counts = RequestCounts(parts.follower.models)
+        self.answering = Answering(parts.follower, parts.worker, parts.queue, parts.limits, self.counts)
+        self.metrics = Metrics(parts.follower, parts.worker, parts.queue, self.counts, self._can_answer, parts.version)
         self._prefix = token_hex(6)
         self._count = count(1)
-        self._refused: Counter[str] = Counter()
         names = tuple(parts.follower.models)
         self._post: dict[str, Handler] = {}
         self._get: dict[str, Callable[[], Response]] = {
@@ -86,6 +88,7 @@ class App:
             "/v2": self._server,
             "/v2/health/live": partial(json_response, {"live": True}),
             "/v2/health/ready": self._ready,
+            "/metrics": self._metrics,
             "/openapi.json": partial(self._openapi, names),
         }
         for name in names:
@@ -134,17 +137,17 @@ class App:
         try:
             response = await self._respond(scope, headers, receive, name, began)
         except RequestError as error:
-            self._refused[error.code] += 1
+            self.counts.refused[error.code] += 1
             response = refusal(error, name, scope["path"])
         except ConnectionError:
             # The client went away: there is nobody to answer.
-            self._refused["went_away"] += 1
+            self.counts.refused["went_away"] += 1
             return
         except Exception as error:
             # The message may show values of the rows.
             _LOG.error("request %s failed: %s", name, type(error).__name__)
             internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
-            self._refused[internal.code] += 1
+            self.counts.refused[internal.code] += 1
             response = refusal(internal, name, scope["path"])
         await send_response(send, response, name.encode())
 
@@ -154,9 +157,13 @@ class App:
         path, method = scope["path"], scope["method"]
         if method == "POST" and (handler := self._post.get(path) or self._versioned(path, self._post)):
             self.parts.access.admit(headers)
-            body = await read_body(headers, receive, self.parts.limits)
-            content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-            return await handler(Request(content_type, headers, body), name, began)
+            self.counts.in_flight += 1
+            try:
+                body = await read_body(headers, receive, self.parts.limits)
+                content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+                return await handler(Request(content_type, headers, body), name, began)
+            finally:
+                self.counts.in_flight -= 1
         if method in ("GET", "HEAD") and (page := self._get.get(path) or self._versioned(path, self._get)):
             if path not in _OPEN:
                 self.parts.access.admit(headers)
@@ -189,7 +196,7 @@ class App:
     def _server(self) -> Response:
         """As the Open Inference Protocol asks, and how many requests were refused since the start, by their code."""
         server = {"name": open_inference.NAME, "version": self.parts.version, "extensions": open_inference.EXTENSIONS}
-        return json_response(server | {"parameters": {"refused": self._refused}})
+        return json_response(server | {"parameters": {"refused": self.counts.refused}})
 
     def _ping(self) -> Response:
         """As SageMaker and MLflow ask: 200 where requests can be answered."""
@@ -217,6 +224,9 @@ class App:
 
     def _metadata(self, name: str, number: int | None = None) -> Response:
         return json_response(metadata(name, self.parts.follower.models[name], self.parts.queue, number))
+
+    def _metrics(self) -> Response:
+        return Response(self.metrics.text(), content_type=CONTENT_TYPE)
 
     def _openapi(self, names: Sequence[str]) -> Response:
         served = {name: self.parts.follower.models[name].current for name in names}

@@ -55,6 +55,7 @@ def openapi(served: Mapping[str, ServedVersion | None], version: str, *, closed:
         "/v2": _get("The server, as the Open Inference Protocol describes it"),
         "/v2/health/live": _get("Whether the server lives"),
         "/v2/health/ready": _get("Whether requests can be answered"),
+        "/metrics": _get("What the server counts, in the text format of Prometheus"),
     }
     for name, each in served.items():
         row = _row_schema(each)

@@ -13,7 +13,7 @@ from evergreen.settings import Settings
 from serving.access import is_loopback, read_access
 
 HOST, PORT = "127.0.0.1", 8000
-_LIBRARIES = ("uvicorn", "httptools", "orjson")
+_LIBRARIES = ("uvicorn", "httptools", "orjson", "prometheus_client")
 _LOG = logging.getLogger(__name__)
 
 
