@@ -182,7 +182,10 @@ def judge_outcome(canary: Canary, evidence: Evidence, share: int) -> CanaryQuest
     seen = float(blocks.worse.sum()) / total if total > 0 else None
     rows, units = int(blocks.rows.sum()), len(blocks.rows)
     if seen is None or not math.isfinite(interval[0]):
-        reason = _unknown(canary, units, total)
+        known = many(units, f"block of {describe_span(canary.block)} has its labels", "blocks have theirs")
+        reason = f"Its outcome is not known: {known}, and {MIN_BLOCKS} are needed."
+        if units >= MIN_BLOCKS:
+            reason = "Its outcome cannot be measured by a share: the champion made no error at all."
         return CanaryQuestion("outcome", Verdict.INCONCLUSIVE, seen, None, bound, rows, reason, evidence.metric)
     size = f"{_percent(abs(seen))} {'more' if seen >= 0 else 'less'}"
     told = f"By {evidence.metric} it loses {size} than the champion on {many(rows, 'labelled row')}"
@@ -191,17 +194,6 @@ def judge_outcome(canary: Canary, evidence: Evidence, share: int) -> CanaryQuest
     if verdict is Verdict.FAIL:
         reason = f"{told}: it is proven to be worse."
     return CanaryQuestion("outcome", verdict, seen, interval, bound, rows, reason, evidence.metric)
-
-
-def _unknown(canary: Canary, units: int, lost: float) -> str:
-    """Why nothing is known of the outcome."""
-    if units < MIN_BLOCKS:
-        known = many(units, f"block of {describe_span(canary.block)} has its labels", "blocks have theirs")
-        return f"Its outcome is not known: {known}, and {MIN_BLOCKS} are needed."
-    if lost <= 0:
-        return "Its outcome cannot be measured by a share: the champion made no error at all."
-    alike = f"its {units} blocks are so much alike that they count as fewer than {MIN_BLOCKS}"
-    return f"Its outcome is not known: {alike}; a longer Canary(block=...) holds together what belongs together."
 
 
 def outcome_interval(canary: Canary, worse: npt.NDArray[np.float64], lost: npt.NDArray[np.float64]) -> Interval:

@@ -20,7 +20,7 @@ Interval = tuple[float, float]
 UNKNOWN: Interval = (-math.inf, math.inf)
 
 MIN_BLOCKS = 24
-"""Below this many independent blocks nothing is said of a ratio: the spread of few is not known well enough."""
+"""Below this many blocks nothing is said of a ratio: the spread of few is not known well enough."""
 PRIOR = (0.5, 0.5)
 """Of the mixture over shares (Jeffreys): any is valid, and this one is narrow also where hardly anything fails."""
 
@@ -46,10 +46,7 @@ def bound_ratio(
         return UNKNOWN
     ratio = float(numerators.sum()) / total
     residuals = (numerators - ratio * denominators) / (total / n)
-    inflation = variance_inflation(residuals)
-    independent = n / inflation
-    if independent < MIN_BLOCKS:
-        return UNKNOWN
+    independent = max(1.0, n / variance_inflation(residuals))
     radius = float(residuals.std(ddof=1)) * mixture_radius(independent, alpha=alpha, best_at=best_at)
     return ratio - radius, ratio + radius
 
