@@ -81,7 +81,7 @@ def schedule_looks(*, active: bool) -> None:
 
 def _only_open(context: RunContext) -> CanaryState:
     name = context.spec.name
-    states = [state for state in open_canaries(context.ledger) if state.end is None and not state.answered]
+    states = [state for state in open_canaries(context.ledger) if state.is_open]
     if not states:
         raise EvergreenError(f"{name} has no open canary.", f"See what there was: evergreen history {name}")
     return states[-1]

@@ -28,7 +28,7 @@ from playwright.sync_api import sync_playwright
 
 from deployments.stack import stack
 from deployments.stack.services import HOST, read_ports
-from docs.pictures.make import _open_browser, _open_page, _settled, _store
+from docs.pictures.make import open_browser, open_page, settled, store
 from evergreen.canary.canary_ledger import read_canaries
 from evergreen.ledger.decisions import Decisions
 from evergreen.naming import predict_path
@@ -106,7 +106,7 @@ def main() -> None:
         settings = Settings(home=Path(home), models=_write_model(Path(home)))
         surroundings = {"EVERGREEN_HOME": home, "EVERGREEN_MODELS": str(settings.models)}
         os.environ.update(surroundings)
-        browser = _open_browser(playwright)
+        browser = open_browser(playwright)
         try:
             _land(settings, "history", simulate(START, 140, seed=SEED))
             _run("retrain", MODEL)
@@ -167,11 +167,11 @@ def _canary(browser: Browser, settings: Settings, outcome: str, days: pd.DataFra
     print(state.end.reason if state.end else "")
     if state.end is None or state.end.outcome != outcome:
         raise SystemExit(f"It was to be {outcome}.")
-    page = _open_page(browser, 900, width=1240)
+    page = open_page(browser, 900, width=1240)
     page.goto(f"{ports.pages_ui}/{MODEL}")
     page.locator("#canary").scroll_into_view_if_needed()
-    _settled(page)
-    _store(f"canary-{outcome}", page.locator("#canary").screenshot())
+    settled(page)
+    store(f"canary-{outcome}", page.locator("#canary").screenshot())
 
 
 if __name__ == "__main__":

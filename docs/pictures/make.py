@@ -44,7 +44,7 @@ def main() -> int:
 
     with sync_playwright() as playwright:
         try:
-            browser = _open_browser(playwright)
+            browser = open_browser(playwright)
         except Error:
             print(
                 "make pictures needs Chromium, which is not here: install your system's package of it.",
@@ -63,7 +63,8 @@ def main() -> int:
     return _report_sizes()
 
 
-def _open_browser(playwright: Playwright) -> Browser:
+def open_browser(playwright: Playwright) -> Browser:
+    """The system's Chromium, or Playwright's own."""
     names = ("chromium", "chromium-browser", "google-chrome")
     system = next((path for name in names if (path := shutil.which(name))), None)
     # Chromium refuses its sandbox to root, and the pages are our own.
@@ -98,31 +99,32 @@ def _take_pictures(browser: Browser, settings: Settings, timeline: str) -> None:
     ports = read_ports(settings)
     if ports is None:
         raise SystemExit("The demo left no stack behind.")
-    page = _open_page(browser, 900)
+    page = open_page(browser, 900)
     page.set_content(_terminal_page(timeline))
-    _store("timeline", page.locator("pre").screenshot())
-    _store("page", _draw_model_page(browser, f"{ports.pages_ui}/{demo.MODEL}"))
-    page = _open_page(browser, 600)
+    store("timeline", page.locator("pre").screenshot())
+    store("page", _draw_model_page(browser, f"{ports.pages_ui}/{demo.MODEL}"))
+    page = open_page(browser, 600)
     # Prefect's own switch for its theme.
     page.add_init_script("""localStorage.setItem("color-scheme", '"light"')""")
     page.goto(f"{ports.prefect_ui}/runs/flow-run/{_event_driven_run(ports)}")
     page.locator("canvas").first.wait_for()
     page.wait_for_load_state("networkidle")
-    _store("run", _settled(page))
+    store("run", settled(page))
 
 
 def _draw_model_page(browser: Browser, url: str) -> bytes:
     """The page down to the end of its first plot, wide enough for five cards in a row."""
-    page = _open_page(browser, 900, width=1240)
+    page = open_page(browser, 900, width=1240)
     page.goto(url)
     end = page.locator("details").first.bounding_box()
     if end is None:
         raise SystemExit("The page of the model shows no drift report.")
     page.set_viewport_size({"width": 1240, "height": int(end["y"])})
-    return _settled(page)
+    return settled(page)
 
 
-def _open_page(browser: Browser, height: int, *, width: int = 960) -> Page:
+def open_page(browser: Browser, height: int, *, width: int = 960) -> Page:
+    """A window of this size, as a light screen of two pixels a point shows it."""
     context = browser.new_context(
         viewport={"width": width, "height": height}, device_scale_factor=SCALE, color_scheme="light", locale="en-GB"
     )
@@ -131,7 +133,7 @@ def _open_page(browser: Browser, height: int, *, width: int = 960) -> Page:
     return context.new_page()
 
 
-def _settled(page: Page) -> bytes:
+def settled(page: Page) -> bytes:
     """A picture of the window once it no longer moves."""
     deadline = time.monotonic() + 30
     before, picture = b"", page.screenshot()
@@ -162,7 +164,7 @@ def _event_driven_run(ports: Ports) -> str:
     return next(str(run["id"]) for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION")
 
 
-def _store(name: str, picture: bytes) -> None:
+def store(name: str, picture: bytes) -> None:
     """Keep a picture with a palette of its own, which is a third of the size and looks the same."""
     from PIL import Image
 

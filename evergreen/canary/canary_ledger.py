@@ -54,6 +54,11 @@ class CanaryState:
         return next((entry for entry in self.entries if entry.outcome in ENDS), None)
 
     @property
+    def is_open(self) -> bool:
+        """Nothing was said of the challenger yet, by the canary or by a person."""
+        return self.end is None and not self.answered
+
+    @property
     def is_over(self) -> bool:
         """Nothing is left to do for it."""
         return self.answered and (self.end is not None or not self.entries)

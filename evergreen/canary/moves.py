@@ -21,7 +21,7 @@ from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog
 from evergreen.registry import promotion
-from evergreen.registry.approval import record_approval, recorded_approval
+from evergreen.registry.approval import decline, record_outcome, recorded_approval
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.promotion import Lock
 from evergreen.registry.version import CANARY, CHALLENGER, REFUSED, Version
@@ -92,10 +92,8 @@ def look_at_canary(
         state, entry = _keep(stores, state, outcome, (reason, state.detail), now=now, flow_run=flow_run)
         decided.append(entry)
     elif state.end is None:
-        canary = canary_of(stores.spec)
-        evidence = read(canary, Pair(state.champion or 0, state.version), state.position)
-        ruling = judge_canary(canary, evidence, state.position, now)
-        following = _follow(canary, state, ruling, evidence)
+        ruling, evidence = _ask(stores, state, read, now)
+        following = _follow(canary_of(stores.spec), state, ruling, evidence)
         if following is not None:
             state, entry = _keep(stores, state, *following, now=now, flow_run=flow_run)
             decided.append(entry)
@@ -113,9 +111,13 @@ def preview_canary(stores: Stores, state: CanaryState, read: ReadEvidence, *, no
         state = replace(state, entries=(entry,))
     if state.end is not None or _overtaken(stores, state) is not None:
         return Look(state, ())
+    return Look(state, (), *_ask(stores, state, read, now))
+
+
+def _ask(stores: Stores, state: CanaryState, read: ReadEvidence, now: datetime) -> tuple[Ruling, Evidence]:
     canary = canary_of(stores.spec)
     evidence = read(canary, Pair(state.champion or 0, state.version), state.position)
-    return Look(state, (), judge_canary(canary, evidence, state.position, now), evidence)
+    return judge_canary(canary, evidence, state.position, now), evidence
 
 
 def hold(stores: Stores, state: CanaryState, reason: str, *, by: str, now: datetime, paused: bool) -> Decision:
@@ -158,25 +160,27 @@ def carry_out(stores: Stores, state: CanaryState, *, now: datetime, lock: Lock) 
     """Bring registry and promotions to what the ledger says; returns what became of the challenger, where it ended."""
     _show_share(stores, state)
     end = state.end
-    version = stores.registry.lookup(stores.spec.name, state.version)
-    if end is None or version is None:
+    if end is None:
         return None
-    detail = end.detail_as(CanaryDetail)
+    version = stores.registry.lookup(stores.spec.name, state.version)
+    by = PERSON if end.outcome == "settled" else end.detail_as(CanaryDetail).by
     outcome, reason = _OUTCOMES.get(end.outcome, "inconclusive"), end.reason
-    if end.outcome == "passed":
+    if version is None:
+        outcome, reason = "inconclusive", f"{reason} The version is deleted."
+    elif end.outcome == "passed":
         try:
             promotion.promote(
                 stores.spec, stores.registry, stores.promotions, version, reason=reason, by=BY, now=now, lock=lock
             )
         except RefusedError as refused:
             outcome, reason = "inconclusive", f"{reason} But {refused}"
-    elif end.outcome in ("refused", "aborted"):
+    elif end.outcome == "refused":
         with lock:
             _refuse(stores, version, reason)
+    elif end.outcome == "aborted":
+        decline(stores.spec, stores.registry, version, reason=reason, by=by, lock=lock)
     # What a person had said is there already, unless the process was killed that carried it out.
-    record_approval(
-        stores.ledger, version, outcome, reason, by=PERSON if end.outcome == "settled" else detail.by, now=now
-    )
+    record_outcome(stores.ledger, state.retrain.id, state.version, outcome, reason, by=by, now=now)
     return None if end.outcome == "settled" else outcome
 
 

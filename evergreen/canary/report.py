@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from evergreen.canary.evidence import trace_outcome
-from evergreen.canary.judge import canary_steps
 from evergreen.canary.moves import Look
 from evergreen.canary_detail import CanaryPoint, CanaryQuestion
 from evergreen.decision_detail import Outcome
@@ -77,7 +76,6 @@ def describe_look(spec: ModelSpec, look: Look) -> CanaryReport:
     """What is told of a look."""
     state, canary = look.state, canary_of(spec)
     detail, position, end = state.detail, state.position, state.end
-    budget: timedelta = canary.budget
     stands = end.outcome if end else "paused" if position.paused else "open"
     return CanaryReport(
         model=spec.name,
@@ -85,11 +83,11 @@ def describe_look(spec: ModelSpec, look: Look) -> CanaryReport:
         champion=state.champion or 0,
         stands=stands,
         step=position.step,
-        steps=detail.steps or canary_steps(canary),
+        steps=detail.steps,
         share=0 if end else detail.share,
         shadow=detail.shadow,
         since=position.started,
-        until=position.started + budget,
+        until=position.started + canary.budget,
         rows=look.evidence.rows if look.evidence else None,
         reason=end.reason if end else look.ruling.reason if look.ruling else state.entries[-1].reason,
         questions=look.ruling.questions if look.ruling else detail.questions,

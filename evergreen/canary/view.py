@@ -23,7 +23,7 @@ def view_canaries(
     """Where the open canaries stand at `now` (aware), as a look would find them."""
     lake = settings.lake_uri
     ledger = Decisions(lake, spec.name)
-    states = [state for state in open_canaries(ledger) if state.end is None and not state.answered]
+    states = [state for state in open_canaries(ledger) if state.is_open]
     if not states:
         return ()
     stores = Stores(spec, registry, Promotions(lake, spec.name), ledger)

@@ -88,11 +88,18 @@ def record_approval(
 
     `by` is a person, or `canary`.
     """
-    question = ledger.find("retrain", version.tags.decision_id)
+    record_outcome(ledger, version.tags.decision_id, version.number, outcome, explanation, by=by, now=now)
+
+
+def record_outcome(
+    ledger: Ledger, decision: str, number: int, outcome: Outcome, explanation: str, *, by: str, now: datetime
+) -> None:
+    """As `record_approval`, by the question's id and the version's number: the version may be gone."""
+    question = ledger.find("retrain", decision)
     if question is None or question.outcome not in OPEN:
         return
     approval = replace(question, kind="approval", at=now, outcome=outcome, reason=explanation)
-    detail = ApprovalDetail(version.number, person_name(by), canary=by == CANARY)
+    detail = ApprovalDetail(number, person_name(by), canary=by == CANARY)
     ledger.record(replace(approval, detail=detail))
 
 

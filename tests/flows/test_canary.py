@@ -254,7 +254,7 @@ def test_a_person_takes_it_in_hand_on_the_command_line(challenged: Live) -> None
     assert "is paused already" in run("--pause", "--reason", "again")
     assert "version 2: open." in run("--resume", "--reason", "back")
     assert "has no open canary" in run("--abort", "--reason", "angry calls", "--by", "Ada")
-    assert challenged.registry.get(MODEL, 2).tags.refused == "rejected by Ada: angry calls"
+    assert challenged.registry.get(MODEL, 2).tags.declined == "rejected by Ada: angry calls"
     assert "toy has no open canary." in run("--pause", "--reason", "late")
 
 

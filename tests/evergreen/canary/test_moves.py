@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -63,7 +63,6 @@ class World:
     ledger: InMemoryLedger
     now: datetime = START
     writes_left: int | None = None
-    moves: list[Look] = field(default_factory=list)
 
     @property
     def stores(self) -> Stores:
@@ -270,6 +269,19 @@ def test_a_promotion_by_hand_in_the_middle_settles_it(world: World) -> None:
     assert open_canaries(world.ledger) == ()
 
 
+def test_a_challenger_that_is_deleted_ends_it(world: World) -> None:
+    """Once, and not each minute for ever."""
+    world.look(GOOD)
+    del world.registry.stored[2]
+    look = world.look(GOOD)
+    assert look is not None
+    assert look.outcome == "inconclusive"
+    approval = recorded_approval(world.ledger, "d2")
+    assert approval is not None
+    assert approval.explanation == "The challenger is none now. The version is deleted."
+    assert world.look(GOOD) is None
+
+
 def test_a_person_pauses_resumes_and_aborts(world: World) -> None:
     """While it is paused the champion answers everything and no step is taken; the abort rejects the challenger."""
     world.look(GOOD)
@@ -291,7 +303,9 @@ def test_a_person_pauses_resumes_and_aborts(world: World) -> None:
     assert outcomes(world) == ["started", "paused", "resumed", "paused", "resumed"]
     ended = abort(world.stores, world.state, "angry calls", by="person: Ada", now=world.now, lock=nullcontext())
     assert ended.outcome == "rejected"
-    assert world.registry.get("toy", 2).tags.refused == "rejected by Ada: angry calls"
+    version = world.registry.get("toy", 2)
+    assert (version.tags.declined, version.tags.declined_by) == ("rejected by Ada: angry calls", "person: Ada")
+    assert (version.status, version.tags.refused) == ("PASSED", None)
     assert world.registry.aliases == {CHAMPION: 1}
     with pytest.raises(RefusedError, match="is over: rejected by Ada: angry calls"):
         abort(world.stores, world.state, "again", by="person", now=world.now, lock=nullcontext())
