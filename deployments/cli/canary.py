@@ -44,7 +44,7 @@ def canary(
         if as_json:
             console.print_json({"model": name, "canaries": [report.to_json() for report in reports]})
         else:
-            show_canaries(name, reports)
+            show_canaries(name, reports, aborted=action == "abort")
 
     guard(work, as_json)
 

@@ -11,9 +11,11 @@ from evergreen.canary.report import CanaryReport
 from evergreen.reports.canary_note import figures
 
 
-def show_canaries(name: str, reports: Sequence[CanaryReport]) -> None:
-    """Print where each canary stands, what each question came to, and what comes next."""
-    if not reports:
+def show_canaries(name: str, reports: Sequence[CanaryReport], *, aborted: bool = False) -> None:
+    """Print where each canary stands, what each question came to, and what comes next; or that it was `aborted`."""
+    if aborted:
+        out.print(f"The canary of {name} is over, and its version is rejected. See: evergreen why {name}")
+    elif not reports:
         out.print(
             f"{name} has no open canary. One begins when a candidate passes its gates and the model file says "
             f"approval='canary'. What there was: evergreen why {name}",

@@ -153,6 +153,8 @@ def judge_answers(canary: Canary, evidence: Evidence) -> CanaryQuestion:
     interval = bound_share(evidence.failures, evidence.rows, alpha=alpha)
     verdict = _verdict(interval, refuse_above=bound, pass_below=bound)
     seen = evidence.failures / evidence.rows if evidence.rows else None
+    if not evidence.rows:
+        return CanaryQuestion("answers", verdict, seen, interval, bound, 0, "Both have answered no row yet.")
     told = f"It failed to answer {evidence.failures:,} of {many(evidence.rows, 'row')} that the champion answered"
     reason = _sentence(verdict, told, f"at most {_percent(bound)} are allowed")
     return CanaryQuestion("answers", verdict, seen, interval, bound, evidence.rows, reason)
@@ -167,6 +169,8 @@ def judge_latency(canary: Canary, evidence: Evidence) -> CanaryQuestion:
     interval = bound_share(evidence.slower, evidence.timed, alpha=alpha)
     verdict = _verdict(interval, refuse_above=_MEDIAN, pass_below=_MEDIAN)
     seen = evidence.slower / evidence.timed if evidence.timed else None
+    if not evidence.timed:
+        return CanaryQuestion("latency", verdict, seen, interval, _MEDIAN, 0, "Both were timed on no row yet.")
     much = f"{1 + canary.max_slowdown:g} times the champion's time"
     told = f"It took over {much} on {evidence.slower:,} of {many(evidence.timed, 'row')}"
     reason = _sentence(verdict, told, "less than half are allowed")

@@ -142,9 +142,10 @@ def _mistakes(
         else:
             yield _place_and_message(section, dict(one))
     if wrong and hasattr(section, "disagreements"):
-        sound = {name: value for name, value in fields.items() if name not in wrong}
         defaults = {name: field.default for name, field in section.model_fields.items() if not field.is_required()}
-        for field, message in section.disagreements({**defaults, **sound}):
+        # A field that is wrong is neither what it says nor what it would be without it.
+        sound = {name: value for name, value in {**defaults, **fields}.items() if name not in wrong}
+        for field, message in section.disagreements(sound):
             yield tuple(field.split(".")), message
 
 

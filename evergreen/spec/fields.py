@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,6 +72,14 @@ def distance(length: timedelta | Rows) -> Any:
     return length.count if isinstance(length, Rows) else length
 
 
+_LEFT_OUT: ContextVar[frozenset[str]] = ContextVar("left out", default=frozenset())
+
+
+def left_out_fields() -> frozenset[str]:
+    """The fields of the section that is being made whose mistakes are noted already: no default stands for them."""
+    return _LEFT_OUT.get()
+
+
 class Frozen(BaseModel):
     """Immutable, and a misspelt field is an error rather than a silent default."""
 
@@ -83,6 +92,7 @@ class Frozen(BaseModel):
             """Check the fields; while a model file is loaded, a mistake is noted and the section left empty."""
             # A section inside of it that was noted is not looked at again.
             sound = {name: value for name, value in fields.items() if is_sound(value)}
+            left_out = _LEFT_OUT.set(frozenset(fields) - frozenset(sound))
             try:
                 super().__init__(**sound)
                 if len(sound) == len(fields):
@@ -90,6 +100,8 @@ class Frozen(BaseModel):
             except ValidationError as error:
                 if not note(type(self), error, fields):
                     raise
+            finally:
+                _LEFT_OUT.reset(left_out)
             for name, value in (("__dict__", {}), ("__pydantic_fields_set__", set())):
                 object.__setattr__(self, name, value)
             for name in ("__pydantic_extra__", "__pydantic_private__"):

@@ -21,7 +21,7 @@ from evergreen.sources.base import Source
 from evergreen.spec.canary import canary_disagreements
 from evergreen.spec.data import Features, Labels, Reading
 from evergreen.spec.faults import DisagreementError, closest
-from evergreen.spec.fields import Duration, Frozen, Rows, Share, is_sound
+from evergreen.spec.fields import Duration, Frozen, Rows, Share, is_sound, left_out_fields
 from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds, Shadow, Skew
@@ -151,7 +151,8 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        faults = self.disagreements({name: getattr(self, name) for name in type(self).model_fields})
+        told = [name for name in type(self).model_fields if name not in left_out_fields()]
+        faults = self.disagreements({name: getattr(self, name) for name in told})
         if faults:
             raise DisagreementError(faults)
         return self

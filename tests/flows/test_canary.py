@@ -158,7 +158,7 @@ def test_a_better_challenger_becomes_champion_by_steps(
     for words in (
         "Is the challenger as good on live traffic?",
         "Version 2 answers 25 % of the requests, version 1 the others.",
-        "version 2 is to be the champion.",
+        "The champion is to be version 2.",
         "Did the candidate pass its canary?",
         "version 2 was promoted in place of version 1, by canary",
     ):
@@ -253,7 +253,9 @@ def test_a_person_takes_it_in_hand_on_the_command_line(challenged: Live) -> None
     assert challenged.registry.get(MODEL, 2).tags.canary == 0
     assert "is paused already" in run("--pause", "--reason", "again")
     assert "version 2: open." in run("--resume", "--reason", "back")
-    assert "has no open canary" in run("--abort", "--reason", "angry calls", "--by", "Ada")
+    assert "The canary of toy is over, and its version is rejected." in run(
+        "--abort", "--reason", "angry calls", "--by", "Ada"
+    )
     assert challenged.registry.get(MODEL, 2).tags.declined == "rejected by Ada: angry calls"
     assert "toy has no open canary." in run("--pause", "--reason", "late")
 

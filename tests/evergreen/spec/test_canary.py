@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+import models
+from evergreen.errors import ModelFileError
 from evergreen.spec.canary import Canary, canary_of
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.serving import Serve
 
+PROJECT = Path(__file__).resolve().parents[3]
 Make = Callable[..., ModelSpec]
 
 
@@ -60,6 +64,17 @@ def test_fields_that_do_not_go_together_are_named(make_spec: Make, fields: dict[
     with pytest.raises(ValidationError) as error:
         make_spec(**fields)
     assert words in str(error.value)
+
+
+def test_a_fault_within_the_section_is_not_taken_for_its_absence(tmp_path: Path) -> None:
+    """One mistake is told once: the model is served, though wrongly."""
+    text = (PROJECT / "models" / "bike_demand.py").read_text()
+    text = text.replace('serve=Serve(rows="contract")', 'approval="canary", serve=Serve(canary=Canary(steps=(50, 10)))')
+    (tmp_path / "bike_demand.py").write_text(text.replace("    Serve,\n", "    Canary,\n    Serve,\n", 1))
+    with pytest.raises(ModelFileError) as error:
+        models.load_spec("bike_demand", tmp_path)
+    assert "canary.steps: (50, 10) has to rise from step to step" in str(error.value)
+    assert "not served" not in str(error.value)
 
 
 def test_a_model_without_the_section_has_its_defaults(make_spec: Make) -> None:
