@@ -328,6 +328,9 @@ def test_frames_that_hang_are_told_and_make_it_unready(
     async def during_and_after() -> tuple[Any, list[int], list[int]]:
         answer = await ask(slow, PREDICT, ROW)
         checks = ("/ping", "/v2/health/ready", "/v2/models/toy/ready", "/v2/health/live")
+        # The batch began a little later than the request, and is stuck that much later than the answer.
+        while (await ask(slow, "/ping", method="GET")).status != 503:
+            await asyncio.sleep(0.001)
         stuck = [(await ask(slow, path, method="GET")).status for path in checks]
         followed = slow.parts.follower.models["toy"]
         followed.current, as_frames = version, followed.current
