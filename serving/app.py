@@ -18,6 +18,7 @@ from secrets import token_hex
 from typing import Any
 
 from evergreen.naming import invocations_path, predict_path
+from evergreen.prometheus import CONTENT_TYPE
 from serving.access import Access
 from serving.answering import Answering, Form
 from serving.champion import ChampionFollower
@@ -36,7 +37,7 @@ from serving.http import (
     refusal,
     send_response,
 )
-from serving.metrics import CONTENT_TYPE, Metrics
+from serving.metrics import Metrics
 from serving.prediction_queue import PredictionQueue
 from serving.protocols import mlflow, open_inference, plain
 from serving.protocols.call import ID_BYTES, Call, is_request_id
@@ -226,7 +227,7 @@ class App:
         return json_response(metadata(name, self.parts.follower.models[name], self.parts.queue, number))
 
     def _metrics(self) -> Response:
-        return Response(self.metrics.text(), content_type=CONTENT_TYPE)
+        return Response(self.metrics.text(), content_type=CONTENT_TYPE.encode())
 
     def _openapi(self, names: Sequence[str]) -> Response:
         served = {name: self.parts.follower.models[name].current for name in names}

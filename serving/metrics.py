@@ -1,17 +1,14 @@
-"""What a server tells Prometheus: made of what it counts and knows anyway, and only when it is asked.
-
-Labels are names of models, numbers of versions, aliases and codes: never a value of a row, an id or a path that a
-client chose.
-"""
+"""What a server tells Prometheus: made of what it counts and knows anyway, and only when it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from evergreen.naming import METRIC_PREFIX
+from evergreen.prometheus import counter, gauge, process_registry
 from serving.champion import ChampionFollower
 from serving.frame_worker import FrameWorker
 from serving.prediction_queue import PredictionQueue
@@ -21,22 +18,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-"""Of the text format, by which Prometheus chooses how it reads it."""
 _SERVING = f"{METRIC_PREFIX}serving_"
 _PERCENT = 100
-
-Values = Iterable[tuple[tuple[str, ...], float]]
-"""The values of the labels, and the value."""
-
-
-def _own_registry() -> CollectorRegistry:
-    # The one of the library is shared by all that a process holds, which may be several applications.
-    from prometheus_client import CollectorRegistry, ProcessCollector
-
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    return registry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +42,7 @@ class Metrics:
     counts: RequestCounts
     can_answer: Callable[[str], bool]
     version: str
-    registry: CollectorRegistry = field(default_factory=_own_registry)
+    registry: CollectorRegistry = field(default_factory=process_registry)
 
     def __post_init__(self) -> None:
         """Be collected by the registry."""
@@ -73,7 +56,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """The families of series, as the client library asks for them."""
-        yield _gauge(f"{METRIC_PREFIX}build_info", "1 for the version of Evergreen.", "version", [((self.version,), 1)])
+        yield gauge(f"{METRIC_PREFIX}build_info", "1 for the version of Evergreen.", "version", [((self.version,), 1)])
         yield from self._requests()
         yield from self._versions()
         yield from self._champions()
@@ -93,21 +76,21 @@ class Metrics:
             requests.append(((*place, "ok"), each.answered))
             requests += [((*place, code), count) for code, count in each.refused.items()]
             rows += [((*place, "plan"), each.by_plan), ((*place, "frame"), each.as_frame)]
-        yield _counter(
+        yield counter(
             f"{_SERVING}requests_total", "Requests by the version that they met.", "model version route code", requests
         )
-        yield _counter(f"{_SERVING}rows_total", "Rows that were answered.", "model version route way", rows)
+        yield counter(f"{_SERVING}rows_total", "Rows that were answered.", "model version route way", rows)
         # Both are counted before another request has its turn.
         elsewhere = counts.refused - counts.refused_by_version
         refusals = [((code,), elsewhere[code]) for code in counts.refused]
-        yield _counter(
+        yield counter(
             f"{_SERVING}refusals_total", "Requests that were refused before they met a version.", "code", refusals
         )
         yield self._durations()
         in_flight = "Requests for a prediction that are not answered yet."
-        yield _gauge(f"{_SERVING}requests_in_flight", in_flight, "", [((), counts.in_flight)])
+        yield gauge(f"{_SERVING}requests_in_flight", in_flight, "", [((), counts.in_flight)])
         waiting = "Requests that wait for their rows to be predicted as a frame."
-        yield _gauge(f"{_SERVING}frame_requests_waiting", waiting, "", [((), self.worker.waiting)])
+        yield gauge(f"{_SERVING}frame_requests_waiting", waiting, "", [((), self.worker.waiting)])
 
     def _durations(self) -> Metric:
         from prometheus_client.core import HistogramMetricFamily
@@ -128,23 +111,23 @@ class Metrics:
             for version in followed.answering
         ]
         labels = "model version route"
-        yield _gauge(
+        yield gauge(
             f"{_SERVING}model_info", "1 for a version that answers now.", labels, [(at, 1) for at, _ in answering]
         )
         compiled = [(at, version.plan is not None) for at, version in answering]
-        yield _gauge(f"{_SERVING}compiled", "Whether a plan answers plain rows.", labels, compiled)
+        yield gauge(f"{_SERVING}compiled", "Whether a plan answers plain rows.", labels, compiled)
 
     def _champions(self) -> Iterator[Metric]:
         models = self.follower.models
         ready = [((name,), self.can_answer(name)) for name in models]
-        yield _gauge(f"{_SERVING}ready", "Whether a model can be asked.", "model", ready)
+        yield gauge(f"{_SERVING}ready", "Whether a model can be asked.", "model", ready)
         stale = [((name,), bool(each.stale)) for name, each in models.items()]
         text = (
             "Whether what answers may not be what the alias names, for the registry is away or a version does not load."
         )
-        yield _gauge(f"{_SERVING}stale", text, "model", stale)
+        yield gauge(f"{_SERVING}stale", text, "model", stale)
         swaps = [((name,), each.swaps) for name, each in models.items()]
-        yield _counter(
+        yield counter(
             f"{_SERVING}champion_swaps_total",
             "How often a version became champion here, the first one too.",
             "model",
@@ -153,54 +136,36 @@ class Metrics:
         current = [(name, each.current) for name, each in models.items()]
         loaded = [((name,), version.loaded_at.timestamp()) for name, version in current if version is not None]
         text = "When the champion was loaded, as Unix time."
-        yield _gauge(f"{_SERVING}model_loaded_timestamp_seconds", text, "model", loaded)
+        yield gauge(f"{_SERVING}model_loaded_timestamp_seconds", text, "model", loaded)
 
     def _log(self) -> Iterator[Metric]:
         counts = self.queue.counts
         waiting = "Rows that were answered and are not in the lake yet."
-        yield _gauge(f"{_SERVING}log_rows_waiting", waiting, "", [((), self.queue.waiting)])
+        yield gauge(f"{_SERVING}log_rows_waiting", waiting, "", [((), self.queue.waiting)])
         for name, text, value in (
             ("kept", "Rows that are in the lake.", counts.kept),
             ("lost", "Rows that are not kept: memory was full, or they have no place in the tables.", counts.not_kept),
             ("without_key", "Rows that are kept without the key that they brought.", counts.without_key),
         ):
-            yield _counter(f"{_SERVING}log_rows_{name}_total", text, "", [((), value)])
+            yield counter(f"{_SERVING}log_rows_{name}_total", text, "", [((), value)])
         failures = "Commits that failed; their rows are tried again."
-        yield _counter(f"{_SERVING}log_failures_total", failures, "", [((), counts.failures)])
+        yield counter(f"{_SERVING}log_failures_total", failures, "", [((), counts.failures)])
 
     def _canaries(self) -> Iterator[Metric]:
         models, comparer = self.follower.models, self.queue.comparer
         share = [((name,), each.share / _PERCENT) for name, each in models.items()]
-        yield _gauge(f"{_SERVING}canary_share_ratio", "Of the requests, the challenger's.", "model", share)
+        yield gauge(f"{_SERVING}canary_share_ratio", "Of the requests, the challenger's.", "model", share)
         problem = [((name,), bool(each.canary.problem)) for name, each in models.items()]
         text = "Whether a challenger should meet traffic and does not."
-        yield _gauge(f"{_SERVING}canary_problem", text, "model", problem)
+        yield gauge(f"{_SERVING}canary_problem", text, "model", problem)
         failures = [
             ((name, code), count) for name, each in models.items() for code, count in list(each.canary.failures.items())
         ]
         text = "Requests that the champion answered because the challenger failed."
-        yield _counter(f"{_SERVING}canary_failures_total", text, "model code", failures)
+        yield counter(f"{_SERVING}canary_failures_total", text, "model code", failures)
         for kind, text, rows in (
             ("compared", "Rows that both versions predicted.", comparer.compared),
             ("not_compared", "Rows that there was no time to compare.", comparer.not_compared),
         ):
             compared = [((name,), rows[name]) for name in models]
-            yield _counter(f"{_SERVING}canary_rows_{kind}_total", text, "model", compared)
-
-
-def _counter(name: str, text: str, labels: str, values: Values) -> Metric:
-    from prometheus_client.core import CounterMetricFamily
-
-    family = CounterMetricFamily(name, text, labels=labels.split())
-    for at, value in values:
-        family.add_metric(at, value)
-    return family
-
-
-def _gauge(name: str, text: str, labels: str, values: Values) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
-    family = GaugeMetricFamily(name, text, labels=labels.split())
-    for at, value in values:
-        family.add_metric(at, float(value))
-    return family
+            yield counter(f"{_SERVING}canary_rows_{kind}_total", text, "model", compared)

@@ -92,7 +92,7 @@ def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: 
     due = prefect.flow_run.expected_start_time or began
     waited = max(0.0, (began - due).total_seconds())
     took = (now - began).total_seconds()
-    run = Run(flow, str(prefect.flow_run.id), now, took, rows, waited, outcome)
+    run = Run(flow, str(prefect.flow_run.id), now, took, rows, waited, outcome, context.cpu_seconds)
     newest = Runs(context.settings.lake_uri, context.spec.name).record(run)
     if run_id:
         context.registry.enrich(run_id, run.metrics, {})

@@ -10,6 +10,7 @@ import json
 import os
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +35,26 @@ def is_online(ports: Ports, since: float) -> bool:
         and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= since
         for worker in workers
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What a Prefect server says of the workers of the pool.
+
+    Attributes:
+        reachable: it answers.
+        heartbeat: when one of them was last heard of (aware); None for never.
+    """
+
+    reachable: bool
+    heartbeat: datetime | None = None
+
+
+def worker_state(ports: Ports) -> WorkerState:
+    """Whether the server answers, and when it last heard of a worker."""
+    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None})
+    beats = [datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers or []]
+    return WorkerState(workers is not None, max(beats, default=None))
 
 
 def mark_crashed(ports: Ports) -> None:

@@ -1,4 +1,4 @@
-"""Serve the pages of all models on a loopback port; a page is built when it is requested.
+"""Serve the pages of all models, and the loop's metrics, on a loopback port; a page is built when it is requested.
 
 The server only reads: GET and HEAD, and no file but the Evidently reports that decisions name. It refuses a request for
 another host name, because a page elsewhere may let its own name point to this machine (DNS rebinding).
@@ -19,21 +19,25 @@ from pathlib import Path
 from typing import Any, cast
 
 import models
+from deployments.stack.loop_monitor import LoopMonitor
 from deployments.stack.services import HOST
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
-from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.promotions import Promotions
+from evergreen.naming import Table
 from evergreen.pages.environment import policy
 from evergreen.pages.gather import gather
 from evergreen.pages.links import PageLinks
 from evergreen.pages.render import render, render_index, render_problem
+from evergreen.prometheus import CONTENT_TYPE
 from evergreen.runs.fleet import FleetLine, read_line, sort_lines
+from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
 from evergreen.watch_detail import DriftDetail
 
 _FRESH_SECONDS = 60.0
+_PAGE_TABLES: tuple[Table, ...] = ("decisions", "drift", "promotions", "quarantine")
+HTML, PLAIN_TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
 _MODEL = re.compile(r"/([a-z][a-z0-9_]*)")
 _REPORT = re.compile(r"/report/([a-z][a-z0-9_]*)/([0-9a-f]{1,64})")
 # Evidently's page draws with inline scripts and its own Plotly. In a sandbox it has no origin and may fetch nothing.
@@ -87,22 +91,13 @@ class PageCache:
     def _cached(self, key: str, model: str, build: Callable[[], Any]) -> Any:
         """What was built from the same tables within the last minute, or else built now; one at a time."""
         with self._lock:
-            state = self._state(model)
+            state = stored_state(self.settings, model, _PAGE_TABLES)
             cached = self._built.get(key)
             if cached is not None and cached[0] == state and time.monotonic() - cached[1] < _FRESH_SECONDS:
                 return cached[2]
             built = build()
             self._built[key] = state, time.monotonic(), built
             return built
-
-    def _state(self, model: str) -> object:
-        """What a page is built from: the model file and the versions of the tables."""
-        decisions = Decisions(self.settings.lake_uri, model)
-        lake = self.settings.lake_uri
-        tables = (decisions.table, decisions.scores, Promotions(lake, model).table, quarantine_table(lake, model))
-        file = self.settings.models / f"{model}.py"
-        changed = file.stat().st_mtime_ns if file.is_file() else 0
-        return changed, *(table.open().version() if table.exists() else None for table in tables)
 
     def _line(self, model: str) -> FleetLine:
         load = partial(models.load_spec, folder=self.settings.models)
@@ -121,6 +116,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, pages: PageCache, port: int) -> None:
         self.pages = pages
+        self.monitor = LoopMonitor(pages.settings)
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
@@ -157,7 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         if not self.server.knows(self.headers.get("Host")):
-            self._send(HTTPStatus.MISDIRECTED_REQUEST, b"This server does not have this name.\n", kind="text/plain")
+            self._send(
+                HTTPStatus.MISDIRECTED_REQUEST, b"This server does not have this name.\n", content_type=PLAIN_TEXT
+            )
             return
         path = self.path.partition("?")[0]
         try:
@@ -167,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             # A bug: the log gets the traceback, and the browser an answer.
             self._send(
-                HTTPStatus.INTERNAL_SERVER_ERROR, b"This page cannot be built; see the log.\n", kind="text/plain"
+                HTTPStatus.INTERNAL_SERVER_ERROR, b"This page cannot be built; see the log.\n", content_type=PLAIN_TEXT
             )
             raise
 
@@ -175,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         pages = self.server.pages
         model, report = _MODEL.fullmatch(path), _REPORT.fullmatch(path)
         if path == "/health":
-            self._send(HTTPStatus.OK, b"ok\n", kind="text/plain")
+            self._send(HTTPStatus.OK, b"ok\n", content_type=PLAIN_TEXT)
+        elif path == "/metrics":
+            self._send(HTTPStatus.OK, self.server.monitor.text(), content_type=CONTENT_TYPE)
         elif path == "/":
             self._send(HTTPStatus.OK, pages.index().encode())
         elif model and model[1] in pages.names():
@@ -186,9 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             missing = EvergreenError("There is no such page.", "The first page lists all models.")
             self._send(HTTPStatus.NOT_FOUND, render_problem("Not found", missing).encode())
 
-    def _send(self, status: HTTPStatus, body: bytes, *, kind: str = "text/html", rule: str = "") -> None:
+    def _send(self, status: HTTPStatus, body: bytes, *, content_type: str = HTML, rule: str = "") -> None:
         self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", f"{rule or policy()}; frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen import naming
-from evergreen.data.checked_batch import CheckedBatch
+from evergreen.data.checked_batch import IN_FUTURE, CheckedBatch
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
@@ -16,6 +18,18 @@ from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REASONS: Mapping[str, tuple[str, ...]] = {
+    "label": ("a newer label", "target of its own"),
+    "repeated": ("another row of this batch", "the header again"),
+    "total": ("looks like a total",),
+    "key": ("a key ",),
+    "time": (" time", IN_FUTURE),
+    "number": ("not a number", "not a whole number", "too large", "infinite", "neither true nor false"),
+}
+"""Words of a reason by its class, in the order in which they are looked for."""
+OTHER_REASON = "contract"
+"""The class of every other reason: a check of the contract."""
 
 
 def quarantine_table(lake: str, model: str) -> Table:
@@ -28,6 +42,29 @@ def quarantine_table(lake: str, model: str) -> Table:
         naming.table(lake, model, "quarantine"),
         pa.schema([*fields, ("contract", text), ("at", pa.timestamp("us", "UTC"))]),
         compact_every=50,
+    )
+
+
+def count_refusals(table: Table) -> tuple[int, Mapping[str, int]]:
+    """How many batches were refused as a whole, and how many rows and labels, by the class of their reason."""
+    batches, rows = 0, Counter[str]()
+    if not table.exists():
+        return batches, rows
+    for record in table.scan(["row", "reason"]):
+        for row, reason in zip(record["row"].to_pylist(), record["reason"].to_pylist(), strict=True):
+            if row < 0:
+                batches += 1
+            else:
+                rows[reason_class(reason)] += 1
+    return batches, rows
+
+
+def reason_class(reason: str) -> str:
+    """One of a few words for a reason, which may name a column and quotes the contract."""
+    said = reason.partition(": ")[2] or reason
+    return next(
+        (name for name, words in REASONS.items() if any(word in said or reason.startswith(word) for word in words)),
+        OTHER_REASON,
     )
 
 

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 _OPENING_SECONDS = 600.0
 """How long a process waits for others that open the registry."""
+_MODELS_A_PAGE = 1_000
+"""The most that MLflow gives at once."""
 
 
 class Registry(ModelRegistry):
@@ -127,6 +129,15 @@ class Registry(ModelRegistry):
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
+
+    def named_by(self, alias: str) -> Mapping[str, int]:
+        """The version that an alias names, by model, in one query for all of them."""
+        with clear(self.settings.tracking):
+            stored = pages(self._search_models)
+        return {each.name: int(each.aliases[alias]) for each in stored if alias in each.aliases}
+
+    def _search_models(self, page_token: str | None = None) -> Any:
+        return self.client.search_registered_models(max_results=_MODELS_A_PAGE, page_token=page_token)
 
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""

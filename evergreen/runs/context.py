@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -61,6 +62,12 @@ class RunContext:
         self.flow_run = flow_run
         self.live = live
         self.recipe = recipe
+        self._cpu_before = _used_cpu()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What this process, and those that it started and that have ended, took of the processors since this began."""
+        return _used_cpu() - self._cpu_before
 
     def moment(self) -> datetime:
         """When something is done: a training may take hours after its run's own time."""
@@ -119,3 +126,8 @@ class RunContext:
     def recorder(self) -> DecisionRecorder:
         """Keeps this run's decisions."""
         return DecisionRecorder(self.spec, self.ledger, self.now, self.flow_run)
+
+
+def _used_cpu() -> float:
+    user, system, children_user, children_system, _ = os.times()
+    return user + system + children_user + children_system

@@ -34,6 +34,8 @@ class Run:
             (`score`).
         queue_seconds: from when it was due until it began; never below 0.
         outcome: what came of it.
+        cpu_seconds: of this process and those that it started and that have ended, since the run opened its model; None
+            of runs that were stored without it.
     """
 
     flow: str
@@ -43,6 +45,7 @@ class Run:
     rows: int
     queue_seconds: float
     outcome: str
+    cpu_seconds: float | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -52,11 +55,12 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """As they are kept with the run of a candidate."""
-        return {
+        figures = {
             "run_seconds": self.seconds,
             "rows_per_second": self.rows_per_second,
             "queue_seconds": self.queue_seconds,
         }
+        return figures if self.cpu_seconds is None else figures | {"cpu_seconds": self.cpu_seconds}
 
     def to_json(self) -> dict[str, Any]:
         """As one row of a table for people."""
@@ -68,6 +72,7 @@ class Run:
             "rows": self.rows,
             "rows a second": round(self.rows_per_second, 1),
             "queued for (s)": round(self.queue_seconds, 2),
+            "cpu (s)": None if self.cpu_seconds is None else round(self.cpu_seconds, 2),
             "flow run": self.flow_run,
         }
 
@@ -94,6 +99,7 @@ class Runs:
 
     def newest(self, count: int) -> tuple[Run, ...]:
         """The runs that concluded last, at most `count`, the newest first."""
+        import pandas as pd
         import pyarrow as pa
         import pyarrow.dataset as ds
 
@@ -113,6 +119,7 @@ class Runs:
                 rows=int(row["rows"]),
                 queue_seconds=float(row["queue_seconds"]),
                 outcome=row["outcome"],
+                cpu_seconds=None if pd.isna(row["cpu_seconds"]) else float(row["cpu_seconds"]),
             )
             for _, row in recent_runs.iterrows()
         )
@@ -132,5 +139,6 @@ def _schema() -> pa.Schema:
             ("rows_per_second", number),
             ("queue_seconds", number),
             ("outcome", text),
+            ("cpu_seconds", number),
         ]
     )

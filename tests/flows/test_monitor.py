@@ -110,6 +110,7 @@ def test_a_new_law_fails_performance_and_not_drift(
         ("monitor", 300, "drift INCONCLUSIVE, performance INCONCLUSIVE"),
     ]
     assert all(0 < run.seconds < 600 and 0 <= run.queue_seconds < 600 for run in runs)
+    assert all(run.cpu_seconds is not None and 0 < run.cpu_seconds < 600 for run in runs)
     registry = Registry(settings)
     kept = registry.client.get_run(registry.get(MODEL, 2).run_id).data.metrics
     assert {name: kept[name] for name in runs[0].metrics} == runs[0].metrics

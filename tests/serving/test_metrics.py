@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from prometheus_client.parser import text_string_to_metric_families
 
 from evergreen.settings import Settings
 from evergreen.spec import Serve
@@ -23,6 +22,7 @@ from serving.options import Options
 from serving.request_counts import BUCKETS, FORMER, RequestCounts
 from serving.server import build
 from serving.version import ServedVersion
+from tests.series import Series
 from tests.serving.conftest import Home, as_utc, ask, ask_once, open_canary
 
 PREDICT = "/models/toy/predict"
@@ -51,25 +51,6 @@ def scrape(app: App) -> str:
     return answer.body.decode()
 
 
-class Series:
-    """What a scrape found, by name and labels."""
-
-    def __init__(self, app: App) -> None:
-        self.families = list(text_string_to_metric_families(scrape(app)))
-        self.samples = [sample for family in self.families for sample in family.samples]
-
-    def value(self, name: str, **labels: str) -> float | None:
-        """Of the one series with these labels; None where there is none."""
-        found = [each.value for each in self.samples if (each.name, each.labels) == (f"evergreen_{name}", labels)]
-        assert len(found) <= 1
-        return found[0] if found else None
-
-    def all(self, name: str) -> dict[tuple[str, ...], float]:
-        """By the values of the labels, in the order of their names."""
-        found = [each for each in self.samples if each.name == f"evergreen_{name}"]
-        return {tuple(value for _, value in sorted(each.labels.items())): each.value for each in found}
-
-
 def tensors(x: float) -> dict[str, Any]:
     return {
         "inputs": [
@@ -84,14 +65,14 @@ def test_requests_are_counted_by_version_way_and_code(app: App) -> None:
 
     A version is there before its first request.
     """
-    before = Series(app)
+    before = Series(scrape(app))
     assert before.all("serving_requests_total") == {("ok", "toy", "champion", "1"): 0}
     assert before.value("serving_request_duration_seconds_count", model="toy", route="champion") == 0
     assert before.value("serving_requests_in_flight") == 0
     for body in (ROW, [ROW, ROW], AS_TEXT, {"x": 900.0, "kind": "a"}, {"x": 1.0}, b"NaN", [ROW] * 10_001):
         ask_once(app, PREDICT, body)
     ask_once(app, INFER.format(1), tensors(1.0))
-    series = Series(app)
+    series = Series(scrape(app))
     # Sorted by the labels' names: code, model, route, version.
     champion = ("toy", "champion", "1")
     codes = {"ok": 4, "invalid_rows": 1, "missing_column": 1, "malformed": 1, "too_many_rows": 1}
@@ -119,7 +100,7 @@ def test_what_met_no_version_is_counted_apart(make_app: Make, version: ServedVer
     ask_once(app, PREDICT, ROW, headers=key)
     assert ask_once(app, "/metrics", method="GET").status == 401
     app.parts.access.clients.clear()
-    series = Series(app)
+    series = Series(scrape(app))
     apart = {"unauthorized": 2, "not_found": 2, "method": 1, "went_away": 1, "no_champion": 1, "malformed": 0}
     assert series.all("serving_refusals_total") == {(code,): count for code, count in apart.items()}
     assert series.all("serving_requests_total") == {
@@ -136,7 +117,7 @@ def test_durations_are_a_histogram(app: App) -> None:
     assert version is not None
     for seconds in (0.00005, BUCKETS[0], 0.004, 99.0):
         app.counts.count_answer(version, 1, seconds, as_frame=False)
-    series = Series(app)
+    series = Series(scrape(app))
     name, labels = "serving_request_duration_seconds", {"model": "toy", "route": "champion"}
     bounds = (*map(str, BUCKETS), "+Inf")
     found = [series.value(f"{name}_bucket", **labels, le=bound) for bound in bounds]
@@ -145,7 +126,7 @@ def test_durations_are_a_histogram(app: App) -> None:
     assert series.value(f"{name}_sum", **labels) == pytest.approx(99.00415)
     ask_once(app, PREDICT, ROW)
     ask_once(app, PREDICT, b"NaN")
-    assert Series(app).value(f"{name}_count", **labels) == 5
+    assert Series(scrape(app)).value(f"{name}_count", **labels) == 5
 
 
 def test_a_request_is_in_flight_until_it_is_answered(app: App) -> None:
@@ -166,19 +147,19 @@ def test_a_request_is_in_flight_until_it_is_answered(app: App) -> None:
 
     seen, status = asyncio.run(asyncio.wait_for(during(), 60))
     assert b"\nevergreen_serving_requests_in_flight 1.0\n" in seen
-    assert (status, Series(app).value("serving_requests_in_flight")) == (200, 0)
+    assert (status, Series(scrape(app)).value("serving_requests_in_flight")) == (200, 0)
 
 
 def test_a_canary_is_told(app: App, challenger: ServedVersion) -> None:
     """Both versions have their own series; what the challenger failed is the champion's answer, and counted."""
-    assert Series(app).all("serving_canary_share_ratio") == {("toy",): 0}
+    assert Series(scrape(app)).all("serving_canary_share_ratio") == {("toy",): 0}
     open_canary(app, challenger, 100)
     ask_once(app, PREDICT, [ROW, ROW])
     ask_once(app, INFER.format(1), tensors(1.0))
     # Both refuse it: the champion has the last word.
     ask_once(app, PREDICT, {"x": 900.0, "kind": "a"})
     app.parts.queue.write()
-    series = Series(app)
+    series = Series(scrape(app))
     assert series.all("serving_requests_total") == {
         ("ok", "toy", "challenger", "2"): 1,
         ("ok", "toy", "champion", "1"): 1,
@@ -197,7 +178,7 @@ def test_a_canary_is_told(app: App, challenger: ServedVersion) -> None:
 
     open_canary(app, replace(challenger, plan=Fails()), 100)  # type: ignore[arg-type]
     assert ask_once(app, PREDICT, ROW).json["alias"] == "champion"
-    failed = Series(app)
+    failed = Series(scrape(app))
     assert failed.all("serving_canary_failures_total") == {("RuntimeError", "toy"): 1}
     assert failed.value("serving_requests_total", model="toy", version="1", route="champion", code="ok") == 2
     assert failed.value("serving_requests_total", model="toy", version="2", route="challenger", code="ok") == 1
@@ -208,7 +189,7 @@ def test_a_swap_is_told(served_home: Settings, make_rows: Make) -> None:
     home = Home(served_home, as_utc(make_rows(100)))
     server = build(Options(("toy",)), served_home)
     server.parts.follower.look()
-    empty = Series(server)
+    empty = Series(scrape(server))
     assert (empty.all("serving_ready"), empty.all("serving_champion_swaps_total")) == ({("toy",): 0}, {("toy",): 0})
     assert (empty.all("serving_stale"), empty.all("serving_model_loaded_timestamp_seconds")) == ({("toy",): 1}, {})
     first = home.register(1.0)
@@ -220,7 +201,7 @@ def test_a_swap_is_told(served_home: Settings, make_rows: Make) -> None:
     server.parts.follower.look()
     ask_once(server, PREDICT, ROW)
     ask_once(server, PREDICT, ROW)
-    series = Series(server)
+    series = Series(scrape(server))
     assert series.all("serving_champion_swaps_total") == {("toy",): 2}
     assert (series.all("serving_ready"), series.all("serving_stale")) == ({("toy",): 1}, {("toy",): 0})
     place = "toy", "champion"
@@ -232,14 +213,14 @@ def test_a_swap_is_told(served_home: Settings, make_rows: Make) -> None:
     assert loaded == {("toy",): pytest.approx(current.loaded_at.timestamp())}
     home.registry.drop_alias("toy", "champion")
     server.parts.follower.look()
-    assert Series(server).all("serving_stale") == {("toy",): 1}
+    assert Series(scrape(server)).all("serving_stale") == {("toy",): 1}
 
 
 def test_a_version_that_is_not_compiled_is_told(make_app: Make, version: ServedVersion) -> None:
     """Its rows are predicted as frames."""
     app = make_app(replace(version, plan=None, direct=None, not_compiled="planted"))
     ask_once(app, PREDICT, ROW)
-    series = Series(app)
+    series = Series(scrape(app))
     assert series.all("serving_compiled") == {("toy", "champion", "1"): 0}
     assert series.all("serving_rows_total") == {
         ("toy", "champion", "1", "frame"): 1,
@@ -266,14 +247,14 @@ def test_the_log_is_told(make_app: Make, version: ServedVersion) -> None:
     ask_once(app, PREDICT, [ROW, ROW])
     ask_once(app, PREDICT, [ROW, ROW])
     names = ("log_rows_waiting", "log_rows_kept_total", "log_rows_lost_total", "log_failures_total")
-    assert [Series(app).value(f"serving_{name}") for name in names] == [2, 0, 2, 0]
+    assert [Series(scrape(app)).value(f"serving_{name}") for name in names] == [2, 0, 2, 0]
     app.parts.queue.write()
-    assert [Series(app).value(f"serving_{name}") for name in names] == [0, 2, 2, 0]
+    assert [Series(scrape(app)).value(f"serving_{name}") for name in names] == [0, 2, 2, 0]
     Path(app.parts.queue.lake).rename(Path(app.parts.queue.lake).with_name("away"))
     Path(app.parts.queue.lake).write_text("no folder")
     ask_once(app, PREDICT, ROW)
     app.parts.queue.write()
-    assert [Series(app).value(f"serving_{name}") for name in names] == [1, 2, 2, 1]
+    assert [Series(scrape(app)).value(f"serving_{name}") for name in names] == [1, 2, 2, 1]
 
 
 def busy(app: App) -> App:
@@ -300,14 +281,14 @@ def test_nothing_that_a_client_sent_is_told(app: App, challenger: ServedVersion)
     busy(app)
     assert app.counts.refused
     assert SECRET not in scrape(app)
-    labels = {name for sample in Series(app).samples for name in sample.labels}
+    labels = {name for sample in Series(scrape(app)).samples for name in sample.labels}
     assert labels == {"model", "version", "route", "code", "way", "le"}
 
 
 def test_names_follow_the_conventions_of_prometheus(app: App, challenger: ServedVersion) -> None:
     """Counters end in _total, times are seconds; the series of the process have their usual names."""
     open_canary(app, challenger, 50)
-    families = Series(busy(app)).families
+    families = Series(scrape(busy(app))).families
     assert len({family.name for family in families}) == len(families)
     process = {family.name for family in families if not family.name.startswith("evergreen_")}
     assert all(name.startswith("process_") for name in process)
@@ -327,7 +308,7 @@ def test_the_documentation_lists_every_series(app: App) -> None:
     listed = dict(re.findall(r"^\| `(evergreen_\w+)(?:\{([\w,]+)\})?` \|", section, flags=re.MULTILINE))
     text = scrape(app)
     assert sorted(listed) == sorted(re.findall(r"^# TYPE (evergreen_\w+) ", text, flags=re.MULTILINE))
-    for sample in Series(busy(app)).samples:
+    for sample in Series(scrape(busy(app))).samples:
         name = sample.name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
         if name in listed:
             assert sorted(sample.labels.keys() - {"le"}) == sorted(filter(None, listed[name].split(",")))
@@ -347,8 +328,8 @@ def test_two_applications_of_one_process_count_apart(make_app: Make, make_versio
     """And neither is in the registry that the library shares."""
     one, two = make_app(make_version(name="one")), make_app(make_version(name="two", serve=Serve()))
     ask_once(one, "/models/one/predict", ROW)
-    assert Series(one).all("serving_requests_total") == {("ok", "one", "champion", "1"): 1}
-    assert Series(two).all("serving_requests_total") == {("ok", "two", "champion", "1"): 0}
+    assert Series(scrape(one)).all("serving_requests_total") == {("ok", "one", "champion", "1"): 1}
+    assert Series(scrape(two)).all("serving_requests_total") == {("ok", "two", "champion", "1"): 0}
     assert not [family.name for family in REGISTRY.collect() if family.name.startswith("evergreen")]
 
 
@@ -358,7 +339,7 @@ def test_it_is_sent_as_prometheus_expects(app: App) -> None:
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert [ask_once(app, "/metrics", method=method).status for method in ("HEAD", "POST")] == [200, 405]
     assert "/metrics" in ask_once(app, "/openapi.json", method="GET").json["paths"]
-    assert Series(app).all("build_info") == {("0.1",): 1}
+    assert Series(scrape(app)).all("build_info") == {("0.1",): 1}
 
 
 def test_a_key_is_needed_where_the_server_has_one(make_app: Make, version: ServedVersion, tmp_path: Path) -> None:

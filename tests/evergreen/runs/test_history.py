@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import pytest
 
 from evergreen.runs.history import Run, Runs
 from evergreen.settings import Settings
+from evergreen.storage.delta_table import Table
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RUN = Run("monitor", "run-1", NOW, 4.0, 200, 1.5, "drift PASS, performance PASS")
@@ -27,6 +30,21 @@ def test_a_run_is_kept_once(settings: Settings) -> None:
     assert runs.newest(2) == (later, RUN)
 
 
+def test_a_run_of_a_table_without_processor_time_is_read(settings: Settings) -> None:
+    """What was stored before it was measured has none, and the next run does."""
+    runs = Runs(settings.lake_uri, "toy")
+    schema = runs.table.schema
+    older = Table(runs.table.uri, schema.remove(schema.get_field_index("cpu_seconds")))
+    row = {name: value for name, value in asdict(RUN).items() if name != "cpu_seconds"}
+    newest = json.dumps([row | {"at": RUN.at.isoformat()}])
+    rows = pd.DataFrame([row | {"at": pd.Timestamp(RUN.at), "rows_per_second": 50.0}])
+    older.append(rows, "run:run-1", {"newest": newest})
+    measured = replace(RUN, flow_run="run-2", at=NOW + timedelta(hours=1), cpu_seconds=2.5)
+    assert runs.newest(5) == (RUN,)
+    assert runs.record(measured) == (measured, RUN)
+    assert runs.newest(5) == (measured, RUN)
+
+
 def test_many_runs_are_few_files(settings: Settings) -> None:
     """Files are merged now and then; the newest runs are found as before, by their rows and from commit to commit."""
     runs = Runs(settings.lake_uri, "toy")
@@ -42,4 +60,5 @@ def test_rates() -> None:
     """Rows by seconds; a run without a duration has no rate rather than an infinite one."""
     assert RUN.metrics == {"run_seconds": 4.0, "rows_per_second": 50.0, "queue_seconds": 1.5}
     assert replace(RUN, seconds=0.0).rows_per_second == 0.0
+    assert replace(RUN, cpu_seconds=2.5).metrics["cpu_seconds"] == 2.5
     assert RUN.to_json()["rows a second"] == pytest.approx(50.0)
