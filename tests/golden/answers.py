@@ -95,7 +95,7 @@ sentence that was stored, such as a decision's reason, is never reworded.
 """
 REWORDED_BY_RUNS: Mapping[str, str] = {"1 required tags are set": "1 required tag is set"}
 """The same for sentences that a run composes and stores: for the cases that run a flow only."""
-ADDED = {"explanation"}
+ADDED = {"explanation", "cpu_seconds"}
 """Fields that answers have had only since; where one is there, the recorded answer need not have it."""
 SURROUNDINGS = {"git commit", "machine", "python"} | set(
     "scikit-learn scipy pandas numpy mlflow evidently prefect deltalake skops".split()
