@@ -157,7 +157,11 @@ def _of_snapshot(now: LoopSnapshot) -> Iterator[Metric]:
 
 
 def _of_disk(settings: Settings) -> Iterator[Metric]:
-    disk = shutil.disk_usage(settings.root)
+    try:
+        disk = shutil.disk_usage(settings.root)
+    except OSError:
+        # Nothing was ever stored, or the disk is gone: what cannot be measured is not told.
+        return
     text = "Free room on the disk of the state folder."
     yield gauge(f"{METRIC_PREFIX}disk_free_bytes", text, "", [((), disk.free)])
     yield gauge(f"{METRIC_PREFIX}disk_size_bytes", "All room on it.", "", [((), disk.total)])

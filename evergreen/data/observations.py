@@ -83,6 +83,11 @@ class Observations:
         """Name the content of a version, by default of the newest."""
         return self._commits.snapshot(self.table.open(version))
 
+    def end(self) -> datetime | None:
+        """The latest time of a row (aware); None without rows or without a time column. The content is not measured."""
+        _, end = self._commits.time_range(self.table.open()) if self.table.exists() else (None, None)
+        return datetime.fromisoformat(end) if end is not None else None
+
     def land(
         self,
         rows: pd.DataFrame,

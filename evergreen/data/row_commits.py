@@ -57,7 +57,7 @@ class RowCommits:
             next_row = max([next_row, *(int(commit.get("next_row", 0)) for commit in earlier)])
             # After a change by another program, what an earlier commit carried is still true of the same content.
             metadata = metadata or next((commit for commit in earlier if commit.get("digest") == digest.hex), {})
-        start, end = self._time_range(opened)
+        start, end = self.time_range(opened)
         carried = {field: metadata.get(key, "") for field, key in CARRIED_KEYS.items()}
         return Snapshot(self.table.uri, opened.version(), digest.rows, start, end, next_row, digest.hex, **carried)
 
@@ -156,7 +156,7 @@ class RowCommits:
             "content": self._content_key,
         } | {CARRIED_KEYS.get(field, field): value for field, value in values.items() if value}
 
-    def _time_range(self, opened: OpenTable) -> tuple[str | None, str | None]:
+    def time_range(self, opened: OpenTable) -> tuple[str | None, str | None]:
         """The time range, from the table's statistics if every file has them."""
         if self.time is None:
             return None, None

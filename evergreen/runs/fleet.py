@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from evergreen.data.observations import Observations
 from evergreen.decision import Decision, Kind
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
@@ -24,6 +25,7 @@ from evergreen.ledger.reconciliation import (
     read_ledger,
 )
 from evergreen.markdown import describe_span, many, number
+from evergreen.runs.label_lag import count_waiting
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.protection import Protection, protection_of
@@ -141,9 +143,10 @@ def read_line(settings: Settings, model: str, load: Callable[[str], ModelSpec], 
         protection = protection_of(spec)
         ledger = read_ledger(settings, spec)
         newest = Decisions(settings.lake_uri, model).newest((*REPORTS, "canary"))
+        data_end = Observations(settings.lake_uri, spec).end()
     except EvergreenError as error:
         return broken_line(model, str(error), protection)
-    return make_line(spec, ledger, newest, now=now)
+    return make_line(spec, ledger, newest, now=now, data_end=data_end)
 
 
 def broken_line(model: str, problem: str, protection: Protection | None = None) -> FleetLine:
@@ -151,15 +154,26 @@ def broken_line(model: str, problem: str, protection: Protection | None = None) 
     return FleetLine(model, protection=protection, problem=problem, worries=(problem,), weight=WEIGHTS["problem"])
 
 
-def make_line(spec: ModelSpec, ledger: LedgerState, newest: Mapping[Kind, Decision], *, now: datetime) -> FleetLine:
-    """How a model stands, by what is stored; `newest` holds the newest decision of each kind of report."""
+def make_line(
+    spec: ModelSpec,
+    ledger: LedgerState,
+    newest: Mapping[Kind, Decision],
+    *,
+    now: datetime,
+    data_end: datetime | None = None,
+) -> FleetLine:
+    """How a model stands, by what is stored.
+
+    `newest` holds the newest decision of each kind of report, and `data_end` is the latest time of a row.
+    """
     # A report on a former champion says nothing of this one.
     about = {kind: each for kind, each in newest.items() if each.champion == ledger.champion}
     measured = about.get("performance")
     figures = measured.detail_as(PerformanceDetail) if measured else None
     retrains = [entry for entry in ledger.entries if entry.kind == "retrain"]
     waiting = open_decisions(spec, ledger)
-    worries = dict(_worries(spec, ledger, about, waiting, now))
+    late = count_waiting(spec, ledger, figures, data_end) if ledger.champion is not None else 0
+    worries = dict(_worries(spec, ledger, about, waiting, late, now))
     ranked = sorted(worries, key=WORRIES.index)
     return FleetLine(
         model=spec.name,
@@ -169,7 +183,7 @@ def make_line(spec: ModelSpec, ledger: LedgerState, newest: Mapping[Kind, Decisi
         performance=_outcome(measured),
         metric=figures.metric if figures else "",
         value=figures.value if figures else None,
-        late=figures.immature if figures else 0,
+        late=late,
         open=len(waiting),
         open_since=waiting[0].at if waiting else None,
         canary=retrains[-1].detail_as(RetrainDetail).version if retrains and is_in_canary(ledger) else None,
@@ -198,6 +212,7 @@ def _worries(
     ledger: LedgerState,
     about: Mapping[Kind, Decision],
     waiting: tuple[Decision, ...],
+    late: int,
     now: datetime,
 ) -> Iterator[tuple[str, str]]:
     """What there is to worry about, by its name in `WORRIES`."""
@@ -210,7 +225,7 @@ def _worries(
     for kind, sentence in REPORTS.items():
         if kind in about and about[kind].outcome == "FAIL":
             yield kind, f"{sentence}{_figures(about[kind])}."
-    yield from _worries_of_time(spec, ledger, about, now)
+    yield from _worries_of_time(spec, ledger, about, late, now)
     yield from _worries_of_people(ledger, about)
 
 
@@ -224,7 +239,7 @@ def _figures(report: Decision) -> str:
 
 
 def _worries_of_time(
-    spec: ModelSpec, ledger: LedgerState, about: Mapping[Kind, Decision], now: datetime
+    spec: ModelSpec, ledger: LedgerState, about: Mapping[Kind, Decision], late: int, now: datetime
 ) -> Iterator[tuple[str, str]]:
     if ledger.champion is None:
         yield "none", "Nothing is in production."
@@ -234,9 +249,10 @@ def _worries_of_time(
     if now - reported > spec.drift.silence:
         yield "silent", f"No new drift report for {describe_age(reported, now)}."
     figures = about["performance"].detail_as(PerformanceDetail) if "performance" in about else None
-    if figures and figures.immature > len(figures.windows):
-        windows = many(figures.immature, "window waits for its labels", "windows wait for their labels")
-        yield "labels", f"{windows}, {len(figures.windows)} could be judged."
+    judged = len(figures.windows) if figures else 0
+    if late > judged:
+        windows = many(late, "window waits for its labels", "windows wait for their labels")
+        yield "labels", f"{windows}, {judged} could be judged."
     if now - since > OLD:
         yield "old", f"The champion is {describe_age(since, now)} old."
 

@@ -24,6 +24,7 @@ from evergreen.ledger.reconciliation import (
 from evergreen.naming import METRIC_PREFIX
 from evergreen.prometheus import counter, gauge
 from evergreen.runs.fleet import REPORTS
+from evergreen.runs.label_lag import count_waiting
 from evergreen.runs.loop_facts import LoopFacts
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.protection import protection_of
@@ -103,6 +104,7 @@ def _samples(facts: LoopFacts, aliases: Mapping[str, int] | None) -> Iterator[Sa
     yield from _reports(facts, facts.spec, about)
     yield from _drift(facts, about.get("drift"))
     yield from _performance(about.get("performance"))
+    yield from _labels(facts, facts.spec, about.get("performance"))
     yield from _data(facts)
     yield from _retrains(facts, facts.spec)
     yield from _runs(facts)
@@ -165,13 +167,19 @@ def _performance(report: Decision | None) -> Iterator[Sample]:
         if value is not None:
             yield name, (detail.metric,), value
     yield "performance_rows", (), detail.rows
-    yield "windows_measured", (), len(detail.windows)
-    yield "windows_waiting", (), detail.immature
-    if detail.windows:
-        newest = detail.windows[-1]
-        yield "label_coverage_ratio", (), newest.coverage
-        if newest.start is not None:
-            yield "labelled_window_timestamp_seconds", (), datetime.fromisoformat(newest.start).timestamp()
+
+
+def _labels(facts: LoopFacts, spec: ModelSpec, report: Decision | None) -> Iterator[Sample]:
+    if facts.ledger.champion is None:
+        return
+    detail = report.detail_as(PerformanceDetail) if report is not None else None
+    windows = detail.windows if detail is not None else ()
+    yield "windows_measured", (), len(windows)
+    yield "windows_waiting", (), count_waiting(spec, facts.ledger, detail, facts.data_end)
+    if windows:
+        yield "label_coverage_ratio", (), windows[-1].coverage
+        if windows[-1].start is not None:
+            yield "labelled_window_timestamp_seconds", (), datetime.fromisoformat(windows[-1].start).timestamp()
 
 
 def _data(facts: LoopFacts) -> Iterator[Sample]:

@@ -6,13 +6,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from benchmarks.weeks import Stream, read, refit_by_script
 from evergreen.sources.simulator import simulate
+from evergreen.spec import Search
+from models import bike_demand
 
 
-def test_a_script_refits_on_what_is_labelled_by_then(tmp_path: Path) -> None:
+def test_a_script_refits_on_what_is_labelled_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows from the first moment on, in order; counts that become known later change nothing before they are known."""
+    one_fit = Search(grid={"model__max_leaf_nodes": (15,)}, folds=2)
+    monkeypatch.setattr(bike_demand, "MODEL", bike_demand.MODEL.model_copy(update={"search": one_fit}))
     file = tmp_path / "hours.csv"
     simulate(date(2011, 1, 1), 60, seed=7).to_csv(file, index=False)
     stream = read(file, timedelta(days=7))

@@ -22,7 +22,7 @@ from evergreen.ledger.decisions import Decisions
 from evergreen.pages.links import PageLinks
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings
-from tests.fleet import store_fleet
+from tests.fleet import TOY, store_fleet
 from tests.series import Series
 
 COUNT = 5
@@ -85,6 +85,17 @@ def test_a_scrape_answers_before_the_first_snapshot_and_waits_for_none(
     assert thread is not None
     thread.join(60)
     assert Series(monitor.text().decode()).value("snapshot_timestamp_seconds") == pytest.approx(time.time(), abs=60)
+
+
+def test_a_home_where_nothing_was_stored_yet_is_told_of(tmp_path: Path) -> None:
+    """Its models without a champion, and no disk."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "toy.py").write_text(TOY)
+    told = text_after(LoopMonitor(Settings(home=tmp_path / "home", models=tmp_path / "models")))
+    assert told.all("model_problem") == {("toy",): 0}
+    assert told.value("disk_free_bytes") is None
+    assert told.value("registry_readable") is None
+    assert not (tmp_path / "home").exists()
 
 
 def test_only_what_was_written_is_read_again(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
