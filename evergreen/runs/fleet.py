@@ -25,6 +25,7 @@ from evergreen.ledger.reconciliation import (
     read_ledger,
 )
 from evergreen.markdown import describe_span, many, number
+from evergreen.runs.history import newest_runs
 from evergreen.runs.label_lag import count_waiting
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
@@ -40,7 +41,7 @@ WORRIES = (
     "skew",
     "shadow",
     "none",  # nothing is in production
-    "silent",  # no new drift report for longer than the model file's drift.silence
+    "silent",  # nobody has looked for drift for longer than the model file's drift.silence
     "labels",  # more windows wait for their labels than could be judged
     "waits",  # a version waits for a person, or its canary is paused
     "old",  # the champion is older than OLD
@@ -144,9 +145,10 @@ def read_line(settings: Settings, model: str, load: Callable[[str], ModelSpec], 
         ledger = read_ledger(settings, spec)
         newest = Decisions(settings.lake_uri, model).newest((*REPORTS, "canary"))
         data_end = Observations(settings.lake_uri, spec).end()
+        monitored = newest_runs(settings.lake_uri, model).get("monitor")
     except EvergreenError as error:
         return broken_line(model, str(error), protection)
-    return make_line(spec, ledger, newest, now=now, data_end=data_end)
+    return make_line(spec, ledger, newest, now=now, data_end=data_end, monitored=monitored.at if monitored else None)
 
 
 def broken_line(model: str, problem: str, protection: Protection | None = None) -> FleetLine:
@@ -161,10 +163,12 @@ def make_line(
     *,
     now: datetime,
     data_end: datetime | None = None,
+    monitored: datetime | None = None,
 ) -> FleetLine:
     """How a model stands, by what is stored.
 
-    `newest` holds the newest decision of each kind of report, and `data_end` is the latest time of a row.
+    `newest` holds the newest decision of each kind of report; `data_end` is the latest time of a row, and `monitored`
+    when the newest monitor ended.
     """
     # A report on a former champion says nothing of this one.
     about = {kind: each for kind, each in newest.items() if each.champion == ledger.champion}
@@ -173,7 +177,10 @@ def make_line(
     retrains = [entry for entry in ledger.entries if entry.kind == "retrain"]
     waiting = open_decisions(spec, ledger)
     late = count_waiting(spec, ledger, figures, data_end) if ledger.champion is not None else 0
-    worries = dict(_worries(spec, ledger, about, waiting, late, now))
+    # A monitor that found nothing new has looked, and left the report that there was.
+    looks = (ledger.since, about["drift"].at if "drift" in about else None, monitored)
+    looked = max((each for each in looks if each is not None), default=None)
+    worries = dict(_worries(spec, ledger, about, waiting, late, looked, now))
     ranked = sorted(worries, key=WORRIES.index)
     return FleetLine(
         model=spec.name,
@@ -213,6 +220,7 @@ def _worries(
     about: Mapping[Kind, Decision],
     waiting: tuple[Decision, ...],
     late: int,
+    looked: datetime | None,
     now: datetime,
 ) -> Iterator[tuple[str, str]]:
     """What there is to worry about, by its name in `WORRIES`."""
@@ -225,7 +233,7 @@ def _worries(
     for kind, sentence in REPORTS.items():
         if kind in about and about[kind].outcome == "FAIL":
             yield kind, f"{sentence}{_figures(about[kind])}."
-    yield from _worries_of_time(spec, ledger, about, late, now)
+    yield from _worries_of_time(spec, ledger, about, late, looked, now)
     yield from _worries_of_people(ledger, about)
 
 
@@ -239,22 +247,25 @@ def _figures(report: Decision) -> str:
 
 
 def _worries_of_time(
-    spec: ModelSpec, ledger: LedgerState, about: Mapping[Kind, Decision], late: int, now: datetime
+    spec: ModelSpec,
+    ledger: LedgerState,
+    about: Mapping[Kind, Decision],
+    late: int,
+    looked: datetime | None,
+    now: datetime,
 ) -> Iterator[tuple[str, str]]:
     if ledger.champion is None:
         yield "none", "Nothing is in production."
         return
-    since = ledger.since or now
-    reported = max(since, about["drift"].at) if "drift" in about else since
-    if now - reported > spec.drift.silence:
-        yield "silent", f"No new drift report for {describe_age(reported, now)}."
+    if looked is not None and now - looked > spec.drift.silence:
+        yield "silent", f"Nobody has looked for drift for {describe_age(looked, now)}."
     figures = about["performance"].detail_as(PerformanceDetail) if "performance" in about else None
     judged = len(figures.windows) if figures else 0
     if late > judged:
         windows = many(late, "window waits for its labels", "windows wait for their labels")
         yield "labels", f"{windows}, {judged} could be judged."
-    if now - since > OLD:
-        yield "old", f"The champion is {describe_age(since, now)} old."
+    if ledger.since is not None and now - ledger.since > OLD:
+        yield "old", f"The champion is {describe_age(ledger.since, now)} old."
 
 
 def _worries_of_people(ledger: LedgerState, about: Mapping[Kind, Decision]) -> Iterator[tuple[str, str]]:

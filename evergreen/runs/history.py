@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 NEWEST = 12
 """Runs that are shown after each."""
 
+_LOOKED_THROUGH = 100
+"""Runs among which the newest of each flow is looked for: a day of two flows that run every half hour."""
 _COMPACT_EVERY = 50
 """Commits after which small files are merged. Each run adds one, and every twentieth commit lists all of them: 750 runs
 are 0.4 MB of rows and 10 MB of lists otherwise."""
@@ -123,6 +126,14 @@ class Runs:
             )
             for _, row in recent_runs.iterrows()
         )
+
+
+def newest_runs(lake: str, model: str) -> Mapping[str, Run]:
+    """The newest run of each flow of a model."""
+    runs: dict[str, Run] = {}
+    for run in Runs(lake, model).newest(_LOOKED_THROUGH):
+        runs.setdefault(run.flow, run)
+    return runs
 
 
 def _schema() -> pa.Schema:

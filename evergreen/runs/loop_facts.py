@@ -15,7 +15,7 @@ from evergreen.ingest.quarantine import count_refusals, quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import LedgerState, read_ledger
 from evergreen.runs.fleet import REPORTS
-from evergreen.runs.history import Run, Runs
+from evergreen.runs.history import Run, newest_runs
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
@@ -24,8 +24,6 @@ LOOKED_AT: tuple[Kind, ...] = (*REPORTS, "canary")
 """The kinds of decisions of which the newest is told."""
 TABLES: tuple[naming.Table, ...] = ("observations", "decisions", "drift", "promotions", "quarantine", "runs")
 """The tables that are read."""
-_RUNS = 100
-"""Runs among which the newest of each flow is looked for: a day of two flows that run every half hour."""
 _TRIES = 3
 
 
@@ -98,9 +96,6 @@ def _read(settings: Settings, spec: ModelSpec) -> LoopFacts:
     observations = Observations(lake, spec)
     snapshot = observations.snapshot() if observations.table.exists() else None
     batches, rows = count_refusals(quarantine_table(lake, model))
-    runs: dict[str, Run] = {}
-    for run in Runs(lake, model).newest(_RUNS):
-        runs.setdefault(run.flow, run)
     return LoopFacts(
         model,
         spec=spec,
@@ -111,7 +106,7 @@ def _read(settings: Settings, spec: ModelSpec) -> LoopFacts:
         data_end=datetime.fromisoformat(snapshot.end) if snapshot and snapshot.end else None,
         batches_refused=batches,
         rows_refused=rows,
-        runs=runs,
+        runs=newest_runs(lake, model),
     )
 
 

@@ -41,8 +41,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "champion_resolvable": ("", "1 where the registry's alias names the version that the log of promotions does."),
     "report_info": ("report verdict", "1 for the verdict of the newest report on the champion."),
     "report_timestamp_seconds": ("report", "When the newest report was made, as Unix time."),
-    "drift_watched_timestamp_seconds": ("", "When drift was last reported, or else the version became champion."),
-    "drift_silence_seconds": ("", "For how long there may be no drift report, by the model file."),
+    "drift_watched_timestamp_seconds": ("", "When drift was last looked for, or else the version became champion."),
+    "drift_silence_seconds": ("", "For how long nobody may look for drift, by the model file."),
     "drift_share_ratio": ("", "Weight of the columns that drifted, as a share."),
     "drift_threshold_ratio": ("", "The share from which on the report fails."),
     "drift_worst_column_ratio": ("column", "How far the worst column drifted, as a multiple of its threshold."),
@@ -133,8 +133,9 @@ def _reports(facts: LoopFacts, spec: ModelSpec, about: Mapping[Kind, Decision]) 
     if canary is not None and is_in_canary(facts.ledger):
         detail = canary.detail_as(CanaryDetail)
         yield "canary_share_ratio", (str(detail.version),), detail.share / 100
-    since = [facts.ledger.since, about["drift"].at if "drift" in about else None]
-    known = [each.timestamp() for each in since if each is not None]
+    # A monitor that found nothing new has looked, and left the report that there was.
+    looks = [facts.ledger.since, *(each.at for each in (about.get("drift"), facts.runs.get("monitor")) if each)]
+    known = [each.timestamp() for each in looks if each is not None]
     if facts.ledger.champion is not None and known:
         yield "drift_watched_timestamp_seconds", (), max(known)
     yield "drift_silence_seconds", (), spec.drift.silence.total_seconds()

@@ -69,7 +69,7 @@ def test_each_worry_has_its_sentence(make_spec: Callable[..., Any]) -> None:
         "The newest drift report failed.",
         "What is asked online differs from what lands.",
         "The last promotion made it worse.",
-        "No new drift report for 3 days.",
+        "Nobody has looked for drift for 3 days.",
         "2 windows wait for their labels, 0 could be judged.",
         "A version waits for a person's approval.",
         "The champion is 91 days old.",
@@ -81,7 +81,14 @@ def test_a_report_on_a_former_champion_does_not_count(make_spec: Callable[..., A
     """Its failure was answered by another champion; nothing is known of the new one yet."""
     found = line(make_spec(), ledger(champion=2), decided("performance", "FAIL"), decided("drift", "FAIL"))
     assert (found.drift, found.performance, found.value) == ("", "", None)
-    assert found.worries == ("No new drift report for 20 days.",)
+    assert found.worries == ("Nobody has looked for drift for 20 days.",)
+
+
+def test_a_monitor_that_found_nothing_new_has_looked(make_spec: Callable[..., Any]) -> None:
+    """The report that there was is days old, and nobody has to worry."""
+    newest: dict[Kind, Decision] = {"drift": decided("drift", "PASS", days=3)}
+    assert make_line(make_spec(), ledger(), newest, now=NOW).worries == ("Nobody has looked for drift for 3 days.",)
+    assert make_line(make_spec(), ledger(), newest, now=NOW, monitored=NOW - DAY / 2).worries == ()
 
 
 def test_a_canary_is_shown_and_worries_when_it_is_paused(make_spec: Callable[..., Any]) -> None:

@@ -65,7 +65,7 @@ def whole(make_spec: Callable[..., Any]) -> LoopFacts:
         decided("shadow", "INCONCLUSIVE"),
         decided("canary", "step"),
     ]
-    run = Run("monitor", "run-1", NOW, 4.0, 200, 1.5, "drift FAIL", 2.5)
+    run = Run("monitor", "run-1", NOW - DAY / 2, 4.0, 200, 1.5, "drift FAIL", 2.5)
     return LoopFacts(
         "toy",
         spec=make_spec(retraining=Retraining(triggers=("drift", "performance"))),
@@ -101,7 +101,7 @@ def test_every_family_is_there_with_its_value(whole: LoopFacts) -> None:
         ],
         1,
     )
-    assert told.value("drift_watched_timestamp_seconds", **model) == (NOW - 2 * DAY).timestamp()
+    assert told.value("drift_watched_timestamp_seconds", **model) == (NOW - DAY / 2).timestamp()
     assert told.value("drift_worst_column_ratio", **model, column="x") == 3.5
     assert (told.value("drift_share_ratio", **model), told.value("drift_threshold_ratio", **model)) == (0.5, 0.3)
     assert told.value("performance_value", **model, metric="mae") == 2.0
@@ -147,10 +147,17 @@ def test_the_alias_is_held_against_the_log(
 
 def test_a_report_on_a_former_champion_is_no_verdict_on_this_one(whole: LoopFacts) -> None:
     """The new one is watched from its promotion on."""
-    told = read(replace(whole, ledger=replace(whole.ledger, champion=2)), aliases={"toy": 2})
+    told = read(replace(whole, ledger=replace(whole.ledger, champion=2), runs={}), aliases={"toy": 2})
     assert {labels[1] for labels in told.all("report_info")} == {"canary"}
     assert told.value("drift_share_ratio", model="toy") is None
     assert told.value("drift_watched_timestamp_seconds", model="toy") == SINCE.timestamp()
+
+
+def test_a_monitor_that_found_nothing_new_has_looked(whole: LoopFacts) -> None:
+    """It leaves the report that there was, whose time stands still."""
+    watched = "drift_watched_timestamp_seconds"
+    assert read(replace(whole, runs={})).value(watched, model="toy") == (NOW - 2 * DAY).timestamp()
+    assert read(whole).value(watched, model="toy") == (NOW - DAY / 2).timestamp()
 
 
 def test_a_hundred_models_are_under_half_a_megabyte(whole: LoopFacts) -> None:
