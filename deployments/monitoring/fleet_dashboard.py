@@ -8,7 +8,6 @@ from __future__ import annotations
 from deployments.monitoring.events import events
 from deployments.monitoring.expressions import REFUSED, by_model, increase, of, rate, verdict, worry
 from deployments.monitoring.machine import answering_panels, machine_numbers, process_panels
-from deployments.monitoring.model_dashboard import UID as MODEL_UID
 from deployments.monitoring.panels import (
     AGO,
     BAD,
@@ -36,9 +35,9 @@ from deployments.monitoring.panels import (
     number,
     states,
 )
+from evergreen.naming import FLEET_DASHBOARD, MODEL_DASHBOARD
 from evergreen.runs.fleet import WEIGHTS
 
-UID = "evergreen-fleet"
 WORRY_WORDS = {
     "problem": ("cannot be read", RED),
     "escalated": ("retraining does not help", RED),
@@ -68,7 +67,7 @@ def fleet_dashboard() -> str:
         Row("Is the loop alive?", [*machine_numbers(), *_alive(), *process_panels()]),
     ]
     about = "All models that Evergreen keeps fresh, the most worrying first, and what moves their loop."
-    return build(UID, "Evergreen: all models", about, rows, events())
+    return build(FLEET_DASHBOARD, "Evergreen: all models", about, rows, events())
 
 
 def _totals() -> list[Panel]:
@@ -134,7 +133,7 @@ def _table() -> Panel:
         columns,
         sort="Worry",
         worst=worst,
-        link=f"/d/{MODEL_UID}?var-model=${{__value.text}}&${{datasource:queryparam}}&${{__url_time_range}}",
+        link=f"/d/{MODEL_DASHBOARD}?var-model=${{__value.text}}&${{datasource:queryparam}}&${{__url_time_range}}",
     )
 
 

@@ -32,8 +32,8 @@ from deployments.monitoring.panels import (
     number,
     states,
 )
+from evergreen.naming import MODEL_DASHBOARD
 
-UID = "evergreen-model"
 _CHOSEN = 'model="$model"'
 
 
@@ -49,7 +49,7 @@ def model_dashboard() -> str:
     ]
     about = "One model that Evergreen keeps fresh: what it answers, what it is fed, and whether its loop is alive."
     model = choice("model", "Model", f"label_values({of('model_problem')}, model)")
-    return build(UID, "Evergreen: a model", about, rows, events(_CHOSEN), [model])
+    return build(MODEL_DASHBOARD, "Evergreen: a model", about, rows, events(_CHOSEN), [model])
 
 
 def _answering() -> list[Panel]:

@@ -19,6 +19,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common, dashboard, units
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from evergreen.naming import DASHBOARD_TAG
+
 Panel = Builder[dashboard.Panel]
 Words = Mapping[int, tuple[str, str]]
 """For a number, the word that is shown in its place, and its colour."""
@@ -84,8 +86,19 @@ def graph(
     levels: Levels | None = None,
     bars: bool = False,
 ) -> Panel:
-    """A figure over time; with levels a line is drawn where each begins."""
-    panel = _panel(timeseries.Panel(), title, meaning, unit, width, _HIGH).min(0)
+    """A figure over time, from 0 on; with levels a line is drawn where each begins."""
+    panel = _graph(title, meaning, queries, unit, width).axis_soft_min(0)
+    if bars:
+        panel.draw_style(common.GraphDrawStyle.BARS).fill_opacity(60)
+        panel.stacking(common_parts.StackingConfig().mode(common.StackingMode.NORMAL))
+    if levels is not None:
+        dashed = common_parts.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        panel.thresholds(_steps(levels)).thresholds_style(dashed)
+    return panel
+
+
+def _graph(title: str, meaning: str, queries: Sequence[Query], unit: str, width: int) -> timeseries.Panel:
+    panel = _panel(timeseries.Panel(), title, meaning, unit, width, _HIGH)
     for target in _targets(queries):
         panel.with_target(target.range())
     panel.tooltip(
@@ -97,19 +110,12 @@ def graph(
         .display_mode(common.LegendDisplayMode.LIST)
         .placement(common.LegendPlacement.BOTTOM)
     )
-    if bars:
-        panel.draw_style(common.GraphDrawStyle.BARS).fill_opacity(60)
-        panel.stacking(common_parts.StackingConfig().mode(common.StackingMode.NORMAL))
-    if levels is not None:
-        dashed = common_parts.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
-        panel.thresholds(_steps(levels)).thresholds_style(dashed)
     return panel
 
 
 def band(title: str, meaning: str, low: Query, high: Query, *queries: Query, width: int = 16) -> Panel:
-    """A graph of which the room between two queries is filled."""
-    made = graph(title, meaning, low, high, *queries, width=width)
-    assert isinstance(made, timeseries.Panel)  # noqa: S101 - the type that graph builds
+    """A graph of which the room between two queries is filled, from whatever its values are."""
+    made = _graph(title, meaning, [low, high, *queries], NONE, width)
     filled = [dashboard.DynamicConfigValue("custom.fillBelowTo", low.legend), _value("custom.fillOpacity", 15)]
     return made.override_by_name(high.legend, filled)
 
@@ -189,7 +195,7 @@ def build(
     variables: Sequence[Builder[dashboard.VariableModel]] = (),
 ) -> str:
     """The JSON of a dashboard, as it is committed."""
-    made = parts.Dashboard(title).uid(uid).description(about).tags(["evergreen"]).editable()
+    made = parts.Dashboard(title).uid(uid).description(about).tags([DASHBOARD_TAG]).editable()
     made.time("now-24h", "now").refresh("1m").timezone("browser")
     made.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     made.with_variable(parts.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
@@ -200,7 +206,7 @@ def build(
     made.link(
         parts.DashboardLink("Evergreen")
         .type(dashboard.DashboardLinkType.DASHBOARDS)
-        .tags(["evergreen"])
+        .tags([DASHBOARD_TAG])
         .keep_time(True)
     )
     for row in rows:

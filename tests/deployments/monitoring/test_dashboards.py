@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
@@ -15,19 +14,17 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard, units
-from prometheus_client.metrics_core import Metric
 
 from deployments.monitoring.dashboards import FOLDER, dashboards
 from deployments.monitoring.expressions import VERDICTS, worries
 from deployments.monitoring.fleet_dashboard import WORRY_WORDS
-from deployments.stack.health import WorkerState
-from deployments.stack.loop_monitor import LoopMonitor, LoopSnapshot
 from evergreen.naming import METRIC_PREFIX
 from evergreen.runs.fleet import WORRIES
 from evergreen.runs.loop_metrics import FAMILIES
 from evergreen.settings import Settings
 from evergreen.verdicts import Verdict
 from serving.version import ServedVersion
+from tests.deployments.monitoring.exposed import labels_of, loop_labels
 from tests.deployments.monitoring.queries import as_prometheus_is_asked, queries
 from tests.serving.conftest import make_app, make_version, open_canary, version
 from tests.serving.test_metrics import busy
@@ -61,22 +58,8 @@ def exposed(make_app: Make, version: ServedVersion, make_version: Make, settings
     app = make_app(version)
     open_canary(app, replace(make_version(number=2), alias="challenger", plan=_Fails()), 100)
     busy(app)
-    found = dict(_labels(app.metrics.collect()))
-    monitor = LoopMonitor(settings)
-    now = datetime.now(UTC)
-    settings.root.mkdir(parents=True, exist_ok=True)
-    monitor.snapshot = LoopSnapshot(now, 0.1, (), {}, True, WorkerState(True, now))
-    found |= {name: labels for name, labels in _labels(monitor.collect()) if name not in found}
-    return found | {METRIC_PREFIX + name: {"model", *labels.split()} for name, (labels, _) in FAMILIES.items()}
-
-
-def _labels(families: Iterator[Metric]) -> Iterator[tuple[str, set[str]]]:
-    for family in families:
-        known = {name for sample in family.samples for name in sample.labels}
-        if family.type == "histogram":
-            yield from ((family.name + end, known) for end in ("_bucket", "_count", "_sum"))
-        else:
-            yield family.name + ("_total" if family.type == "counter" else ""), known
+    found = dict(labels_of(app.metrics.collect()))
+    return loop_labels(settings) | found
 
 
 def test_the_committed_dashboards_are_those_of_the_script() -> None:
