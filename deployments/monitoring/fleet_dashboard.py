@@ -111,14 +111,14 @@ def _totals() -> list[Panel]:
 
 def _table() -> Panel:
     worst: Words = {0: ("none", GREEN)} | {WEIGHTS[name]: words for name, words in WORRY_WORDS.items()}
-    value_to_bound = f"max by (model) ({of('performance_value')} / {of('performance_bound')})"
     columns = [
         Column("Worry", worry()),
         Column("Champion", by_model("champion_version")),
         Column("In production since", f"{by_model('champion_since_timestamp_seconds')} * 1000", AGO),
         Column("Drift", verdict("drift"), words=VERDICT),
         Column("Performance", verdict("performance"), words=VERDICT),
-        Column("Metric, as a share of its bound", value_to_bound, SHARE),
+        Column("Metric", by_model("performance_value")),
+        Column("Worst accepted", by_model("performance_bound")),
         Column("Labels", by_model("label_coverage_ratio"), SHARE),
         Column("Open decisions", by_model("decisions_open"), levels=WORRYING),
         Column("In vain", by_model("retrains_in_vain"), levels=WORRYING),

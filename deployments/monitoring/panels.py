@@ -134,7 +134,8 @@ def number(
     for target in _targets(queries):
         panel.with_target(target.instant())
     panel.graph_mode(common.BigValueGraphMode.NONE).color_mode(common.BigValueColorMode.VALUE)
-    panel.text_mode(common.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 or queries[0].legend else _ALONE)
+    named = any(query.legend for query in queries)
+    panel.text_mode(common.BigValueTextMode.VALUE_AND_NAME if named else common.BigValueTextMode.VALUE)
     panel.reduce_options(common_parts.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.thresholds(_steps(levels) if levels is not None else _plain())
     return panel.mappings([_mapping(words)]) if words is not None else panel
@@ -237,9 +238,6 @@ class _Annotation(Builder[dashboard.AnnotationQuery]):
 
     def build(self) -> dashboard.AnnotationQuery:
         return _Described(self.event)
-
-
-_ALONE = common.BigValueTextMode.VALUE
 
 
 def _panel(panel: P, title: str, meaning: str, unit: str, width: int, height: int) -> P:
