@@ -18,6 +18,7 @@ from grafana_foundation_sdk.models import dashboard, units
 from deployments.monitoring.dashboards import FOLDER, dashboards
 from deployments.monitoring.expressions import VERDICTS, worries
 from deployments.monitoring.fleet_dashboard import WORRY_WORDS
+from deployments.monitoring.panels import VERDICT
 from evergreen.naming import METRIC_PREFIX
 from evergreen.runs.fleet import WORRIES
 from evergreen.runs.loop_metrics import FAMILIES
@@ -228,6 +229,7 @@ def test_every_worry_of_the_page_of_all_models_is_counted() -> None:
     assert tuple(worries()) == WORRIES
     assert tuple(WORRY_WORDS) == WORRIES
     assert set(VERDICTS) == set(Verdict)
+    assert {word: number for number, (word, _) in VERDICT.items()} == VERDICTS
 
 
 def test_the_link_to_a_model_leads_to_its_dashboard() -> None:
