@@ -162,7 +162,7 @@ def make_spec() -> Callable[..., ModelSpec]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_rows() -> Callable[..., pd.DataFrame]:
     """Build rows for `make_spec`: hourly from 2025-01-01, y = 3 x + noise; seeded."""
 

@@ -69,6 +69,9 @@ STABLE = [
     (naming.AUTOMATION_PREFIX, "evergreen: "),
     (naming.NOTIFY_BLOCK_PREFIX, "evergreen-notify-"),
     (naming.DEPLOY_FOLDER_PREFIX, "evergreen-deploy-"),
+    (naming.DASHBOARD_TAG, "evergreen"),
+    (naming.FLEET_DASHBOARD, "evergreen-fleet"),
+    (naming.MODEL_DASHBOARD, "evergreen-model"),
     (naming.PART_PREFIX, ".part-"),
 ]
 """What servers, registries, lakes and disks hold under these names; another name would not find it again."""

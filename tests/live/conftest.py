@@ -25,9 +25,15 @@ TOY = (PROJECT / "tests" / "faults" / "models" / "toy.py").read_text()
 QUICK = ("north", "south", "east", "west")
 SLOW = ("long_one", "long_two")
 """Their pipeline takes its time, so that something can happen in the middle of their retraining."""
+SERVED = "served"
+"""It is asked online, and its champion is judged by the day."""
+_SECTIONS = """    drift=DriftThresholds(min_rows=50),
+    performance=PerformanceThresholds(window=timedelta(days=1), min_rows=50),
+    serve=Serve(),
+"""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         found: int = free.getsockname()[1]
@@ -50,6 +56,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         if name in SLOW:
             text = text.replace("    columns = ", "    import time\n\n    time.sleep(6)\n    columns = ")
         (project / "models" / f"{name}.py").write_text(text)
+    served = TOY.replace('"toy"', f'"{SERVED}"').replace("    drift=DriftThresholds(min_rows=50),\n", _SECTIONS)
+    served = served.replace("ModelSpec\n", "ModelSpec, PerformanceThresholds, Serve\n", 1)
+    served = served.replace("from typing", "from datetime import timedelta\nfrom typing", 1)
+    (project / "models" / f"{SERVED}.py").write_text(served)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "EVERGREEN_"))}
     environment = kept | {"EVERGREEN_HOME": str(home), "COLUMNS": "200"}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -64,7 +74,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     manifest.write_text(yaml.safe_dump(document, sort_keys=False))
     # Another stack that starts while a server of this one is killed would take the port that everybody likes.
     bare.settings.stack.mkdir(parents=True)
-    write_ports(bare.settings, Ports(prefect=_free_port(), mlflow=_free_port()))
+    write_ports(bare.settings, Ports(prefect=free_port(), mlflow=free_port()))
     try:
         told = bare.evergreen("up", "--detach")
         yield Stack(project, home, f"{told['prefect']}/api", environment)
