@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,14 +20,11 @@ from deployments.stack.services import Ports, read_ports
 from evergreen.naming import predict_path
 from evergreen.runs.fleet import read_fleet
 from tests.deployments.monitoring.queries import as_prometheus_is_asked, queries
+from tests.deployments.monitoring.real_prometheus import needs_prometheus, running_prometheus
 from tests.live.clone import API, Stack, until
 from tests.live.conftest import SERVED, free_port
 
-PROMETHEUS = shutil.which("prometheus")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed: apt-get install prometheus"),
-]
+pytestmark = [pytest.mark.slow, needs_prometheus]
 EMPTY = {
     "ALERTS": "no rules are loaded",
     "evergreen_canary_share_ratio": "no challenger is in its canary",
@@ -78,23 +73,14 @@ def ports(stack: Stack) -> Ports:
 @pytest.fixture(scope="module")
 def prometheus(ports: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     """With the project's file, but for the ports, and each second; no rules lie beside it."""
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    folder = tmp_path_factory.mktemp("prometheus")
     text = (FOLDER.parent / "prometheus.yml").read_text()
     changes = {"4300": str(ports.pages), "8000": str(ports.serving), "9093": str(free_port()), ": 15s": ": 1s"}
     for there, here in changes.items():
         assert there in text
         text = text.replace(there, here)
-    (folder / "prometheus.yml").write_text(text)
-    words = [str(PROMETHEUS), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([*words, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            until(lambda: API.get(f"{url}/-/ready").status_code == httpx.codes.OK, "Prometheus is ready", 60)
-            yield Asked(url, time.time())
-        finally:
-            process.terminate()
-            process.wait(60)
+    with running_prometheus(folder, text) as url:
+        yield Asked(url, time.time())
 
 
 def ask_for_predictions(ports: Ports, rows: pd.DataFrame) -> None:

@@ -9,13 +9,15 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.serving.test_server import free_port
 
 PROMETHEUS = shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(
@@ -33,37 +35,28 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = _DEADLINE
     return found
 
 
-@dataclass
+@contextmanager
+def running_prometheus(folder: Path, config: str) -> Iterator[str]:
+    """The address of a server with a configuration, whose data are in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    url = f"127.0.0.1:{free_port()}"
+    (folder / "prometheus.yml").write_text(config)
+    words = [str(PROMETHEUS), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*words, f"--web.listen-address={url}"], stdout=log, stderr=log)
+        try:
+            wait_for(lambda: _read(f"http://{url}/-/ready"), "Prometheus is ready")
+            yield f"http://{url}"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@dataclass(frozen=True)
 class Prometheus:
-    """A running server."""
+    """A running server, asked over HTTP."""
 
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self, targets: Mapping[str, str], rules: Sequence[Path] = ()) -> None:
-        """Scrape targets (host:port, by job) every second, and evaluate rules as often."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(rule) for rule in rules],
-            "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()
-            ],
-        }
-        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    str(PROMETHEUS),
-                    f"--config.file={self.folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self.folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        wait_for(lambda: self._get("/-/ready") is not None, "Prometheus is ready")
+    url: str
 
     def query(self, expression: str) -> list[Any]:
         """The series that an expression finds now.
@@ -71,8 +64,7 @@ class Prometheus:
         Raises:
             AssertionError: Prometheus refuses it.
         """
-        told = self._get(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
-        assert told is not None
+        told = _read(f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         answer = json.loads(told)
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         found: list[Any] = answer["data"]["result"]
@@ -82,17 +74,13 @@ class Prometheus:
         """The names of the alerts that fire now."""
         return {each["metric"]["alertname"] for each in self.query('ALERTS{alertstate="firing"}')}
 
-    def stop(self) -> None:
-        """End it."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(30)
 
-    def _get(self, path: str) -> bytes | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
-                return bytes(response.read())
-        except urllib.error.HTTPError as error:
-            return error.read()
-        except OSError:
-            return None
+def _read(url: str) -> bytes:
+    """The body of an answer, whatever its status; empty where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
+            return bytes(response.read())
+    except urllib.error.HTTPError as error:
+        return error.read()
+    except OSError:
+        return b""

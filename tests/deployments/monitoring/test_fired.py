@@ -22,10 +22,11 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import yaml
 
 from evergreen.registry.client import Registry
 from evergreen.settings import PROJECT, Settings
-from tests.deployments.monitoring.real_prometheus import Prometheus, needs_prometheus, wait_for
+from tests.deployments.monitoring.real_prometheus import Prometheus, needs_prometheus, running_prometheus, wait_for
 from tests.serving.conftest import MODEL_FILE
 from tests.serving.test_server import free_port
 
@@ -139,16 +140,21 @@ def installation(
     for file in RULES.glob("*.yml"):
         rules.append(tmp_path / file.name)
         rules[-1].write_text(quick(file.read_text()))
-    prometheus = Prometheus(tmp_path / "prometheus", free_port())
+    jobs = {"evergreen-loop": found.ports["pages"], "evergreen-serving": found.ports["serving"]}
+    config = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": list(map(str, rules)),
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in jobs.items()
+        ],
+    }
     try:
         for service in found.ports:
             found.start(service)
-        targets = {"evergreen-loop": "pages", "evergreen-serving": "serving"}
-        prometheus.start({job: f"127.0.0.1:{found.ports[name]}" for job, name in targets.items()}, rules)
-        found.evergreen("monitor", "toy")
-        yield found, prometheus
+        with running_prometheus(tmp_path / "prometheus", yaml.safe_dump(config)) as url:
+            found.evergreen("monitor", "toy")
+            yield found, Prometheus(url)
     finally:
-        prometheus.stop()
         for process in found.running.values():
             if process.poll() is None:
                 process.kill()

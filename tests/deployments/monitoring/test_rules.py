@@ -14,7 +14,7 @@ import yaml
 
 from evergreen.settings import PROJECT, Settings
 from serving.version import ServedVersion
-from tests.deployments.monitoring.metric_names import OF_PROMETHEUS, SCRAPED, loop_series, serving_series
+from tests.deployments.monitoring.exposed import labels_of, loop_labels
 
 RULES = PROJECT / "deployments" / "monitoring" / "rules"
 CASES = PROJECT / "tests" / "deployments" / "monitoring" / "alerts.yml"
@@ -23,6 +23,8 @@ PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="promtool is not on this machine; Debian has it in the package prometheus."
 )
+_SCRAPED = {"instance", "job"}
+"""Labels that Prometheus adds."""
 _SELECTOR = re.compile(r"\b(evergreen[a-z0-9_:]*|up)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r"([a-z_]+)\s*[=!]~?")
 _GROUPING = re.compile(r"\b(?:by|on)\s*\(([^)]*)\)")
@@ -85,13 +87,14 @@ def test_rules_ask_only_for_series_and_labels_that_there_are(
     settings: Settings, make_app: Callable[..., Any], version: ServedVersion
 ) -> None:
     """A name that the code does not tell would never fire."""
-    known = {**OF_PROMETHEUS, **loop_series(settings), **serving_series(make_app(version))}
+    serving = labels_of(make_app(version).metrics.registry.collect())
+    known = {"up": set(), **loop_labels(settings), **dict(serving)}
     for _, rule in rules():
         assert list(strange_names(rule["expr"], known)) == []
     assert list(strange_names('evergreen_gone{model="x"} + up{modell="x"}', known)) == ["evergreen_gone", "modell"]
 
 
-def strange_names(expression: str, known: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def strange_names(expression: str, known: Mapping[str, set[str]]) -> Iterator[str]:
     """Series and labels of an expression that nobody tells."""
     labels: set[str] = set()
     for name, matchers in _SELECTOR.findall(expression):
@@ -102,9 +105,9 @@ def strange_names(expression: str, known: Mapping[str, frozenset[str]]) -> Itera
         else:
             yield name
             continue
-        yield from (each for each in _MATCHER.findall(matchers) if each not in known.get(name, labels) | SCRAPED)
+        yield from (each for each in _MATCHER.findall(matchers) if each not in known.get(name, labels) | _SCRAPED)
     for part in _GROUPING.findall(expression):
-        yield from (each.strip() for each in part.split(",") if each.strip() not in labels | SCRAPED)
+        yield from (each.strip() for each in part.split(",") if each.strip() not in labels | _SCRAPED)
 
 
 @needs_promtool
