@@ -41,7 +41,7 @@ from evergreen.registry.mlflow_entities import (
 )
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
-from evergreen.registry.stored_files import StoredFiles
+from evergreen.registry.stored_files import StoredFiles, folder_of
 from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
     DESCRIBED,
@@ -392,9 +392,12 @@ class Registry(ModelRegistry):
         experiment_ = self.client.get_experiment_by_name(experiment(model))
         if experiment_ is not None:
             return str(experiment_.experiment_id)
-        place = self.settings.artifacts / experiment(model)
-        place.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(experiment(model), artifact_location=place.as_uri()))
+        root = self.settings.artifact_uri
+        # A folder of this machine means nothing to the others that share a tracking server, which has a place for all.
+        place = None if root is None else f"{root}/{experiment(model)}"
+        if place is not None and (folder := folder_of(place)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return str(self.client.create_experiment(experiment(model), artifact_location=place))
 
     def _ensure_model(self, model: str) -> None:
         if not self.client.search_registered_models(named(model)):
