@@ -23,6 +23,7 @@ Table = Literal[
     "drift",
     "promotions",
     "runs",
+    "leases",
 ]
 """The tables of a model in the lake."""
 

@@ -53,7 +53,7 @@ from evergreen.registry.version import (
 )
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import open_locks
+from evergreen.storage.locks import machine_locks
 from evergreen.surroundings import make_home
 from evergreen.verdicts import Verdict
 
@@ -80,7 +80,7 @@ class Registry(ModelRegistry):
         with contextlib.suppress(OSError):
             # What is wrong with the folder, the lock says.
             make_home(self.settings.root)
-        locks, now = open_locks(self.settings), datetime.now(UTC)
+        locks, now = machine_locks(self.settings), datetime.now(UTC)
         # MLflow's schema is made by one process at a time: two at once leave a database that never opens again.
         with clear(uri), locks.hold("registry", "opening", wait=_OPENING_SECONDS, now=now):
             probe(uri)

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 from evergreen.errors import RegistryError
 from evergreen.registry.database import explained
 from evergreen.settings import Settings
-from evergreen.storage.locks import open_locks
+from evergreen.storage.locks import machine_locks
 
 _WAIT_SECONDS = 10
 _COLUMNS = (
@@ -67,7 +67,7 @@ def rewrite_places(settings: Settings) -> tuple[Rewritten, ...]:
     """
     now, new = datetime.now(UTC), settings.artifact_folder.as_uri()
     done = list[Rewritten]()
-    with open_locks(settings).hold("registry", "opening", wait=_WAIT_SECONDS, now=now), _open(settings) as database:
+    with machine_locks(settings).hold("registry", "opening", wait=_WAIT_SECONDS, now=now), _open(settings) as database:
         if database is None:
             return ()
         for prefix in _prefixes(database, settings):
