@@ -23,6 +23,7 @@ Table = Literal[
     "drift",
     "promotions",
     "runs",
+    "leases",
 ]
 """The tables of a model in the lake."""
 
@@ -46,6 +47,8 @@ NOTIFY_BLOCK_PREFIX = "evergreen-notify-"
 """The blocks that hold the URLs of EVERGREEN_NOTIFY begin with this."""
 DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
+DOWNLOADS_PREFIX = "evergreen-files-"
+"""The temporary folder of a process for files of versions that are stored elsewhere begins with this."""
 METRIC_PREFIX = "evergreen_"
 """The series that Prometheus is told begin with this."""
 DASHBOARD_TAG = "evergreen"

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         models: the folder of model files.
         lake: the folder or object store URL of the Delta tables; by default `home/lake`.
         tracking_uri: MLflow's database or tracking server; by default SQLite in `home`.
+        artifacts: the folder or object store URL where MLflow stores the files of versions; by default
+            `home/artifacts`, and where `tracking_uri` is a server, the place that it says.
         prefect_database: the local stack's Prefect database; by default SQLite in `home`.
         redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
         notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     models: Path = PROJECT / "models"
     lake: str = ""
     tracking_uri: SecretStr = Field(default=SecretStr(""))
+    artifacts: str = ""
     prefect_database: SecretStr = Field(default=SecretStr(""))
     redis: SecretStr = Field(default=SecretStr(""))
     notify: SecretStr = Field(default=SecretStr(""))
@@ -80,9 +83,18 @@ class Settings(BaseSettings):
         return self.root / "landing"
 
     @property
-    def artifacts(self) -> Path:
-        """The folder in which MLflow stores its artifacts."""
+    def artifact_folder(self) -> Path:
+        """The folder in which MLflow stores the files of versions, where nothing else is set."""
         return self.root / "artifacts"
+
+    @property
+    def artifact_uri(self) -> str | None:
+        """Where MLflow stores the files of versions; None where its tracking server says it."""
+        if "://" in self.artifacts:
+            return self.artifacts.rstrip("/")
+        if self.artifacts:
+            return (PROJECT / Path(self.artifacts).expanduser()).resolve().as_uri()
+        return None if self.tracking.startswith(("http:", "https:")) else self.artifact_folder.as_uri()
 
     @property
     def locks(self) -> Path:

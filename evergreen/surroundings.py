@@ -19,6 +19,8 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # With a tracking server it would print the address of a run among the output of a command.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A tracking server that does not answer: MLflow's own seven retries take four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     # Of the processes that this one starts: a file's encoding does not depend on the locale.

@@ -106,7 +106,7 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
-        home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifacts.as_uri()}
+        home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}
     unset = {name: value for name, value in (shared_environment(settings) | own).items() if name not in os.environ}
     return unset | home
 

@@ -13,7 +13,7 @@ from evergreen.decision import Decision, Kind
 from evergreen.errors import RegistryError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.drift_scores import ColumnDrift
-from evergreen.ledger.promotions import Move, PromotionLog
+from evergreen.ledger.promotions import Move, PromotionLog, is_next
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import PENDING, STATUS, Version, VersionTags, status_of
 from evergreen.spec.model import ModelSpec
@@ -145,9 +145,10 @@ class InMemoryPromotions(PromotionLog):
         self.model = model
         self._lines: list[Move] = []
 
-    def write(self, move: Move) -> None:
+    def write(self, move: Move, *, after: int | None = None) -> None:
         """Add a line."""
-        self._lines.append(move)
+        if is_next(self.model, self._lines, move, after):
+            self._lines.append(move)
 
     def all(self) -> tuple[Move, ...]:
         """Every line, oldest first."""

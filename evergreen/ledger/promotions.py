@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from evergreen import naming
+from evergreen.errors import BusyError
 from evergreen.storage.delta_table import Table
 
 if TYPE_CHECKING:
@@ -60,8 +61,14 @@ class PromotionLog(Protocol):
 
     model: str
 
-    def write(self, move: Move) -> None:
-        """Add a line, under the model's promotion lock."""
+    def write(self, move: Move, *, after: int | None = None) -> None:
+        """Add a line, under the model's promotion lock.
+
+        With `after` only while the log has so many lines: nothing was written since it was read.
+
+        Raises:
+            BusyError: another process wrote to it, or has ended this move in another way.
+        """
         ...
 
     def all(self) -> tuple[Move, ...]:
@@ -89,14 +96,21 @@ class Promotions(PromotionLog):
         self.model = model
         self.table = Table(naming.table(lake, model, "promotions"), _schema())
 
-    def write(self, move: Move) -> None:
+    def write(self, move: Move, *, after: int | None = None) -> None:
         """Add a line, under the model's promotion lock; a line that is there stays as it is.
 
+        Two processes that write at once, whatever they hold, do not both get the next line: one of them is refused.
         Where the clock says an earlier time than the last line, it gets the time of that one.
+
+        Raises:
+            BusyError: another process wrote to it, or has ended this move in another way.
         """
         import pandas as pd
 
-        lines = self.all()
+        opened = self.table.open()
+        lines = self._lines(opened.version())
+        if not is_next(self.model, lines, move, after):
+            return
         row = {
             "line": len(lines) + 1,
             "id": move.id,
@@ -112,15 +126,19 @@ class Promotions(PromotionLog):
             "trusted": None if move.trusted is None else json.dumps(move.trusted),
             "judged_sha256": move.judged_sha256 or None,
         }
-        self.table.append(pd.DataFrame([row]).astype({"before": "Int64", "after": "Int64"}), f"{move.id}:{move.phase}")
+        try:
+            self.table.append_in_turn(pd.DataFrame([row]).astype({"before": "Int64", "after": "Int64"}), opened)
+        except BusyError:
+            raise moved_elsewhere(self.model) from None
 
     def all(self) -> tuple[Move, ...]:
         """Every line, oldest first."""
+        return self._lines() if self.table.exists() else ()
+
+    def _lines(self, version: int | None = None) -> tuple[Move, ...]:
         import pandas as pd
 
-        if not self.table.exists():
-            return ()
-        rows = self.table.read().sort_values("line")
+        rows = self.table.read(version=version).sort_values("line")
         return tuple(
             Move(
                 id=row["id"],
@@ -138,6 +156,26 @@ class Promotions(PromotionLog):
             )
             for _, row in rows.iterrows()
         )
+
+
+def is_next(model: str, lines: Sequence[Move], move: Move, after: int | None) -> bool:
+    """Whether a line is to be written after these; False where it is there already.
+
+    Raises:
+        BusyError: there are other lines than the `after` that the move follows from, or it was ended in another way.
+    """
+    known = [line.phase for line in lines if line.id == move.id]
+    if move.phase in known:
+        return False
+    if (after is not None and len(lines) != after) or any(phase != "intent" for phase in known):
+        raise moved_elsewhere(model)
+    return True
+
+
+def moved_elsewhere(model: str) -> BusyError:
+    """The error of a move that lost a race."""
+    what = f"Another process moved the champion of {model} at the same time."
+    return BusyError(what, f"This one changed nothing. See what came of the other: evergreen history {model}")
 
 
 def unfinished(moves: Sequence[Move]) -> Move | None:

@@ -104,7 +104,7 @@ def _folders(settings: Settings) -> tuple[tuple[str, Path, str], ...]:
     root = settings.root
     return (
         *tables,
-        ("versions' files", settings.artifacts, "this command"),
+        ("versions' files", settings.artifact_folder, "this command"),
         ("drift reports", root / "reports", "this command"),
         ("quarantine", root / "quarantine", "--quarantine-older-than"),
         ("landing folders", settings.landing, "yours"),

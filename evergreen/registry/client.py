@@ -41,7 +41,7 @@ from evergreen.registry.mlflow_entities import (
 )
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
-from evergreen.registry.stored_files import StoredFiles
+from evergreen.registry.stored_files import StoredFiles, folder_of
 from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
     DESCRIBED,
@@ -53,7 +53,7 @@ from evergreen.registry.version import (
 )
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.locks import open_locks
+from evergreen.storage.locks import machine_locks
 from evergreen.surroundings import make_home
 from evergreen.verdicts import Verdict
 
@@ -80,7 +80,7 @@ class Registry(ModelRegistry):
         with contextlib.suppress(OSError):
             # What is wrong with the folder, the lock says.
             make_home(self.settings.root)
-        locks, now = open_locks(self.settings), datetime.now(UTC)
+        locks, now = machine_locks(self.settings), datetime.now(UTC)
         # MLflow's schema is made by one process at a time: two at once leave a database that never opens again.
         with clear(uri), locks.hold("registry", "opening", wait=_OPENING_SECONDS, now=now):
             probe(uri)
@@ -392,9 +392,12 @@ class Registry(ModelRegistry):
         experiment_ = self.client.get_experiment_by_name(experiment(model))
         if experiment_ is not None:
             return str(experiment_.experiment_id)
-        place = self.settings.artifacts / experiment(model)
-        place.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(experiment(model), artifact_location=place.as_uri()))
+        root = self.settings.artifact_uri
+        # A folder of this machine means nothing to the others that share a tracking server, which has a place for all.
+        place = None if root is None else f"{root}/{experiment(model)}"
+        if place is not None and (folder := folder_of(place)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return str(self.client.create_experiment(experiment(model), artifact_location=place))
 
     def _ensure_model(self, model: str) -> None:
         if not self.client.search_registered_models(named(model)):

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 from evergreen.errors import RegistryError
 from evergreen.registry.database import explained
 from evergreen.settings import Settings
-from evergreen.storage.locks import open_locks
+from evergreen.storage.locks import machine_locks
 
 _WAIT_SECONDS = 10
 _COLUMNS = (
@@ -65,9 +65,9 @@ def rewrite_places(settings: Settings) -> tuple[Rewritten, ...]:
         BusyError: another process opens the registry.
         RegistryError: the database cannot be written.
     """
-    now, new = datetime.now(UTC), settings.artifacts.as_uri()
+    now, new = datetime.now(UTC), settings.artifact_folder.as_uri()
     done = list[Rewritten]()
-    with open_locks(settings).hold("registry", "opening", wait=_WAIT_SECONDS, now=now), _open(settings) as database:
+    with machine_locks(settings).hold("registry", "opening", wait=_WAIT_SECONDS, now=now), _open(settings) as database:
         if database is None:
             return ()
         for prefix in _prefixes(database, settings):
@@ -102,11 +102,12 @@ def _prefixes(database: sqlite3.Connection, settings: Settings) -> tuple[str, ..
         return ()
     found = []
     for name, location in experiments:
-        if not str(location).startswith("file:") or not str(location).endswith(f"/{settings.artifacts.name}/{name}"):
+        own = f"/{settings.artifact_folder.name}/{name}"
+        if not str(location).startswith("file:") or not str(location).endswith(own):
             continue
         folder = _folder(location)
-        here = settings.artifacts / name
-        if folder.parent.resolve() != settings.artifacts.resolve() and (here.is_dir() or not folder.exists()):
+        here = settings.artifact_folder / name
+        if folder.parent.resolve() != settings.artifact_folder.resolve() and (here.is_dir() or not folder.exists()):
             found.append(location.removesuffix(f"/{name}"))
     return tuple(dict.fromkeys(found))
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from evergreen.decision import decision_id
 from evergreen.decision_detail import Outcome
 from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
-from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog
+from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog, moved_elsewhere
 from evergreen.registry.loss import deleted_champion
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import CHALLENGER, CHAMPION, DECLINED, DECLINED_BY, PREVIOUS, Version
@@ -44,6 +44,7 @@ def promote(
     """
     with lock:
         _settle(registry, promotions, now=now)
+        seen = len(promotions.all())
         champion = registry.champion(spec.name)
         require_consistent(registry, champion, promotions)
         if champion is not None and champion.number == version.number:
@@ -51,7 +52,7 @@ def promote(
         _require_promotable(version, champion)
         registry.require_intact(version, spec)
         before = champion.number if champion else None
-        return _move("promote", before, version, registry, promotions, reason=reason, by=by, now=now)
+        return _move("promote", before, version, registry, promotions, seen=seen, reason=reason, by=by, now=now)
 
 
 def promote_if_passed(
@@ -112,6 +113,7 @@ def roll_back(
     """
     with lock:
         _settle(registry, promotions, now=now)
+        seen = len(promotions.all())
         champion, logged = registry.champion(spec.name), promotions.champion()
         present = champion.number if champion else None
         if undoes is not None:
@@ -128,7 +130,7 @@ def roll_back(
             raise RegistryError(f"{target.label} never passed its gates ({target.status}).", "Choose one that did.")
         registry.require_intact(target, spec)
         before = logged if present is None or present == target.number else present
-        return _move("rollback", before, target, registry, promotions, reason=reason, by=by, now=now)
+        return _move("rollback", before, target, registry, promotions, seen=seen, reason=reason, by=by, now=now)
 
 
 def accept_loss(
@@ -153,6 +155,7 @@ def accept_loss(
     """
     with lock:
         _settle(registry, promotions, now=now)
+        seen = len(promotions.all())
         champion, logged = registry.champion(spec.name), promotions.champion()
         number = logged or (champion.number if champion else None)
         if number is None:
@@ -163,7 +166,7 @@ def accept_loss(
                 f"{version.label} is not lost: its run and its files are what was registered.",
                 f"To go back to another version: evergreen rollback {spec.name} --to VERSION --reason TEXT",
             )
-        return _move("loss", number, None, registry, promotions, reason=reason, by=by, now=now)
+        return _move("loss", number, None, registry, promotions, seen=seen, reason=reason, by=by, now=now)
 
 
 def _is_whole(registry: ModelRegistry, versions: StoredVersions, version: Version, spec: ModelSpec) -> bool:
@@ -232,12 +235,16 @@ def _move(
     registry: ModelRegistry,
     promotions: PromotionLog,
     *,
+    seen: int,
     reason: str,
     by: str,
     now: datetime,
 ) -> Move:
-    """Intent, the move itself, done; `after` is None where the champion is lost."""
-    line = str(len(promotions.all()) + 1)
+    """Intent, the move itself, done; `after` is None where the champion is lost.
+
+    The move was decided by what the log said in its first `seen` lines, and is not begun after any other.
+    """
+    line = str(seen + 1)
     move = Move(
         id=decision_id(promotions.model, before, action, str(after.number if after else None), line),
         at=now,
@@ -252,9 +259,25 @@ def _move(
         trusted=after.tags.trusted if after else None,
         judged_sha256=after.tags.judged_sha256 if after else "",
     )
-    promotions.write(move)
+    promotions.write(move, after=seen)
     _carry_out(move, registry, promotions)
-    return _end(move, "done", promotions, now)
+    end = _end(move, "done", promotions, now)
+    _require_newest(move, registry, promotions)
+    return end
+
+
+def _require_newest(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
+    """Whoever took this move for abandoned may have made the next one before the alias was moved here: that one stands.
+
+    MLflow has no compare-and-set; the log has, and the alias follows it.
+    """
+    lines = promotions.all()
+    if lines[-1].id == move.id:
+        return
+    champion = promotions.champion()
+    if champion is not None and promotions.open() is None:
+        registry.set_alias(promotions.model, CHAMPION, champion)
+    raise moved_elsewhere(promotions.model)
 
 
 def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:

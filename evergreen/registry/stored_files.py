@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from evergreen import naming
 from evergreen.errors import ArtifactError
+from evergreen.naming import DOWNLOADS_PREFIX
 from evergreen.registry.artifacts import PIPELINE
 from evergreen.registry.loss import lost_version
 from evergreen.registry.mlflow_calls import clear, quiet_mlflow
@@ -77,12 +82,27 @@ class StoredFiles:
         """Stored files as a local folder: their own where they are local, else a copy."""
         from mlflow.exceptions import MlflowException
 
-        if uri.startswith("file:"):
-            return Path(url2pathname(urlparse(uri).path))
+        folder = folder_of(uri)
+        if folder is not None:
+            return folder
         try:
-            found = quiet_mlflow().artifacts.download_artifacts(uri, tracking_uri=self.tracking)
+            place = mkdtemp(dir=_downloads())
+            found = quiet_mlflow().artifacts.download_artifacts(uri, dst_path=place, tracking_uri=self.tracking)
         except (MlflowException, OSError):
             raise ArtifactError(
                 f"{what}: its stored files cannot be found.", "Restore them from a backup, or roll back."
             ) from None
         return Path(found)
+
+
+def folder_of(uri: str) -> Path | None:
+    """The local folder that a URI names; None where it names another place."""
+    return Path(url2pathname(urlparse(uri).path)) if uri.startswith("file:") else None
+
+
+@cache
+def _downloads() -> str:
+    """The folder of what this process downloads; it goes with the process, unlike one that MLflow would make."""
+    folder = mkdtemp(prefix=DOWNLOADS_PREFIX)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

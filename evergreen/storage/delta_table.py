@@ -143,7 +143,7 @@ class Table:
             turn = self.turn(opened)
             table = self._update_schema(opened)
             if self.turn(table) != turn:
-                raise BusyError(f"Another consumer wrote {self.uri} at the same time.", "Look again, then write.")
+                raise BusyError(f"Another process wrote {self.uri} at the same time.", "Look again, then write.")
             write_deltalake(
                 table,
                 self.to_arrow(rows),

@@ -1,7 +1,8 @@
 """Every lock of the project.
 
-`Locks` is what a run asks for: one holder at a time of a model and a purpose. `FileLocks` keeps them as files, for runs
-on one machine. Locks that live elsewhere are another implementation of `Locks`, which `open_locks` then returns.
+`Locks` is what a run asks for: one holder at a time of a model and a purpose. The lock lives where the state lives:
+`FileLocks` keeps them as files, for runs on one machine, and `evergreen.storage.leases` in a lake that has a URL, which
+other machines reach as well.
 
 The operating system releases a file lock when its holder dies, so no lock is ever stale.
 """
@@ -46,6 +47,15 @@ class Locks(Protocol):
 
 def open_locks(settings: Settings) -> Locks:
     """The locks that guard the state of these settings."""
+    if "://" in settings.lake:
+        from evergreen.storage.leases import LakeLocks
+
+        return LakeLocks(settings.lake_uri)
+    return machine_locks(settings)
+
+
+def machine_locks(settings: Settings) -> Locks:
+    """The locks of this machine alone, for what a process elsewhere does not touch."""
     return FileLocks(settings.locks)
 
 

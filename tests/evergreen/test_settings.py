@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings, load_settings
@@ -14,7 +15,7 @@ def test_everything_lives_under_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     """Tables, registry, artifacts, reports and landing folders follow EVERGREEN_HOME."""
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     settings = load_settings()
-    places = [settings.lake_uri, settings.landing, settings.artifacts, settings.reports("toy")]
+    places = [settings.lake_uri, settings.landing, settings.artifact_folder, settings.reports("toy")]
     assert all(str(place).startswith(str(tmp_path / "home")) for place in places)
     assert settings.tracking == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
 
@@ -49,3 +50,13 @@ def test_a_runner_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(EvergreenError, match=f"EVERGREEN_{name}: ") as error:
         load_settings()
     assert "\n" not in str(error.value)
+
+
+def test_where_the_files_of_versions_are() -> None:
+    """In the home beside its own database, where the setting says, or where a tracking server says."""
+    home = Path("/srv/evergreen")
+    server = SecretStr("https://mlflow.example.org")
+    assert Settings(home=home).artifact_uri == "file:///srv/evergreen/artifacts"
+    assert Settings(home=home, tracking_uri=server).artifact_uri is None
+    assert Settings(home=home, tracking_uri=server, artifacts="s3://shop/files/").artifact_uri == "s3://shop/files"
+    assert Settings(home=home, artifacts="/mnt/files").artifact_uri == "file:///mnt/files"

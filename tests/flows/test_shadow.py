@@ -224,5 +224,5 @@ def _killed(*_: Any, **__: Any) -> None:
 
 def _pipeline_of(settings: Settings, number: int) -> Path:
     version = Registry(settings).get(MODEL, number)
-    (found,) = [path for path in settings.artifacts.rglob("*.skops") if version.model_id in str(path)]
+    (found,) = [path for path in settings.artifact_folder.rglob("*.skops") if version.model_id in str(path)]
     return found

@@ -360,7 +360,8 @@ def test_a_running_server_survives_what_breaks_around_it(server: Server, home_of
     predicted = server.request("/models/toy/predict", ROW)[1]["prediction"]
     second = home_of.register(2.0)
     stored = next(
-        file for file in sorted(server.settings.artifacts.rglob("model.skops"), key=lambda f: f.stat().st_mtime)[-1:]
+        file
+        for file in sorted(server.settings.artifact_folder.rglob("model.skops"), key=lambda f: f.stat().st_mtime)[-1:]
     )
     content = bytearray(stored.read_bytes())
     content[len(content) // 2] ^= 1

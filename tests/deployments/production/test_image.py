@@ -143,7 +143,7 @@ def test_only_what_passed_is_pinned(shop: Shop) -> None:
 def test_a_damaged_version_is_refused(shop: Shop, damaged: str) -> None:
     """One byte of what is stored; the folder of an earlier call stays as it was."""
     earlier = _files(write_image(shop.settings, "toy").folder)
-    file = next(shop.settings.artifacts.rglob(damaged))
+    file = next(shop.settings.artifact_folder.rglob(damaged))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))

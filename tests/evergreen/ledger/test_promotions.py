@@ -31,24 +31,28 @@ class Killed(BaseException):
 
 @dataclass
 class Rows:
-    """A table in memory with the commits of a Delta table; `wrote` may raise in place of a write."""
+    """A table in memory whose version is the number of its lines; `wrote` may raise in place of a write."""
 
     wrote: Callable[[str], None]
     lines: list[pd.DataFrame] = field(default_factory=list)
-    commits: set[str] = field(default_factory=set)
 
     def exists(self) -> bool:
         return bool(self.lines)
 
-    def read(self) -> pd.DataFrame:
-        return pd.concat(self.lines[::-1], ignore_index=True)
+    def open(self) -> Rows:
+        return self
 
-    def append(self, frame: pd.DataFrame, commit: str) -> None:
-        if commit in self.commits:
-            return
+    def version(self) -> int:
+        return len(self.lines)
+
+    def read(self, version: int | None = None) -> pd.DataFrame:
+        found = self.lines if version is None else self.lines[:version]
+        return pd.concat(found[::-1], ignore_index=True) if found else pd.DataFrame(columns=["line"])
+
+    def append_in_turn(self, frame: pd.DataFrame, opened: Rows) -> None:
+        assert opened is self
         self.wrote("log:before")
         self.lines.append(frame)
-        self.commits.add(commit)
         self.wrote("log:after")
 
 

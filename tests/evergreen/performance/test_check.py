@@ -254,7 +254,7 @@ def test_rows_that_were_judged_are_not_judged_again(watch: Watch) -> None:
     # With what the policy answered: that is the decision's, and no part of the report.
     detail = replace(detail, called=False, because="a budget is spent")
     ledger.record(Decision(found.decision_id, "performance", LATER, str(found.verdict), 1, 1, "digest", reason, detail))
-    for path in watch.settings.artifacts.rglob("*.skops"):
+    for path in watch.settings.artifact_folder.rglob("*.skops"):
         path.write_bytes(b"damaged")
     assert watch.look() == found
     with pytest.raises(ArtifactError):

@@ -251,7 +251,7 @@ def test_harm_is_final(watch: Watch) -> None:
     assert watch.look(windows=9, level=0.1).decision_id != bad.decision_id
     watch.store(bad)
     watch.land(300, slope=4.0)
-    for path in watch.settings.artifacts.rglob("*.skops"):
+    for path in watch.settings.artifact_folder.rglob("*.skops"):
         path.write_bytes(b"damaged")
     assert watch.look(windows=9) == bad
 
@@ -306,7 +306,7 @@ def test_a_model_without_a_time_column_is_looked_at_once(
 def test_without_the_former_champion_nothing_is_said(watch: Watch) -> None:
     """Its files damaged or its version deleted: INCONCLUSIVE with the reason; the champion's own are a fault."""
     watch.land(100, slope=3.0)
-    files = sorted(watch.settings.artifacts.rglob("*.skops"), key=lambda path: path.stat().st_mtime)
+    files = sorted(watch.settings.artifact_folder.rglob("*.skops"), key=lambda path: path.stat().st_mtime)
     kept = files[0].read_bytes()
     files[0].write_bytes(b"damaged")
     found = watch.look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -408,6 +408,60 @@ def test_a_reason_is_asked_for() -> None:
     for empty in ("", "  \n"):
         with pytest.raises(EvergreenError, match="The reason is empty"):
             require_reason(empty)
+
+
+@pytest.mark.parametrize("rival", ["promote", "rollback"])
+@pytest.mark.parametrize("point", range(1, 14))
+def test_a_rival_without_a_lock_does_not_make_two_truths(model: Model, point: int, rival: str) -> None:
+    """At any write of a promotion another process moves the champion: one line at a time, and the alias follows.
+
+    So it is on two machines when the one that holds the lock stood still for so long that it was taken for dead.
+    """
+    model.promoted(2)
+    mine, other = model.registry.add(), model.registry.add()
+    writes = 0
+
+    def interrupt(what: str) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == point:
+            with suppress(BusyError, RefusedError, RegistryError):
+                model.promote(other) if rival == "promote" else model.rollback()
+
+    model.registry.wrote = interrupt
+    write = Promotions.write
+
+    def watched(log: Promotions, move: Move, *, after: int | None = None) -> None:
+        interrupt("log:before")
+        write(log, move, after=after)
+        interrupt("log:after")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Promotions, "write", watched)
+        with suppress(BusyError, RefusedError, RegistryError):
+            model.promote(mine)
+    model.registry.wrote = lambda _what: None
+    settle(model.registry, model.log, now=NOW, lock=nullcontext())
+    assert writes >= point or point > 8
+    lines = model.log.table.read()["line"]
+    assert sorted(lines) == list(range(1, len(lines) + 1))
+    assert model.aliases["champion"] == model.log.champion()
+    done = model.log.done()
+    assert [move.before for move in done[1:]] == [move.after for move in done[:-1]]
+
+
+def test_a_move_is_not_begun_after_lines_that_it_has_not_seen(model: Model) -> None:
+    """Nor is a move ended that another process has ended in another way; a line that is there is not written again."""
+    model.promoted(1)
+    line = Move("x", NOW, "promote", "intent", 1, 2, "why", "", "test")
+    with pytest.raises(BusyError, match="Another process moved the champion of toy at the same time"):
+        model.log.write(line, after=1)
+    model.log.write(line, after=2)
+    model.log.write(line, after=2)
+    model.log.write(replace(line, phase="aborted"))
+    with pytest.raises(BusyError):
+        model.log.write(replace(line, phase="done"))
+    assert len(model.log.all()) == 4
 
 
 RACE = """
