@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +22,8 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION, STATUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from tests.live.clone import until
+from tests.serving.test_server import free_port
 
 
 @pytest.fixture
@@ -128,13 +130,18 @@ class Store:
 def s3() -> Iterator[Store]:
     """A real S3-compatible server with the bucket `shop`; the environment has credentials and endpoint, as a user's."""
     pytest.importorskip("s3fs", reason="s3fs is not installed: the extra s3")
-    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("moto.server")
     import fsspec
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    url = f"http://127.0.0.1:{running.get_host_and_port()[1]}"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    # A process of its own: while delta-rs asks whether a table exists, no other thread of this one could answer it.
+    running = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until(lambda: answers(port), "the store answers", 60)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("ENDPOINT_URL", url), ("ACCESS_KEY_ID", "me"), ("SECRET_ACCESS_KEY", "a-s3cret-of-tests")):
             patch.setenv(f"AWS_{name}", value)
@@ -142,7 +149,13 @@ def s3() -> Iterator[Store]:
         files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
         files.mkdir("shop")
         yield Store(url, files)
-    running.stop()
+    running.terminate()
+    running.wait(30)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Repository:
