@@ -48,6 +48,8 @@ DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
 METRIC_PREFIX = "evergreen_"
 """The series that Prometheus is told begin with this."""
+LOGGER = "evergreen"
+"""The logger of what a process says as a whole, and of what commands print where logs are JSON."""
 PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 

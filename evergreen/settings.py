@@ -40,6 +40,7 @@ class Settings(BaseSettings):
         trust_log: the types that a version needed when it was registered are accepted at its loading if the promotion
             log has them; otherwise only those that the model file trusts.
         pages: the address of `evergreen page --serve`, for links to a model's page; empty if it is not served.
+        logs: how log lines are written: as text for a person, or each as one JSON object (`json`).
     """
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     dask: str = ""
     workers: NonNegativeInt = 0
     pages: str = ""
+    logs: Literal["text", "json"] = "text"
     serving_keys: SecretStr = Field(default=SecretStr(""))
     serving_access: Literal["keys", "platform"] = "keys"
     trust_log: bool = True

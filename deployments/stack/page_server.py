@@ -7,6 +7,7 @@ another host name, because a page elsewhere may let its own name point to this m
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import threading
 import time
@@ -33,6 +34,7 @@ from evergreen.runs.fleet import FleetLine, read_line, sort_lines
 from evergreen.settings import Settings
 from evergreen.watch_detail import DriftDetail
 
+_LOG = logging.getLogger(__name__)
 _FRESH_SECONDS = 60.0
 _MODEL = re.compile(r"/([a-z][a-z0-9_]*)")
 _REPORT = re.compile(r"/report/([a-z][a-z0-9_]*)/([0-9a-f]{1,64})")
@@ -135,6 +137,13 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """The address of the server."""
         return f"http://{HOST}:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a request failed with."""
+        if self.pages.settings.logs == "json":
+            _LOG.error("A request failed.", exc_info=True)
+        else:
+            super().handle_error(request, client_address)
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this server."""

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
@@ -22,6 +21,7 @@ from evergreen.runs.context import RunContext
 from evergreen.runs.results import describe_landing
 from evergreen.settings import load_settings
 from evergreen.timestamps import as_utc
+from tasks import run_logger
 from tasks.announce import announce
 from tasks.ingest import ingest
 
@@ -51,7 +51,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
     landing: Landing = state.result()
     cached = state.name == "Cached"
     if cached:
-        get_run_logger().info("ingest: nothing new, nothing read")
+        run_logger(context.spec.name).info("ingest: nothing new, nothing read")
     else:
         for report in landing.quarantined:
             payload = {
@@ -63,7 +63,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
             announce(Event(DATA_REJECTED, context.spec.name, payload))
     unmatched = describe_unmatched(context.spec.source, context.settings.landing)
     if unmatched:
-        get_run_logger().warning("ingest: %s", unmatched)
+        run_logger(context.spec.name).warning("ingest: %s", unmatched)
     return describe_landing(landing, cached=cached, unmatched=unmatched)
 
 
