@@ -70,7 +70,7 @@ class JsonFormatter(logging.Formatter):
         known = {field: getattr(record, name, None) for name, field in FIELDS.items()}
         line |= {field: value for field, value in known.items() if value not in _UNKNOWN}
         if error is not None:
-            line["exception"] = _describe(error)
+            line["exception"] = describe_error(error)
         return json.dumps(line, default=str)
 
 
@@ -174,7 +174,7 @@ def _texts(error: BaseException) -> Iterator[str]:
             yield text
 
 
-def _describe(error: BaseException) -> dict[str, str]:
+def describe_error(error: BaseException) -> dict[str, str]:
     """Type and traceback, its causes first; the message only where Evergreen wrote it."""
     told = {"type": type(error).__name__, "traceback": "\n".join(reversed(list(_tracebacks(error))))}
     return told | ({"message": str(error)} if isinstance(error, EvergreenError) else {})

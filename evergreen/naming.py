@@ -48,6 +48,12 @@ DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
 METRIC_PREFIX = "evergreen_"
 """The series that Prometheus is told begin with this."""
+REPOSITORY = "https://github.com/your-organisation/your-clone"
+"""Where the code is, as prefect.yaml names it: a team that clones Evergreen puts its own address here."""
+LINEAGE_NAMESPACE = "evergreen"
+"""The jobs of OpenLineage events are in it."""
+LINEAGE_FACET = "evergreen_model"
+"""The key of the facet of our own in OpenLineage events, which says model, version, decision and digest."""
 LOGGER = "evergreen"
 """The logger of what a process says as a whole, and of what commands print where logs are JSON."""
 PART_PREFIX = ".part-"
@@ -157,6 +163,21 @@ def reconcile_key(model: str, decision_id: str, after: str) -> str:
 def table(lake: str, model: str, name: Table) -> str:
     """The path or URL of a table; `lake` is a folder or a URL."""
     return "/".join([lake.rstrip("/"), model, name])
+
+
+def lineage_job(step: str, model: str) -> str:
+    """The job of an OpenLineage event, such as `retrain.bike_demand`."""
+    return f"{step}.{model}"
+
+
+def lineage_lock(file: str) -> str:
+    """The file beside a file of OpenLineage events that is locked while a line is written."""
+    return f".{file}.lock"
+
+
+def lineage_schema() -> str:
+    """The address of the JSON schema of `LINEAGE_FACET`; it holds the tag of the release that the schema came with."""
+    return f"{REPOSITORY}/blob/v0.1.0/docs/schemas/EvergreenModelRunFacet.json"
 
 
 def redis_key(prefix: str, row: str) -> str:

@@ -19,6 +19,7 @@ from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require_destination
 from evergreen.scoring.input import InputError, ScoringInput
 from flows.shared.chunks import score_chunks
+from flows.shared.lineage import ENDS
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
 from tasks import run_logger
 from tasks.export import export
@@ -30,7 +31,7 @@ WAIT = 30.0
 """Seconds that a scoring waits for another one of the same model to end."""
 
 
-@flow(flow_run_name="score-{model}", timeout_seconds=24 * 3600)
+@flow(flow_run_name="score-{model}", timeout_seconds=24 * 3600, **ENDS)
 def score(
     model: str = "bike_demand",
     input: str | None = None,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from evergreen.logs import JsonFormatter
@@ -32,19 +31,6 @@ JSON = {
 
 
 @pytest.fixture
-def land(settings: Settings, make_rows: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Put rows into the toy's landing folder: land("a", 300, slope=5.0)."""
-    monkeypatch.setenv("EVERGREEN_MODELS", str(MODELS))
-
-    def put(name: str, rows: int, **law: Any) -> None:
-        folder = settings.landing / MODEL
-        folder.mkdir(parents=True, exist_ok=True)
-        make_rows(rows, **law).to_csv(folder / f"{name}.csv", index=False)
-
-    return put
-
-
-@pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[io.StringIO]:
     """What the flows of this process log, as JSON lines."""
     written = io.StringIO()
@@ -61,15 +47,15 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_one_decision_is_followed_from_the_event_to_the_alias(
-    evergreen: Run, land: Callable[..., None], settings: Settings
+    evergreen: Run, land_toy: Callable[..., None], settings: Settings
 ) -> None:
     """Each line of both commands is JSON; those of the decision tell its whole course in order, with run and version.
 
     The result on stdout is what it always was.
     """
-    land("a", 300)
+    land_toy("a", 300)
     assert retrain(MODEL).outcome == "promoted"
-    land("b", 300, start=1000, slope=5.0)
+    land_toy("b", 300, start=1000, slope=5.0)
     asked = evergreen("monitor", MODEL, "--json", **JSON)
     decision = json.loads(asked.stdout)["performance"]["decision_id"]
     answer = evergreen("retrain", MODEL, "--reason", "performance", "--decision", decision, "--json", **JSON)
@@ -101,21 +87,14 @@ def test_one_decision_is_followed_from_the_event_to_the_alias(
 
 
 def test_a_run_that_fails_tells_no_value_of_a_row(
-    land: Callable[..., None], log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    land_toy: Callable[..., None], log: io.StringIO, broken_ingest: str
 ) -> None:
     """Each of Prefect's lines about the failure is there, with the type and the traceback and without the message."""
-    land("a", 300)
-    value = "Mrs Smith"
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise ValueError(f"could not convert string to float: {value!r}")
-
-    monkeypatch.setattr("tasks.ingest.evergreen.ingest.ingest.ingest", fail)
-    monkeypatch.setattr("tasks.ingest.ingest.retries", 0)
-    with pytest.raises(ValueError, match=value):
+    land_toy("a", 300)
+    with pytest.raises(ValueError, match=broken_ingest):
         retrain(MODEL)
     lines = _lines(log.getvalue())
-    assert value not in log.getvalue()
+    assert broken_ingest not in log.getvalue()
     failed = [line for line in lines if "exception" in line]
     assert {line["exception"]["type"] for line in failed} == {"ValueError"}
     assert {line["logger"] for line in failed} == {"prefect.task_runs", "prefect.flow_runs"}
@@ -123,18 +102,18 @@ def test_a_run_that_fails_tells_no_value_of_a_row(
     assert any(line["message"].startswith("Finished in state Failed") for line in lines)
 
 
-def test_a_line_for_the_log_is_no_step_of_a_command(evergreen: Run, land: Callable[..., None]) -> None:
+def test_a_line_for_the_log_is_no_step_of_a_command(evergreen: Run, land_toy: Callable[..., None]) -> None:
     """By default a command prints its steps as text, none of them about events, stored decisions or the alias."""
-    land("a", 300)
+    land_toy("a", 300)
     done = evergreen("retrain", MODEL, EVERGREEN_MODELS=str(MODELS))
     assert done.returncode == 0, done.stderr
     steps = [line.split()[0] for line in done.stderr.splitlines()]
     assert steps == ["start", "ingest", "plan", "fit", "register", "gate", "promote"]
 
 
-def test_a_monitor_run_without_a_champion_names_no_decision(land: Callable[..., None], log: io.StringIO) -> None:
+def test_a_monitor_run_without_a_champion_names_no_decision(land_toy: Callable[..., None], log: io.StringIO) -> None:
     """What belongs to no decision has no such field, and what is logged in the run names flow, run and model."""
-    land("a", 300)
+    land_toy("a", 300)
     seen = monitor(MODEL)
     lines = _lines(log.getvalue())
     ours = [line for line in lines if "model" in line]
