@@ -36,7 +36,7 @@ from deployments.stack.services import (
     read_ports,
     write_ports,
 )
-from deployments.stack.stack import _choose_ports, down, up
+from deployments.stack.stack import _choose_ports, _read_cause, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -457,6 +457,20 @@ def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypa
     assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
     assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
+
+
+def test_the_cause_is_found_in_a_log_of_either_form(tmp_path: Path) -> None:
+    """The last error, or the last line; of a line of JSON its message, with the type of its exception."""
+    log = tmp_path / "part.log"
+    assert _read_cause(log) == "it has no log."
+    error = {"message": "The process ends with an error.", "exception": {"type": "OSError", "traceback": "..."}}
+    for lines, cause in (
+        (["OSError: no route", "bye"], "OSError: no route"),
+        (['{"message": "starting"}', json.dumps(error), '{"message": "bye"}'], f"OSError: {error['message']}"),
+        (["[1]", '{"message": "bye"}'], "bye"),
+    ):
+        log.write_text("\n".join(lines))
+        assert _read_cause(log) == cause
 
 
 @pytest.mark.slow
