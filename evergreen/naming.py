@@ -51,11 +51,22 @@ DOWNLOADS_PREFIX = "evergreen-files-"
 """The temporary folder of a process for files of versions that are stored elsewhere begins with this."""
 METRIC_PREFIX = "evergreen_"
 """The series that Prometheus is told begin with this."""
+<<<<<<< HEAD
 DASHBOARD_TAG = "evergreen"
 """Grafana finds the dashboards by this, to link one from another."""
 FLEET_DASHBOARD = "evergreen-fleet"
 MODEL_DASHBOARD = "evergreen-model"
 """The dashboards of all models and of one, in their addresses."""
+=======
+REPOSITORY = "https://github.com/your-organisation/your-clone"
+"""Where the code is, as prefect.yaml names it: a team that clones Evergreen puts its own address here."""
+LINEAGE_NAMESPACE = "evergreen"
+"""The jobs of OpenLineage events are in it."""
+LINEAGE_FACET = "evergreen_model"
+"""The key of the facet of our own in OpenLineage events, which says model, version, decision and digest."""
+LOGGER = "evergreen"
+"""The logger of what a process says as a whole, and of what commands print where logs are JSON."""
+>>>>>>> lineage
 PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 
@@ -163,6 +174,21 @@ def reconcile_key(model: str, decision_id: str, after: str) -> str:
 def table(lake: str, model: str, name: Table) -> str:
     """The path or URL of a table; `lake` is a folder or a URL."""
     return "/".join([lake.rstrip("/"), model, name])
+
+
+def lineage_job(step: str, model: str) -> str:
+    """The job of an OpenLineage event, such as `retrain.bike_demand`."""
+    return f"{step}.{model}"
+
+
+def lineage_lock(file: str) -> str:
+    """The file beside a file of OpenLineage events that is locked while a line is written."""
+    return f".{file}.lock"
+
+
+def lineage_schema() -> str:
+    """The address of the JSON schema of `LINEAGE_FACET`; it holds the tag of the release that the schema came with."""
+    return f"{REPOSITORY}/blob/v0.1.0/docs/schemas/EvergreenModelRunFacet.json"
 
 
 def redis_key(prefix: str, row: str) -> str:

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
         trust_log: the types that a version needed when it was registered are accepted at its loading if the promotion
             log has them; otherwise only those that the model file trusts.
         pages: the address of `evergreen page --serve`, for links to a model's page; empty if it is not served.
+        openlineage: where OpenLineage run events go: a file of JSON lines, whose path starts at the project, or the
+            http(s) URL of a collector. Empty for no events.
+        logs: how log lines are written: as text for a person, or each as one JSON object (`json`).
     """
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
@@ -58,6 +61,8 @@ class Settings(BaseSettings):
     dask: str = ""
     workers: NonNegativeInt = 0
     pages: str = ""
+    openlineage: SecretStr = Field(default=SecretStr(""))
+    logs: Literal["text", "json"] = "text"
     serving_keys: SecretStr = Field(default=SecretStr(""))
     serving_access: Literal["keys", "platform"] = "keys"
     trust_log: bool = True
@@ -168,6 +173,13 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "EVERGREEN_" + "_".join(str(part) for part in first["loc"]).upper()
         raise EvergreenError(f"{name}: {first['msg']}.", "Fix it in the environment or in .env.") from None
+    place = settings.openlineage.get_secret_value()
+    if "://" in place and not place.startswith(("http://", "https://")):
+        scheme = place.partition(":")[0]
+        raise EvergreenError(
+            f"EVERGREEN_OPENLINEAGE: events go to a file or to a collector over http(s), not to {scheme}.",
+            "Set it to a path such as lineage.jsonl, or to a URL such as https://collector:5000.",
+        )
     # Delta Lake and MLflow read a folder as a URL, in which these characters have a meaning of their own.
     reserved = [letter for letter in "#?%" if letter in str(settings.root)]
     if reserved:

@@ -16,6 +16,7 @@ from evergreen.events import is_rehearsal
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
 from flows.shared.conclude import conclude
+from flows.shared.lineage import ENDS
 from flows.shared.opening import ingest_new_data, open_run
 from tasks.detect import detect
 from tasks.fit import fit
@@ -25,7 +26,7 @@ from tasks.promote import promote
 from tasks.register import register
 
 
-@flow(flow_run_name="retrain-{model}-{reason}", timeout_seconds=12 * 3600)
+@flow(flow_run_name="retrain-{model}-{reason}", timeout_seconds=12 * 3600, **ENDS)
 def retrain(
     model: str = "bike_demand",
     reason: str = "manual",

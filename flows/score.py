@@ -10,7 +10,6 @@ import time
 from typing import Annotated
 
 from prefect import flow
-from prefect.logging import get_run_logger
 from pydantic import Field
 
 from evergreen.registry.version import Version
@@ -20,7 +19,9 @@ from evergreen.scoring.commit import CHUNK_ROWS, require_rows, require_scored
 from evergreen.scoring.export import require_destination
 from evergreen.scoring.input import InputError, ScoringInput
 from flows.shared.chunks import score_chunks
+from flows.shared.lineage import ENDS
 from flows.shared.opening import champion_and_snapshot, ingest_new_data, open_run
+from tasks import run_logger
 from tasks.export import export
 from tasks.predict import close_batch, reject_input, resolve_input
 from tasks.record import record_run
@@ -30,7 +31,7 @@ WAIT = 30.0
 """Seconds that a scoring waits for another one of the same model to end."""
 
 
-@flow(flow_run_name="score-{model}", timeout_seconds=24 * 3600)
+@flow(flow_run_name="score-{model}", timeout_seconds=24 * 3600, **ENDS)
 def score(
     model: str = "bike_demand",
     input: str | None = None,
@@ -54,7 +55,7 @@ def score(
             ingest_new_data(context)
         champion, _ = champion_and_snapshot(context)
         if champion is None:
-            get_run_logger().warning("score: %s has no champion yet: nothing was scored", model)
+            run_logger(model).warning("score: %s has no champion yet: nothing was scored", model)
             return ScoreResult(model, None, 0, 0, 0, None, context.flow_run)
         scoring_input = resolve_input(context, champion, input)
         result = _score_input(context, champion, scoring_input, output, chunk_rows)

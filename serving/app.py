@@ -146,7 +146,7 @@ class App:
             return
         except Exception as error:
             # The message may show values of the rows.
-            _LOG.error("request %s failed: %s", name, type(error).__name__)
+            _LOG.error("request %s failed: %s", name, type(error).__name__, extra={"request_id": name})
             internal = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed; see its log.")
             self.counts.refused[internal.code] += 1
             response = refusal(internal, name, scope["path"])

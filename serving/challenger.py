@@ -82,7 +82,8 @@ class CanaryState:
         if problem:
             self._close()
         if problem and problem != self.problem and challenger is not None:
-            _LOG.warning("%s meets no traffic: %s", challenger.label, problem)
+            about = {"model": challenger.model, "version": challenger.number}
+            _LOG.warning("%s meets no traffic: %s", challenger.label, problem, extra=about)
         self.problem = problem
 
     def _follow(
@@ -120,17 +121,21 @@ class CanaryState:
         if now is None or now.challenger is not challenger:
             self.failures.clear()
         self.open = OpenCanary(champion, challenger, share, canary_of(challenger.spec))
-        _LOG.info("%s: version %d answers %d %% of the requests", challenger.spec.name, challenger.number, share)
+        name, number = challenger.spec.name, challenger.number
+        about = {"model": name, "version": number}
+        _LOG.info("%s: version %d answers %d %% of the requests", name, number, share, extra=about)
 
     def _close(self) -> None:
         if self.open is not None:
-            challenger = self.open.challenger
-            _LOG.info("%s: version %d is challenger no longer", challenger.spec.name, challenger.number)
+            name, number = self.open.challenger.spec.name, self.open.challenger.number
+            about = {"model": name, "version": number}
+            _LOG.info("%s: version %d is challenger no longer", name, number, extra=about)
         self.open = None
 
     def count_failure(self, challenger: ServedVersion, how: str) -> None:
         """The champion answered a request in the challenger's place."""
         if how not in self.failures:
             name, number = challenger.spec.name, challenger.number
-            _LOG.warning("%s: version %d fails, and the champion steps in: %s", name, number, how)
+            about = {"model": name, "version": number}
+            _LOG.warning("%s: version %d fails, and the champion steps in: %s", name, number, how, extra=about)
         self.failures[how] += 1

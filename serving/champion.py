@@ -132,7 +132,8 @@ class ChampionFollower:
             if problem and followed.current is None:
                 problem = self._serve_copy(name, followed, problem)
             if problem != followed.stale:
-                _LOG.log(logging.WARNING if problem else logging.INFO, "%s: %s", name, problem or "up to date again")
+                level, told = (logging.WARNING, problem) if problem else (logging.INFO, "up to date again")
+                _LOG.log(level, "%s: %s", name, told, extra={"model": name})
             followed.stale = problem
         self._look_for_challengers()
 
@@ -190,7 +191,8 @@ class ChampionFollower:
             served = make_served(spec, pipeline, golden, number=version.number, sha256=version.tags.sha256)
         followed.current = served
         followed.swaps += 1
-        _LOG.info("%s: version %d answers now%s", name, served.number, _how(served))
+        about = {"model": name, "version": served.number, "decision": version.tags.decision_id}
+        _LOG.info("%s: version %d answers now%s", name, served.number, _how(served), extra=about)
         write_copy(self.settings.serving(name), served.spec, served.pipeline, golden, version)
 
     def _serve_copy(self, name: str, followed: Followed, problem: str) -> str:
@@ -269,7 +271,7 @@ def _row_preparation(spec: ModelSpec, schema: DataFrameSchema, direct: DirectAdm
 
 
 def _tell_lookup(name: str, problem: str) -> None:
-    _LOG.warning("%s: features were not looked up: %s", name, problem)
+    _LOG.warning("%s: features were not looked up: %s", name, problem, extra={"model": name})
 
 
 def typical_row(spec: ModelSpec, schema: DataFrameSchema, golden: pd.DataFrame) -> dict[str, Any]:

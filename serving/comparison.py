@@ -127,7 +127,9 @@ class Comparer:
         try:
             self._compare(pairs, until, found)
         except Exception as error:
-            _LOG.error("%s: requests could not be compared (%s)", pairs[0].mine.spec.name, type(error).__name__)
+            name = pairs[0].mine.spec.name
+            how = type(error).__name__
+            _LOG.error("%s: requests could not be compared (%s)", name, how, extra={"model": name})
         self._left = until - self.clock()
         for pair in pairs:
             counter = self.compared if id(pair.served) in found else self.not_compared

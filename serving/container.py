@@ -74,7 +74,7 @@ def main(words: Sequence[str]) -> int:
         set_home_folder(os.environ, settings.root)
         options = read_options(words, settings)
         require_served(options, settings)
-        prepare_process()
+        prepare_process(settings)
         app = build(options, settings) if options.workers == 1 else None
     except EvergreenError as error:
         print(error, file=sys.stderr)

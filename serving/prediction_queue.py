@@ -178,7 +178,9 @@ class PredictionQueue:
                 except Exception as error:
                     self.counts.failures += 1
                     self.counts.problem = error.what if isinstance(error, EvergreenError) else type(error).__name__
-                    _LOG.warning("%s: predictions wait for the lake: %s", model, self.counts.problem)
+                    _LOG.warning(
+                        "%s: predictions wait for the lake: %s", model, self.counts.problem, extra={"model": model}
+                    )
                 else:
                     self.counts.problem = ""
                     self._finish(batch.rows.requests.num_rows, kept=True)
@@ -227,7 +229,7 @@ class PredictionQueue:
                 lost = sum(len(served.answers) for served in group)
                 self._finish(lost, kept=False)
                 self.counts.problem = f"{lost} rows could not be brought into columns ({type(error).__name__})."
-                _LOG.error("%s: %s", spec.name, self.counts.problem)
+                _LOG.error("%s: %s", spec.name, self.counts.problem, extra={"model": spec.name})
             else:
                 self._rows.setdefault(spec.name, []).append((spec, rows))
 

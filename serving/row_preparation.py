@@ -149,12 +149,14 @@ class RowPreparation:
         self.agreed = len(self._seen)
         if self.agreed >= AGREED_ROWS:
             self._seen.clear()
-            _LOG.info("%s: prepare_row() agrees with prepare() and answers now", self.spec.name)
+            name = self.spec.name
+            _LOG.info("%s: prepare_row() agrees with prepare() and answers now", name, extra={"model": name})
 
     def _tell(self, difference: str) -> None:
         if not self.difference:
             self.difference = difference
-            _LOG.warning("%s is answered as frames: %s", self.spec.name, difference)
+            name = self.spec.name
+            _LOG.warning("%s is answered as frames: %s", name, difference, extra={"model": name})
 
 
 def _as_json(value: Any, zone: ZoneInfo | None) -> Any:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import models
+from evergreen.logs import log_as_json
 from evergreen.registry.client import Registry
 from evergreen.settings import Settings, load_settings
 from evergreen.spec.model import ModelSpec
@@ -66,13 +67,17 @@ def create_app() -> App:
     """The application of one of several processes, which find what to do in their environment."""
     options = Options(**{**json.loads(os.environ[_OPTIONS])})
     prepare_environment(os.environ)
-    prepare_process()
-    return build(options, load_settings())
+    settings = load_settings()
+    prepare_process(settings)
+    return build(options, settings)
 
 
-def prepare_process() -> None:
+def prepare_process(settings: Settings) -> None:
     """Log lines to stderr, and an interpreter that lets requests through while a version is loaded."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if settings.logs == "json":
+        log_as_json(logging.INFO)
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for library in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(library).setLevel(logging.WARNING)
     # Answers are freed by their reference counts.

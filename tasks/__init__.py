@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.logging import get_run_logger
 
 from evergreen.errors import BusyError, EvergreenError
+from evergreen.ledger.promotions import Move
+from evergreen.runs.context import RunContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def run_logger(
+    model: str, decision: str = "", version: int | None = None, *, step: bool = True
+) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The logger of this run; where logs are JSON, what its lines are about are fields of theirs.
+
+    Args:
+        model: name of the model.
+        decision: the id of the decision that the lines belong to.
+        version: number of the version that they are about.
+        step: the lines say how far a run is; other lines are for the log alone, and a terminal leaves them out.
+    """
+    return get_run_logger(model=model, decision=decision, version=version, step=step)
+
+
+def log_alias(context: RunContext, move: Move | None) -> None:
+    """Log which version the `champion` alias names now, with the decision that its version was trained for."""
+    if move is not None:
+        logger = run_logger(context.spec.name, move.decision_id, move.after, step=False)
+        after, before = (f"version {number}" if number else "none" for number in (move.after, move.before))
+        logger.info("alias: champion is %s now, and was %s: %s", after, before, move.action)
 
 
 def passing(_task: Any, _run: Any, state: Any) -> bool:

@@ -10,7 +10,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.exceptions import FlowPauseTimeout, NotPausedError, ObjectNotFound
 from prefect.flow_runs import resume_flow_run
-from prefect.logging import get_run_logger
 
 from evergreen.actor import rejection_reason
 from evergreen.errors import RegistryError
@@ -18,7 +17,7 @@ from evergreen.registry import approval
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import RunContext
-from tasks import passing_or_busy, retried
+from tasks import log_alias, passing_or_busy, retried, run_logger
 
 
 @retried("approve", timeout_seconds=300, worth_retrying=passing_or_busy)
@@ -29,7 +28,9 @@ def approve(context: RunContext, number: int, response: ApprovalResponse) -> App
     now = datetime.now(UTC)
     stores, lock = (registry, context.promotions, context.ledger), context.promotion_lock(now)
     result = approval.apply_response(spec, *stores, version, response, now=now, lock=lock)
-    get_run_logger().info("approve: %s, %s", result.outcome, result.explanation)
+    run_logger(spec.name, version.tags.decision_id, number).info("approve: %s, %s", result.outcome, result.explanation)
+    if result.fresh and result.outcome == "promoted":
+        log_alias(context, context.promotions.done()[-1])
     return result
 
 
@@ -42,6 +43,8 @@ def reject_by_hand(context: RunContext, number: int | None, reason: str, by: str
         raise RegistryError(f"{spec.name} has no challenger.", f"Name a version, or run: evergreen retrain {spec.name}")
     approval.decline(spec, registry, version, reason=reason, by=by, lock=context.promotion_lock(now))
     approval.record_approval(context.ledger, version, "rejected", rejection_reason(reason, by), by=by, now=now)
+    logger = run_logger(spec.name, version.tags.decision_id, version.number, step=False)
+    logger.info("reject: version %d is rejected: %s", version.number, reason)
     return version
 
 
@@ -52,13 +55,13 @@ def resume_waiting(context: RunContext, number: int, response: ApprovalResponse)
     decision = context.ledger.find("retrain", context.registry.get(model, number).tags.decision_id)
     if decision is None or not decision.flow_run or decision.outcome != "awaiting-approval":
         return
-    run = UUID(decision.flow_run)
+    run, logger = UUID(decision.flow_run), run_logger(model, decision.id, number)
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run).state
         if state is not None and state.is_paused():
             # A run that was suspended before the form asked for a name refuses one.
             resume_flow_run(run, run_input=response.model_dump(exclude_defaults=True))
-            get_run_logger().info("approve: flow run %s was resumed", run)
+            logger.info("approve: flow run %s was resumed", run)
     except (ObjectNotFound, NotPausedError, FlowPauseTimeout):
-        get_run_logger().info("approve: flow run %s is no longer waiting", run)
+        logger.info("approve: flow run %s is no longer waiting", run)

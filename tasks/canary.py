@@ -19,7 +19,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
-from tasks import passing_or_busy, retried
+from tasks import log_alias, passing_or_busy, retried, run_logger
 
 Hand = Literal["pause", "resume", "abort"]
 """What a person may do with a canary."""
@@ -45,7 +45,11 @@ def look_at_canaries(context: RunContext) -> tuple[Look, ...]:
             looks.append(look_at_canary(stores, state, read, now=now, lock=lock, flow_run=context.flow_run))
     for look in looks:
         for decision in look.decided:
-            get_run_logger().info("canary: version %d: %s, %s", look.state.version, decision.outcome, decision.reason)
+            number = look.state.version
+            logger = run_logger(context.spec.name, decision.id, number)
+            logger.info("canary: version %d: %s, %s", number, decision.outcome, decision.reason)
+        if look.outcome == "promoted":
+            log_alias(context, context.promotions.done()[-1])
     return tuple(looks)
 
 
@@ -56,8 +60,12 @@ def take_in_hand(context: RunContext, hand: Hand, reason: str, by: str) -> Decis
     with context.locks.hold(context.spec.name, "canary", wait=LOCK_WAIT, now=now):
         state = _only_open(context)
         if hand == "abort":
-            return abort(stores, state, reason, by=by, now=now, lock=context.promotion_lock(now)).decided[-1]
-        return hold(stores, state, reason, by=by, now=now, paused=hand == "pause")
+            decision = abort(stores, state, reason, by=by, now=now, lock=context.promotion_lock(now)).decided[-1]
+        else:
+            decision = hold(stores, state, reason, by=by, now=now, paused=hand == "pause")
+    logger = run_logger(context.spec.name, decision.id, state.version, step=False)
+    logger.info("canary: version %d: %s by hand", state.version, decision.outcome)
+    return decision
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="schedule-looks")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.drift.check import check_drift, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="detect")
@@ -26,5 +26,7 @@ def detect(context: RunContext, champion: Version | None, snapshot: Snapshot) ->
         reports=context.reports,
         now=context.now,
     )
-    get_run_logger().info("detect: drift %s, %s", report.verdict, report.reason)
+    run_logger(context.spec.name, report.decision_id or "", champion.number).info(
+        "detect: drift %s, %s", report.verdict, report.reason
+    )
     return report

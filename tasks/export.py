@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect.logging import get_run_logger
-
 from evergreen.data.prediction_log import Progress
 from evergreen.runs.context import RunContext
 from evergreen.scoring.export import export_batch
-from tasks import retried
+from tasks import retried, run_logger
 
 
 @retried("export", timeout_seconds=3 * 3600)
@@ -18,7 +16,7 @@ def export(context: RunContext, batch: str, destination: str) -> str:
     """Write a scored batch to a destination; returns the destination as it may be shown."""
     log = context.predictions
     name = export_batch(log, batch, destination, context.spec, _classes(context, log.progress(batch)))
-    get_run_logger().info("export: %s", name)
+    run_logger(context.spec.name).info("export: %s", name)
     return name
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.markdown import many
 from evergreen.naming import artifact
@@ -13,12 +12,13 @@ from evergreen.registry.version import Candidate
 from evergreen.runs.context import RunContext
 from evergreen.training.candidate import build_candidate
 from evergreen.training.plan import Plan, lineage_of
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")
 def fit(context: RunContext, plan: Plan) -> Candidate:
     """Fit and store a candidate; it is not registered yet."""
-    logger = get_run_logger()
+    logger = run_logger(context.spec.name, plan.decision_id)
     shown: list[object] = []
 
     def progress(done: int, total: int) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
@@ -18,6 +17,7 @@ from evergreen.runs.context import RunContext
 from evergreen.training.evaluate import evaluate_candidate, figures, record_judgement, reject_repeat
 from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="gate")
@@ -28,6 +28,8 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
     """
     known = _stored_judgement(version) if plan.judged else None
     if known is not None:
+        stored = run_logger(version.model, plan.decision_id, version.number, step=False)
+        stored.info("gate: %s, as an earlier run has judged", known.verdict)
         return known
     registry = context.registry
     try:
@@ -41,7 +43,8 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
         registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})
         raise
     failed = [check.name for check in judgement.checks if check.status is not Verdict.PASS]
-    get_run_logger().info("gate: %s, %s", judgement.verdict, ", ".join(failed) or many(len(judgement.checks), "check"))
+    logger = run_logger(version.model, plan.decision_id, version.number)
+    logger.info("gate: %s, %s", judgement.verdict, ", ".join(failed) or many(len(judgement.checks), "check"))
     return judgement
 
 

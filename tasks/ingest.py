@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.logging import get_run_logger
 
 import evergreen.data
 import evergreen.ingest.ingest
@@ -22,7 +21,7 @@ from evergreen.ingest.landing import Landing
 from evergreen.markdown import many
 from evergreen.runs.context import RunContext
 from evergreen.sources.base import Source
-from tasks import passing_or_busy, retried
+from tasks import passing_or_busy, retried, run_logger
 
 _CODE = (evergreen.data, evergreen.ingest, evergreen.sources, evergreen.storage)
 """The folders whose code decides what lands."""
@@ -63,7 +62,7 @@ def _fingerprint(source: Source, landing: Path) -> str:
 )
 def ingest(context: RunContext) -> Landing:
     """Ingest every new batch of the model's source, then of its labels."""
-    logger = get_run_logger()
+    logger = run_logger(context.spec.name)
     step = partial(logger.debug, "reading %s")
     landing = evergreen.ingest.ingest.ingest(context.spec, context.settings, now=context.now, step=step)
     refused = f", {len(landing.quarantined)} with something in quarantine" if landing.quarantined else ""

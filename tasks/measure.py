@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.performance.check import check_performance
 from evergreen.performance.report import PerformanceReport, no_champion
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="measure")
@@ -27,5 +27,7 @@ def measure(context: RunContext, champion: Version | None, snapshot: Snapshot) -
         snapshot,
         now=context.now,
     )
-    get_run_logger().info("measure: performance %s, %s", report.verdict, report.reason)
+    run_logger(context.spec.name, report.decision_id or "").info(
+        "measure: performance %s, %s", report.verdict, report.reason
+    )
     return report

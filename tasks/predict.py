@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.logging import get_run_logger
 
 import models
 from evergreen.data.contract import scoring_schema
@@ -22,7 +21,7 @@ from evergreen.scoring import commit
 from evergreen.scoring.chunk import LoadedVersion, RunStamp, ScoredChunk, score_chunk
 from evergreen.scoring.input import Chunk, ScoringInput, resolve
 from evergreen.settings import Settings
-from tasks import retried
+from tasks import retried, run_logger
 
 _loading = threading.Lock()
 
@@ -53,7 +52,9 @@ def resolve_input(context: RunContext, champion: Version, source: str | None) ->
     """Find what is to be scored."""
     scoring_input = resolve(context.observations, context.predictions, source, champion.number, context.now)
     count = "" if scoring_input.end is None else f", {many(scoring_input.end - scoring_input.start, 'row')} to go"
-    get_run_logger().info("input: %s for version %d%s", scoring_input.name, champion.number, count)
+    run_logger(context.spec.name, version=champion.number).info(
+        "input: %s for version %d%s", scoring_input.name, champion.number, count
+    )
     return scoring_input
 
 
@@ -84,7 +85,8 @@ def _load_version(settings: Settings, model: str, version: int, _sha256: str, _s
 def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, version: int) -> Progress:
     """Commit the next scored chunk."""
     after = commit.commit_chunk(context.predictions, context.quarantine, progress, scored, version)
-    get_run_logger().debug("score: %s scored, %d in quarantine", many(after.rows_scored, "row"), after.rows_rejected)
+    logger = run_logger(context.spec.name, version=version)
+    logger.debug("score: %s scored, %d in quarantine", many(after.rows_scored, "row"), after.rows_rejected)
     return after
 
 
@@ -92,7 +94,7 @@ def commit_chunk(context: RunContext, progress: Progress, scored: ScoredChunk, v
 def reject_input(context: RunContext, scoring_input: ScoringInput, problem: str) -> None:
     """Record that an input was rejected as a whole."""
     commit.reject_input(context.quarantine, scoring_input, problem, context.spec, context.now)
-    get_run_logger().warning("quarantine: %s", problem)
+    run_logger(context.spec.name).warning("quarantine: %s", problem)
 
 
 @retried("close-batch", timeout_seconds=600)
@@ -100,7 +102,9 @@ def close_batch(context: RunContext, progress: Progress) -> Progress:
     """Record that a batch is complete."""
     closed = context.predictions.close(progress)
     rows = many(closed.rows_in, "row")
-    get_run_logger().info("score: %d of %s, %d in quarantine", closed.rows_scored, rows, closed.rows_rejected)
+    run_logger(context.spec.name).info(
+        "score: %d of %s, %d in quarantine", closed.rows_scored, rows, closed.rows_rejected
+    )
     return closed
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.actor import approval_reason
 from evergreen.decision_detail import Outcome
@@ -20,7 +19,7 @@ from evergreen.registry import promotion
 from evergreen.registry.approval import record_approval
 from evergreen.registry.version import CHALLENGER, Version
 from evergreen.runs.context import RunContext
-from tasks import retried
+from tasks import log_alias, retried, run_logger
 
 
 @retried("promote", timeout_seconds=300)
@@ -37,7 +36,9 @@ def promote(context: RunContext, version: Version, judgement: Judgement, reason:
         now=now,
         lock=context.promotion_lock(now),
     )
-    get_run_logger().info("promote: %s", outcome)
+    run_logger(version.model, version.tags.decision_id, version.number).info("promote: %s", outcome)
+    if outcome == "promoted":
+        log_alias(context, context.promotions.done()[-1])
     return outcome
 
 
@@ -55,6 +56,7 @@ def promote_by_hand(context: RunContext, number: int | None, reason: str, by: st
     lock = context.promotion_lock(now)
     move = promotion.promote(spec, registry, context.promotions, version, reason=reason, by=by, now=now, lock=lock)
     record_approval(context.ledger, version, "promoted", approval_reason(reason, by), by=by, now=now)
+    log_alias(context, move)
     return move
 
 
@@ -65,14 +67,15 @@ def take_back(context: RunContext, report: ShadowReport) -> Move | None:
     Nothing is done where the champion was moved since: a person knows better.
     """
     now, lock = context.moment(), context.promotion_lock(context.moment())
-    stores = (context.registry, context.promotions)
+    stores, logger = (context.registry, context.promotions), run_logger(context.spec.name, report.decision_id or "")
     try:
         move = roll_back_if_worse(context.spec, *stores, report, now=now, lock=lock)
     except RefusedError as refused:
-        get_run_logger().warning("take-back: version %s stays champion: %s", report.champion, refused.what)
+        logger.warning("take-back: version %s stays champion: %s", report.champion, refused.what)
         return None
     if move is not None:
-        get_run_logger().warning("take-back: version %s is the champion again: %s", move.after, move.reason)
+        logger.warning("take-back: version %s is the champion again: %s", move.after, move.reason)
+    log_alias(context, move)
     return move
 
 
@@ -81,7 +84,9 @@ def accept_loss(context: RunContext, reason: str, by: str) -> Move:
     """Go on without a champion, because it is gone."""
     now, registry = context.moment(), context.registry
     stores, lock = (registry, registry, context.promotions), context.promotion_lock(now)
-    return promotion.accept_loss(context.spec, *stores, reason=reason, by=by, now=now, lock=lock)
+    move = promotion.accept_loss(context.spec, *stores, reason=reason, by=by, now=now, lock=lock)
+    log_alias(context, move)
+    return move
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=300, task_run_name="roll-back")
@@ -89,4 +94,6 @@ def roll_back(context: RunContext, to: int | None, reason: str, by: str) -> Move
     """Move the champion alias back to an earlier version."""
     now = context.moment()
     stores, lock = (context.registry, context.promotions), context.promotion_lock(now)
-    return promotion.roll_back(context.spec, *stores, to, reason=reason, by=by, now=now, lock=lock)
+    move = promotion.roll_back(context.spec, *stores, to, reason=reason, by=by, now=now, lock=lock)
+    log_alias(context, move)
+    return move

@@ -17,7 +17,6 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId,
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
@@ -28,6 +27,7 @@ from evergreen.ledger import reconciliation
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import Action, Attempt, PendingRetrain
 from evergreen.settings import Settings
+from tasks import run_logger
 
 _TURNED_AWAY = "Deployment concurrency limit reached"
 _MOST_RUNS = 200
@@ -76,7 +76,7 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
         Decisions(settings.lake_uri, model).record(escalation)
         steps.append(Action(model, escalation.id, now, f"told a person: {escalation.reason}"))
     for step in steps:
-        get_run_logger().info("reconcile: %s, %s: %s", model, step.about, step.what)
+        run_logger(model, step.about).info("reconcile: %s, %s: %s", model, step.about, step.what)
     return Followed(model, awaits_approval, tuple(steps), escalation, in_canary)
 
 
@@ -140,7 +140,7 @@ class _Runs:
         if decision is None or finding.since is None:
             return ()
         if self.deployment is None:
-            get_run_logger().warning(
+            run_logger(self.model, decision.id).warning(
                 "reconcile: decision %s of %s is due, and there is no deployment %s. Run: prefect deploy --all",
                 *(decision.id, self.model, self.name),
             )

@@ -20,7 +20,7 @@ from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.history import Run, Runs
 from evergreen.training.plan import Plan
-from tasks import retried, shown
+from tasks import retried, run_logger, shown
 
 
 @retried("record-drift", timeout_seconds=120)
@@ -31,7 +31,7 @@ def record_drift(
 
     What was stored of the same question before stays and is returned.
     """
-    return context.recorder.drift(champion, snapshot, report)
+    return _logged(context, context.recorder.drift(champion, snapshot, report))
 
 
 @retried("record-performance", timeout_seconds=120)
@@ -39,7 +39,7 @@ def record_performance(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: PerformanceReport
 ) -> Decision | None:
     """Record a performance report; None without a champion."""
-    return context.recorder.performance(champion, snapshot, report)
+    return _logged(context, context.recorder.performance(champion, snapshot, report))
 
 
 @retried("record-skew", timeout_seconds=120)
@@ -47,7 +47,7 @@ def record_skew(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: SkewReport
 ) -> Decision | None:
     """Record whether what is served is what lands; None if that is recorded already or undecided."""
-    return context.recorder.skew(champion, snapshot, report)
+    return _logged(context, context.recorder.skew(champion, snapshot, report))
 
 
 @retried("record-shadow", timeout_seconds=120)
@@ -55,13 +55,13 @@ def record_shadow(
     context: RunContext, champion: Version | None, snapshot: Snapshot, report: ShadowReport
 ) -> Decision | None:
     """Record whether a promotion helped; None if that is recorded already or undecided."""
-    return context.recorder.shadow(champion, snapshot, report)
+    return _logged(context, context.recorder.shadow(champion, snapshot, report))
 
 
 @retried("record-data", timeout_seconds=120)
 def record_data(context: RunContext, champion: Version | None, snapshot: Snapshot) -> Decision | None:
     """Record new data if the model file requests a retraining for it; None if nothing is new."""
-    return context.recorder.data(champion, snapshot)
+    return _logged(context, context.recorder.data(champion, snapshot))
 
 
 @retried("record-retrain", timeout_seconds=120)
@@ -76,7 +76,10 @@ def record_retrain(
 ) -> RetrainDetail:
     """Record the outcome of a candidate and its drift report, or why no candidate was trained."""
     champion = context.registry.champion(context.spec.name)
-    return context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
+    result = context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
+    logger = run_logger(context.spec.name, result.decision_id, result.version, step=False)
+    logger.info("decision: the retraining is recorded as %s", result.outcome)
+    return result
 
 
 @shown("record-run")
@@ -98,3 +101,11 @@ def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: 
         context.registry.enrich(run_id, run.metrics, {})
     shown_runs = [each.to_json() for each in newest]
     create_table_artifact(shown_runs, key=artifact("runs", context.spec.name), description="The newest runs")
+
+
+def _logged(context: RunContext, decision: Decision | None) -> Decision | None:
+    """Log a decision that is in the ledger now, for who follows it."""
+    if decision is not None:
+        logger = run_logger(context.spec.name, decision.id, step=False)
+        logger.info("decision: %s %s is recorded", decision.kind, decision.outcome)
+    return decision

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from prefect.logging import get_run_logger
-
 from evergreen.registry.version import Candidate, Version
 from evergreen.runs.context import RunContext
-from tasks import retried
+from tasks import retried, run_logger
 
 
 @retried("register", timeout_seconds=300)
@@ -16,5 +14,7 @@ def register(context: RunContext, candidate: Candidate) -> Version:
     version = registry.find(context.spec.name, candidate.tags["decision_id"])
     if version is None or version.model_id != candidate.model_id:
         version = registry.register(context.spec.name, candidate)
-    get_run_logger().info("register: %s, %s", version.label, version.status)
+    run_logger(version.model, version.tags.decision_id, version.number).info(
+        "register: %s, %s", version.label, version.status
+    )
     return version

@@ -11,7 +11,6 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.backtest.job_cache import JobCache
 from evergreen.backtest.job_runner import JobRunner, JobSource
@@ -25,6 +24,7 @@ from evergreen.markdown import many
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
 from models import load_spec
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=12 * 3600, task_run_name="replay")
@@ -32,7 +32,7 @@ def replay(
     context: RunContext, fields: Mapping[str, Any], delay: timedelta | None, pool: Executor | None, workers: int = 1
 ) -> Backtest:
     """Simulate every policy, in so many processes of `pool`; `fields` are those of a backtest `Request`, as typed."""
-    spec, settings, logger = context.spec, context.settings, get_run_logger()
+    spec, settings, logger = context.spec, context.settings, run_logger(context.spec.name)
     times = {name: place_of(fields[name], spec, name) for name in PLACES if fields.get(name) is not None}
     require_no_times(spec, label_delay=delay, train_time=fields.get("train_time"))
     request = Request(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.performance.shadow import FormerComparison, Pair, check_promotion, compare_with_former
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="shadow")
@@ -22,5 +22,5 @@ def shadow(context: RunContext, champion: Version | None, snapshot: Snapshot) ->
 
     stores = (context.registry, context.promotions, context.ledger)
     report = check_promotion(context.spec, *stores, champion, compare)
-    get_run_logger().info("shadow: %s", report.reason)
+    run_logger(context.spec.name, report.decision_id or "").info("shadow: %s", report.reason)
     return report

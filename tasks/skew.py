@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.performance.skew import check_skew
 from evergreen.performance.skew_report import SkewReport
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
+from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=1800, task_run_name="compare-served")
@@ -18,5 +18,5 @@ def compare_served(context: RunContext, champion: Version | None, snapshot: Snap
     """Report which features were served with other values than landed; INCONCLUSIVE of a model that is not served."""
     stores = (context.observations, context.requests, context.ledger)
     report = check_skew(*stores, champion, snapshot, context.now)
-    get_run_logger().info("skew: %s", report.reason)
+    run_logger(context.spec.name, report.decision_id or "").info("skew: %s", report.reason)
     return report

@@ -37,16 +37,17 @@ def load_settings() -> Settings:
 
 def guard(work: Callable[[], None], as_json: bool) -> None:
     """Run a command. An error that a person can fix becomes one line and exit status 2."""
-    from rich.markup import escape
-
     from deployments.cli import console
 
     try:
         prepare_environment(os.environ)
-        set_home_folder(os.environ, load_settings().root)
+        settings = load_settings()
+        set_home_folder(os.environ, settings.root)
+        if settings.logs == "json":
+            console.write_json()
         work()
     except EvergreenError as error:
-        console.err.print(f"[red]{escape(error.what)}[/] {escape(error.fix)}", soft_wrap=True)
+        console.print_error(error)
         if as_json:
             console.print_json({"error": error.what, "fix": error.fix})
         raise typer.Exit(2) from None

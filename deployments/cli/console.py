@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +18,10 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from evergreen import naming
 from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
+from evergreen.errors import EvergreenError
+from evergreen.logs import JsonText, log_as_json
 from evergreen.markdown import many, number
 from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 from evergreen.watch_detail import RuleFigure
@@ -42,6 +46,7 @@ _PIPE_SECONDS = 10.0
 """Progress is printed so often where it is not drawn, as in a pipe."""
 _SEND_HEARTBEATS = "_send_heartbeats"
 """What of Prefect's flow engine starts the thread of a run's heartbeats."""
+_ANY_WIDTH = 100_000
 _SHORT = 24
 """A column of a table whose texts are all as short as this is not wrapped."""
 _COLOURS = {
@@ -65,6 +70,18 @@ _COLOURS = {
 }
 
 
+def write_json() -> None:
+    """Write what is for people as JSON lines, as the log is; results on stdout stay as they are."""
+    log_as_json(logging.WARNING)
+    # A line is one object, however long it is.
+    err.width = _ANY_WIDTH
+    err.file = cast(TextIO, JsonText(sys.stderr, naming.LOGGER))
+
+
+def _as_json() -> JsonText | None:
+    return err.file if isinstance(err.file, JsonText) else None
+
+
 class StepLines(logging.Handler):
     """Prints a line for each step that ended, and shows the current one in a spinner."""
 
@@ -77,7 +94,7 @@ class StepLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a line of our own flows and tasks; Prefect's own lines are for its UI."""
         folder = Path(record.pathname).parent
-        if {"tasks", "flows"}.isdisjoint({folder.name, folder.parent.name}):
+        if {"tasks", "flows"}.isdisjoint({folder.name, folder.parent.name}) or not getattr(record, "step", True):
             return
         now = self.clock()
         share = getattr(record, "share_done", None)
@@ -125,6 +142,9 @@ def show_steps(title: str) -> Iterator[Callable[[], None]]:
             handler.last = time.monotonic()
             print_step(f"start: libraries loaded{server}", f"{handler.last - began:.1f} s")
             status.update(f"[dim]{escape(title)}[/]")
+            if _as_json() is not None:
+                # The steps are in the log.
+                return
             for logger in loggers:
                 logger.addHandler(handler)
                 logger.setLevel(logging.DEBUG)
@@ -183,6 +203,9 @@ def draw_bar(share: float) -> str:
 
 def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
     """Print a line such as `gate: PASS, 8 checks` on stderr, its first word in a column of its own."""
+    if lines := _as_json():
+        lines.log(logging.INFO, f"{line} {duration}")
+        return
     step, _, rest = line.partition(": ")
     text = Text.from_markup(f"{escape(rest)}{f' [dim]{duration}[/]' if duration else ''}")
     first, *others = text.wrap(err, max(err.width - _INDENT, 20)) or [text]
@@ -191,6 +214,14 @@ def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
     err.print(Text.assemble("  ", (f"{step:<10}", style), " ", first), soft_wrap=True)
     for part in others:
         err.print(Text.assemble(" " * _INDENT, part), soft_wrap=True)
+
+
+def print_error(error: EvergreenError) -> None:
+    """Print what is wrong, and what to do next, on stderr."""
+    if lines := _as_json():
+        lines.log(logging.ERROR, str(error))
+        return
+    err.print(f"[red]{escape(error.what)}[/] {escape(error.fix)}", soft_wrap=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

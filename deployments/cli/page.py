@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.command import Json, guard, load_settings
+from evergreen import naming
 from evergreen.errors import EvergreenError
+from evergreen.logs import print_as_json
 
 if TYPE_CHECKING:
     from evergreen.pages.links import PageLinks
@@ -91,6 +93,8 @@ def _serve(settings: Settings, port: int | None, as_json: bool) -> None:
     port = PAGES_PORT if port is None else port
     with Server(PageCache(settings, find_links(settings, None)), port) as server:
         be_interruptible()
+        if settings.logs == "json" and not as_json:
+            print_as_json(naming.LOGGER)
         if as_json:
             console.print_json({"url": server.url})
         else:

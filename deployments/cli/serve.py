@@ -68,7 +68,7 @@ def _run(options: Options, settings: Settings) -> None:
     from deployments.cli import console
     from serving.server import build, prepare_process, run
 
-    prepare_process()
+    prepare_process(settings)
     if options.workers > 1:
         console.err.print(f"{options.workers} processes serve {', '.join(options.models)} on {_address(options)}.")
         run(options)

@@ -114,11 +114,12 @@ def _run(plans: Sequence[Plan], *, is_patient: bool, poll: float) -> None:
     from serving.server import prepare_process
     from serving.streams.run import in_loop, quiet_drivers, run
 
-    prepare_process()
+    settings = load_settings()
+    prepare_process(settings)
     quiet_drivers()
     for plan in plans:
         _announce(plan)
-    in_loop(run(plans, load_settings(), is_patient=is_patient, told=_show, poll_seconds=poll))
+    in_loop(run(plans, settings, is_patient=is_patient, told=_show, poll_seconds=poll))
 
 
 def _announce(plan: Plan) -> None:

@@ -7,6 +7,7 @@ another host name, because a page elsewhere may let its own name point to this m
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import threading
 import time
@@ -35,6 +36,7 @@ from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
 from evergreen.watch_detail import DriftDetail
 
+_LOG = logging.getLogger(__name__)
 _FRESH_SECONDS = 60.0
 _PAGE_TABLES: tuple[Table, ...] = ("decisions", "drift", "promotions", "quarantine")
 HTML, PLAIN_TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
@@ -131,6 +133,13 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """The address of the server."""
         return f"http://{HOST}:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a request failed with."""
+        if self.pages.settings.logs == "json":
+            _LOG.error("A request failed.", exc_info=True)
+        else:
+            super().handle_error(request, client_address)
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this server."""

@@ -24,9 +24,10 @@ def use(settings: Settings) -> None:
     defaults = shared_environment(settings) | {
         # A temporary server takes up to half a minute on a busy laptop.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
+    if settings.logs == "text":
+        # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
+        defaults["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     if not has_server() and (ports := _running_stack(settings)) is not None:
         defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
     for name, value in defaults.items():

@@ -13,6 +13,9 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from evergreen.logs import print_as_json
+from evergreen.settings import load_settings
+
 
 def waiting_sqlite(url: str) -> Any:
     """Prefect's SQLite configuration, in which a transaction takes the write lock when it begins."""
@@ -39,6 +42,8 @@ def main() -> None:
     from prefect.server.database.dependencies import set_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
+    if load_settings().logs == "json":
+        print_as_json("prefect.server")
     url = str(PREFECT_API_DATABASE_CONNECTION_URL.value())
     if url.startswith("sqlite"):
         set_database_config(waiting_sqlite(url))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployments.stack.process_group import end, members
+from evergreen import logs
 from evergreen.errors import EvergreenError
 from evergreen.naming import WORK_POOL, WORKER_NAME
 from evergreen.settings import PROJECT, Settings, load_settings
@@ -33,6 +35,7 @@ SERVER, MLFLOW, PAGES, SERVING, STREAMS, WORKER = SERVICES = (
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
 SERVING_PORT = 8000
+_MLFLOW_LOGS = Path(__file__).with_name("mlflow_logs.yaml")
 _RUN_DAYS = 30
 """How long Prefect keeps ended runs, their tasks, logs and artifacts: as long as `evergreen clean` keeps all it deletes
 at all. What a run decided is in the ledger and stays."""
@@ -88,7 +91,9 @@ def write_ports(settings: Settings, ports: Ports) -> None:
 
 def shared_environment(settings: Settings) -> dict[str, str]:
     """The environment of every service, and of every command that has no other server, before what a user has set."""
+    lines = logs.PREFECT if settings.logs == "json" else {}
     return {
+        **lines,
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # The debug lines of a run are for the spinner of the terminal, not for the log in the UI.
@@ -148,11 +153,18 @@ def _prefect_folder() -> Path:
     return Path(str(spec.origin)).parent if spec else Path()
 
 
-def _mlflow(_settings: Settings) -> dict[str, str]:
-    return {
+def _mlflow(settings: Settings) -> dict[str, str]:
+    variables = {
         # Without it MLflow starts five processes for LLM judges, which nothing here uses.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
+    if settings.logs == "json":
+        variables |= {
+            "MLFLOW_UVICORN_OPTS": f"--log-config {shlex.quote(str(_MLFLOW_LOGS))}",
+            # MLflow's own handler would write text.
+            "MLFLOW_CONFIGURE_LOGGING": "false",
+        }
+    return variables
 
 
 def _pages(_settings: Settings) -> dict[str, str]:
@@ -180,7 +192,11 @@ def command(service: str, ports: Ports) -> list[str]:
     python = [sys.executable, "-m"]
     return {
         SERVER: [*python, "deployments.stack.prefect_server", "--host", HOST, "--port", str(ports.prefect)],
-        MLFLOW: [*python, "mlflow", "server", "--host", HOST, "--port", str(ports.mlflow), "--workers", "1"],
+        MLFLOW: [
+            *python,
+            "deployments.stack.mlflow_server",
+            *("--host", HOST, "--port", str(ports.mlflow), "--workers", "1"),
+        ],
         PAGES: [*python, "deployments.cli", "page", "--serve", "--port", str(ports.pages)],
         SERVING: [*python, "deployments.cli", "serve", "--port", str(ports.serving)],
         STREAMS: [*python, "deployments.cli", "stream"],

@@ -7,6 +7,7 @@ died. Whether something runs is known from locks and sockets, which vanish with 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -241,10 +242,20 @@ def _wait_until_healthy(supervisor: Supervisor, service: str, is_healthy: Callab
 def _read_cause(log: Path) -> str:
     """The last error in a log, or else its last line."""
     with contextlib.suppress(OSError):
-        lines = log.read_text(errors="replace").strip().splitlines()
+        lines = [_as_text(line) for line in log.read_text(errors="replace").strip().splitlines()]
         errors = [line for line in lines if _ERROR.match(line)]
         return (errors or lines)[-1][:300] if lines else "its log is empty."
     return "it has no log."
+
+
+def _as_text(line: str) -> str:
+    """A line of a log as a person reads it; a line of JSON by its message and its exception."""
+    try:
+        told = json.loads(line)
+        error = told.get("exception")
+        return f"{error['type']}: {error.get('message', told['message'])}" if error else str(told["message"])
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return line
 
 
 @contextlib.contextmanager

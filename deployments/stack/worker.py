@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 
+from evergreen.logs import print_as_json
 from evergreen.settings import load_settings
 
 
@@ -18,7 +19,10 @@ def main() -> None:
     """Run the Prefect command line with this folder."""
     from prefect.cli import app
 
-    folder = load_settings().stack
+    settings = load_settings()
+    if settings.logs == "json":
+        print_as_json("prefect.worker")
+    folder = settings.stack
     # A worker that was stopped leaves an empty folder in it.
     shutil.rmtree(folder / "runner_storage", ignore_errors=True)
     tempfile.tempdir = str(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from prefect.logging import get_run_logger
-
 from evergreen.decision import Decision
 from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
@@ -15,6 +13,7 @@ from evergreen.registry.version import Version
 from evergreen.reports import card_store
 from evergreen.runs.context import RunContext
 from evergreen.training.plan import Plan
+from tasks import run_logger
 from tasks.announce import announce
 from tasks.canary import schedule_looks
 from tasks.record import record_retrain, record_run
@@ -58,7 +57,7 @@ def update_cards(context: RunContext, *numbers: int | None) -> None:
         try:
             card_store.keep(context.settings, context.registry, context.spec, number, spec_hash=context.spec_hash)
         except EvergreenError as error:
-            get_run_logger().warning("card: the card of version %s was not written: %s", number, error)
+            run_logger(context.spec.name).warning("card: the card of version %s was not written: %s", number, error)
 
 
 def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: DriftReport) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 import models
@@ -22,6 +21,8 @@ from evergreen.runs.context import RunContext
 from evergreen.runs.results import describe_landing
 from evergreen.settings import load_settings
 from evergreen.timestamps import as_utc
+from flows.shared.lineage import begin_run, ingest_run
+from tasks import run_logger
 from tasks.announce import announce
 from tasks.ingest import ingest
 
@@ -29,6 +30,7 @@ from tasks.ingest import ingest
 def open_run(model: str, at: datetime | None = None) -> RunContext:
     """Build this run's context from the settings and the model file; `at` is its logical time, by default now."""
     settings = load_settings()
+    begin_run(settings)
     loaded = models.load(model, settings.models)
     _tag_run(model)
     now = datetime.now(UTC) if at is None else as_utc(at)
@@ -47,11 +49,13 @@ def _tag_run(model: str) -> None:
 
 def ingest_new_data(context: RunContext) -> Ingested:
     """Ingest new data and announce the batches with rejected rows."""
-    state = ingest(context, return_state=True)
-    landing: Landing = state.result()
-    cached = state.name == "Cached"
+    with ingest_run(context) as tell:
+        state = ingest(context, return_state=True)
+        landing: Landing = state.result()
+        cached = state.name == "Cached"
+        tell(None if cached else landing)
     if cached:
-        get_run_logger().info("ingest: nothing new, nothing read")
+        run_logger(context.spec.name).info("ingest: nothing new, nothing read")
     else:
         for report in landing.quarantined:
             payload = {
@@ -63,7 +67,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
             announce(Event(DATA_REJECTED, context.spec.name, payload))
     unmatched = describe_unmatched(context.spec.source, context.settings.landing)
     if unmatched:
-        get_run_logger().warning("ingest: %s", unmatched)
+        run_logger(context.spec.name).warning("ingest: %s", unmatched)
     return describe_landing(landing, cached=cached, unmatched=unmatched)
 
 

@@ -106,6 +106,7 @@ ALLOWED = {
     "deployments/cli/doctor_checks.py": r"evergreen",
     "deployments/cli/new.py": r"\.html",
     "deployments/production/image.py": r"evergreen(-\{\}\.dist-info)?",
+    "evergreen/runs/lineage_events.py": r"evergreen",
     "serving/app.py": r"/invocations",
     "serving/description.py": r"/invocations",
     "serving/server.py": r"evergreen",

@@ -43,8 +43,10 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" in settings.tracking
 
 
-@pytest.mark.parametrize(("name", "value"), [("RUNNER", "ray"), ("WORKERS", "-1"), ("WORKERS", "many")])
-def test_a_runner_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [("RUNNER", "ray"), ("WORKERS", "-1"), ("WORKERS", "many"), ("LOGS", "xml")]
+)
+def test_a_value_that_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """The variable is named, and nothing runs."""
     monkeypatch.setenv(f"EVERGREEN_{name}", value)
     with pytest.raises(EvergreenError, match=f"EVERGREEN_{name}: ") as error:
@@ -60,3 +62,14 @@ def test_where_the_files_of_versions_are() -> None:
     assert Settings(home=home, tracking_uri=server).artifact_uri is None
     assert Settings(home=home, tracking_uri=server, artifacts="s3://shop/files/").artifact_uri == "s3://shop/files"
     assert Settings(home=home, artifacts="/mnt/files").artifact_uri == "file:///mnt/files"
+
+
+def test_lineage_goes_to_a_file_or_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another protocol is refused without the secret of its URL, which is shown in no form of the settings either."""
+    for place in ("", "lineage.jsonl", "http://u:hunter2@collector", "https://hunter2@collector:5000"):
+        monkeypatch.setenv("EVERGREEN_OPENLINEAGE", place)
+        assert "hunter2" not in repr(load_settings())
+    monkeypatch.setenv("EVERGREEN_OPENLINEAGE", "kafka://u:hunter2@broker/topic")
+    with pytest.raises(EvergreenError, match=r"EVERGREEN_OPENLINEAGE: .* not to kafka") as error:
+        load_settings()
+    assert "hunter2" not in str(error.value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from evergreen.settings import Settings
 from evergreen.sources.simulator import simulate
 
 if TYPE_CHECKING:
@@ -64,3 +65,31 @@ def land_late() -> Callable[..., None]:
             new[columns].sample(frac=1, random_state=1).to_csv(landing / place / f"{until:%Y%m%d}.csv", index=False)
 
     return land
+
+
+@pytest.fixture
+def land_toy(
+    settings: Settings, make_rows: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Put rows into the toy's landing folder: land_toy("a", 300, slope=5.0)."""
+    monkeypatch.setenv("EVERGREEN_MODELS", str(Path(__file__).resolve().parents[1] / "faults" / "models"))
+
+    def put(name: str, rows: int, **law: Any) -> None:
+        folder = settings.landing / "toy"
+        folder.mkdir(parents=True, exist_ok=True)
+        make_rows(rows, **law).to_csv(folder / f"{name}.csv", index=False)
+
+    return put
+
+
+@pytest.fixture
+def broken_ingest(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let every ingest fail with a message that quotes this value of a row."""
+    value = "Mrs Smith"
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError(f"could not convert string to float: {value!r}")
+
+    monkeypatch.setattr("tasks.ingest.evergreen.ingest.ingest.ingest", fail)
+    monkeypatch.setattr("tasks.ingest.ingest.retries", 0)
+    return value

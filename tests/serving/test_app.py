@@ -14,6 +14,7 @@ import pytest
 
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.request_log import RequestLog
+from evergreen.logs import JsonFormatter
 from evergreen.spec import Serve
 from serving import frame_worker
 from serving.access import add_key, read_access
@@ -286,7 +287,7 @@ def test_a_prediction_that_is_no_number_is_not_answered(make_app: Make, version:
 
 
 def test_an_unforeseen_failure_is_one_line(make_app: Make, version: ServedVersion, caplog: Any) -> None:
-    """In the log without the rows, and a 500 for the client."""
+    """In the log without the rows and with the id of the request, and a 500 for the client."""
 
     class Plan:
         def predict(self, values: Any) -> Any:
@@ -296,6 +297,7 @@ def test_an_unforeseen_failure_is_one_line(make_app: Make, version: ServedVersio
     assert (answer.status, answer.json["error"]["code"]) == (500, "internal")
     assert "47.11" not in caplog.text
     assert "RuntimeError" in caplog.text
+    assert json.loads(JsonFormatter().format(caplog.records[-1]))["request_id"] == answer.json["request_id"]
 
 
 def test_health_follows_the_champion(app: App) -> None:

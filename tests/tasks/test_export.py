@@ -51,7 +51,7 @@ def test_a_batch_that_went_on_after_a_promotion(
     tmp_path: Path,
 ) -> None:
     """The second version knows another class between the two: each probability stands under its own class."""
-    monkeypatch.setattr(tasks.export, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(tasks.export, "run_logger", lambda *_, **__: logging.getLogger("test"))
     spec = make_spec(task="classification", metric=Metric(name="accuracy"))
     log = PredictionLog(settings.lake_uri, spec)
     for chunk, (version, probability) in enumerate(((1, [0.9, 0.1]), (2, [0.2, 0.3, 0.5]))):

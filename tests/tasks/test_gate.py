@@ -56,7 +56,7 @@ def case(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Case:
     """A version that waits for its gates."""
-    monkeypatch.setattr(tasks.gate, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(tasks.gate, "run_logger", lambda *_, **__: logging.getLogger("test"))
     spec = make_spec()
     return Case(settings, spec, make_version(spec, make_rows(100)))
 

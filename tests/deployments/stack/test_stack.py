@@ -36,7 +36,7 @@ from deployments.stack.services import (
     read_ports,
     write_ports,
 )
-from deployments.stack.stack import _choose_ports, down, up
+from deployments.stack.stack import _choose_ports, _read_cause, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
@@ -389,6 +389,26 @@ def test_a_stack_of_an_earlier_version_is_not_taken_for_a_running_one(tmp_path: 
     assert not is_listening(settings)
 
 
+@pytest.mark.slow
+def test_every_part_logs_json_lines(tmp_path: Path) -> None:
+    """Each line of each part is one object, also what is printed; a run of the worker names itself in its lines."""
+    home = home_in(tmp_path / "home", logs="json")
+    try:
+        told = home.run("up", "--detach")
+        found = asked(told["api"], "deployments/name/reconcile/reconcile")
+        run = asked(told["api"], f"deployments/{found['id']}/create_flow_run", {})["id"]
+        until(lambda: state_of(told["api"], run) == "Completed")
+    finally:
+        home.end()
+    logs = {file.stem: file.read_text() for file in Path(told["logs"]).glob("*.log") if file.stem != "supervisord"}
+    lines = {name: [json.loads(line) for line in text.splitlines()] for name, text in logs.items()}
+    assert set(lines) == set(SERVICES) - {"streams"} and all(lines.values())
+    assert all({"time", "level", "logger", "message"} <= set(line) for part in lines.values() for line in part)
+    ours = [line for line in lines[WORKER] if line.get("flow_run") == run]
+    assert {"prefect.flow_runs", "prefect.task_runs"} <= {line["logger"] for line in ours}
+    assert {"reconcile"} == {line["flow"] for line in ours if line["logger"] == "prefect.task_runs"}
+
+
 def test_what_a_killed_supervisord_left_behind_is_ended(tmp_path: Path) -> None:
     """A part without its supervisord is known by its lock, also where the file's number means nothing any more."""
     settings = Settings(home=tmp_path)
@@ -437,6 +457,20 @@ def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypa
     assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
     assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
+
+
+def test_the_cause_is_found_in_a_log_of_either_form(tmp_path: Path) -> None:
+    """The last error, or the last line; of a line of JSON its message, with the type of its exception."""
+    log = tmp_path / "part.log"
+    assert _read_cause(log) == "it has no log."
+    error = {"message": "The process ends with an error.", "exception": {"type": "OSError", "traceback": "..."}}
+    for lines, cause in (
+        (["OSError: no route", "bye"], "OSError: no route"),
+        (['{"message": "starting"}', json.dumps(error), '{"message": "bye"}'], f"OSError: {error['message']}"),
+        (["[1]", '{"message": "bye"}'], "bye"),
+    ):
+        log.write_text("\n".join(lines))
+        assert _read_cause(log) == cause
 
 
 @pytest.mark.slow

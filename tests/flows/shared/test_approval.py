@@ -26,6 +26,7 @@ from prefect.states import AwaitingRetry, Pending
 from prefect.types.entrypoint import EntrypointType
 
 from deployments.cli import status_view as status
+from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING
 from evergreen.ledger.decisions import Decisions
@@ -200,6 +201,19 @@ def test_approved_in_the_ui(stage: Stage) -> None:
     # What landed meanwhile is for the next run.
     assert sorted(stage.tasks(run)) == sorted([*RETRAIN, "approve", "announce", "report-retrain"])
     assert stage.events(run, 2) == [MODEL_WAITING, MODEL_PROMOTED]
+
+
+def test_a_run_that_waits_is_told_as_one_run(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its OpenLineage events begin once, go on after the answer, and complete once with what came of it."""
+    file = tmp_path / "lineage.jsonl"
+    monkeypatch.setenv("EVERGREEN_OPENLINEAGE", str(file))
+    run = stage.suspended(process=True, reason="drift")
+    assert stage.answer(run, "approve", "looks good").status == "ACCEPT"
+    assert stage.execute(run).state_name == "Completed"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    ours = [event for event in events if event["run"]["runId"] == str(run)]
+    assert [event["eventType"] for event in ours] == ["START", "RUNNING", "COMPLETE"]
+    assert ours[-1]["run"]["facets"][naming.LINEAGE_FACET]["outcome"] == "promoted"
 
 
 def test_rejected_in_the_ui(stage: Stage) -> None:
