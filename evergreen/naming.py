@@ -51,13 +51,11 @@ DOWNLOADS_PREFIX = "evergreen-files-"
 """The temporary folder of a process for files of versions that are stored elsewhere begins with this."""
 METRIC_PREFIX = "evergreen_"
 """The series that Prometheus is told begin with this."""
-<<<<<<< HEAD
 DASHBOARD_TAG = "evergreen"
 """Grafana finds the dashboards by this, to link one from another."""
 FLEET_DASHBOARD = "evergreen-fleet"
 MODEL_DASHBOARD = "evergreen-model"
 """The dashboards of all models and of one, in their addresses."""
-=======
 REPOSITORY = "https://github.com/your-organisation/your-clone"
 """Where the code is, as prefect.yaml names it: a team that clones Evergreen puts its own address here."""
 LINEAGE_NAMESPACE = "evergreen"
@@ -66,7 +64,6 @@ LINEAGE_FACET = "evergreen_model"
 """The key of the facet of our own in OpenLineage events, which says model, version, decision and digest."""
 LOGGER = "evergreen"
 """The logger of what a process says as a whole, and of what commands print where logs are JSON."""
->>>>>>> lineage
 PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 
