@@ -9,7 +9,9 @@ Models are named in lower case with underscores (`bike_demand`).
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
 Table = Literal[
@@ -39,8 +41,6 @@ PREFECT_TAG = "evergreen"
 """Tag of every deployment, automation and flow run of Evergreen."""
 WORK_POOL = "evergreen"
 """The work pool that the deployments run in."""
-WORKER_NAME = "evergreen-up"
-"""The worker that `evergreen up` starts."""
 AUTOMATION_PREFIX = "evergreen: "
 """The automations that `evergreen automations` manages begin with this."""
 NOTIFY_BLOCK_PREFIX = "evergreen-notify-"
@@ -206,6 +206,14 @@ def predict_path(model: str) -> str:
 def invocations_path(model: str) -> str:
     """The same in the form of MLflow's scoring server."""
     return f"/models/{model}/invocations"
+
+
+def worker(host: str, home: Path) -> str:
+    """The worker that `evergreen up` starts: another one for each machine and each state folder of it.
+
+    A server that several of them share tells them apart by it: what one of them left is not another's to end.
+    """
+    return f"evergreen-up-{host}-{hashlib.sha256(str(home).encode()).hexdigest()[:6]}"
 
 
 def stream_group(model: str) -> str:

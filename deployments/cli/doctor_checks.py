@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import models
 from deployments.manifest.apply import read_document
 from deployments.stack import prefect_home
+from deployments.stack.health import authorization
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry.client import Registry
@@ -185,15 +186,8 @@ def _check_prefect(settings: Settings) -> Finding:
         return Finding("prefect", True, "PREFECT_API_URL is not set: each command starts a temporary server")
     import httpx
 
-    key, login = os.environ.get("PREFECT_API_KEY"), os.environ.get("PREFECT_API_AUTH_STRING", "")
-    user, _, password = login.partition(":")
     try:
-        status = httpx.get(
-            f"{url.rstrip('/')}/health",
-            timeout=5,
-            auth=(user, password) if login else None,
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-        ).status_code
+        status = httpx.get(f"{url.rstrip('/')}/health", timeout=5, headers=authorization(os.environ)).status_code
     except (httpx.HTTPError, ValueError, ImportError) as error:
         detail = f"The server at {url} does not answer: {type(error).__name__}."
         fix = "Start it with evergreen up or prefect server start, or unset PREFECT_API_URL."

@@ -5,6 +5,7 @@ A server that does not answer is None or False and no error, because it may be s
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from deployments.stack.services import Ports
-from evergreen.naming import WORK_POOL, WORKER_NAME
+from deployments.stack.services import Ports, own_login, worker_name
+from evergreen.naming import WORK_POOL
 from evergreen.settings import Settings
 
 
@@ -26,11 +27,11 @@ def is_ours(settings: Settings, ports: Ports) -> bool:
     return server is not None and server.get("home") == home
 
 
-def is_online(ports: Ports, since: float) -> bool:
-    """Whether the worker has sent a heartbeat since a time (seconds since 1970) and counts as online."""
+def is_online(settings: Settings, ports: Ports, since: float) -> bool:
+    """Whether this home's worker has sent a heartbeat since a time (seconds since 1970) and counts as online."""
     workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
     return any(
-        worker["name"] == WORKER_NAME
+        worker["name"] == worker_name(settings)
         and worker["status"] == "ONLINE"
         and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= since
         for worker in workers
@@ -57,10 +58,10 @@ def worker_state(ports: Ports) -> WorkerState:
     return WorkerState(workers is not None, max(beats, default=None))
 
 
-def mark_crashed(ports: Ports) -> None:
+def mark_crashed(settings: Settings, ports: Ports) -> None:
     """Mark the runs that were in progress as crashed, unless another worker may be running them."""
     workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
-    if any(worker["name"] != WORKER_NAME and worker["status"] == "ONLINE" for worker in workers):
+    if any(worker["name"] != worker_name(settings) and worker["status"] == "ONLINE" for worker in workers):
         return
     in_progress = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
     query = {"flow_runs": in_progress, "work_pools": {"name": {"any_": [WORK_POOL]}}}
@@ -76,9 +77,21 @@ def answers(url: str) -> bool:
     return False
 
 
+def authorization(environ: Mapping[str, str]) -> dict[str, str]:
+    """The header by which Prefect's own clients show who they are, made of the same variables; empty without one."""
+    if key := environ.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    if login := environ.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    return {}
+
+
 def _request(url: str, body: Mapping[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    # The servers that are asked here are our own: a key is for another one.
+    login = {"PREFECT_API_AUTH_STRING": os.environ.get("PREFECT_API_AUTH_STRING", ""), **own_login(os.environ)}
+    headers = {"Content-Type": "application/json"} | authorization(login)
+    request = urllib.request.Request(url, data, headers)  # noqa: S310
     with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
         return json.load(response)
     return None

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from deployments.stack import temporary_server
-from deployments.stack.services import HOST, Ports, read_ports, shared_environment
+from deployments.stack.services import HOST, Ports, own_login, read_ports, shared_environment
 from deployments.stack.supervisor import is_listening
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
@@ -28,8 +28,10 @@ def use(settings: Settings) -> None:
     if settings.logs == "text":
         # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
         defaults["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    if not has_server() and (ports := _running_stack(settings)) is not None:
-        defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
+    if not has_server():
+        defaults |= own_login(os.environ)
+        if (ports := _running_stack(settings)) is not None:
+            defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 from deployments.stack.process_group import end, members
 from evergreen import logs
 from evergreen.errors import EvergreenError
-from evergreen.naming import WORK_POOL, WORKER_NAME
+from evergreen.naming import WORK_POOL, worker
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
@@ -101,6 +103,15 @@ def shared_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def own_login(environ: Mapping[str, str]) -> dict[str, str]:
+    """The login of our own server for its clients, which read another variable than the server does.
+
+    It is for no other server.
+    """
+    login = environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    return {"PREFECT_API_AUTH_STRING": login} if login else {}
+
+
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
     make = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, STREAMS: _streams, WORKER: _worker}
@@ -112,8 +123,8 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
         home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}
-    unset = {name: value for name, value in (shared_environment(settings) | own).items() if name not in os.environ}
-    return unset | home
+    unset = shared_environment(settings) | own_login(os.environ) | own
+    return {name: value for name, value in unset.items() if name not in os.environ} | home
 
 
 def _server(settings: Settings) -> dict[str, str]:
@@ -187,7 +198,12 @@ def _worker(_settings: Settings) -> dict[str, str]:
     }
 
 
-def command(service: str, ports: Ports) -> list[str]:
+def worker_name(settings: Settings) -> str:
+    """The name of this home's worker on this machine."""
+    return worker(platform.node(), settings.root)
+
+
+def command(service: str, settings: Settings, ports: Ports) -> list[str]:
     """The command line of a service; it contains no secret."""
     python = [sys.executable, "-m"]
     return {
@@ -203,7 +219,7 @@ def command(service: str, ports: Ports) -> list[str]:
         WORKER: [
             *python,
             "deployments.stack.worker",
-            *("--pool", WORK_POOL, "--type", "process", "--name", WORKER_NAME),
+            *("--pool", WORK_POOL, "--type", "process", "--name", worker_name(settings)),
         ],
     }[service]
 
@@ -259,7 +275,7 @@ def main(service: str) -> None:
         Registry(settings).client  # noqa: B018
     os.environ.update(environment(service, settings, ports))
     os.chdir(PROJECT)
-    arguments = command(service, ports)
+    arguments = command(service, settings, ports)
     sys.stdout.flush()
     os.execv(arguments[0], arguments)  # noqa: S606
 

@@ -134,7 +134,7 @@ def down(settings: Settings) -> bool:
         supervisor = Supervisor(settings)
         supervisor.stop_worker()
         if (ports := read_ports(settings)) and is_ours(settings, ports):
-            mark_crashed(ports)
+            mark_crashed(settings, ports)
         supervisor.shut_down()
     return end_orphans(settings) or running
 
@@ -173,10 +173,10 @@ def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Por
     _deploy(settings, say)
     if fresh:
         # After a power cut there are runs that no process runs any more.
-        mark_crashed(ports)
+        mark_crashed(settings, ports)
     started = time.time()
     supervisor.start(WORKER)
-    _wait_until_healthy(supervisor, WORKER, lambda: is_online(ports, started), say)
+    _wait_until_healthy(supervisor, WORKER, lambda: is_online(settings, ports, started), say)
     return ports
 
 
@@ -206,7 +206,7 @@ def _is_complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bo
     services = [service for service in SERVICES if optional.get(service, True)]
     if any(supervisor.inspect(service).state != "RUNNING" for service in services):
         return False
-    return is_ours(settings, ports) and is_online(ports, 0)
+    return is_ours(settings, ports) and is_online(settings, ports, 0)
 
 
 def _has_mlflow(settings: Settings) -> bool:

@@ -65,7 +65,7 @@ STABLE = [
     (naming.COMMIT_PREFIX, "evergreen."),
     (naming.PREFECT_TAG, "evergreen"),
     (naming.WORK_POOL, "evergreen"),
-    (naming.WORKER_NAME, "evergreen-up"),
+    (naming.worker("box", Path("/srv/evergreen")), "evergreen-up-box-d82a17"),
     (naming.AUTOMATION_PREFIX, "evergreen: "),
     (naming.NOTIFY_BLOCK_PREFIX, "evergreen-notify-"),
     (naming.DEPLOY_FOLDER_PREFIX, "evergreen-deploy-"),

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from deployments.stack import prefect_home
+from deployments.stack import health, prefect_home
+from deployments.stack.health import authorization
 from deployments.stack.process_group import is_alive, members
 from deployments.stack.services import (
     MLFLOW,
@@ -33,7 +35,9 @@ from deployments.stack.services import (
     claim,
     environment,
     holder,
+    own_login,
     read_ports,
+    worker_name,
     write_ports,
 )
 from deployments.stack.stack import _choose_ports, _read_cause, down, up
@@ -65,10 +69,11 @@ def until(what: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError("the condition did not come true in time")
 
 
-def asked(api: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def asked(api: str, path: str, body: Mapping[str, Any] | None = None, login: str = "") -> Any:
     """Ask Prefect's REST API."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{api}/{path}", data, {"Content-Type": "application/json"})  # noqa: S310
+    headers = {"Content-Type": "application/json"} | authorization({"PREFECT_API_AUTH_STRING": login})
+    request = urllib.request.Request(f"{api}/{path}", data, headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         text = answer.read()
     return json.loads(text) if text else None
@@ -352,6 +357,61 @@ def test_the_stack_on_postgresql_and_redis(tmp_path: Path, flow_file: Path, data
         assert not [place for place in written if b":word@" in place.read_bytes()]
     finally:
         home.end()
+
+
+@pytest.mark.slow
+def test_a_server_that_asks_for_a_login(tmp_path: Path) -> None:
+    """One variable is enough: the stack comes up, its worker is known by host and home, and a command runs there."""
+    login = "ann:planted-4711"
+    home = home_in(tmp_path / "home")
+    home.surroundings["PREFECT_SERVER_API_AUTH_STRING"] = login
+    try:
+        api = home.run("up", "--detach")["api"]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            asked(api, "work_pools/evergreen/workers/filter", {"workers": None})
+        (worker,) = asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
+        assert worker["name"] == worker_name(home.settings)
+        home.run("retrain", "iris")
+        runs = asked(api, "flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}}, login)
+        assert [run["state_type"] for run in runs] == ["COMPLETED"]
+        words = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+        assert "planted-4711" not in words
+        written = [place for place in home.settings.root.rglob("*") if place.is_file()]
+        assert not [place for place in written if b"planted-4711" in place.read_bytes()]
+    finally:
+        home.end()
+
+
+def test_a_login_is_given_as_prefect_does_it() -> None:
+    """A key for Cloud comes first; without either nothing is sent, and our own login goes to no other server."""
+    assert authorization({"PREFECT_API_KEY": "pnu_1", "PREFECT_API_AUTH_STRING": "a:b"}) == {
+        "Authorization": "Bearer pnu_1"
+    }
+    assert authorization({"PREFECT_API_AUTH_STRING": "ann:word"}) == {"Authorization": "Basic YW5uOndvcmQ="}
+    assert authorization({"PREFECT_SERVER_API_AUTH_STRING": "ann:word"}) == {}
+    assert own_login({"PREFECT_SERVER_API_AUTH_STRING": "ann:word"}) == {"PREFECT_API_AUTH_STRING": "ann:word"}
+    assert own_login({"PREFECT_API_AUTH_STRING": "ann:word"}) == {}
+
+
+@pytest.mark.parametrize(("other", "marked"), [("OFFLINE", True), ("ONLINE", False)])
+def test_runs_that_another_worker_may_have_are_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, marked: bool
+) -> None:
+    """Two homes on one server: each has a worker of its own name, and what the other one runs goes on."""
+    one, two = Settings(home=tmp_path / "one"), Settings(home=tmp_path / "two")
+    assert worker_name(one) != worker_name(two)
+    told: list[str] = []
+
+    def request(url: str, body: Any = None) -> Any:
+        told.append(url.rpartition("/")[2])
+        if "workers" in url:
+            names = {worker_name(one): "ONLINE", worker_name(two): other}
+            return [{"name": name, "status": status} for name, status in names.items()]
+        return [{"id": "run"}] if url.endswith("flow_runs/filter") else None
+
+    monkeypatch.setattr(health, "_request", request)
+    health.mark_crashed(one, Ports(1, 2))
+    assert ("set_state" in told) is marked
 
 
 def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
