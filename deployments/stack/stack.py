@@ -32,6 +32,7 @@ from deployments.stack.services import (
     STREAMS,
     WORKER,
     Ports,
+    own_login,
     read_ports,
     write_ports,
 )
@@ -168,7 +169,7 @@ def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Por
             supervisor.launch()
         _start_servers(settings, supervisor, ports, say)
     # Commands go to the server that a user has named; what is deployed here is for this one.
-    os.environ["PREFECT_API_URL"] = ports.api
+    os.environ.update({"PREFECT_API_URL": ports.api} | own_login(os.environ))
     prefect_home.use(settings)
     _deploy(settings, say)
     if fresh:

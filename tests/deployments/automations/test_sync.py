@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect.logging import disable_run_logger
 from pydantic import SecretStr
 
 from deployments.automations import sync
@@ -268,7 +269,9 @@ def swept(runs: Runs, settings: Settings) -> dict[str, UUID]:
 def emit(event: Event) -> None:
     from tasks.announce import announce
 
-    announce.fn(event)
+    # Outside of a run there is no logger of one.
+    with disable_run_logger():
+        announce.fn(event)
 
 
 def emit_until_told(name: str, model: str, hook: Hook, *paths: str) -> dict[str, str]:
