@@ -14,9 +14,10 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
@@ -74,6 +75,9 @@ class Lease:
         return not self.released and now < self.until + timedelta(seconds=_SKEW_SECONDS)
 
 
+L = TypeVar("L", Lease, Lease | None)
+
+
 class Leases:
     """The `leases` table of one model."""
 
@@ -100,18 +104,18 @@ class Leases:
         """Take the lease of a purpose.
 
         Raises:
-            BusyError: somebody else holds it, or took it at the same time.
+            BusyError: somebody else holds it.
         """
-        opened, now = self.table.open(), datetime.now(UTC)
-        last = self.newest(purpose, opened)
-        if last is not None and last.is_held(now):
-            raise BusyError(
-                f"Another {purpose} of {self.model} is running ({last.owner}).",
-                "Wait for it to end; this one did nothing.",
-            )
-        lease = Lease((last.token if last else 0) + 1, owner, now + timedelta(seconds=seconds), released=False)
-        self._write(purpose, lease, opened)
-        return lease
+
+        def follow(last: Lease | None, now: datetime) -> Lease:
+            if last is not None and last.is_held(now):
+                raise BusyError(
+                    f"Another {purpose} of {self.model} is running ({last.owner}).",
+                    "Wait for it to end; this one did nothing.",
+                )
+            return Lease((last.token if last else 0) + 1, owner, now + timedelta(seconds=seconds), released=False)
+
+        return self._write_next(purpose, follow)
 
     def extend(self, purpose: str, lease: Lease, seconds: float, *, release: bool = False) -> bool:
         """Renew a lease, or give it back; False where another one was taken since, which is left alone.
@@ -119,27 +123,35 @@ class Leases:
         Raises:
             EvergreenError: the table cannot be read or written.
         """
-        for attempt in range(_TRIES):
-            opened = self.table.open()
-            last = self.newest(purpose, opened)
-            if last is None or last.token != lease.token or last.released:
-                return False
-            until = datetime.now(UTC) + timedelta(seconds=seconds)
-            try:
-                self._write(purpose, Lease(lease.token, lease.owner, until, release), opened)
-            except BusyError:
-                # A lease of another purpose was written meanwhile.
-                time.sleep(_LOOK_SECONDS * attempt / _TRIES)
-                continue
-            return True
-        raise BusyError(f"{self.table.uri} is written by too many at once.", "Run it again.")
 
-    def _write(self, purpose: str, lease: Lease, opened: OpenTable) -> None:
+        def follow(last: Lease | None, now: datetime) -> Lease | None:
+            if last is None or last.token != lease.token or last.released:
+                return None
+            return Lease(lease.token, lease.owner, now + timedelta(seconds=seconds), release)
+
+        return self._write_next(purpose, follow) is not None
+
+    def _write_next(self, purpose: str, follow: Callable[[Lease | None, datetime], L]) -> L:
+        """Write what follows the newest lease, looked at anew where somebody wrote meanwhile; None where nothing does.
+
+        Who wrote meanwhile may have done it for another purpose, which takes nobody's turn.
+        """
         import pandas as pd
 
-        row = {"purpose": purpose, "token": lease.token, "owner": lease.owner}
-        row |= {"until": pd.Timestamp(lease.until), "released": lease.released}
-        self.table.append_in_turn(pd.DataFrame([row]), opened)
+        for attempt in range(_TRIES):
+            opened = self.table.open()
+            lease = follow(self.newest(purpose, opened), datetime.now(UTC))
+            if lease is None:
+                return lease
+            row = {"purpose": purpose, "token": lease.token, "owner": lease.owner}
+            row |= {"until": pd.Timestamp(lease.until), "released": lease.released}
+            try:
+                self.table.append_in_turn(pd.DataFrame([row]), opened)
+            except BusyError:
+                time.sleep(_LOOK_SECONDS * attempt / _TRIES)
+                continue
+            return lease
+        raise BusyError(f"{self.table.uri} is written by too many at once.", "Run it again.")
 
 
 class _HeldLease(contextlib.AbstractContextManager[None]):

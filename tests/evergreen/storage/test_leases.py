@@ -9,11 +9,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from evergreen.errors import BusyError
 from evergreen.settings import PROJECT, Settings
 from evergreen.storage import leases
+from evergreen.storage.delta_table import OpenTable, Table
 from evergreen.storage.leases import LakeLocks, Lease, Leases
 from evergreen.storage.locks import FileLocks, Locks, machine_locks, open_locks
 from tests.evergreen.conftest import Store
@@ -84,6 +86,26 @@ def test_a_lease_is_renewed_while_its_holder_lives(tmp_path: Path, monkeypatch: 
             assert time.monotonic() < deadline
             with pytest.raises(BusyError), locks.hold("toy", "retrain", wait=0, now=NOW):
                 pass
+
+
+def test_what_is_written_for_another_purpose_takes_nobodys_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the write of one that does not wait, a lease of another purpose is taken and given back."""
+    table, write, busy = Leases(str(tmp_path), "toy"), Table.append_in_turn, []
+
+    def interrupted(own: Table, rows: pd.DataFrame, opened: OpenTable) -> None:
+        if not busy:
+            busy.append(1)
+            with LakeLocks(str(tmp_path)).hold("toy", "promotion", wait=0, now=NOW):
+                pass
+        write(own, rows, opened)
+
+    monkeypatch.setattr(Table, "append_in_turn", interrupted)
+    with LakeLocks(str(tmp_path)).hold("toy", "retrain", wait=0, now=NOW):
+        newest = table.newest("retrain", table.table.open())
+        assert newest is not None
+        assert newest.token == 1
 
 
 HOLDER = """
