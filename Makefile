@@ -32,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## keep a model fresh in front of your eyes (two minutes; KEEP=1 leaves the pages running)
 	@$(BIN)/python -m deployments.demo
 
-test: $(STAMP) ## run the tests but the slow ones (about ten minutes)
+test: $(STAMP) ## run the tests but the slow ones (about thirteen minutes)
 	@$(BIN)/python -m pytest
 
 test-all: $(STAMP) ## run the slow tests, too: every crash point, outages, storms, a season, the demo (twenty-five minutes)
