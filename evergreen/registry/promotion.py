@@ -12,7 +12,7 @@ from datetime import datetime
 
 from evergreen.decision import decision_id
 from evergreen.decision_detail import Outcome
-from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
+from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog, moved_elsewhere
 from evergreen.registry.loss import deleted_champion
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
@@ -261,23 +261,29 @@ def _move(
     )
     promotions.write(move, after=seen)
     _carry_out(move, registry, promotions)
-    end = _end(move, "done", promotions, now)
-    _require_newest(move, registry, promotions)
+    try:
+        end = _end(move, "done", promotions, now)
+        if promotions.all()[-1].id != move.id:
+            raise moved_elsewhere(promotions.model)
+    except BusyError:
+        _follow_log(registry, promotions)
+        raise
     return end
 
 
-def _require_newest(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:
-    """Whoever took this move for abandoned may have made the next one before the alias was moved here: that one stands.
+def _follow_log(registry: ModelRegistry, promotions: PromotionLog) -> None:
+    """Set the alias to what the log says, unless a move is under way that does so itself.
 
-    MLflow has no compare-and-set; the log has, and the alias follows it.
+    Whoever took a move for abandoned may have ended it, and made the next one, before the alias was moved here. MLflow
+    has no compare-and-set; the log has, and the alias follows it.
     """
-    lines = promotions.all()
-    if lines[-1].id == move.id:
+    if promotions.open() is not None:
         return
     champion = promotions.champion()
-    if champion is not None and promotions.open() is None:
+    if champion is not None:
         registry.set_alias(promotions.model, CHAMPION, champion)
-    raise moved_elsewhere(promotions.model)
+    else:
+        registry.drop_alias(promotions.model, CHAMPION)
 
 
 def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:

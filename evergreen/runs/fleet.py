@@ -177,9 +177,7 @@ def make_line(
     retrains = [entry for entry in ledger.entries if entry.kind == "retrain"]
     waiting = open_decisions(spec, ledger)
     late = count_waiting(spec, ledger, figures, data_end) if ledger.champion is not None else 0
-    # A monitor that found nothing new has looked, and left the report that there was.
-    looks = (ledger.since, about["drift"].at if "drift" in about else None, monitored)
-    looked = max((each for each in looks if each is not None), default=None)
+    looked = last_look(ledger, about.get("drift"), monitored)
     worries = dict(_worries(spec, ledger, about, waiting, late, looked, now))
     ranked = sorted(worries, key=WORRIES.index)
     return FleetLine(
@@ -200,6 +198,15 @@ def make_line(
         worries=tuple(worries[name] for name in ranked),
         weight=sum(WEIGHTS[name] for name in ranked),
     )
+
+
+def last_look(ledger: LedgerState, drift: Decision | None, monitored: datetime | None) -> datetime | None:
+    """When somebody last looked for drift of the champion, or else when it became that; None without one.
+
+    A monitor that found nothing new has looked, and left the report (`drift`) that there was.
+    """
+    looks = (ledger.since, drift.at if drift else None, monitored)
+    return max((each for each in looks if each is not None), default=None) if ledger.champion is not None else None
 
 
 def describe_age(since: datetime | None, now: datetime) -> str:

@@ -23,7 +23,7 @@ from evergreen.ledger.reconciliation import (
 )
 from evergreen.naming import METRIC_PREFIX
 from evergreen.prometheus import counter, gauge
-from evergreen.runs.fleet import REPORTS
+from evergreen.runs.fleet import REPORTS, last_look
 from evergreen.runs.label_lag import count_waiting
 from evergreen.runs.loop_facts import LoopFacts
 from evergreen.spec.model import ModelSpec
@@ -133,11 +133,10 @@ def _reports(facts: LoopFacts, spec: ModelSpec, about: Mapping[Kind, Decision]) 
     if canary is not None and is_in_canary(facts.ledger):
         detail = canary.detail_as(CanaryDetail)
         yield "canary_share_ratio", (str(detail.version),), detail.share / 100
-    # A monitor that found nothing new has looked, and left the report that there was.
-    looks = [facts.ledger.since, *(each.at for each in (about.get("drift"), facts.runs.get("monitor")) if each)]
-    known = [each.timestamp() for each in looks if each is not None]
-    if facts.ledger.champion is not None and known:
-        yield "drift_watched_timestamp_seconds", (), max(known)
+    monitored = facts.runs.get("monitor")
+    looked = last_look(facts.ledger, about.get("drift"), monitored.at if monitored else None)
+    if looked is not None:
+        yield "drift_watched_timestamp_seconds", (), looked.timestamp()
     yield "drift_silence_seconds", (), spec.drift.silence.total_seconds()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +25,7 @@ from tests.series import Series
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+PROMTOOL = shutil.which("promtool")
 SINCE = NOW - 20 * DAY
 WINDOWS = (WindowFigure("2026-02-01T00:00:00+00:00", 100, 0.75, 2.0, None),)
 
@@ -164,6 +167,15 @@ def test_a_hundred_models_are_under_half_a_megabyte(whole: LoopFacts) -> None:
     """With everything that can be known of each."""
     text = text_of(*(replace(whole, model=f"demand_of_region_{number}") for number in range(100)), aliases={})
     assert len(text) < 500_000
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here; Debian has it in the package prometheus.")
+def test_promtool_accepts_what_a_scrape_gets(whole: LoopFacts) -> None:
+    """Names, types and help texts, as Prometheus' own check wants them."""
+    told = text_of(whole, aliases={"toy": 1})
+    words = [str(PROMTOOL), "check", "metrics"]
+    done = subprocess.run(words, input=told, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_names_and_labels_are_as_prometheus_wants_them() -> None:
