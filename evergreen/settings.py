@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from evergreen import naming
 from evergreen.errors import EvergreenError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -21,13 +22,16 @@ class Settings(BaseSettings):
     """Every `EVERGREEN_*` variable, from the environment or from `.env` in the project.
 
     Attributes:
-        home: the state folder: tables, landing folders, reports, registry, locks.
+        environment: whose state and names these are, such as `staging`; empty for an installation that shares nothing.
+        sees: the environments, separated by commas, that this one may read.
+        home: the folder of state folders; see `root`.
         models: the folder of model files.
-        lake: the folder or object store URL of the Delta tables; by default `home/lake`.
-        tracking_uri: MLflow's database or tracking server; by default SQLite in `home`.
+        lake: the folder or object store URL of the Delta tables, shared by environments; by default one in the state
+            folder.
+        tracking_uri: MLflow's database or tracking server; by default SQLite in the state folder.
         artifacts: the folder or object store URL where MLflow stores the files of versions; by default
-            `home/artifacts`, and where `tracking_uri` is a server, the place that it says.
-        prefect_database: the local stack's Prefect database; by default SQLite in `home`.
+            `artifacts` in the state folder, and where `tracking_uri` is a server, the place that it says.
+        prefect_database: the local stack's Prefect database; by default SQLite in the state folder.
         redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
         notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
             that are saved in Prefect.
@@ -49,6 +53,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
 
+    environment: str = ""
+    sees: str = ""
     home: Path = PROJECT / ".evergreen"
     models: Path = PROJECT / "models"
     lake: str = ""
@@ -68,14 +74,23 @@ class Settings(BaseSettings):
     trust_log: bool = True
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """The environments that this one may read."""
+        return tuple(name for each in self.sees.split(",") if (name := each.strip()))
+
+    @property
     def root(self) -> Path:
-        """`home` as an absolute path; a relative path starts at the project."""
-        return (PROJECT / self.home.expanduser()).resolve()
+        """The state folder: tables, landing folders, reports, registry, locks.
+
+        It is `home` as an absolute path, which for a relative one starts at the project, and below it the environment's
+        folder, where these are the settings of one.
+        """
+        return Path(naming.place(str((PROJECT / self.home.expanduser()).resolve()), self.environment))
 
     @property
     def lake_uri(self) -> str:
-        """The folder or URL of the Delta tables."""
-        return self.lake or str(self.root / "lake")
+        """The folder or URL of the environment's Delta tables."""
+        return naming.place(self.lake, self.environment) if self.lake else str(self.root / "lake")
 
     @property
     def tracking(self) -> str:
@@ -173,6 +188,7 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "EVERGREEN_" + "_".join(str(part) for part in first["loc"]).upper()
         raise EvergreenError(f"{name}: {first['msg']}.", "Fix it in the environment or in .env.") from None
+    _require_environments(settings)
     place = settings.openlineage.get_secret_value()
     if "://" in place and not place.startswith(("http://", "https://")):
         scheme = place.partition(":")[0]
@@ -188,3 +204,20 @@ def load_settings() -> Settings:
             f"Set EVERGREEN_HOME to a path without {reserved[0]!r}.",
         )
     return settings
+
+
+def _require_environments(settings: Settings) -> None:
+    form = (
+        "a lower-case letter, then lower-case letters and digits, and no word that the names of deployments begin with"
+    )
+    if settings.environment and not naming.is_environment(settings.environment):
+        raise EvergreenError(
+            f"EVERGREEN_ENVIRONMENT: {settings.environment[:60]!a} is no name of an environment.",
+            f"Set it to a name such as dev, staging or prod: {form}.",
+        )
+    for name in settings.seen:
+        if not naming.is_environment(name):
+            raise EvergreenError(
+                f"EVERGREEN_SEES: {name[:60]!a} is no name of an environment.",
+                f"Name environments such as prod, separated by commas: {form}.",
+            )

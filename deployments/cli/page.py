@@ -116,7 +116,7 @@ def find_links(settings: Settings, folder: Path | None) -> PageLinks:
     mlflow = shown_url(settings.tracking)
     if ports is not None:
         prefect, mlflow = prefect or ports.prefect_ui, mlflow or ports.mlflow_ui
-    return PageLinks(shown_url(prefect), mlflow, folder)
+    return PageLinks(shown_url(prefect), mlflow, settings.environment, folder)
 
 
 def _make_folder(folder: Path) -> None:

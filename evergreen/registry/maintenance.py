@@ -27,7 +27,7 @@ def aliases(registry: Registry, model: str) -> dict[str, int]:
 
     with clear(registry.settings.tracking):
         try:
-            found = registry.client.get_registered_model(naming.registered_model(model)).aliases
+            found = registry.client.get_registered_model(registry.registered(model)).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return {}
@@ -66,7 +66,7 @@ def gone(registry: Registry, version: Version) -> bool:
 def leftovers(registry: Registry, model: str) -> tuple[Leftover, ...]:
     """What killed runs stored that no version was made of; runs that Evergreen did not make are left out."""
     with clear(registry.settings.tracking):
-        experiment = registry.client.get_experiment_by_name(naming.experiment(model))
+        experiment = registry.client.get_experiment_by_name(registry.experiment(model))
         if experiment is None:
             return ()
         known = {version.run_id for version in registry.versions(model)}
