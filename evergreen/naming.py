@@ -82,6 +82,26 @@ RESERVED = frozenset(
     }
 )
 """What a name without an environment may begin with: no environment has such a name."""
+
+
+class ForeignPlace(str):
+    """The folder or URL of what another environment owns: to be read, and not written."""
+
+    __slots__ = ("environment",)
+
+    environment: str
+
+    def __new__(cls, place: str, environment: str) -> ForeignPlace:
+        """A place of an environment."""
+        made = super().__new__(cls, place)
+        made.environment = environment
+        return made
+
+    def __reduce__(self) -> tuple[type[ForeignPlace], tuple[str, str]]:
+        """Pickle with the environment: a copy in another process is not to be written either."""
+        return type(self), (str(self), self.environment)
+
+
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*")
 
 
@@ -233,8 +253,9 @@ def reconcile_key(environment: str, model: str, decision_id: str, after: str) ->
 
 
 def table(lake: str, model: str, name: Table) -> str:
-    """The path or URL of a table; `lake` is a folder or a URL."""
-    return "/".join([lake.rstrip("/"), model, name])
+    """The path or URL of a table; `lake` is a folder or a URL, and its table is another environment's where it is."""
+    place = "/".join([lake.rstrip("/"), model, name])
+    return ForeignPlace(place, lake.environment) if isinstance(lake, ForeignPlace) else place
 
 
 def lineage_namespace(environment: str) -> str:
@@ -300,9 +321,9 @@ def stream_origin(source: str, message: str) -> str:
     return f"{source}#{message}"
 
 
-def page_file(model: str) -> str:
-    """The file of a model's page."""
-    return f"{model}.html"
+def page_file(model: str, seen: str = "") -> str:
+    """The file of a model's page; `seen` is the other environment whose model it shows."""
+    return _of(seen, f"{model}.html")
 
 
 def dossier_file(model: str, version: int) -> str:

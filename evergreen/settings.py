@@ -7,13 +7,13 @@ what a model is, the parameters of a flow what a run does, `prefect.yaml` when i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, NoReturn
 
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evergreen import naming
-from evergreen.errors import EvergreenError
+from evergreen.errors import EvergreenError, ForeignError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         logs: how log lines are written: as text for a person, or each as one JSON object (`json`).
     """
 
+    read_only: ClassVar[bool] = False
+    """Whether these are another environment's, which this one may only read."""
+
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
 
     environment: str = ""
@@ -77,6 +80,22 @@ class Settings(BaseSettings):
     def seen(self) -> tuple[str, ...]:
         """The environments that this one may read."""
         return tuple(name for each in self.sees.split(",") if (name := each.strip()))
+
+    def see(self, environment: str) -> Settings:
+        """The settings by which another environment is read; its own where it is this one.
+
+        Raises:
+            EvergreenError: EVERGREEN_SEES does not name it.
+        """
+        if environment == self.environment:
+            return self
+        if environment not in self.seen:
+            raise EvergreenError(
+                f"EVERGREEN_SEES does not name the environment {environment[:60]!a}; it names "
+                f"{', '.join(self.seen) or 'none'}.",
+                f"Set EVERGREEN_SEES={','.join((*self.seen, environment))} to read it." if environment else "",
+            )
+        return SeenSettings.model_construct(**dict(self) | {"environment": environment, "sees": ""})
 
     @property
     def root(self) -> Path:
@@ -174,6 +193,66 @@ class Settings(BaseSettings):
     def backtest_page(self, model: str) -> Path:
         """The page of a model's last backtest."""
         return self.backtest(model) / "backtest.html"
+
+
+class SeenSettings(Settings):
+    """The settings of another environment, to read it: whatever would be written there is refused by name."""
+
+    read_only = True
+
+    @property
+    def lake_uri(self) -> str:
+        """The folder or URL of the environment's Delta tables, which are only read."""
+        return naming.ForeignPlace(super().lake_uri, self.environment)
+
+    @property
+    def locks(self) -> Path:
+        """Refused: whoever locks would write."""
+        return self._refuse("locks")
+
+    @property
+    def stack(self) -> Path:
+        """Refused: its services are not ours."""
+        return self._refuse("stack")
+
+    @property
+    def prefect_home(self) -> Path:
+        """Refused, as `stack`."""
+        return self._refuse("prefect")
+
+    @property
+    def page_files(self) -> Path:
+        """Refused: the page of a model of another environment is written among our own."""
+        return self._refuse("pages")
+
+    @property
+    def dossiers(self) -> Path:
+        """Refused."""
+        return self._refuse("dossiers")
+
+    @property
+    def images(self) -> Path:
+        """Refused."""
+        return self._refuse("images")
+
+    def quarantine(self, model: str) -> Path:
+        """Refused: what is in it is in the table as well."""
+        return self._refuse("quarantine", model)
+
+    def scratch(self, model: str) -> Path:
+        """Refused."""
+        return self._refuse("scratch", model)
+
+    def serving(self, model: str) -> Path:
+        """Refused."""
+        return self._refuse("serving", model)
+
+    def backtest(self, model: str) -> Path:
+        """Refused."""
+        return self._refuse("backtest", model)
+
+    def _refuse(self, *folder: str) -> NoReturn:
+        raise ForeignError.of(f"The folder {self.root.joinpath(*folder)}", self.environment)
 
 
 def load_settings() -> Settings:

@@ -49,9 +49,9 @@ class PageLinks:
         return quote(Path(os.path.relpath(path, self.folder)).as_posix())
 
 
-def page_file(settings: Settings, model: str) -> Path:
-    """Where a model's page is written by default."""
-    return settings.page_files / naming.page_file(model)
+def page_file(settings: Settings, model: str, seen: str = "") -> Path:
+    """Where a model's page is written by default; `seen` is the other environment whose model it shows."""
+    return settings.page_files / naming.page_file(model, seen)
 
 
 def page_url(settings: Settings, model: str) -> str:

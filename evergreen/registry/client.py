@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen import naming
-from evergreen.errors import ArtifactError, RegistryError
+from evergreen.errors import ArtifactError, ForeignError, RegistryError
 from evergreen.ledger.promotions import Promotions
 from evergreen.registry.artifacts import (
     JUDGED,
@@ -40,6 +40,7 @@ from evergreen.registry.mlflow_entities import (
 )
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
+from evergreen.registry.reading_client import reading_client
 from evergreen.registry.stored_files import StoredFiles, folder_of
 from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
@@ -76,6 +77,8 @@ class Registry(ModelRegistry):
     def client(self) -> MlflowClient:
         """A client of a database that is there, of the right version and writable."""
         uri = self.settings.tracking
+        if self.settings.read_only:
+            return reading_client(self.settings)
         with contextlib.suppress(OSError):
             # What is wrong with the folder, the lock says.
             make_home(self.settings.root)
@@ -197,6 +200,8 @@ class Registry(ModelRegistry):
         Raises:
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
+        if self.settings.read_only:
+            raise ForeignError.of(f"The experiment {self.experiment(spec.name)}", self.settings.environment)
         needed = types_in(packed(pipeline, spec.file, spec.trusted))
         with clear(self.settings.tracking), without_warnings(), unchecked_requirements():
             mlflow = quiet_mlflow()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen import naming
+from evergreen.errors import ForeignError
 from evergreen.registry.client import Registry
 from evergreen.registry.mlflow_calls import clear, pages, quiet_mlflow
 from evergreen.registry.mlflow_entities import moment
@@ -101,6 +102,8 @@ def size(registry: Registry, place: str) -> int:
 
 def discard(registry: Registry, place: str) -> None:
     """Delete a folder of stored files; one that is gone is no fault."""
+    if registry.settings.read_only:
+        raise ForeignError.of(f"The folder {place}", registry.settings.environment)
     with clear(registry.settings.tracking):
         _repository(registry, place).delete_artifacts()
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
+from evergreen.storage.delta_errors import require_own
 
 
 class Locks(Protocol):
@@ -47,6 +48,7 @@ class Locks(Protocol):
 
 def open_locks(settings: Settings) -> Locks:
     """The locks that guard the state of these settings."""
+    require_own(settings.lake_uri)
     if "://" in settings.lake:
         from evergreen.storage.leases import LakeLocks
 

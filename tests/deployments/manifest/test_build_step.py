@@ -42,7 +42,7 @@ def old_manifest(tmp_path: Path) -> Path:
     "command",
     [
         pytest.param(lambda path: sync.sync(Settings(), path), id="sync"),
-        pytest.param(apply.apply, id="apply"),
+        pytest.param(lambda path: apply.apply("", path), id="apply"),
     ],
 )
 def test_an_old_step_gets_its_new_line(old_manifest: Path, command: Callable[[Path], object]) -> None:
