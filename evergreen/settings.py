@@ -6,8 +6,9 @@ what a model is, the parameters of a flow what a run does, `prefect.yaml` when i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -196,7 +197,10 @@ class Settings(BaseSettings):
 
 
 class SeenSettings(Settings):
-    """The settings of another environment, to read it: whatever would be written there is refused by name."""
+    """The settings of another environment, to read it: whatever would be written there is refused by name.
+
+    What a command writes is asked for by its folder. A page of a model that is seen is written among our own.
+    """
 
     read_only = True
 
@@ -205,54 +209,27 @@ class SeenSettings(Settings):
         """The folder or URL of the environment's Delta tables, which are only read."""
         return naming.ForeignPlace(super().lake_uri, self.environment)
 
-    @property
-    def locks(self) -> Path:
-        """Refused: whoever locks would write."""
-        return self._refuse("locks")
+    def __getattribute__(self, name: str) -> Any:
+        """A setting; a folder that is there to be written to is refused."""
+        folder = _WRITTEN.get(name)
+        if folder is not None:
+            raise ForeignError.of(f"The folder {self.root / folder}", self.environment)
+        return super().__getattribute__(name)
 
-    @property
-    def stack(self) -> Path:
-        """Refused: its services are not ours."""
-        return self._refuse("stack")
 
-    @property
-    def prefect_home(self) -> Path:
-        """Refused, as `stack`."""
-        return self._refuse("prefect")
-
-    @property
-    def page_files(self) -> Path:
-        """Refused: the page of a model of another environment is written among our own."""
-        return self._refuse("pages")
-
-    @property
-    def dossiers(self) -> Path:
-        """Refused."""
-        return self._refuse("dossiers")
-
-    @property
-    def images(self) -> Path:
-        """Refused."""
-        return self._refuse("images")
-
-    def quarantine(self, model: str) -> Path:
-        """Refused: what is in it is in the table as well."""
-        return self._refuse("quarantine", model)
-
-    def scratch(self, model: str) -> Path:
-        """Refused."""
-        return self._refuse("scratch", model)
-
-    def serving(self, model: str) -> Path:
-        """Refused."""
-        return self._refuse("serving", model)
-
-    def backtest(self, model: str) -> Path:
-        """Refused."""
-        return self._refuse("backtest", model)
-
-    def _refuse(self, *folder: str) -> NoReturn:
-        raise ForeignError.of(f"The folder {self.root.joinpath(*folder)}", self.environment)
+_WRITTEN: Mapping[str, str] = {
+    "locks": "locks",
+    "stack": "stack",
+    "prefect_home": "prefect",
+    "page_files": "pages",
+    "dossiers": "dossiers",
+    "images": "images",
+    "quarantine": "quarantine",
+    "scratch": "scratch",
+    "serving": "serving",
+    "backtest": "backtest",
+}
+"""The folders that are written to, by the attribute of the settings that names them."""
 
 
 def load_settings() -> Settings:
