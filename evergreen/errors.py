@@ -54,9 +54,9 @@ class ForeignError(EvergreenError):
 
     @classmethod
     def of(cls, what: str, environment: str) -> ForeignError:
-        """The error for a write, such as `The table s3://...`, by the name of the environment."""
+        """The error for a write, such as `The table s3://...`, by the name of the environment; empty for none."""
+        whose = f"the environment {environment}" if environment else "the environment without a name"
         return cls(
-            f"{what} belongs to the environment {environment}, which EVERGREEN_SEES allows to read and not to write: "
-            "nothing was written.",
-            f"Do it where EVERGREEN_ENVIRONMENT is {environment}.",
+            f"{what} belongs to {whose}, which EVERGREEN_SEES allows to read and not to write: nothing was written.",
+            f"Do it where EVERGREEN_ENVIRONMENT is {environment or 'not set'}.",
         )

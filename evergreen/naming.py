@@ -63,6 +63,8 @@ PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 
 
+UNNAMED = "nameless"
+"""What EVERGREEN_SEES calls the environment without a name."""
 RESERVED = frozenset(
     {
         *(
@@ -79,9 +81,10 @@ RESERVED = frozenset(
             "promote",
         ),
         *("reconcile", "reject", "retrain", "rollback", "runs", "score", "scoring", "search", "shadow", "skew"),
+        UNNAMED,
     }
 )
-"""What a name without an environment may begin with: no environment has such a name."""
+"""What a name without an environment may begin with, and what it is called: no environment has such a name."""
 
 
 class ForeignPlace(str):

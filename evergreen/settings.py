@@ -85,18 +85,21 @@ class Settings(BaseSettings):
     def see(self, environment: str) -> Settings:
         """The settings by which another environment is read; its own where it is this one.
 
+        `nameless` is the environment without a name.
+
         Raises:
             EvergreenError: EVERGREEN_SEES does not name it.
         """
-        if environment == self.environment:
+        if environment == (self.environment or naming.UNNAMED):
             return self
         if environment not in self.seen:
             raise EvergreenError(
                 f"EVERGREEN_SEES does not name the environment {environment[:60]!a}; it names "
                 f"{', '.join(self.seen) or 'none'}.",
-                f"Set EVERGREEN_SEES={','.join((*self.seen, environment))} to read it." if environment else "",
+                f"Set EVERGREEN_SEES={','.join((*self.seen, environment[:60]))} to read it.",
             )
-        return SeenSettings.model_construct(**dict(self) | {"environment": environment, "sees": ""})
+        name = "" if environment == naming.UNNAMED else environment
+        return SeenSettings.model_construct(**dict(self) | {"environment": name, "sees": ""})
 
     @property
     def root(self) -> Path:
@@ -272,7 +275,7 @@ def _require_environments(settings: Settings) -> None:
             f"Set it to a name such as dev, staging or prod: {form}.",
         )
     for name in settings.seen:
-        if not naming.is_environment(name):
+        if name != naming.UNNAMED and not naming.is_environment(name):
             raise EvergreenError(
                 f"EVERGREEN_SEES: {name[:60]!a} is no name of an environment.",
                 f"Name environments such as prod, separated by commas: {form}.",

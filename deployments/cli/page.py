@@ -75,7 +75,9 @@ def _write(own: Settings, settings: Settings, name: str, out: Path | None, as_js
         from evergreen.pages.render import write
 
         path = (
-            page_file(own, name, settings.environment if settings.read_only else "") if out is None else out
+            page_file(own, name, (settings.environment or naming.UNNAMED) if settings.read_only else "")
+            if out is None
+            else out
         ).absolute()
         if out is None:
             _make_folder(path.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from evergreen import naming
 from evergreen.errors import ForeignError, RegistryError
 from evergreen.registry.database import masked, probe
 from evergreen.registry.mlflow_calls import clear, quiet_mlflow
@@ -27,7 +28,7 @@ def reading_client(settings: Settings) -> MlflowClient:
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:") and not path.is_file():
         raise RegistryError(
-            f"The environment {settings.environment} has no model registry at {masked(uri)}.",
+            f"The environment {settings.environment or naming.UNNAMED} has no model registry at {masked(uri)}.",
             "Set EVERGREEN_TRACKING_URI, or EVERGREEN_HOME, to what the two environments share.",
         )
     with clear(uri):

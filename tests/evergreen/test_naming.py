@@ -158,7 +158,9 @@ def test_what_finds_the_things_of_an_environment_finds_no_other_s(one: str, othe
     assert naming.is_notify_block(one, naming.notify_block(one, 11))
 
 
-@pytest.mark.parametrize("name", ["", "Prod", "prod-eu", "prod_eu", "1prod", "prod ", "retrain", "score", "pröd", "*"])
+@pytest.mark.parametrize(
+    "name", ["", "Prod", "prod-eu", "prod_eu", "1prod", "prod ", "retrain", "score", "pröd", "*", "nameless"]
+)
 def test_what_no_environment_may_be_called(name: str) -> None:
     """A name with a dash, of other letters, or one that names without an environment begin with is none."""
     assert not naming.is_environment(name)

@@ -112,6 +112,10 @@ def test_only_what_is_to_be_seen_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_pa
     seen = settings.see("prod")
     assert (seen.environment, seen.read_only, settings.read_only) == ("prod", True, False)
     assert seen.lake_uri == str(tmp_path / "environment-prod" / "lake")
+    monkeypatch.setenv("EVERGREEN_SEES", "nameless")
+    assert load_settings().see("nameless").lake_uri == str(tmp_path / "lake")
+    monkeypatch.delenv("EVERGREEN_ENVIRONMENT")
+    assert not load_settings().see("nameless").read_only
     for other in ("test", ""):
         with pytest.raises(EvergreenError, match="it names staging, prod"):
             settings.see(other)
