@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from evergreen.errors import EvergreenError
-from evergreen.naming import PREFECT_TAG
+from evergreen.naming import tag
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -56,11 +56,11 @@ def open_client(purpose: str) -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def read_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """Every deployment on the server that has Evergreen's tag."""
+def read_deployments(client: SyncPrefectClient, environment: str) -> list[DeploymentResponse]:
+    """Every deployment on the server that has the environment's tag."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[PREFECT_TAG]))
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag(environment)]))
     return read_pages(lambda offset: client.read_deployments(deployment_filter=tagged, limit=_PAGE_SIZE, offset=offset))
 
 

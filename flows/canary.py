@@ -52,7 +52,7 @@ def canary(
         except EvergreenError as error:
             faults.append(f"{name}: {error}")
     if model is None and not faults and not any(report.is_open for report in reports):
-        schedule_looks(active=False)
+        schedule_looks(settings.environment, active=False)
     if faults:
         raise EvergreenError(f"Not every canary could be looked at: {' '.join(faults)}")
     return reports

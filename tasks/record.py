@@ -101,7 +101,9 @@ def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: 
     if run_id:
         context.registry.enrich(run_id, run.metrics, {})
     shown_runs = [each.to_json() for each in newest]
-    create_table_artifact(shown_runs, key=artifact("runs", context.spec.name), description="The newest runs")
+    create_table_artifact(
+        shown_runs, key=artifact(context.settings.environment, "runs", context.spec.name), description="The newest runs"
+    )
 
 
 def _logged(context: RunContext, decision: Decision | None) -> Decision | None:

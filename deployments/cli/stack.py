@@ -110,7 +110,7 @@ def rehearse(name: Name, as_json: Json = False) -> None:
         use_prefect(settings)
         spec = models.load(name, settings.models).spec
         with console.err.status("[dim]following a rehearsal event to its run[/]"):
-            result = rehearsal.rehearse(spec)
+            result = rehearsal.rehearse(settings.environment, spec)
         console.print_result(result, _show_rehearsal, as_json=as_json)
         if not result.ok:
             raise typer.Exit(1)

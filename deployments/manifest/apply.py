@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.connection import open_client, read_deployments
 from deployments.manifest.build_step import require_current_steps
+from deployments.manifest.environment import of_environment
 from deployments.manifest.sync import PATH
 from evergreen.errors import EvergreenError
-from evergreen.naming import DEPLOY_FOLDER_PREFIX, WORK_POOL
+from evergreen.naming import DEPLOY_FOLDER_PREFIX, work_pool
 from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -52,17 +53,17 @@ class Applied:
         return asdict(self)
 
 
-def apply(path: Path = PATH) -> Applied:
-    """Make the server's work pool and deployments what the file says; what is already so is not touched.
+def apply(environment: str, path: Path = PATH) -> Applied:
+    """Make the environment's work pool and deployments what the file says; what is already so is not touched.
 
     Raises:
         EvergreenError: the file has a mistake, there is no server, or Prefect refuses a deployment.
     """
     from deployments.manifest.server_state import preserve_pauses, read_state
 
-    document = read_document(path)
+    document = of_environment(environment, read_document(path))
     with open_client("Deployments") as client:
-        made_pool = _create_pool(client, document)
+        made_pool = _create_pool(client, environment, document)
         changed: list[dict[str, Any]] = []
         unchanged: list[str] = []
         paused: list[str] = []
@@ -78,7 +79,7 @@ def apply(path: Path = PATH) -> Applied:
                 changed.append(preserved.entry)
         if changed:
             _deploy(document | {"deployments": changed})
-        strangers = _find_strangers(client, document)
+        strangers = _find_strangers(client, environment, document)
     deployed = tuple(str(entry["name"]) for entry in changed)
     return Applied(made_pool, deployed, tuple(unchanged), tuple(paused), tuple(off), strangers)
 
@@ -113,8 +114,8 @@ def read_document(path: Path = PATH) -> dict[str, Any]:
     return copied
 
 
-def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
-    """Create Evergreen's own work pool if it does not exist; returns whether it did.
+def _create_pool(client: SyncPrefectClient, environment: str, document: Mapping[str, Any]) -> bool:
+    """Create the environment's own work pool if it does not exist; returns whether it did.
 
     Raises:
         EvergreenError: a work pool of another name does not exist: that one is a person's to create.
@@ -123,14 +124,14 @@ def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    created = False
-    for name in sorted({(entry.get("work_pool") or {}).get("name") or WORK_POOL for entry in document["deployments"]}):
+    created, own = False, work_pool(environment)
+    for name in sorted({(entry.get("work_pool") or {}).get("name") or own for entry in document["deployments"]}):
         if "{{" in name:
             continue
         try:
             client.read_work_pool(name)
         except ObjectNotFound:
-            if name != WORK_POOL:
+            if name != own:
                 raise EvergreenError(
                     f"prefect.yaml: there is no work pool {name!r} on the server.",
                     f"Run: prefect work-pool create {name} --type TYPE",
@@ -160,7 +161,7 @@ def _deploy(document: Mapping[str, Any]) -> None:
         )
 
 
-def _find_strangers(client: SyncPrefectClient, document: Mapping[str, Any]) -> tuple[str, ...]:
+def _find_strangers(client: SyncPrefectClient, environment: str, document: Mapping[str, Any]) -> tuple[str, ...]:
     names = {entry["name"] for entry in document["deployments"]}
-    strangers = [deployment for deployment in read_deployments(client) if deployment.name not in names]
+    strangers = [deployment for deployment in read_deployments(client, environment) if deployment.name not in names]
     return tuple(sorted(f"{client.read_flow(each.flow_id).name}/{each.name}" for each in strangers))

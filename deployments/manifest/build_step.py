@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from evergreen.errors import EvergreenError
-from evergreen.settings import PROJECT
+from evergreen.settings import PROJECT, load_settings
 
 STEP = "deployments.manifest.build_step.here"
 MOVED = {"deployments.deploying.here": STEP}
@@ -16,14 +16,25 @@ MOVED = {"deployments.deploying.here": STEP}
 _RESERVED = set("'\"$`\\")
 
 
-def here() -> dict[str, str]:
+def here(environment: str = "") -> dict[str, str]:
     """A build step of prefect.yaml: the folder of this Python, the folder of this project and its commit.
 
     The commit is for a pull step that fetches the code by git; it is empty where the project is no git repository.
 
+    Args:
+        environment: whose deployments they are; prefect.yaml has the names without one.
+
     Raises:
-        EvergreenError: the path of this Python has a character that the command of a run cannot contain.
+        EvergreenError: the path of this Python has a character that the command of a run cannot contain; or the
+            deployments are another environment's than the settings say.
     """
+    own = load_settings().environment
+    if own != environment:
+        raise EvergreenError(
+            f"EVERGREEN_ENVIRONMENT is {own!r}, and prefect deploy would write the deployments of prefect.yaml under "
+            f"the names of {f'the environment {environment}' if environment else 'no environment'}.",
+            "Run: evergreen deployments apply",
+        )
     folder = str(Path(sys.executable).parent)
     if reserved := _RESERVED & set(folder):
         raise EvergreenError(

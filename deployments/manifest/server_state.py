@@ -101,7 +101,7 @@ def _render(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, 
     build = document.get("build") or []
     if document.get("push") or set(entry) - _KEYS or any(set(step) != {STEP} for step in build):
         return None
-    outputs = {step[STEP].get("id", "here"): here() for step in build}
+    outputs = {step[STEP].get("id", "here"): here(step[STEP].get("environment", "")) for step in build}
     templates = {key: value for key, value in entry.items() if key != "triggers"} | {"pull": document.get("pull")}
     rendered: Any = apply_values(templates, outputs, remove_notset=False)
     # Without pull steps Prefect stores the folder in which it was called.

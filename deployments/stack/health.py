@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from deployments.stack.services import Ports, own_login, worker_name
-from evergreen.naming import WORK_POOL
+from evergreen.naming import work_pool
 from evergreen.settings import Settings
 
 
@@ -29,7 +29,9 @@ def is_ours(settings: Settings, ports: Ports) -> bool:
 
 def is_online(settings: Settings, ports: Ports, since: float) -> bool:
     """Whether this home's worker has sent a heartbeat since a time (seconds since 1970) and counts as online."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
+    workers = (
+        _request(f"{ports.api}/work_pools/{work_pool(settings.environment)}/workers/filter", {"workers": None}) or []
+    )
     return any(
         worker["name"] == worker_name(settings)
         and worker["status"] == "ONLINE"
@@ -51,20 +53,22 @@ class WorkerState:
     heartbeat: datetime | None = None
 
 
-def worker_state(ports: Ports) -> WorkerState:
+def worker_state(settings: Settings, ports: Ports) -> WorkerState:
     """Whether the server answers, and when it last heard of a worker."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None})
+    workers = _request(f"{ports.api}/work_pools/{work_pool(settings.environment)}/workers/filter", {"workers": None})
     beats = [datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers or []]
     return WorkerState(workers is not None, max(beats, default=None))
 
 
 def mark_crashed(settings: Settings, ports: Ports) -> None:
     """Mark the runs that were in progress as crashed, unless another worker may be running them."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
+    workers = (
+        _request(f"{ports.api}/work_pools/{work_pool(settings.environment)}/workers/filter", {"workers": None}) or []
+    )
     if any(worker["name"] != worker_name(settings) and worker["status"] == "ONLINE" for worker in workers):
         return
     in_progress = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    query = {"flow_runs": in_progress, "work_pools": {"name": {"any_": [WORK_POOL]}}}
+    query = {"flow_runs": in_progress, "work_pools": {"name": {"any_": [work_pool(settings.environment)]}}}
     state = {"type": "CRASHED", "message": "The local stack was stopped while it ran."}
     for run in _request(f"{ports.api}/flow_runs/filter", query) or []:
         _request(f"{ports.api}/flow_runs/{run['id']}/set_state", {"state": state})

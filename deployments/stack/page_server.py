@@ -73,7 +73,8 @@ class PageCache:
 
     def index(self) -> str:
         """The page of all models, the most worrying first; for a model that cannot be read it shows the error."""
-        return render_index(sort_lines(self._line(name) for name in self.names()), datetime.now(UTC))
+        lines = sort_lines(self._line(name) for name in self.names())
+        return render_index(self.settings.environment, lines, datetime.now(UTC))
 
     def names(self) -> tuple[str, ...]:
         """The names of the models."""

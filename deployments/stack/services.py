@@ -20,7 +20,7 @@ from pathlib import Path
 from deployments.stack.process_group import end, members
 from evergreen import logs
 from evergreen.errors import EvergreenError
-from evergreen.naming import WORK_POOL, worker
+from evergreen.naming import work_pool, worker
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
@@ -204,7 +204,7 @@ def _worker(_settings: Settings) -> dict[str, str]:
 
 def worker_name(settings: Settings) -> str:
     """The name of this home's worker on this machine."""
-    return worker(platform.node(), settings.root)
+    return worker(settings.environment, platform.node(), settings.root)
 
 
 def command(service: str, settings: Settings, ports: Ports) -> list[str]:
@@ -223,7 +223,7 @@ def command(service: str, settings: Settings, ports: Ports) -> list[str]:
         WORKER: [
             *python,
             "deployments.stack.worker",
-            *("--pool", WORK_POOL, "--type", "process", "--name", worker_name(settings)),
+            *("--pool", work_pool(settings.environment), "--type", "process", "--name", worker_name(settings)),
         ],
     }[service]
 

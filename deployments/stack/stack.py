@@ -221,7 +221,7 @@ def _deploy(settings: Settings, say: Say) -> None:
     from deployments.manifest import apply
 
     began = time.monotonic()
-    apply.apply()
+    apply.apply(settings.environment)
     sync.sync(settings)
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
+from evergreen.storage.delta_errors import require_own
 
 
 class Held(Protocol):
@@ -63,6 +64,7 @@ def open_locks(settings: Settings) -> Locks:
     A lake that was set to a place of its own may be another machine's as well, even if it looks like a folder of this
     one: a network share has locks of files that nobody can vouch for.
     """
+    require_own(settings.lake_uri)
     if settings.lake:
         from evergreen.storage.leases import LakeLocks
 

@@ -32,19 +32,19 @@ def open_run(model: str, at: datetime | None = None) -> RunContext:
     settings = load_settings()
     begin_run(settings)
     loaded = models.load(model, settings.models)
-    _tag_run(model)
+    _tag_run(settings.environment, model)
     now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     registry = Registry(settings)
     return RunContext(loaded.spec, loaded.hash, settings, registry, now, run, live=at is None, recipe=loaded.recipe)
 
 
-def _tag_run(model: str) -> None:
+def _tag_run(environment: str, model: str) -> None:
     """Tag the flow run but not its tasks: Prefect requests a concurrency slot for each tagged task."""
     run = flow_run.get_id()
     if run is not None:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), *naming.run_tags(model)})
+            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), *naming.run_tags(environment, model)})
 
 
 def ingest_new_data(context: RunContext) -> Ingested:
@@ -64,7 +64,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
                 "rows": report.rejected,
                 "reason": report.problem,
             }
-            announce(Event(DATA_REJECTED, context.spec.name, payload))
+            announce(context.settings.environment, Event(DATA_REJECTED, context.spec.name, payload))
     unmatched = describe_unmatched(context.spec.source, context.settings.landing)
     if unmatched:
         run_logger(context.spec.name).warning("ingest: %s", unmatched)

@@ -20,7 +20,7 @@ OLD = (PROJECT / "prefect.yaml").read_text().replace(f"- {STEP}:", "- deployment
 
 
 def test_the_build_step_knows_this_machine() -> None:
-    """It gives the folder of this Python, the folder of this project, and the commit for who fetches the code by git."""
+    """It gives the folders of this Python and of this project, and the commit for whoever fetches it by git."""
     found = here()
     assert found == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT), "commit": current_commit()}
 
@@ -54,7 +54,7 @@ def old_manifest(tmp_path: Path) -> Path:
     "command",
     [
         pytest.param(lambda path: sync.sync(Settings(), path), id="sync"),
-        pytest.param(apply.apply, id="apply"),
+        pytest.param(lambda path: apply.apply("", path), id="apply"),
     ],
 )
 def test_an_old_step_gets_its_new_line(old_manifest: Path, command: Callable[[Path], object]) -> None:
