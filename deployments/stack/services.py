@@ -45,22 +45,26 @@ at all. What a run decided is in the ledger and stays."""
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on loopback where the user interfaces listen."""
+    """The ports on loopback where the user interfaces listen.
+
+    `server` is the API of a Prefect server elsewhere, of which this home has nothing but a worker; else it is empty.
+    """
 
     prefect: int
     mlflow: int
     pages: int = PAGES_PORT
     serving: int = SERVING_PORT
+    server: str = ""
 
     @property
     def api(self) -> str:
         """The address of Prefect's API."""
-        return f"http://{HOST}:{self.prefect}/api"
+        return self.server or f"http://{HOST}:{self.prefect}/api"
 
     @property
     def prefect_ui(self) -> str:
         """The address of Prefect's user interface."""
-        return f"http://{HOST}:{self.prefect}"
+        return self.api.removesuffix("/api")
 
     @property
     def mlflow_ui(self) -> str:
@@ -115,11 +119,13 @@ def own_login(environ: Mapping[str, str]) -> dict[str, str]:
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
     make = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, STREAMS: _streams, WORKER: _worker}
-    own = make[service](settings)
+    # How often a server elsewhere is asked, and what it expects of its clients, is not ours to say.
+    own = {} if ports.server else make[service](settings) | own_login(os.environ)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
-    home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if not ports.server:
+        home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
     if service == WORKER:
         # Its runs have this Python and this project, whoever deployed what they run.
         paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -127,7 +133,7 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
         home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}
-    unset = shared_environment(settings) | own_login(os.environ) | own
+    unset = shared_environment(settings) | own
     return {name: value for name, value in unset.items() if name not in os.environ} | home
 
 

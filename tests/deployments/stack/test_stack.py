@@ -382,6 +382,49 @@ def test_a_server_that_asks_for_a_login(tmp_path: Path) -> None:
         home.end()
 
 
+@pytest.mark.slow
+def test_a_worker_alone(tmp_path: Path) -> None:
+    """Another home's server, with a login, gets a second worker from here, which runs what was deployed there.
+
+    No other part is started.
+    """
+    login = "ann:planted-4711"
+    there, here = home_in(tmp_path / "there"), home_in(tmp_path / "here")
+    there.surroundings["PREFECT_SERVER_API_AUTH_STRING"] = login
+    refused = subprocess.run(
+        here.words("up", "--worker"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert refused.returncode == 2
+    assert "A worker alone needs a Prefect server, and none is set. Set PREFECT_API_URL to its API" in refused.stderr
+    try:
+        api = there.run("up", "--detach")["api"]
+        here.surroundings.update(PREFECT_API_URL=api, PREFECT_API_AUTH_STRING=login)
+        told = here.run("up", "--worker", "--detach")
+        assert (told["server"], told["pool"], told["started"]) == (api, "evergreen", True)
+        assert not here.run("up", "--worker", "--detach")["started"]
+        workers = asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
+        names = [worker_name(there.settings), worker_name(here.settings)]
+        assert sorted(worker["name"] for worker in workers) == sorted(names)
+        running = {service for service in SERVICES if holder(here.settings, service)}
+        assert running == {"worker"}
+        Supervisor(there.settings).stop_worker()
+        made = asked(api, "deployments/name/reconcile/reconcile", None, login)
+        run = asked(api, f"deployments/{made['id']}/create_flow_run", {}, login)["id"]
+        until(lambda: asked(api, f"flow_runs/{run}", None, login)["state"]["name"] == "Completed", 120)
+        of_run = {"logs": {"flow_run_id": {"any_": [run]}}}
+        mine = f"Worker '{worker_name(here.settings)}' submitting flow run"
+        until(lambda: any(mine in line["message"] for line in asked(api, "logs/filter", of_run, login)))
+        other = subprocess.run(
+            here.words("up"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert f"What is up is a worker of the Prefect server at {api}." in " ".join(other.stderr.split())
+        assert here.run("down")["ended"]
+        assert asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
+    finally:
+        here.end()
+        there.end()
+
+
 def test_a_login_is_given_as_prefect_does_it() -> None:
     """A key for Cloud comes first; without either nothing is sent, and our own login goes to no other server."""
     assert authorization({"PREFECT_API_KEY": "pnu_1", "PREFECT_API_AUTH_STRING": "a:b"}) == {
@@ -402,7 +445,7 @@ def test_runs_that_another_worker_may_have_are_not_ended(
     assert worker_name(one) != worker_name(two)
     told: list[str] = []
 
-    def request(url: str, body: Any = None) -> Any:
+    def request(url: str, body: Any = None, _login: Any = None) -> Any:
         told.append(url.rpartition("/")[2])
         if "workers" in url:
             names = {worker_name(one): "ONLINE", worker_name(two): other}
