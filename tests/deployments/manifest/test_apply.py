@@ -319,7 +319,7 @@ def every_trigger(
     assert "retrain-iris" in apply("", path).deployed
 
     def emit(event: Event) -> str:
-        sent = emit_event(event=event.name, resource=event.resource, payload=dict(event.payload))
+        sent = emit_event(event=event.name, resource=event.resource(""), payload=dict(event.payload))
         return str(sent.id) if sent else ""
 
     sent = {}
