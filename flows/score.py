@@ -50,7 +50,7 @@ def score(
     context = open_run(model)
     if output is not None:
         require_destination(context.settings.environment, output, input)
-    with context.locks.hold(model, "score", wait=WAIT, now=context.now):
+    with context.hold("score", wait=WAIT):
         if input is None:
             ingest_new_data(context)
         champion, _ = champion_and_snapshot(context)

@@ -75,6 +75,7 @@ def record_retrain(
     judgement: Judgement | None = None,
 ) -> RetrainDetail:
     """Record the outcome of a candidate and its drift report, or why no candidate was trained."""
+    context.require_held()
     champion = context.registry.champion(context.spec.name)
     result = context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
     logger = run_logger(context.spec.name, result.decision_id, result.version, step=False)

@@ -1,8 +1,10 @@
-"""The build step of prefect.yaml: where this Python and this project are."""
+"""The steps of prefect.yaml: at a deploy, where this Python and which commit this is; at a run, into the project."""
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from evergreen.errors import EvergreenError
@@ -15,7 +17,9 @@ _RESERVED = set("'\"$`\\")
 
 
 def here(environment: str = "") -> dict[str, str]:
-    """A build step of prefect.yaml: the folder of this Python and the folder of this project.
+    """A build step of prefect.yaml: the folder of this Python, the folder of this project and its commit.
+
+    The commit is for a pull step that fetches the code by git; it is empty where the project is no git repository.
 
     Args:
         environment: whose deployments they are; prefect.yaml has the names without one.
@@ -37,7 +41,21 @@ def here(environment: str = "") -> dict[str, str]:
             f"The path of this Python, {folder}, contains {min(reserved)}, which the command of a run cannot contain.",
             "Move the project to a folder without it.",
         )
-    return {"bin": folder, "project": str(PROJECT)}
+    return {"bin": folder, "project": str(PROJECT), "commit": _commit()}
+
+
+@cache
+def _commit() -> str:
+    """Prefect calls the step for each deployment."""
+    from evergreen.registry.lineage import current_commit
+
+    return current_commit()
+
+
+def enter_project() -> dict[str, str]:
+    """A pull step of prefect.yaml: go to the project that this process was started from, wherever it was deployed."""
+    os.chdir(PROJECT)
+    return {"directory": str(PROJECT)}
 
 
 def require_current_steps(text: str, path: Path) -> None:

@@ -120,6 +120,10 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
     home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if service == WORKER:
+        # Its runs have this Python and this project, whoever deployed what they run.
+        paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        home |= {"EVERGREEN_BIN": str(Path(sys.executable).parent), "PYTHONPATH": os.pathsep.join(paths)}
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
         home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}

@@ -244,6 +244,8 @@ class Registry(ModelRegistry):
             if not status.endswith("READY"):
                 raise ArtifactError(f"{model}: the candidate was not stored completely ({status}).", "Run it again.")
             self._ensure_model(model)
+            # MLflow looks a logged model up where the process says, not where the client does.
+            quiet_mlflow().set_tracking_uri(self.settings.tracking)
             stored = {
                 "sha256": candidate.sha256,
                 "files_sha256": candidate.files_sha256,
@@ -262,6 +264,11 @@ class Registry(ModelRegistry):
                 tags={**candidate.stated, STATUS: PENDING, **prefixed({**candidate.tags, **stored})},
             )
         return self.get(model, int(created.version))
+
+    def withdraw(self, version: Version) -> None:
+        """Delete a version that nobody has judged; its run and its files stay."""
+        with clear(self.settings.tracking):
+            self.client.delete_model_version(self.registered(version.model), str(version.number))
 
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said; the status last, for it says that the rest is there."""
