@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -192,6 +193,12 @@ def in_environment(environment: str, name: str) -> str:
 def tag(environment: str) -> str:
     """Tag of every deployment, automation and flow run of an environment."""
     return owner(environment)
+
+
+def other_owner(environment: str, tags: Iterable[str]) -> str | None:
+    """The tag by which a deployment or a flow run is another environment's; None where it is not."""
+    owners = [each for each in tags if re.fullmatch(rf"{owner('')}(-{_ENVIRONMENT.pattern})?", each)]
+    return owners[0] if owners and tag(environment) not in owners else None
 
 
 def run_tags(environment: str, model: str, *more: str) -> list[str]:

@@ -15,9 +15,8 @@ from pydantic import Field
 import models
 from evergreen.errors import EvergreenError
 from evergreen.ledger.reconciliation import Action, escalation_event
-from evergreen.settings import load_settings
 from flows.shared.approval import recover_answers
-from flows.shared.opening import open_run
+from flows.shared.opening import open_run, own_settings
 from tasks.announce import announce
 from tasks.canary import schedule_looks
 from tasks.reconcile_model import Followed, reconcile_model
@@ -32,7 +31,7 @@ def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Actio
     Args:
         grace_minutes: how long an event has to start its run, a run to give a sign of life, and a failed run to rest.
     """
-    settings, now, grace = load_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
+    settings, now, grace = own_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
     swept: State[Any] = sweep(settings.environment, now, grace, return_state=True)
     states: list[State[Any]] = [
         reconcile_model(settings, name, now, grace, return_state=True) for name in models.names(settings.models)

@@ -141,7 +141,7 @@ class _Runs:
             return ()
         if self.deployment is None:
             run_logger(self.model, decision.id).warning(
-                "reconcile: decision %s of %s is due, and there is no deployment %s. Run: prefect deploy --all",
+                "reconcile: decision %s of %s is due, and there is no deployment %s. Run: evergreen deployments apply",
                 *(decision.id, self.model, self.name),
             )
             return ()

@@ -74,8 +74,13 @@ def seen_settings(environment: str | None) -> Settings:
     Raises:
         EvergreenError: a setting has a mistake, or EVERGREEN_SEES does not name the environment.
     """
+    from deployments.cli.console import err
+
     settings = load_settings()
-    return settings if environment is None else settings.see(environment)
+    found = settings if environment is None else settings.see(environment)
+    if found.read_only:
+        err.print(f"[dim]The environment {environment} is only read; what is advised is to be done there.[/]")
+    return found
 
 
 def prepare(name: str, *, runs_flow: bool = True, seen: str | None = None) -> Settings:

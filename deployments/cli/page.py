@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, Seen, guard, load_settings
+from deployments.cli.command import Json, Seen, guard, load_settings, seen_settings
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.logs import print_as_json
@@ -55,7 +55,7 @@ def page(
         elif port is not None:
             raise EvergreenError("--port needs --serve.", "Run: evergreen page --serve --port N")
         else:
-            _write(settings, settings if environment is None else settings.see(environment), name, out, as_json)
+            _write(settings, seen_settings(environment), name, out, as_json)
 
     guard(work, as_json)
 

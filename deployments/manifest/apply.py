@@ -78,7 +78,7 @@ def apply(environment: str, path: Path = PATH) -> Applied:
             else:
                 changed.append(preserved.entry)
         if changed:
-            _deploy(document | {"deployments": changed})
+            _deploy(environment, document | {"deployments": changed})
         strangers = _find_strangers(client, environment, document)
     deployed = tuple(str(entry["name"]) for entry in changed)
     return Applied(made_pool, deployed, tuple(unchanged), tuple(paused), tuple(off), strangers)
@@ -145,7 +145,7 @@ def _create_pool(client: SyncPrefectClient, environment: str, document: Mapping[
     return created
 
 
-def _deploy(document: Mapping[str, Any]) -> None:
+def _deploy(environment: str, document: Mapping[str, Any]) -> None:
     import yaml
 
     with tempfile.TemporaryDirectory(prefix=DEPLOY_FOLDER_PREFIX) as folder:
@@ -155,10 +155,8 @@ def _deploy(document: Mapping[str, Any]) -> None:
         result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = [line.strip() for line in (result.stdout + "\n" + result.stderr).splitlines() if line.strip()]
-        raise EvergreenError(
-            f"Prefect refused a deployment: {' '.join(lines[-3:])[:500]}",
-            "Fix prefect.yaml; prefect deploy --all shows the whole message.",
-        )
+        whole = "" if environment else "; prefect deploy --all shows the whole message"
+        raise EvergreenError(f"Prefect refused a deployment: {' '.join(lines[-3:])[:500]}", f"Fix prefect.yaml{whole}.")
 
 
 def _find_strangers(client: SyncPrefectClient, environment: str, document: Mapping[str, Any]) -> tuple[str, ...]:

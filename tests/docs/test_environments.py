@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from deployments.cli.main import app
 from deployments.manifest.apply import read_document
 from deployments.manifest.environment import of_environment
 from evergreen.registry.client import Registry
@@ -95,27 +98,17 @@ def test_status_is_that_of_the_environment(shared: Settings) -> None:
     assert read_status(shared.see("prod"), "toy")["champion"] == 1
 
 
-@pytest.mark.slow
-def test_the_commands_of_the_page_read_another_environment(
-    shared: Settings, evergreen: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_commands_of_the_page_read_another_environment(shared: Settings) -> None:
     """Status, history, why and page; one that is not to be seen is refused by the setting."""
-    given = {
-        "EVERGREEN_HOME": str(tmp_path),
-        "EVERGREEN_MODELS": str(MODELS),
-        "EVERGREEN_ENVIRONMENT": "dev",
-        "EVERGREEN_SEES": "prod",
-    }
     commands = re.findall(r"^\.venv/bin/evergreen (\w+.*) --environment prod$", PAGE, flags=re.MULTILINE)
     assert [line.split()[0] for line in commands] == ["status", "history", "why", "page"]
+    run = partial(CliRunner().invoke, app)
     for line in commands:
-        words = line.replace("bike_demand", "toy").split()
-        done = evergreen(*words, "--environment", "prod", "--json", **given)
-        assert done.returncode == 0, done.stderr
-        if words[0] == "page":
-            page = Path(json.loads(done.stdout)["path"])
-            assert page == tmp_path / "environment-dev" / "pages" / "prod-toy.html"
-            assert "<h1>toy in prod</h1>" in page.read_text()
-    refused = evergreen("status", "toy", "--environment", "staging", **given)
-    assert refused.returncode == 2
-    assert "EVERGREEN_SEES does not name the environment 'staging'; it names prod." in refused.stderr
+        done = run([*line.replace("bike_demand", "toy").split(), "--environment", "prod", "--json"])
+        assert done.exit_code == 0, done.output
+    page = Path(json.loads(done.stdout)["path"])
+    assert page == shared.page_files / "prod-toy.html"
+    assert "<h1>toy in prod</h1>" in page.read_text()
+    refused = run(["status", "toy", "--environment", "staging", "--json"])
+    assert refused.exit_code == 2
+    assert "EVERGREEN_SEES does not name the environment 'staging'; it names prod." in refused.stdout

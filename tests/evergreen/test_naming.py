@@ -166,6 +166,15 @@ def test_what_no_environment_may_be_called(name: str) -> None:
     assert not naming.is_environment(name)
 
 
+def test_whose_a_run_is() -> None:
+    """Its tag says so, and nothing else does: a model may be called as it likes."""
+    assert naming.other_owner("staging", ["evergreen-staging", "evergreen", "retrain"]) is None
+    assert naming.other_owner("staging", ["evergreen", "iris"]) == "evergreen"
+    assert naming.other_owner("", ["evergreen-prod"]) == "evergreen-prod"
+    for none in ([], ["nightly", "evergreen_like", "my-evergreen"]):
+        assert naming.other_owner("", none) is None
+
+
 def test_no_name_without_an_environment_begins_as_one_with() -> None:
     """Every flow and every kind of artifact begins with a word that no environment may have."""
     flows = {file.stem for file in (PROJECT / "flows").glob("*.py")} - {"__init__", "accept_loss"}

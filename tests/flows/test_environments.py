@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evergreen.data.prediction_log import PredictionLog
+from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.ledger.timeline import KINDS
@@ -118,6 +119,28 @@ def become(
             yield load_settings()
 
     return enter
+
+
+def test_a_run_of_another_environment_is_refused(
+    become: Callable[[str, Path], AbstractContextManager[Settings]], tmp_path: Path
+) -> None:
+    """A worker that was started for one takes up a run that another's deployment has: it does nothing, and says so."""
+    from prefect import tags
+
+    from flows.canary import canary
+    from flows.monitor import monitor
+    from flows.reconcile import reconcile
+
+    works: list[Callable[[], object]] = [reconcile, canary, lambda: monitor(MODEL)]
+    for environment, tag in (("staging", "evergreen"), ("", "evergreen-staging"), ("staging", "evergreen-prod")):
+        for work in works:
+            with (
+                become(environment, tmp_path),
+                tags(tag),
+                pytest.raises(EvergreenError, match=f"This run has the tag {tag}"),
+            ):
+                work()
+    assert not (tmp_path / "lake").exists()
 
 
 @pytest.mark.parametrize(

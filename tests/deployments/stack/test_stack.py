@@ -457,6 +457,21 @@ def test_runs_that_another_worker_may_have_are_not_ended(
     assert ("set_state" in told) is marked
 
 
+@pytest.mark.parametrize(("environment", "pool"), [("", "evergreen"), ("staging", "evergreen-staging")])
+def test_runs_of_other_environments_are_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, pool: str
+) -> None:
+    """What is in progress is looked for in the pool of the environment alone, by its own worker."""
+    settings = Settings(home=tmp_path, environment=environment)
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(health, "_request", lambda url, body=None: told.append((url, body)))
+    health.mark_crashed(settings, Ports(1, 2))
+    (workers, _), (_, query) = told
+    assert f"/work_pools/{pool}/workers/" in workers
+    assert query["work_pools"] == {"name": {"any_": [pool]}}
+    assert worker_name(settings).startswith(f"{pool}-up-")
+
+
 def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     """Each has a supervisord of its own; ending one leaves the other."""
     short, long = Settings(home=tmp_path / "a"), Settings(home=tmp_path / ("x" * 120) / "b")

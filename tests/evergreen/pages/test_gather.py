@@ -235,6 +235,7 @@ def test_the_first_page_lists_the_models() -> None:
     assert "version 3" in html
     assert "bad.py: &lt;no&gt;" in html
     assert "evergreen new NAME" in render_index("", [], NOW)
+    assert "<h1>Models in staging</h1>" in render_index("staging", [], NOW)
 
 
 def test_both_fits_of_a_version_are_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from evergreen.errors import EvergreenError, ForeignError, RegistryError
 from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
+from evergreen.registry.moved_home import rewrite_places
 from evergreen.registry.version import CHAMPION, PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
@@ -127,3 +129,18 @@ def test_a_registry_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert isinstance(error.value, EvergreenError)
     assert "EVERGREEN_TRACKING_URI" in error.value.fix
     assert not list(tmp_path.iterdir())
+
+
+def test_a_moved_home_is_its_owner_s_to_put_right(tmp_path: Path, empty_database: Path) -> None:
+    """One home, one database: that the files of another environment are gone is neither a fault here, nor mended."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    shared = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    own = Settings(home=tmp_path, tracking_uri=shared)
+    other = Settings(home=tmp_path, tracking_uri=shared, environment="staging")
+    other.artifact_folder.mkdir(parents=True)
+    place = f"{other.artifact_folder.as_uri()}/staging-toy"
+    Registry(other).client.create_experiment("staging-toy", artifact_location=place)
+    shutil.rmtree(other.root)
+    assert rewrite_places(own) == ()
+    Registry(own).client.search_registered_models()
+    assert Registry(own).client.get_experiment_by_name("staging-toy").artifact_location == place

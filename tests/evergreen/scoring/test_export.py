@@ -469,6 +469,23 @@ def test_a_batch_is_in_redis_once(
     }
 
 
+def test_environments_share_a_redis(prefix: str, scored: Log, regression: ModelSpec) -> None:
+    """The same batch to the same prefix: each has keys of its own, and leaves the other's alone."""
+    import redis
+
+    log, destination = scored(regression, "a"), f"{REDIS}#{prefix}"
+    with redis.Redis.from_url(REDIS) as client:
+        try:
+            export_batch("", log, "a", destination, regression)
+            before = {key: client.get(key) for key in client.scan_iter(f"{prefix}:*")}
+            export_batch("staging", scored(regression, "b", rows=2), "b", destination, regression)
+            assert {key: client.get(key) for key in client.scan_iter(f"{prefix}:*")} == before
+            assert len(list(client.scan_iter(f"evergreen-staging:{prefix}:*"))) == 2
+        finally:
+            for key in client.scan_iter(f"evergreen-staging:{prefix}:*"):
+                client.delete(key)
+
+
 def test_the_redis_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package, one line says how to have it."""
     monkeypatch.setitem(sys.modules, "redis", None)
