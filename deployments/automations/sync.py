@@ -64,7 +64,7 @@ def sync(settings: Settings) -> Synced:
     """
     import models
 
-    specs = tuple(models.load(name, settings.models).spec for name in models.names(settings.models))
+    specs = tuple(models.load_spec(name, settings.models) for name in models.names(settings.models))
     with open_client("Automations") as client:
         blocks = save_channels(settings.notify.get_secret_value(), client)
         wanted = _sweep_automations(_slowest_heartbeat(client))

@@ -315,7 +315,9 @@ def every_trigger(
     # As the triggers of an earlier version have it; the flow takes it still.
     names = [one["name"] for one in yaml.safe_load(path.read_text())["deployments"]]
     share = ("deployments", names.index("retrain-iris"), "triggers", 0, "parameters", "share")
-    path.write_text(yaml_text.put(path.read_text(), share, "{{ event.payload.share | default(none) }}"))
+    text = yaml_text.YamlText(path.read_text())
+    text.put(share, "{{ event.payload.share | default(none) }}")
+    path.write_text(text.text)
     assert "retrain-iris" in apply(path).deployed
 
     def emit(event: Event) -> str:
