@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from evergreen import naming
 from evergreen.data.observations import Observations
@@ -14,6 +15,7 @@ from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import count_refusals, quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import LedgerState, read_ledger
+from evergreen.model_files.finding import find_files
 from evergreen.runs.fleet import REPORTS
 from evergreen.runs.history import Run, newest_runs
 from evergreen.settings import Settings
@@ -65,8 +67,8 @@ def stored_state(settings: Settings, model: str, tables: Sequence[naming.Table] 
     """
     import pyarrow as pa
 
-    file = settings.models / f"{model}.py"
-    changed = file.stat().st_mtime_ns if file.is_file() else 0
+    files = find_files(settings.models).get(model, ())
+    changed = tuple((file, Path(file).stat().st_mtime_ns) for file in files)
     opened = [Table(naming.table(settings.lake_uri, model, name), pa.schema([])) for name in tables]
     return changed, *(table.open().version() if table.exists() else None for table in opened)
 
