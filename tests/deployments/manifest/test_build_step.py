@@ -14,6 +14,7 @@ from deployments.manifest import apply, build_step, sync
 from deployments.manifest.build_step import STEP, here
 from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
+from tests.shipped import copy_shipped
 
 OLD = (PROJECT / "prefect.yaml").read_text().replace(f"- {STEP}:", "- deployments.deploying.here:")
 
@@ -55,7 +56,8 @@ def test_an_old_step_gets_its_new_line(old_manifest: Path, command: Callable[[Pa
     assert old_manifest.read_text() == OLD
     old_manifest.write_text(OLD.replace("- deployments.deploying.here: {id: here}", line))
     assert apply.read_document(old_manifest)["build"] == [{STEP: {"id": "here"}}]
-    assert not sync.sync(Settings(), old_manifest, check=True).changes
+    chosen = Settings(models=copy_shipped(old_manifest.parent / "models"))
+    assert not sync.sync(chosen, old_manifest, check=True).changes
 
 
 def test_the_doctor_finds_an_old_step(old_manifest: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
