@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from evergreen.errors import EvergreenError
 from evergreen.naming import PREFECT_TAG
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
 
 T = TypeVar("T")
 _PAGE_SIZE = 200
@@ -56,12 +55,27 @@ def open_client(purpose: str) -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def read_deployments(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """Every deployment on the server that has Evergreen's tag."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+def read_deployments(client: SyncPrefectClient, **chosen: Any) -> list[dict[str, Any]]:
+    """Deployments on the server as JSON; by default those that have Evergreen's tag.
 
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[PREFECT_TAG]))
-    return read_pages(lambda offset: client.read_deployments(deployment_filter=tagged, limit=_PAGE_SIZE, offset=offset))
+    Prefect's own type of a schedule lists every time zone of the machine anew: six seconds for 300 deployments.
+    """
+    return read_json_pages(client, "deployments", chosen or {"tags": {"all_": [PREFECT_TAG]}})
+
+
+def read_json_pages(
+    client: SyncPrefectClient, kind: Literal["deployments", "flows"], chosen: Any
+) -> list[dict[str, Any]]:
+    """Everything of a kind that meets a filter of Prefect's API, as JSON."""
+
+    def read(offset: int) -> list[dict[str, Any]]:
+        body = {kind: chosen, "limit": _PAGE_SIZE, "offset": offset}
+        route: Literal["/deployments/filter", "/flows/filter"]
+        route = "/deployments/filter" if kind == "deployments" else "/flows/filter"
+        page: list[dict[str, Any]] = client.request("POST", route, json=body).json()
+        return page
+
+    return read_pages(read)
 
 
 def read_pages(read: Callable[[int], Sequence[T]]) -> list[T]:

@@ -168,7 +168,7 @@ def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
 
 def _slowest_heartbeat(client: SyncPrefectClient) -> int:
     """Seconds between heartbeats of the deployment that sends the fewest; Prefect's default if it does not say."""
-    environments = [(each.job_variables or {}).get("env", {}) for each in read_deployments(client)]
+    environments = [(each["job_variables"] or {}).get("env", {}) for each in read_deployments(client)]
     return max((int(each.get(HEARTBEAT, _DEFAULT_HEARTBEAT)) for each in environments), default=_DEFAULT_HEARTBEAT)
 
 
