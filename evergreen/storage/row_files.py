@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RowPlace: TypeAlias = tuple[str, int]
 """A file and the number of a row in it."""
-_LOG = "_delta_log"
+_LOG, _COMMIT, _DIGITS = "_delta_log", ".json", 20
 _LOOKED_THROUGH = 8
 """Commits among which one that is no maintenance is looked for; several of those in a row are rare."""
 
@@ -145,14 +145,10 @@ def newest_metadata(table: Table) -> dict[str, str]:
     Raises:
         EvergreenError: the table cannot be read.
     """
-    log = Path(table.uri, _LOG)
-    if "://" in table.uri or not log.is_dir():
-        opened = table.open_existing()
-        return table.commit_metadata(opened) if opened is not None else {}
-    commits = sorted((entry.name for entry in os.scandir(log) if entry.name.endswith(".json")), reverse=True)
-    for name in commits[:_LOOKED_THROUGH]:
+    for name in sorted(_commits_here(table), reverse=True)[:_LOOKED_THROUGH]:
         try:
-            actions = [json.loads(line) for line in (log / name).read_text(encoding="utf-8").splitlines()]
+            text = Path(table.uri, _LOG, name).read_text(encoding="utf-8")
+            actions = [json.loads(line) for line in text.splitlines()]
             commit = next(action["commitInfo"] for action in actions if "commitInfo" in action)
         except (OSError, ValueError, StopIteration):
             break
@@ -162,4 +158,32 @@ def newest_metadata(table: Table) -> dict[str, str]:
                 for key, value in commit.items()
                 if key.startswith(COMMIT_PREFIX)
             }
-    return table.commit_metadata(table.open())
+    opened = table.open_existing()
+    return table.commit_metadata(opened) if opened is not None else {}
+
+
+def newest_version(table: Table) -> int | None:
+    """The newest version of a table; None if it does not exist. A table on this machine is not opened.
+
+    Raises:
+        EvergreenError: the table cannot be read.
+    """
+    newest = max(_commits_here(table), default=None)
+    if newest is not None:
+        return int(newest.removesuffix(_COMMIT))
+    opened = table.open_existing()
+    return int(opened.version()) if opened is not None else None
+
+
+def _commits_here(table: Table) -> list[str]:
+    """The files of the commits of a table on this machine; their names sort as the commits."""
+    if "://" in table.uri:
+        return []
+    try:
+        return [
+            entry.name
+            for entry in os.scandir(Path(table.uri, _LOG))
+            if entry.name[:_DIGITS].isdigit() and entry.name[_DIGITS:] == _COMMIT
+        ]
+    except OSError:
+        return []

@@ -305,7 +305,7 @@ VARIED: tuple[dict[str, Any], ...] = (
         "triggers": [
             {"expect": ["a.b"], "match": {"x": "y"}, "parameters": {"model": "iris"}, "enabled": False},
             {"name": "varied-two", "expect": ["c.d"], "threshold": 2, "within": 60, "description": "Two."},
-        ]
+        ],
     },
 )
 VARIED_NAMES = tuple(f"varied-{number}" for number in range(len(VARIED)))
