@@ -193,6 +193,24 @@ def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Set
     assert {name: server.deployment(name).updated for name in NAMES} == updated
 
 
+def test_where_nothing_changed_nothing_is_sent(first: Applied, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is asked a few times whatever the number of deployments, and nothing is written to it."""
+    from prefect.client.base import PrefectHttpxSyncClient
+
+    sent: list[str] = []
+    send = PrefectHttpxSyncClient.send
+
+    def note(client: Any, request: Any, *words: Any, **options: Any) -> Any:
+        sent.append(f"{request.method} {request.url.path}")
+        return send(client, request, *words, **options)
+
+    monkeypatch.setattr(PrefectHttpxSyncClient, "send", note)
+    assert apply().unchanged == NAMES
+    reads = [each for each in sent if each.startswith("GET ") or each.endswith("/filter")]
+    assert [each for each in sent if each not in reads] == []
+    assert len(reads) <= len(NAMES)
+
+
 def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> None:
     """The scheduler makes runs of every deployment that has a schedule; with the wrong SQLAlchemy it makes none."""
     for name in sorted(set(NAMES) - {"backtest"}):

@@ -33,6 +33,7 @@ from deployments.stack.services import (
     WORKER,
     Ports,
     claim,
+    command,
     environment,
     holder,
     own_login,
@@ -412,6 +413,16 @@ def test_runs_that_another_worker_may_have_are_not_ended(
     monkeypatch.setattr(health, "_request", request)
     health.mark_crashed(one, Ports(1, 2))
     assert ("set_state" in told) is marked
+
+
+@pytest.mark.parametrize(("asked_for", "processors", "limit"), [(0, 2, 4), (0, 16, 16), (2, 16, 2), (30, 2, 30)])
+def test_the_worker_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: int, processors: int, limit: int
+) -> None:
+    """By the setting, or one run for each processor and at least four: thirty at once would take the memory of all."""
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    words = command(WORKER, Settings(home=tmp_path, parallel_runs=asked_for), Ports(1, 2))
+    assert words[words.index("--limit") + 1] == str(limit)
 
 
 def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
