@@ -37,6 +37,8 @@ SERVER, MLFLOW, PAGES, SERVING, STREAMS, WORKER = SERVICES = (
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
 SERVING_PORT = 8000
+_LEAST_RUNS = 4
+"""A retraining and a backtest may take hours; what runs every minute and every five minutes has to fit in beside."""
 _MLFLOW_LOGS = Path(__file__).with_name("mlflow_logs.yaml")
 _RUN_DAYS = 30
 """How long Prefect keeps ended runs, their tasks, logs and artifacts: as long as `evergreen clean` keeps all it deletes
@@ -230,6 +232,7 @@ def command(service: str, settings: Settings, ports: Ports) -> list[str]:
             *python,
             "deployments.stack.worker",
             *("--pool", work_pool(settings.environment), "--type", "process", "--name", worker_name(settings)),
+            *("--limit", str(settings.parallel_runs or max(_LEAST_RUNS, os.cpu_count() or 1))),
         ],
     }[service]
 

@@ -33,6 +33,7 @@ from deployments.stack.services import (
     WORKER,
     Ports,
     claim,
+    command,
     environment,
     holder,
     own_login,
@@ -464,12 +465,22 @@ def test_runs_of_other_environments_are_not_ended(
     """What is in progress is looked for in the pool of the environment alone, by its own worker."""
     settings = Settings(home=tmp_path, environment=environment)
     told: list[tuple[str, Any]] = []
-    monkeypatch.setattr(health, "_request", lambda url, body=None: told.append((url, body)))
+    monkeypatch.setattr(health, "_request", lambda url, body=None, _login=None: told.append((url, body)))
     health.mark_crashed(settings, Ports(1, 2))
     (workers, _), (_, query) = told
     assert f"/work_pools/{pool}/workers/" in workers
     assert query["work_pools"] == {"name": {"any_": [pool]}}
     assert worker_name(settings).startswith(f"{pool}-up-")
+
+
+@pytest.mark.parametrize(("asked_for", "processors", "limit"), [(0, 2, 4), (0, 16, 16), (2, 16, 2), (30, 2, 30)])
+def test_the_worker_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: int, processors: int, limit: int
+) -> None:
+    """By the setting, or one run for each processor and at least four: thirty at once would take the memory of all."""
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    words = command(WORKER, Settings(home=tmp_path, parallel_runs=asked_for), Ports(1, 2))
+    assert words[words.index("--limit") + 1] == str(limit)
 
 
 def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
