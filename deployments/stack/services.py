@@ -163,6 +163,8 @@ def _server(settings: Settings) -> dict[str, str]:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
             "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
             "PREFECT_REDIS_MESSAGING_URL": redis,
+            # Otherwise the queue is looked for at localhost:6379, whatever the others use.
+            "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
             # Otherwise an emitter that stays connected waits ten seconds, or for its fifth event.
             "PREFECT_REDIS_MESSAGING_PUBLISHER_PUBLISH_EVERY": "1",
             "PREFECT_SERVER_DOCKET_URL": redis,

@@ -205,7 +205,7 @@ def test_where_nothing_changed_nothing_is_sent(first: Applied, server: Server, m
         return send(client, request, *words, **options)
 
     monkeypatch.setattr(PrefectHttpxSyncClient, "send", note)
-    assert apply().unchanged == NAMES
+    assert apply("").unchanged == NAMES
     reads = [each for each in sent if each.startswith("GET ") or each.endswith("/filter")]
     assert [each for each in sent if each not in reads] == []
     assert len(reads) <= len(NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -586,6 +588,26 @@ def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypa
     assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
     assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
+
+
+def test_every_part_of_the_server_has_the_redis_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it stays on the Redis that Prefect looks for by itself, which another server may use."""
+    pytest.importorskip("prefect_redis", reason="prefect-redis is not installed: the extra redis")
+    import prefect_redis
+    from pydantic_settings import BaseSettings
+
+    url = "redis://redis.example.org:6380/3"
+    told = environment(SERVER, Settings(home=tmp_path, redis=url), Ports(1, 2))
+    for name, value in told.items():
+        if name.startswith("PREFECT_"):
+            monkeypatch.setenv(name, value)
+    modules = [import_module(f"prefect_redis.{each.name}") for each in pkgutil.iter_modules(prefect_redis.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    settings = [kind() for kind in kinds if issubclass(kind, BaseSettings) and "url" in kind.model_fields]
+    assert {type(each).__name__: each.url for each in settings} == {
+        "RedisMessagingSettings": url,
+        "RedisWorkerCleanupQueueSettings": url,
+    }
 
 
 def test_the_cause_is_found_in_a_log_of_either_form(tmp_path: Path) -> None:
