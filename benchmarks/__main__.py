@@ -16,6 +16,7 @@ from benchmarks import (
     burden,
     challengers,
     drift,
+    fleet,
     harm,
     ingest,
     intervals,
@@ -48,8 +49,9 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "harm": harm.run,
     "challengers": challengers.run,
     "serving": serving.run,
+    "fleet": fleet.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "challengers", "serving")
+LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "challengers", "serving", "fleet")
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

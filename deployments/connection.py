@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from evergreen.errors import EvergreenError
 from evergreen.naming import tag
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
 
 T = TypeVar("T")
 _PAGE_SIZE = 200
@@ -56,12 +55,27 @@ def open_client(purpose: str) -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def read_deployments(client: SyncPrefectClient, environment: str) -> list[DeploymentResponse]:
-    """Every deployment on the server that has the environment's tag."""
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+def read_deployments(client: SyncPrefectClient, environment: str) -> list[dict[str, Any]]:
+    """The deployments on the server that have the environment's tag, as JSON.
 
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[tag(environment)]))
-    return read_pages(lambda offset: client.read_deployments(deployment_filter=tagged, limit=_PAGE_SIZE, offset=offset))
+    Prefect's own type of a schedule lists every time zone of the machine anew: six seconds for 300 deployments.
+    """
+    return read_json_pages(client, "deployments", {"tags": {"all_": [tag(environment)]}})
+
+
+def read_json_pages(
+    client: SyncPrefectClient, kind: Literal["deployments", "flows"], chosen: Any
+) -> list[dict[str, Any]]:
+    """Everything of a kind that meets a filter of Prefect's API, as JSON."""
+
+    def read(offset: int) -> list[dict[str, Any]]:
+        body = {kind: chosen, "limit": _PAGE_SIZE, "offset": offset}
+        route: Literal["/deployments/filter", "/flows/filter"]
+        route = "/deployments/filter" if kind == "deployments" else "/flows/filter"
+        page: list[dict[str, Any]] = client.request("POST", route, json=body).json()
+        return page
+
+    return read_pages(read)
 
 
 def read_pages(read: Callable[[int], Sequence[T]]) -> list[T]:

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
         dask: the address of the Dask scheduler; empty for a cluster on this machine that lives as long as the run.
         workers: how many chunks are scored at a time, in threads or in a cluster of the run's own; 0 means one for each
             processor, at most 4.
+        parallel_runs: how many flow runs the worker of `evergreen up` has at a time; 0 means one for each processor,
+            and at least 4, so that runs that take hours leave room for those that watch.
         serving_keys: lines of a file of API keys (`NAME SHA256 [REQUESTS_PER_SECOND]`), also separated by commas, for a
             server in a container; they count beside those of the file.
         serving_access: who asks a client for its key when the server listens beyond this machine: the server, or the
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     runner: Literal["threads", "dask"] = "threads"
     dask: str = ""
     workers: NonNegativeInt = 0
+    parallel_runs: NonNegativeInt = 0
     pages: str = ""
     openlineage: SecretStr = Field(default=SecretStr(""))
     logs: Literal["text", "json"] = "text"

@@ -2,8 +2,12 @@
 
 This module finds and loads them. A mistake in a model file becomes one line that names the file and the field.
 
-A model file may import another one. `models.other` is `other.py` of the folder that was loaded from last, or the file
-that ships with Evergreen if that folder has none. What was loaded earlier does not matter.
+They may lie in folders: `models/team/churn.py` is the model `churn`, and its module is `models.churn`, as if it lay in
+`models/`. So a model file may be moved, and what is stored of its model is still found.
+
+A model file may import another one. `models.other` is the file of the model `other`, in whatever folder, of the folder
+of models that was loaded from last, or the file that ships with Evergreen if there is none. What is no model, such as
+`models/team/_features.py`, is `models.team._features`. What was loaded earlier does not matter.
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.model_files import recipe
+from evergreen.model_files.finding import find_files, only_file
 from evergreen.spec.faults import closest, ended, mistakes_in, note_faults
-from evergreen.spec.model import NAME, ModelSpec
+from evergreen.spec.model import ModelSpec
 from evergreen.spec.place import describe, line_of, shown
 
 SHIPPED = Path(__file__).parent.absolute()
@@ -58,51 +64,35 @@ class LoadedModel:
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """The names of the models in a folder, sorted."""
-    return tuple(sorted(path.stem for path in folder.glob("*.py") if NAME.fullmatch(path.stem)))
+    """The names of the models in a folder and in the folders in it, sorted."""
+    return tuple(find_files(folder))
 
 
 def load(name: str, folder: Path) -> LoadedModel:
-    """Load `folder/NAME.py`.
+    """Load the file of a model: `NAME.py` of a folder, or of a folder in it.
 
     Raises:
-        ModelFileError: the folder has no such model, or the file has a mistake.
+        ModelFileError: the folder has no such model, or two files of that name, or the file has a mistake.
     """
-    known = names(folder)
-    if name not in known:
-        word = name if len(name) <= 60 and name.isprintable() else f"{name[:30]!a}..."
-        raise ModelFileError(
-            f"Unknown model {word!r}: {folder.name}/ has {', '.join(known) or 'no model yet'}.",
-            "Choose one of them, or write a new one: evergreen new NAME --csv FILE --target COLUMN",
-        )
-    path = folder / f"{name}.py"
-    try:
-        source = path.read_text(encoding="utf-8")
-        tree = _parse(source, path)
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
-        line = getattr(error, "lineno", None)
-        what = error.msg if isinstance(error, SyntaxError) else describe(error)
-        where = f"{shown(path)}{f', line {line}' if line else ''}"
-        raise ModelFileError(ended(f"{where}: {what}"), "Correct that line.") from None
-    spec = _execute(name, path)
-    if spec.name != name:
-        line = line_of(path, "name")
-        raise ModelFileError(
-            f"{shown(path)}{f', line {line}' if line else ''}: name: it is {spec.name!r}, and the file is {path.name}.",
-            "Give both the same name.",
-        )
+    files = find_files(folder)
+    path = _file_of(name, folder, files)
+    tree = _read(path)
+    spec = _load_spec(name, path, folder, files)
     code = recipe.without_docstrings(tree)
-    made_by = recipe.recipe_of(spec, code, path, (path.parent.absolute(), SHIPPED), _parse)
-    return LoadedModel(spec=spec.loaded_from(path), hash=recipe.digest(ast.unparse(code)), path=path, recipe=made_by)
+    made_by = recipe.recipe_of(spec, code, path, _places(folder, files), _parse)
+    return LoadedModel(spec=spec, hash=recipe.digest(ast.unparse(code)), path=path, recipe=made_by)
 
 
 def load_spec(name: str, folder: Path) -> ModelSpec:
-    """Load only the model's description, for a process that reads the model file itself.
+    """Load only the model's description, in half the time: what its code comes to is not worked out.
 
     Raises:
         ModelFileError: as in `load`.
     """
-    return load(name, folder).spec
+    files = find_files(folder)
+    path = _file_of(name, folder, files)
+    _read(path)
+    return _load_spec(name, path, folder, files)
 
 
 def files_of(name: str, folder: Path) -> tuple[Mapping[str, Path], frozenset[str]]:
@@ -112,7 +102,45 @@ def files_of(name: str, folder: Path) -> tuple[Mapping[str, Path], frozenset[str
         ModelFileError: as in `load`.
     """
     path = load(name, folder).path
-    return recipe.files_of(path, (path.parent.absolute(), SHIPPED), _parse)
+    return recipe.files_of(path, _places(folder, find_files(folder)), _parse)
+
+
+def _file_of(name: str, folder: Path, files: Mapping[str, Sequence[str]]) -> Path:
+    if name not in files:
+        word = name if len(name) <= 60 and name.isprintable() else f"{name[:30]!a}..."
+        raise ModelFileError(
+            f"Unknown model {word!r}: {folder.name}/ has {', '.join(files) or 'no model yet'}.",
+            "Choose one of them, or write a new one: evergreen new NAME --csv FILE --target COLUMN",
+        )
+    return only_file(name, files[name])
+
+
+def _places(folder: Path, files: Mapping[str, Sequence[str]]) -> tuple[Path, ...]:
+    """Where `models.other` is looked for, in this order."""
+    inner = [Path(file).parent for several in files.values() for file in several]
+    return tuple(dict.fromkeys((folder.absolute(), *inner, SHIPPED)))
+
+
+def _read(path: Path) -> ast.Module:
+    try:
+        return _parse(path.read_text(encoding="utf-8"), path)
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
+        line = getattr(error, "lineno", None)
+        what = error.msg if isinstance(error, SyntaxError) else describe(error)
+        where = f"{shown(path)}{f', line {line}' if line else ''}"
+        raise ModelFileError(ended(f"{where}: {what}"), "Correct that line.") from None
+
+
+def _load_spec(name: str, path: Path, folder: Path, files: Mapping[str, Sequence[str]]) -> ModelSpec:
+    _search_in(folder.absolute(), files)
+    spec = _execute(name, path)
+    if spec.name != name:
+        line = line_of(path, "name")
+        raise ModelFileError(
+            f"{shown(path)}{f', line {line}' if line else ''}: name: it is {spec.name!r}, and the file is {path.name}.",
+            "Give both the same name.",
+        )
+    return spec.loaded_from(path)
 
 
 def _parse(source: str, path: Path) -> ast.Module:
@@ -130,10 +158,9 @@ def _parse(source: str, path: Path) -> ast.Module:
 def _execute(name: str, path: Path) -> ModelSpec:
     # Under its package name, so that skops finds a model file's own functions again when it loads a stored pipeline.
     module_name = f"{__name__}.{name}"
-    import_spec = importlib.util.spec_from_file_location(module_name, path)
+    import_spec = _module_spec(module_name, path)
     if import_spec is None or import_spec.loader is None:
         raise ModelFileError(f"{shown(path)} cannot be imported.", f"Correct {path}.")
-    _search_in(path.parent.absolute())
     module = importlib.util.module_from_spec(import_spec)
     _forget(module_name)
     sys.modules[module_name] = module
@@ -157,15 +184,50 @@ def _execute(name: str, path: Path) -> ModelSpec:
     return spec
 
 
-def _search_in(folder: Path) -> None:
+def _module_spec(module_name: str, path: Path) -> ModuleSpec | None:
+    """How the file of a model is imported; one that is called like a folder does not hide what lies in that."""
+    inner = Path(__path__[0], module_name.rpartition(".")[2])
+    hidden = [str(inner)] if any(inner.glob("*.py")) else None
+    return importlib.util.spec_from_file_location(module_name, path, submodule_search_locations=hidden)
+
+
+class _Finder:
+    """Finds `models.NAME` where NAME is a model, in whatever folder its file lies."""
+
+    files: Mapping[str, str] = {}
+
+    def find_spec(self, module_name: str, _path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
+        """What Python asks each finder before an import."""
+        package, _, name = module_name.rpartition(".")
+        if package != __name__ or name not in self.files:
+            return None
+        return _module_spec(module_name, Path(self.files[name]))
+
+
+_FINDER = _Finder()
+sys.meta_path.insert(0, _FINDER)
+
+
+def _search_in(folder: Path, files: Mapping[str, Sequence[str]]) -> None:
     """Make `models.other` the file of this folder, or else the one that ships; forget modules from other folders."""
     __path__[:] = [str(folder), str(SHIPPED)]
+    single = {name: several[0] for name, several in files.items() if len(several) == 1}
+    _FINDER.files = single
     for module_name, module in sys.modules.copy().items():
         package, _, name = module_name.partition(".")
-        if package == __name__ and name:
-            source = folder if (folder / f"{name}.py").exists() else SHIPPED
-            if getattr(module, "__file__", None) != str(source / f"{name}.py"):
-                _forget(module_name)
+        origin = getattr(module, "__file__", None)
+        # A folder without an __init__.py has no file, and is looked up anew each time.
+        if package == __name__ and name and origin is not None and origin not in _origins(name, single):
+            _forget(module_name)
+
+
+def _origins(name: str, single: Mapping[str, str]) -> tuple[str, ...]:
+    """The files that `models.NAME` may be of now, NAME with a dot for each folder."""
+    if name in single:
+        return (single[name],)
+    here, shipped = (Path(place, *name.split(".")) for place in __path__)
+    file = here if here.with_suffix(".py").exists() else shipped
+    return str(file.with_suffix(".py")), str(here / "__init__.py")
 
 
 def _forget(module_name: str) -> None:
@@ -188,6 +250,11 @@ def _explain(path: Path, error: Exception) -> ModelFileError:
         return ModelFileError(
             f"{where}: {missing} is part of {MOVED[missing]} now.",
             f"Write in {path}: {line.replace(missing, MOVED[missing])}",
+        )
+    if missing is not None and missing.startswith(f"{__name__}."):
+        return ModelFileError(
+            f"{where}: there is no {missing.replace('.', '/')}.py.",
+            f"Correct the import; {__name__}/team/_x.py is {__name__}.team._x.",
         )
     if missing is not None:
         return ModelFileError(

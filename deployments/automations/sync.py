@@ -64,7 +64,7 @@ def sync(settings: Settings) -> Synced:
     import models
 
     environment = settings.environment
-    specs = tuple(models.load(name, settings.models).spec for name in models.names(settings.models))
+    specs = tuple(models.load_spec(name, settings.models) for name in models.names(settings.models))
     with open_client("Automations") as client:
         blocks = save_channels(environment, settings.notify.get_secret_value(), client)
         wanted = _sweep_automations(environment, _slowest_heartbeat(client, environment))
@@ -173,7 +173,7 @@ def _sweep_automations(environment: str, heartbeat: int) -> list[AutomationCore]
 
 def _slowest_heartbeat(client: SyncPrefectClient, environment: str) -> int:
     """Seconds between heartbeats of its deployment that sends the fewest; Prefect's default if it does not say."""
-    variables = [(each.job_variables or {}).get("env", {}) for each in read_deployments(client, environment)]
+    variables = [(each["job_variables"] or {}).get("env", {}) for each in read_deployments(client, environment)]
     return max((int(each.get(HEARTBEAT, _DEFAULT_HEARTBEAT)) for each in variables), default=_DEFAULT_HEARTBEAT)
 
 

@@ -129,7 +129,7 @@ def find_links(settings: Settings, folder: Path | None, environment: str) -> Pag
     prefect = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     mlflow = shown_url(settings.tracking)
     if ports is not None:
-        prefect, mlflow = prefect or ports.prefect_ui, mlflow or ports.mlflow_ui
+        prefect, mlflow = prefect or ports.prefect_ui, mlflow or ("" if ports.server else ports.mlflow_ui)
     return PageLinks(shown_url(prefect), mlflow, environment, folder)
 
 

@@ -1,8 +1,8 @@
 """Bring `prefect.yaml` to a Prefect server or Prefect Cloud, without undoing what a person did there.
 
-Prefect's own `prefect deploy --all` does the work. It deletes and creates again every automation that a deployment
-owns: one that was switched off is on again, and its cooldown starts again. So only the entries that differ from the
-server are given to it, and with them what a person paused or switched off and the file does not decide on.
+What the server has afterwards is what Prefect's own `prefect deploy --all` leaves there. But that deletes and creates
+again every automation that a deployment owns: one that was switched off is on again, and its cooldown starts again. So
+only the entries that differ are sent, and with them what a person paused or switched off and the file leaves open.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployments.connection import open_client, read_deployments
+from deployments.connection import open_client, read_deployments, read_json_pages
 from deployments.manifest.build_step import require_current_steps
 from deployments.manifest.environment import of_environment
 from deployments.manifest.sync import PATH
@@ -59,29 +59,32 @@ def apply(environment: str, path: Path = PATH) -> Applied:
     Raises:
         EvergreenError: the file has a mistake, there is no server, or Prefect refuses a deployment.
     """
-    from deployments.manifest.server_state import preserve_pauses, read_state
+    from deployments.manifest.send import is_sendable, send
+    from deployments.manifest.server_state import preserve_pauses, read_states
 
     document = of_environment(environment, read_document(path))
     with open_client("Deployments") as client:
         made_pool = _create_pool(client, environment, document)
-        changed: list[dict[str, Any]] = []
-        unchanged: list[str] = []
-        paused: list[str] = []
-        off: list[str] = []
-        for entry in document["deployments"]:
-            state = read_state(client, document, entry)
-            preserved = preserve_pauses(client, state.deployment, entry)
-            paused += preserved.paused
-            off += preserved.off
-            if state.current:
-                unchanged.append(entry["name"])
-            else:
-                changed.append(preserved.entry)
-        if changed:
-            _deploy(environment, document | {"deployments": changed})
-        strangers = _find_strangers(client, environment, document)
-    deployed = tuple(str(entry["name"]) for entry in changed)
-    return Applied(made_pool, deployed, tuple(unchanged), tuple(paused), tuple(off), strangers)
+        tagged = read_deployments(client, environment)
+        states = read_states(client, document, tagged)
+        kept = [preserve_pauses(state, entry) for state, entry in zip(states, document["deployments"], strict=True)]
+        changed = [(state, each) for state, each in zip(states, kept, strict=True) if not state.current]
+        flow_ids: dict[str, str] = {}
+        for state, each in changed:
+            if is_sendable(client, state):
+                send(client, state, preserve_pauses(state, state.rendered or each.entry).entry, flow_ids)
+        others = [each.entry for state, each in changed if not is_sendable(client, state)]
+        if others:
+            _deploy(environment, document | {"deployments": others})
+        strangers = _find_strangers(client, document, tagged)
+    return Applied(
+        made_pool=made_pool,
+        deployed=tuple(str(each.entry["name"]) for _, each in changed),
+        unchanged=tuple(str(each.entry["name"]) for state, each in zip(states, kept, strict=True) if state.current),
+        paused=tuple(name for each in kept for name in each.paused),
+        off=tuple(name for each in kept for name in each.off),
+        strangers=strangers,
+    )
 
 
 def read_document(path: Path = PATH) -> dict[str, Any]:
@@ -148,6 +151,8 @@ def _create_pool(client: SyncPrefectClient, environment: str, document: Mapping[
 def _deploy(environment: str, document: Mapping[str, Any]) -> None:
     import yaml
 
+    from deployments.manifest.send import refusal
+
     with tempfile.TemporaryDirectory(prefix=DEPLOY_FOLDER_PREFIX) as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(dict(document), sort_keys=False))
@@ -155,11 +160,17 @@ def _deploy(environment: str, document: Mapping[str, Any]) -> None:
         result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = [line.strip() for line in (result.stdout + "\n" + result.stderr).splitlines() if line.strip()]
-        whole = "" if environment else "; prefect deploy --all shows the whole message"
-        raise EvergreenError(f"Prefect refused a deployment: {' '.join(lines[-3:])[:500]}", f"Fix prefect.yaml{whole}.")
+        more = "" if environment else "; prefect deploy --all shows the whole message"
+        raise refusal(" ".join(lines[-3:])[:500], more)
 
 
-def _find_strangers(client: SyncPrefectClient, environment: str, document: Mapping[str, Any]) -> tuple[str, ...]:
+def _find_strangers(
+    client: SyncPrefectClient, document: Mapping[str, Any], tagged: Iterable[Mapping[str, Any]]
+) -> tuple[str, ...]:
     names = {entry["name"] for entry in document["deployments"]}
-    strangers = [deployment for deployment in read_deployments(client, environment) if deployment.name not in names]
-    return tuple(sorted(f"{client.read_flow(each.flow_id).name}/{each.name}" for each in strangers))
+    strangers = [deployment for deployment in tagged if deployment["name"] not in names]
+    if not strangers:
+        return ()
+    wanted = sorted({each["flow_id"] for each in strangers})
+    flows = {flow["id"]: flow["name"] for flow in read_json_pages(client, "flows", {"id": {"any_": wanted}})}
+    return tuple(sorted(f"{flows[each['flow_id']]}/{each['name']}" for each in strangers))

@@ -27,16 +27,16 @@ class ManifestDocument:
     """The file while it is edited.
 
     Attributes:
-        text: the file's text, with line feeds alone as line breaks.
         changes: one line for each edit.
     """
 
     def __init__(self, text: str, path: Path) -> None:
-        self.text, self._path = text, path
+        self._path = path
         self.changes: list[str] = []
         require_current_steps(text, path)
         try:
             self._data = yaml_text.load(text)
+            self._written = yaml_text.YamlText(text)
         except ValueError as error:
             raise self._error(f"{error}.") from None
         if not isinstance(self._data, dict):
@@ -47,6 +47,7 @@ class ManifestDocument:
         # Copies, because entries share parts by YAML aliases, and an edit of one entry is not one of others.
         self._entries: list[Any] = [deepcopy(entry) for entry in self._data["deployments"]]
         self._data["deployments"] = self._entries
+        self._shared: dict[str, Any] = {}
         for number, entry in enumerate(self._entries, start=1):
             triggers = entry.get("triggers") or [] if isinstance(entry, dict) else None
             if not isinstance(triggers, list) or not all(isinstance(trigger, dict) for trigger in triggers):
@@ -73,22 +74,24 @@ class ManifestDocument:
         """Remove an entry by its name."""
         index = self._index(name)
         if index is not None:
-            self.text = yaml_text.remove(self.text, ("deployments", index))
+            self._written.remove(("deployments", index))
             del self._entries[index]
             self.changes.append(f"removed {name}")
 
-    def require_agreement(self) -> None:
-        """Check that the edited text means what the edits say.
+    def require_agreement(self) -> str:
+        """Check that the edited text means what the edits say, and return it, with line feeds alone as line breaks.
 
         Raises:
             EvergreenError: it does not, for instance where an edit would remove an anchor that other entries use.
         """
         try:
-            data = yaml_text.load(self.text)
+            text = self._written.text
+            data = yaml_text.load(text)
         except ValueError:
             data = None
         if not isinstance(data, dict) or data | {"deployments": data.get("deployments") or []} != self._data:
             raise self.refusal()
+        return text
 
     def refusal(self) -> EvergreenError:
         """The error for a file that cannot be edited without changing the meaning of something else."""
@@ -113,11 +116,17 @@ class ManifestDocument:
             having = [index for index in siblings if key in self._entries[index]]
             if having:
                 meaning[key] = deepcopy(self._entries[having[-1]][key])
-                written[key] = yaml_text.shared(self.text, ("deployments", having[-1], key))
+                written[key] = self._share(key, having[-1]) or meaning[key]
         order = [key for key in _ORDER if key in meaning]
-        self.text = yaml_text.append(self.text, ("deployments",), {key: written[key] for key in order}, apart=True)
+        self._written.append(("deployments",), {key: written[key] for key in order}, apart=True)
         self._entries.append(meaning)
         self.changes.append(f"added {entry['name']}")
+
+    def _share(self, key: str, index: int) -> Any:
+        """The alias for a key of an entry; what is added later shares with what was added just before."""
+        if key not in self._shared:
+            self._shared[key] = self._written.shared(("deployments", index, key))
+        return self._shared[key]
 
     def _update_triggers(self, index: int, entry: Mapping[str, Any]) -> None:
         """Make the triggers of an entry those that the model file asks for."""
@@ -132,7 +141,7 @@ class ManifestDocument:
         present = {trigger.get("name") for trigger in triggers}
         for trigger in [trigger for name, trigger in expected.items() if name not in present]:
             self.changes.append(f"added trigger {trigger['name']}")
-            self.text = yaml_text.append(self.text, path, trigger)
+            self._written.append(path, trigger)
             triggers.append(trigger)
             stored["triggers"] = triggers
 
@@ -144,7 +153,7 @@ class ManifestDocument:
             for key in [key for key in _SYNCED_KEYS if new and trigger.get(key) != new[key]]:
                 before = json.dumps(trigger[key]) if key in trigger else "absent"
                 self.changes.append(f"{trigger['name']}: {key} was {before}, is {json.dumps(new[key])}")
-                self.text = yaml_text.put(self.text, (*path, index, key), new[key])
+                self._written.put((*path, index, key), new[key])
                 trigger[key] = new[key]
 
     def _remove_triggers(
@@ -161,5 +170,5 @@ class ManifestDocument:
             name = triggers[index].get("name")
             if name in own and name not in expected:
                 self.changes.append(f"removed trigger {name}: the model file does not name {own[name]}")
-                self.text = yaml_text.remove(self.text, (*path, index))
+                self._written.remove((*path, index))
                 del triggers[index]

@@ -2,20 +2,23 @@
 
 What Prefect stores is compared, not what was sent last, so that a change in the UI is seen. What cannot be compared (an
 unknown key, a value from another build step) counts as different, and the deployment is deployed again.
+
+A few requests read it all, whatever the number of deployments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deployments.connection import read_json_pages, read_pages
 from deployments.manifest.build_step import STEP, here
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.events.schemas.automations import Automation, AutomationCore
     from prefect.flows import Flow
 
@@ -24,14 +27,32 @@ _KEYS = {
     *("triggers", "work_pool", "paused"),
 }
 _SCHEDULE_KEYS = {"cron", "timezone", "day_or", "slug", "parameters", "active"}
+_NAMES_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentState:
-    """The deployment of an entry, None if the server has none; `current` if it is as the entry says."""
+    """The deployment of an entry.
 
-    deployment: DeploymentResponse | None
-    current: bool
+    Attributes:
+        flow: the name of what the entry runs; empty where that cannot be imported.
+        schema: of the parameters of the flow, as Prefect stores it.
+        flow_id: the server's id of it; None where the server has none.
+        deployment: as the server's JSON; None if it has none.
+        automations: those that Prefect made from the deployment's triggers.
+        rendered: the entry with its templates filled in; None where that takes more than is known here.
+        triggers_current: the automations are as the entry says.
+        current: everything is as the entry says.
+    """
+
+    flow: str
+    schema: Mapping[str, Any]
+    flow_id: str | None = None
+    deployment: Mapping[str, Any] | None = None
+    automations: tuple[Automation, ...] = ()
+    rendered: Mapping[str, Any] | None = None
+    triggers_current: bool = False
+    current: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,52 +70,124 @@ class PreservedEntry:
     off: tuple[str, ...] = ()
 
 
-def read_state(client: SyncPrefectClient, document: Mapping[str, Any], entry: Mapping[str, Any]) -> DeploymentState:
-    """Find the deployment of an entry, and compare the two."""
-    from prefect.exceptions import ObjectNotFound
-    from prefect.flows import load_flow_from_entrypoint
+def read_states(
+    client: SyncPrefectClient, document: Mapping[str, Any], tagged: Iterable[Mapping[str, Any]]
+) -> tuple[DeploymentState, ...]:
+    """Find the deployment of each entry, among those with Evergreen's tag or by its name, and compare the two."""
+    entries = document["deployments"]
+    flows = {each: _load_flow(each) for each in {str(entry.get("entrypoint")) for entry in entries}}
+    schemas = {entrypoint: _schema_of(flow) for entrypoint, flow in flows.items()}
+    flow_names = {entrypoint: flow.name if flow is not None else "" for entrypoint, flow in flows.items()}
+    flow_ids = _read_flow_ids(client, {*flow_names.values()} - {""})
+    keys = [(flow_ids.get(flow_names[str(entry.get("entrypoint"))], ""), str(entry["name"])) for entry in entries]
+    deployments = _by_name(tagged)
+    deployments |= _read_by_name(client, {name for flow, name in keys if flow and (flow, name) not in deployments})
+    automations = _read_automations(client, [each["id"] for each in deployments.values()])
+    states = []
+    for entry, key in zip(entries, keys, strict=True):
+        entrypoint = str(entry.get("entrypoint"))
+        flow, name, schema = flows[entrypoint], flow_names[entrypoint], schemas[entrypoint]
+        flow_id, deployment = key[0] or None, deployments.get(key)
+        rendered = _render(document, entry, flow) if flow is not None else None
+        if deployment is None:
+            states.append(DeploymentState(name, schema, flow_id, rendered=rendered))
+            continue
+        own = tuple(_trigger_automations(automations[deployment["id"]], entry))
+        same_triggers = rendered is not None and _triggers_match(own, deployment, rendered)
+        current = (
+            same_triggers
+            and rendered is not None
+            and _stored_content(deployment) == _expected_content(rendered, schema)
+            and _schedules_match(deployment, rendered)
+        )
+        states.append(DeploymentState(name, schema, flow_id, deployment, own, rendered, same_triggers, current))
+    return tuple(states)
 
-    try:
-        flow: Flow[..., Any] = load_flow_from_entrypoint(str(entry.get("entrypoint")))
-        deployment = client.read_deployment_by_name(f"{flow.name}/{entry['name']}")
-    except ObjectNotFound:
-        return DeploymentState(None, False)
-    except (ImportError, ValueError, AttributeError):
-        # Prefect explains the mistake when the entry is deployed.
-        return DeploymentState(None, False)
-    rendered = _render(document, entry)
-    current = (
-        rendered is not None
-        and _stored_content(deployment) == _expected_content(rendered, flow)
-        and _schedules_match(deployment, rendered)
-        and _triggers_match(client, deployment, rendered)
-    )
-    return DeploymentState(deployment, current)
 
-
-def preserve_pauses(
-    client: SyncPrefectClient, deployment: DeploymentResponse | None, entry: Mapping[str, Any]
-) -> PreservedEntry:
+def preserve_pauses(state: DeploymentState, entry: Mapping[str, Any]) -> PreservedEntry:
     """Copy an entry and write into the copy what is paused or switched off on the server."""
-    copy = deepcopy(dict(entry))
+    copy, deployment = deepcopy(dict(entry)), state.deployment
     if deployment is None:
         return PreservedEntry(copy)
     paused: list[str] = []
     off: list[str] = []
-    if deployment.paused and copy.setdefault("paused", True):
-        paused.append(deployment.name)
-    inactive = {schedule.slug for schedule in deployment.schedules if not schedule.active}
+    if deployment["paused"] and copy.setdefault("paused", True):
+        paused.append(deployment["name"])
+    inactive = {schedule["slug"] for schedule in deployment["schedules"] if not schedule["active"]}
     for schedule in copy.get("schedules") or []:
         if schedule.get("slug") in inactive and not schedule.setdefault("active", False):
-            paused.append(f"{deployment.name}/{schedule['slug']}")
-    disabled = {automation.name for automation in _trigger_automations(client, deployment) if not automation.enabled}
+            paused.append(f"{deployment['name']}/{schedule['slug']}")
+    disabled = {automation.name for automation in state.automations if not automation.enabled}
     for trigger in copy.get("triggers") or []:
         if trigger.get("name") in disabled and not trigger.setdefault("enabled", False):
             off.append(trigger["name"])
     return PreservedEntry(copy, tuple(paused), tuple(off))
 
 
-def _render(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any] | None:
+def is_plain_schedule(schedule: Mapping[str, Any]) -> bool:
+    """Whether a schedule of the file is a cron expression with nothing beside it that is not known here."""
+    return not set(schedule) - _SCHEDULE_KEYS and "cron" in schedule
+
+
+def _load_flow(entrypoint: str) -> Flow[..., Any] | None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    try:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint)
+    except (ImportError, ValueError, AttributeError):
+        # Prefect explains the mistake when the entry is deployed.
+        return None
+    return flow
+
+
+def _schema_of(flow: Flow[..., Any] | None) -> Mapping[str, Any]:
+    from prefect.utilities.callables import parameter_schema
+
+    return parameter_schema(flow).model_dump(exclude_unset=True) if flow is not None else {}
+
+
+def _read_flow_ids(client: SyncPrefectClient, names: set[str]) -> dict[str, str]:
+    flows = read_json_pages(client, "flows", {"name": {"any_": sorted(names)}}) if names else []
+    return {flow["name"]: flow["id"] for flow in flows}
+
+
+def _by_name(deployments: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Deployments by the id of their flow and their name."""
+    return {(each["flow_id"], each["name"]): each for each in deployments}
+
+
+def _read_by_name(client: SyncPrefectClient, names: Iterable[str]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    wanted = sorted(names)
+    chunks = (wanted[start : start + _NAMES_AT_ONCE] for start in range(0, len(wanted), _NAMES_AT_ONCE))
+    return _by_name(
+        each for chunk in chunks for each in read_json_pages(client, "deployments", {"name": {"any_": chunk}})
+    )
+
+
+def _read_automations(client: SyncPrefectClient, deployments: Iterable[str]) -> dict[str, list[Automation]]:
+    """The automations that start runs of some deployments, by the id of the deployment."""
+    related: dict[str, list[Automation]] = {each: [] for each in deployments}
+    if not related:
+        return related
+    for automation in read_pages(lambda offset: client.read_automations(limit=_NAMES_AT_ONCE, offset=offset)):
+        for deployment in {str(getattr(action, "deployment_id", None)) for action in automation.actions}:
+            if deployment in related:
+                related[deployment].append(automation)
+    return related
+
+
+def _trigger_automations(automations: Iterable[Automation], entry: Mapping[str, Any]) -> Iterator[Automation]:
+    """Those that Prefect made of the deployment's triggers.
+
+    The server does not say who created an automation. One that a person made for a deployment has another name.
+    """
+    names = {trigger.get("name") for trigger in entry.get("triggers") or ()}
+    for automation in automations:
+        if automation.name in names or automation.name.startswith(entry["name"]):
+            yield automation
+
+
+def _render(document: Mapping[str, Any], entry: Mapping[str, Any], flow: Flow[..., Any]) -> dict[str, Any] | None:
     """Fill in the templates of an entry as Prefect does; None where that takes more than is known here."""
     from prefect.utilities.templating import apply_values, find_placeholders
 
@@ -104,24 +197,24 @@ def _render(document: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, 
     outputs = {step[STEP].get("id", "here"): here(step[STEP].get("environment", "")) for step in build}
     templates = {key: value for key, value in entry.items() if key != "triggers"} | {"pull": document.get("pull")}
     rendered: Any = apply_values(templates, outputs, remove_notset=False)
-    # Without pull steps Prefect stores the folder in which it was called.
-    if rendered["pull"] is None or find_placeholders(rendered):
+    # Without pull steps Prefect stores the folder in which it was called. Templates in them are stored as they are.
+    rest = {key: value for key, value in rendered.items() if key != "pull"}
+    if rendered["pull"] is None or find_placeholders(rest):
         return None
-    return {**rendered, "triggers": entry.get("triggers") or []}
+    own = {key: rendered.get(key) or getattr(flow, key) for key in ("description", "version")}
+    return {**rendered, **own, "triggers": entry.get("triggers") or []}
 
 
-def _expected_content(entry: Mapping[str, Any], flow: Flow[..., Any]) -> dict[str, Any]:
-    from prefect.utilities.callables import parameter_schema
-
+def _expected_content(entry: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     pool, limit = entry.get("work_pool") or {}, entry.get("concurrency_limit")
     options = limit if isinstance(limit, dict) else {"limit": limit}
     return {
         "entrypoint": entry.get("entrypoint"),
-        "description": entry.get("description") or flow.description,
-        "version": entry.get("version") or flow.version,
+        "description": entry["description"],
+        "version": entry["version"],
         "tags": {*(entry.get("tags") or ())},
         "parameters": entry.get("parameters") or {},
-        "schema": parameter_schema(flow).model_dump(exclude_unset=True),
+        "schema": schema,
         "pull": entry["pull"],
         "pool": pool.get("name"),
         "queue": pool.get("work_queue_name") or "default",
@@ -131,64 +224,60 @@ def _expected_content(entry: Mapping[str, Any], flow: Flow[..., Any]) -> dict[st
     }
 
 
-def _stored_content(deployment: DeploymentResponse) -> dict[str, Any]:
-    limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
+def _stored_content(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    limit, options = deployment["global_concurrency_limit"], deployment["concurrency_options"]
     return {
-        "entrypoint": deployment.entrypoint,
-        "description": deployment.description,
-        "version": deployment.version,
-        "tags": set(deployment.tags),
-        "parameters": deployment.parameters,
-        "schema": deployment.parameter_openapi_schema,
-        "pull": deployment.pull_steps,
-        "pool": deployment.work_pool_name,
-        "queue": deployment.work_queue_name,
-        "job": deployment.job_variables,
-        "limit": limit.limit if limit else None,
-        "collision": options.collision_strategy.value if options else None,
+        "entrypoint": deployment["entrypoint"],
+        "description": deployment["description"],
+        "version": deployment["version"],
+        "tags": {*deployment["tags"]},
+        "parameters": deployment["parameters"],
+        "schema": deployment["parameter_openapi_schema"],
+        "pull": deployment["pull_steps"],
+        "pool": deployment["work_pool_name"],
+        "queue": deployment["work_queue_name"],
+        "job": deployment["job_variables"],
+        "limit": limit["limit"] if limit else None,
+        "collision": options["collision_strategy"] if options else None,
     }
 
 
-def _schedules_match(deployment: DeploymentResponse, entry: Mapping[str, Any]) -> bool:
+def _schedules_match(deployment: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     expected = entry.get("schedules") or []
-    if "paused" in entry and entry["paused"] != deployment.paused:
+    if "paused" in entry and entry["paused"] != deployment["paused"]:
         return False
-    if len(expected) != len(deployment.schedules):
+    if len(expected) != len(deployment["schedules"]):
         return False
-    stored = {schedule.slug: schedule for schedule in deployment.schedules}
+    stored = {schedule["slug"]: schedule for schedule in deployment["schedules"]}
     return all(_schedule_matches(stored.get(schedule.get("slug")), schedule) for schedule in expected)
 
 
-def _schedule_matches(stored: Any, expected: Mapping[str, Any]) -> bool:
-    from prefect.client.schemas.schedules import CronSchedule
-
-    if set(expected) - _SCHEDULE_KEYS or "cron" not in expected:
+def _schedule_matches(stored: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> bool:
+    if stored is None or not is_plain_schedule(expected) or "cron" not in stored["schedule"]:
         return False
-    if stored is None or not isinstance(stored.schedule, CronSchedule):
-        return False
-    schedule, day_or = stored.schedule, expected.get("day_or")
-    return (schedule.cron, schedule.timezone, schedule.day_or, stored.parameters, stored.active) == (
+    schedule, day_or = stored["schedule"], expected.get("day_or")
+    return (schedule["cron"], schedule["timezone"], schedule["day_or"], stored["parameters"], stored["active"]) == (
         expected["cron"],
         expected.get("timezone") or "UTC",
         True if day_or is None else day_or,
         expected.get("parameters") or {},
-        expected.get("active", stored.active),
+        expected.get("active", stored["active"]),
     )
 
 
-def _triggers_match(client: SyncPrefectClient, deployment: DeploymentResponse, entry: Mapping[str, Any]) -> bool:
-    from prefect.events import DeploymentTriggerTypes
-    from pydantic import TypeAdapter, ValidationError
+def _triggers_match(automations: Sequence[Automation], deployment: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    from uuid import UUID
+
+    from pydantic import ValidationError
 
     expected: list[tuple[AutomationCore, Any]] = []
     for text in entry["triggers"]:
         try:
-            trigger: Any = TypeAdapter(DeploymentTriggerTypes).validate_python(text)
+            trigger = read_trigger(text)
         except ValidationError:
             return False
-        trigger.set_deployment_id(deployment.id)
+        trigger.set_deployment_id(UUID(deployment["id"]))
         expected.append((trigger.as_automation(), text.get("enabled")))
-    automations = _trigger_automations(client, deployment)
     if len(automations) != len(expected):
         return False
     stored = {automation.name: automation for automation in automations}
@@ -201,10 +290,18 @@ def _triggers_match(client: SyncPrefectClient, deployment: DeploymentResponse, e
     )
 
 
-def _trigger_automations(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[Automation]:
-    """The automations that Prefect created from the deployment's triggers.
+def read_trigger(text: Mapping[str, Any]) -> Any:
+    """A trigger of the file as Prefect's own object.
 
-    The server does not say who created an automation. One that a person made for this deployment has another name.
+    Raises:
+        ValidationError: it is none.
     """
-    related = client.read_resource_related_automations(f"prefect.deployment.{deployment.id}")
-    return [automation for automation in related if automation.name.startswith(deployment.name)]
+    return _trigger_reader().validate_python(text)
+
+
+@functools.cache
+def _trigger_reader() -> Any:
+    from prefect.events import DeploymentTriggerTypes
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(DeploymentTriggerTypes)

@@ -52,7 +52,7 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
     """
     text = _read(path)
     document = ManifestDocument(text.replace("\r\n", "\n"), path)
-    specs = [models.load(name, settings.models).spec for name in models.names(settings.models)]
+    specs = [models.load_spec(name, settings.models) for name in models.names(settings.models)]
     orphans = document.find_orphans({spec.name for spec in specs})
     try:
         for entry in [entry for spec in specs for entry in entries_of(spec)]:
@@ -61,9 +61,10 @@ def sync(settings: Settings, path: Path = PATH, *, check: bool = False, prune: b
             document.remove(name)
     except ValueError:
         raise document.refusal() from None
-    document.require_agreement()
-    if document.changes and not check:
-        write_text(path, document.text.replace("\n", "\r\n") if "\r\n" in text else document.text)
+    if document.changes:
+        edited = document.require_agreement()
+        if not check:
+            write_text(path, edited.replace("\n", "\r\n") if "\r\n" in text else edited)
     return Synced(str(path), tuple(document.changes), () if prune else orphans)
 
 

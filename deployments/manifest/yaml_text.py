@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -43,55 +44,72 @@ def load(text: str) -> Any:
     return meaning
 
 
-def put(text: str, path: Path, value: Any) -> str:
-    """Set the value at `path`; a key that is not there comes last in its mapping."""
-    file = YamlFile.parse(text)
-    _mapping(file, path[:-1]).set(path[-1], _laid_out(value))
-    return str(file)
+class YamlText:
+    """A text that is edited: parsed once, whatever the number of edits."""
 
+    def __init__(self, text: str) -> None:
+        self._file = YamlFile.parse(text)
+        self._apart: tuple[Path, int] = ((), 0)
+        """The list whose last entries are to stand apart from what is before them, and how many these are."""
 
-def append(text: str, path: Path, entry: Mapping[str, Any], *, apart: bool = False) -> str:
-    """Put an entry at the end of the list at `path`, which may be absent or empty; `apart` leaves a line free."""
-    file, value = YamlFile.parse(text), {key: _laid_out(part) for key, part in entry.items()}
-    node = _node(file, path)
-    entries = node.as_sequence() if node else None
-    if not entries:
-        _mapping(file, path[:-1]).set(path[-1], [value])
-        return str(file)
-    entries.append(value)
-    text = str(file)
-    last = entries.last()
-    if not apart or last is None:
-        return text
-    written = text.encode()
-    line = written.rfind(b"\n", 0, last.byte_range()[0]) + 1
-    return (written[:line] + b"\n" + written[line:]).decode()
+    @property
+    def text(self) -> str:
+        """The text as it is now."""
+        text = str(self._file)
+        path, count = self._apart
+        node = _node(self._file, path) if count else None
+        entries = node.as_sequence() if node else None
+        if not entries:
+            return text
+        written = text.encode()
+        starts = [each.byte_range()[0] for each in list(entries)[-count:] if isinstance(each, Node)]
+        lines = [0, *(written.rfind(b"\n", 0, start) + 1 for start in starts), len(written)]
+        return b"\n".join(written[start:end] for start, end in pairwise(lines)).decode()
 
+    def put(self, path: Path, value: Any) -> None:
+        """Set the value at `path`; a key that is not there comes last in its mapping."""
+        _mapping(self._file, path[:-1]).set(path[-1], _laid_out(value))
 
-def remove(text: str, path: Path) -> str:
-    """Take out an entry of a list; with the last one goes the list. Comments around it stay."""
-    file = YamlFile.parse(text)
-    node = _node(file, path[:-1])
-    entries = node.as_sequence() if node else None
-    if entries is not None and len(entries) > 1:
-        del entries[int(path[-1])]
-    else:
-        _mapping(file, path[:-2]).remove(path[-2])
-    return str(file)
+    def append(self, path: Path, entry: Mapping[str, Any], *, apart: bool = False) -> None:
+        """Put an entry at the end of the list at `path`, which may be absent or empty; `apart` leaves a line free."""
+        if self._apart[0] != path if apart else self._apart[0] == path:
+            self._write_lines()
+        value = {key: _laid_out(part) for key, part in entry.items()}
+        node = _node(self._file, path)
+        entries = node.as_sequence() if node else None
+        if not entries:
+            _mapping(self._file, path[:-1]).set(path[-1], [value])
+            return
+        entries.append(value)
+        if apart:
+            self._apart = path, self._apart[1] + 1
 
+    def remove(self, path: Path) -> None:
+        """Take out an entry of a list; with the last one goes the list. Comments around it stay."""
+        if self._apart[0] == path[:-1]:
+            self._write_lines()
+        node = _node(self._file, path[:-1])
+        entries = node.as_sequence() if node else None
+        if entries is not None and len(entries) > 1:
+            del entries[int(path[-1])]
+        else:
+            _mapping(self._file, path[:-2]).remove(path[-2])
 
-def shared(text: str, path: Path) -> Any:
-    """The value at `path` for another place: by alias where it has an anchor, otherwise as a copy."""
-    node = _node(YamlFile.parse(text), path)
-    if isinstance(node, Node):
+    def shared(self, path: Path) -> Any:
+        """The alias by which another place shares the value at `path`; None where it has no anchor."""
+        node = _node(self._file, path)
+        if not isinstance(node, Node):
+            return None
         if alias := node.as_alias():
             return alias
-        if anchor := re.search(rb"&(\S+)\s+$", text.encode()[: node.byte_range()[0]]):
-            return yaml_edit.Alias(anchor[1].decode())
-    value = yaml.safe_load(text)
-    for key in path:
-        value = value[key]
-    return value
+        anchor = re.search(rb"&(\S+)\s+$", str(self._file).encode()[: node.byte_range()[0]])
+        return yaml_edit.Alias(anchor[1].decode()) if anchor else None
+
+    def _write_lines(self) -> None:
+        """Put the free lines into the tree, because what comes next changes which entries are the last."""
+        if self._apart[1]:
+            self._file = YamlFile.parse(self.text)
+        self._apart = (), 0
 
 
 def _node(file: YamlFile, path: Path) -> Document | Node | None:

@@ -37,6 +37,8 @@ SERVER, MLFLOW, PAGES, SERVING, STREAMS, WORKER = SERVICES = (
 HOST = "127.0.0.1"
 PAGES_PORT = 4300
 SERVING_PORT = 8000
+_LEAST_RUNS = 4
+"""A retraining and a backtest may take hours; what runs every minute and every five minutes has to fit in beside."""
 _MLFLOW_LOGS = Path(__file__).with_name("mlflow_logs.yaml")
 _RUN_DAYS = 30
 """How long Prefect keeps ended runs, their tasks, logs and artifacts: as long as `evergreen clean` keeps all it deletes
@@ -45,22 +47,26 @@ at all. What a run decided is in the ledger and stays."""
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on loopback where the user interfaces listen."""
+    """The ports on loopback where the user interfaces listen.
+
+    `server` is the API of a Prefect server elsewhere, of which this home has nothing but a worker; else it is empty.
+    """
 
     prefect: int
     mlflow: int
     pages: int = PAGES_PORT
     serving: int = SERVING_PORT
+    server: str = ""
 
     @property
     def api(self) -> str:
         """The address of Prefect's API."""
-        return f"http://{HOST}:{self.prefect}/api"
+        return self.server or f"http://{HOST}:{self.prefect}/api"
 
     @property
     def prefect_ui(self) -> str:
         """The address of Prefect's user interface."""
-        return f"http://{HOST}:{self.prefect}"
+        return self.api.removesuffix("/api")
 
     @property
     def mlflow_ui(self) -> str:
@@ -115,11 +121,13 @@ def own_login(environ: Mapping[str, str]) -> dict[str, str]:
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
     make = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, STREAMS: _streams, WORKER: _worker}
-    own = make[service](settings)
+    # How often a server elsewhere is asked, and what it expects of its clients, is not ours to say.
+    own = {} if ports.server else make[service](settings) | own_login(os.environ)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.home_folder), "PREFECT_API_URL": ports.api, "PATH": path}
-    home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if not ports.server:
+        home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
     if service == WORKER:
         # Its runs have this Python and this project, whoever deployed what they run.
         paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -127,7 +135,7 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
         home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}
-    unset = shared_environment(settings) | own_login(os.environ) | own
+    unset = shared_environment(settings) | own
     return {name: value for name, value in unset.items() if name not in os.environ} | home
 
 
@@ -155,6 +163,8 @@ def _server(settings: Settings) -> dict[str, str]:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
             "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
             "PREFECT_REDIS_MESSAGING_URL": redis,
+            # Otherwise the queue is looked for at localhost:6379, whatever the others use.
+            "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
             # Otherwise an emitter that stays connected waits ten seconds, or for its fifth event.
             "PREFECT_REDIS_MESSAGING_PUBLISHER_PUBLISH_EVERY": "1",
             "PREFECT_SERVER_DOCKET_URL": redis,
@@ -224,6 +234,7 @@ def command(service: str, settings: Settings, ports: Ports) -> list[str]:
             *python,
             "deployments.stack.worker",
             *("--pool", work_pool(settings.environment), "--type", "process", "--name", worker_name(settings)),
+            *("--limit", str(settings.parallel_runs or max(_LEAST_RUNS, os.cpu_count() or 1))),
         ],
     }[service]
 

@@ -55,6 +55,20 @@ class MatchedRows:
     snapshot: Snapshot
 
 
+def latest_time(lake: str, spec: ModelSpec) -> datetime | None:
+    """What `Observations.end` gives, mostly without the contract, which takes a tenth of a second to import."""
+    import pyarrow as pa
+
+    table = Table(naming.table(lake, spec.name, "observations"), pa.schema([]))
+    opened = table.open_existing() if spec.time is not None else None
+    if opened is None or spec.time is None:
+        return None
+    ranges = table.file_ranges(opened, spec.time)
+    if ranges is None:
+        return Observations(lake, spec).end()
+    return max((high for _, high in ranges), default=None)
+
+
 class Observations:
     """The `observations` table of one model.
 

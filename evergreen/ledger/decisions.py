@@ -6,8 +6,9 @@ A decision's id follows from what it is about, so that the same question asked t
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evergreen import naming
@@ -15,6 +16,7 @@ from evergreen.decision import Decision, Kind
 from evergreen.ledger.detail_json import detail_from_json, detail_to_json
 from evergreen.ledger.drift_scores import ColumnDrift, drift_schema
 from evergreen.storage.delta_table import Table
+from evergreen.storage.row_files import RowFile, RowPlace, RowReader, list_row_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,45 +112,77 @@ class Decisions(Ledger):
 
         if not self.table.has_commit(f"{kind}:{decision}"):
             return None
-        found = self.table.read(where=(ds.field("id") == decision) & (ds.field("kind") == kind))
-        return _decision(found.to_dict("records")[0]) if len(found) else None
+        where = (ds.field("id") == decision) & (ds.field("kind") == kind)
+        found = [row for batch in self.table.scan(self.table.schema.names, where) for row in batch.to_pylist()]
+        return _decision(found[0]) if found else None
 
     def select(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None = None) -> tuple[Decision, ...]:
         """Every decision of some kinds, and of others `only` those of an outcome, oldest first; no other is read."""
-        import pyarrow.dataset as ds
-
-        if not self.table.exists():
-            return ()
-        where = ds.field("kind").isin(list(kinds))
-        for kind, outcome in (only or {}).items():
-            where |= (ds.field("kind") == kind) & (ds.field("outcome") == outcome)
-        found = self.table.read(where=where).sort_values("at", kind="stable")
-        return tuple(_decision(row) for row in found.to_dict("records"))
+        return self.look(kinds, only, ()).selected
 
     def newest(self, kinds: Sequence[Kind]) -> Mapping[Kind, Decision]:
         """The newest decision of each kind; one of which there is none is left out. No other's detail is read."""
-        import pyarrow.dataset as ds
+        return self.look((), {}, kinds).newest
 
-        if not self.table.exists():
-            return {}
-        wanted = ds.field("kind").isin(list(kinds))
-        known = self.table.read(["id", "kind", "at"], wanted).sort_values("at", kind="stable")
-        last = dict(zip(known["kind"], known["id"], strict=True))
-        found = self.table.read(where=wanted & ds.field("id").isin(list(last.values()))) if last else known
-        rows = found.to_dict("records")
-        return {row["kind"]: _decision(row) for row in rows if last[row["kind"]] == row["id"]}
+    def look(self, kinds: Sequence[Kind], only: Mapping[Kind, str] | None, newest: Sequence[Kind]) -> Look:
+        """What `select` gives for `kinds` and `only`, and `newest` for its kinds; the table is opened once."""
+        opened = self.table.open_existing()
+        if opened is None:
+            return Look((), {})
+        only = only or {}
+        files = _needed(list_row_files(opened, ("kind", "outcome", "at")), kinds, only, newest)
+        reader = RowReader(self.table, opened, [file.path for file in files])
+        selected: list[RowPlace] = []
+        last: dict[str, tuple[int, RowPlace]] = {}
+        for place, (kind, outcome, at) in reader.keys(("kind", "outcome", "at")):
+            if kind in kinds or only.get(kind) == outcome:
+                selected.append(place)
+            if kind in newest and (kind not in last or at >= last[kind][0]):
+                last[kind] = at, place
+        rows = reader.rows({place for _, place in last.values()} | set(selected))
+        decisions = {place: _decision(row) for place, row in rows}
+        return Look(
+            tuple(sorted((decisions[place] for place in selected), key=lambda each: each.at)),
+            {decisions[place].kind: decisions[place] for _, place in last.values()},
+        )
 
 
-def _decision(row: Mapping[Hashable, Any]) -> Decision:
-    import pandas as pd
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Decisions that were asked for together."""
 
+    selected: tuple[Decision, ...]
+    newest: Mapping[Kind, Decision]
+
+
+def _needed(
+    files: Sequence[RowFile], kinds: Sequence[Kind], only: Mapping[Kind, str], newest: Sequence[Kind]
+) -> Iterator[RowFile]:
+    """The files that may hold what is asked for; most hold one entry, which the table's log tells of."""
+    ends: dict[Any, Any] = {}
+    for file in files:
+        kind, end = file.only("kind"), file.most.get("at")
+        if kind in newest and end is not None:
+            ends[kind] = max(end, ends.get(kind, end))
+    for file in files:
+        kind, outcome = file.only("kind"), file.only("outcome")
+        if (
+            kind is None
+            or kind in kinds
+            or (kind in only and outcome in (None, only[kind]))
+            or (kind in newest and file.most.get("at", ends.get(kind)) == ends.get(kind))
+        ):
+            yield file
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
     return Decision(
         id=row["id"],
         kind=row["kind"],
-        at=row["at"].to_pydatetime(),
+        at=row["at"].astimezone(UTC),
         outcome=row["outcome"],
-        champion=None if pd.isna(row["champion"]) else int(row["champion"]),
-        snapshot=int(row["snapshot"]),
+        champion=row["champion"],
+        snapshot=row["snapshot"],
         digest=row["digest"],
         reason=row["reason"],
         detail=detail_from_json(row["kind"], row["id"], json.loads(row["detail"])),

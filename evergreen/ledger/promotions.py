@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from evergreen import naming
 from evergreen.errors import BusyError
-from evergreen.storage.delta_table import Table
+from evergreen.storage.delta_table import OpenTable, Table
+from evergreen.storage.row_files import read_all_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +109,7 @@ class Promotions(PromotionLog):
         import pandas as pd
 
         opened = self.table.open()
-        lines = self._lines(opened.version())
+        lines = self._lines(opened)
         if not is_next(self.model, lines, move, after):
             return
         row = {
@@ -133,28 +134,27 @@ class Promotions(PromotionLog):
 
     def all(self) -> tuple[Move, ...]:
         """Every line, oldest first."""
-        return self._lines() if self.table.exists() else ()
+        opened = self.table.open_existing()
+        return self._lines(opened) if opened is not None else ()
 
-    def _lines(self, version: int | None = None) -> tuple[Move, ...]:
-        import pandas as pd
-
-        rows = self.table.read(version=version).sort_values("line")
+    def _lines(self, opened: OpenTable) -> tuple[Move, ...]:
+        rows = sorted(read_all_rows(self.table, opened), key=lambda row: row["line"])
         return tuple(
             Move(
                 id=row["id"],
-                at=row["at"].to_pydatetime(),
+                at=row["at"].astimezone(UTC),
                 action=row["action"],
                 phase=row["phase"],
-                before=None if pd.isna(row["before"]) else int(row["before"]),
-                after=None if pd.isna(row["after"]) else int(row["after"]),
+                before=row["before"],
+                after=row["after"],
                 reason=row["reason"],
                 decision_id=row["decision_id"],
                 by=row["by"],
-                sha256=_text(row["sha256"]),
-                trusted=tuple(json.loads(row["trusted"])) if _text(row["trusted"]) else None,
-                judged_sha256=_text(row["judged_sha256"]),
+                sha256=row["sha256"] or "",
+                trusted=tuple(json.loads(row["trusted"])) if row["trusted"] else None,
+                judged_sha256=row["judged_sha256"] or "",
             )
-            for _, row in rows.iterrows()
+            for row in rows
         )
 
 
@@ -212,10 +212,6 @@ def taken_back(moves: Sequence[Move]) -> frozenset[int]:
         if move.phase == "done" and move.after is not None:
             found.discard(move.after)
     return frozenset(found)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _schema() -> pa.Schema:

@@ -262,11 +262,20 @@ def unsuccessful_retrains(ledger: LedgerState) -> tuple[Decision, ...]:
 
 def read_ledger(settings: Settings, spec: ModelSpec) -> LedgerState:
     """What is stored of a model; passed reports, most of the ledger, are not read."""
+    state, _ = look_at_ledger(settings, spec, ())
+    return state
+
+
+def look_at_ledger(
+    settings: Settings, spec: ModelSpec, newest: Sequence[Kind]
+) -> tuple[LedgerState, Mapping[Kind, Decision]]:
+    """As `read_ledger`, and the newest decision of some kinds; each table is opened once."""
     wanted: dict[Kind, str] = {trigger: TRIGGER_OUTCOMES[trigger] for trigger in spec.retraining.triggers}
-    entries = Decisions(settings.lake_uri, spec.name).select(_ANSWERS, wanted)
+    look = Decisions(settings.lake_uri, spec.name).look(_ANSWERS, wanted, newest)
     moves = Promotions(settings.lake_uri, spec.name).done()
     last = moves[-1] if moves else None
-    return LedgerState(entries, last.after if last else None, last.at if last else None, taken_back(moves))
+    state = LedgerState(look.selected, last.after if last else None, last.at if last else None, taken_back(moves))
+    return state, look.newest
 
 
 def _final_outcome(ledger: LedgerState, entry: Decision) -> str:

@@ -112,7 +112,7 @@ def rebuild(
     """
     version = registry.get(spec.name, number)
     _require_tags(version)
-    _require_same_spec(version, spec_hash, settings.models / f"{spec.name}.py")
+    _require_same_spec(version, spec_hash, spec.path or settings.models / f"{spec.name}.py")
     _require_files(version, registry)
     spec = spec.model_copy(update={"seed": version.tags.seed})
     observations = Observations(settings.lake_uri, spec)

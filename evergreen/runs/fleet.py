@@ -11,21 +11,20 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from evergreen.data.observations import Observations
+from evergreen.data.observations import latest_time
 from evergreen.decision import Decision, Kind
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
-from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.reconciliation import (
     LedgerState,
     is_asking,
     is_escalated,
     is_in_canary,
+    look_at_ledger,
     open_decisions,
-    read_ledger,
 )
 from evergreen.markdown import describe_span, many, number
-from evergreen.runs.history import newest_runs
+from evergreen.runs.history import last_monitor
 from evergreen.runs.label_lag import count_waiting
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
@@ -142,13 +141,12 @@ def read_line(settings: Settings, model: str, load: Callable[[str], ModelSpec], 
     try:
         spec = load(model)
         protection = protection_of(spec)
-        ledger = read_ledger(settings, spec)
-        newest = Decisions(settings.lake_uri, model).newest((*REPORTS, "canary"))
-        data_end = Observations(settings.lake_uri, spec).end()
-        monitored = newest_runs(settings.lake_uri, model).get("monitor")
+        ledger, newest = look_at_ledger(settings, spec, (*REPORTS, "canary"))
+        data_end = latest_time(settings.lake_uri, spec)
+        monitored = last_monitor(settings.lake_uri, model)
     except EvergreenError as error:
         return broken_line(model, str(error), protection)
-    return make_line(spec, ledger, newest, now=now, data_end=data_end, monitored=monitored.at if monitored else None)
+    return make_line(spec, ledger, newest, now=now, data_end=data_end, monitored=monitored)
 
 
 def broken_line(model: str, problem: str, protection: Protection | None = None) -> FleetLine:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen import naming
 from evergreen.storage.delta_table import Table
+from evergreen.storage.row_files import newest_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +127,16 @@ class Runs:
             )
             for _, row in recent_runs.iterrows()
         )
+
+
+def last_monitor(lake: str, model: str) -> datetime | None:
+    """When the newest monitor ended; None before the first. Mostly this is known from the table's log."""
+    newest = json.loads(newest_metadata(Runs(lake, model).table).get("newest", "[]"))
+    times = [datetime.fromisoformat(run["at"]) for run in newest if run["flow"] == "monitor"]
+    if times:
+        return max(times)
+    run = newest_runs(lake, model).get("monitor")
+    return run.at if run is not None else None
 
 
 def newest_runs(lake: str, model: str) -> Mapping[str, Run]:

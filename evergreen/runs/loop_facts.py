@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from evergreen import naming
 from evergreen.data.observations import Observations
@@ -13,12 +14,14 @@ from evergreen.decision import Decision, Kind
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import count_refusals, quarantine_table
 from evergreen.ledger.decisions import Decisions
-from evergreen.ledger.reconciliation import LedgerState, read_ledger
+from evergreen.ledger.reconciliation import LedgerState, look_at_ledger
+from evergreen.model_files.finding import find_files
 from evergreen.runs.fleet import REPORTS
 from evergreen.runs.history import Run, newest_runs
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
+from evergreen.storage.row_files import newest_version
 
 LOOKED_AT: tuple[Kind, ...] = (*REPORTS, "canary")
 """The kinds of decisions of which the newest is told."""
@@ -65,10 +68,10 @@ def stored_state(settings: Settings, model: str, tables: Sequence[naming.Table] 
     """
     import pyarrow as pa
 
-    file = settings.models / f"{model}.py"
-    changed = file.stat().st_mtime_ns if file.is_file() else 0
-    opened = [Table(naming.table(settings.lake_uri, model, name), pa.schema([])) for name in tables]
-    return changed, *(table.open().version() if table.exists() else None for table in opened)
+    files = find_files(settings.models).get(model, ())
+    changed = tuple((file, Path(file).stat().st_mtime_ns) for file in files)
+    stored = [Table(naming.table(settings.lake_uri, model, name), pa.schema([])) for name in tables]
+    return changed, *map(newest_version, stored)
 
 
 def read_facts(settings: Settings, model: str, load: Callable[[str], ModelSpec]) -> LoopFacts:
@@ -92,14 +95,14 @@ def read_facts(settings: Settings, model: str, load: Callable[[str], ModelSpec])
 def _read(settings: Settings, spec: ModelSpec) -> LoopFacts:
     lake, model = settings.lake_uri, spec.name
     decisions = Decisions(lake, model)
-    newest = decisions.newest(LOOKED_AT)
+    ledger, newest = look_at_ledger(settings, spec, LOOKED_AT)
     observations = Observations(lake, spec)
     snapshot = observations.snapshot() if observations.table.exists() else None
     batches, rows = count_refusals(quarantine_table(lake, model))
     return LoopFacts(
         model,
         spec=spec,
-        ledger=read_ledger(settings, spec),
+        ledger=ledger,
         newest=newest,
         worst=_worst_column(decisions, newest.get("drift")),
         rows=snapshot.rows if snapshot else 0,

@@ -83,6 +83,22 @@ class Table:
                 return self._create()
             raise read_error(self.uri, error) from None
 
+    def open_existing(self) -> DeltaTable | None:
+        """Open the newest version; None if the table does not exist. It costs half of asking and then opening.
+
+        Raises:
+            EvergreenError: the table cannot be read.
+        """
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise read_error(self.uri, error) from None
+
     def exists(self) -> bool:
         """Whether the table was created already."""
         from deltalake import DeltaTable
@@ -418,7 +434,7 @@ def dataset_of(table: DeltaTable) -> ds.Dataset:
 
     if urlsplit(table.table_uri).scheme != "file":
         return table.to_pyarrow_dataset()
-    return table.to_pyarrow_dataset(filesystem=_file_system(table))
+    return table.to_pyarrow_dataset(filesystem=file_system_of(table))
 
 
 def files_of(table: DeltaTable, column: str) -> pa.Table:
@@ -455,11 +471,12 @@ def read_files(
     schema = pa.schema(table.schema())
     if not paths:
         return pa.schema([schema.field(name) for name in columns]).empty_table()
-    files = ds.dataset(list(paths), schema=schema, format="parquet", filesystem=_file_system(table))
+    files = ds.dataset(list(paths), schema=schema, format="parquet", filesystem=file_system_of(table))
     return files.to_table(columns=list(columns), filter=where)
 
 
-def _file_system(table: DeltaTable) -> Any:
+def file_system_of(table: DeltaTable) -> Any:
+    """The file system, in the sense of Arrow, in which the paths of a table's files are."""
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 

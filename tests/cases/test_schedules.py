@@ -11,6 +11,7 @@ import yaml
 
 from deployments.manifest import sync
 from evergreen.settings import Settings
+from tests.shipped import copy_shipped
 
 SHIPPED = '      - {cron: "0 4 * * *", timezone: UTC, slug: daily, parameters: {reason: schedule}}\n'
 BOTH = (
@@ -30,7 +31,7 @@ def test_first_monday(tmp_path: Path) -> None:
     """`0 3 1-7 * 1` runs on 124 days of a year; with `day_or: false`, which a sync leaves, on twelve first Mondays."""
     path = tmp_path / "prefect.yaml"
     path.write_text(sync.PATH.read_text().replace(SHIPPED, BOTH))
-    assert sync.sync(Settings(), path).changes == ()
+    assert sync.sync(Settings(models=copy_shipped(tmp_path / "models")), path).changes == ()
     entries = yaml.safe_load(path.read_text())["deployments"]
     (schedule,) = next(entry["schedules"] for entry in entries if entry["name"] == "retrain-iris")
     runs = _runs_in_2027(schedule)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,6 +87,49 @@ def test_a_model_file_imports_its_neighbour_or_else_the_shipped_one(folder: Call
 
         assert iris.MODEL.seed == 100
     assert models.load("iris", SHIPPED).spec.seed == shipped.seed
+
+
+def test_a_file_in_a_folder_is_loaded_as_if_it_lay_outside(tmp_path: Path) -> None:
+    """Moved into a folder, a model keeps its module, hash and recipe; others import it by its name, as before.
+
+    What is no model is imported by its folder, so that two teams may each have a `_scale.py`.
+    """
+    for team, factor in (("north", 2), ("south", 3)):
+        (tmp_path / team).mkdir()
+        (tmp_path / team / "_scale.py").write_text(f"FACTOR = {factor}\n")
+    text = (SHIPPED / "iris.py").read_text(encoding="utf-8")
+    (tmp_path / "iris.py").write_text(text)
+    (tmp_path / "derived.py").write_text(DERIVED)
+    outside, alone = models.load("iris", tmp_path), models.load("derived", tmp_path)
+    (tmp_path / "iris.py").rename(tmp_path / "north" / "iris.py")
+    (tmp_path / "derived.py").rename(tmp_path / "south" / "derived.py")
+    inside = models.load("iris", tmp_path)
+    assert (inside.hash, inside.recipe) == (outside.hash, outside.recipe)
+    assert inside.spec.pipeline.__module__ == "models.iris"
+    assert inside.path == tmp_path / "north" / "iris.py"
+    assert models.load("derived", tmp_path).recipe == alone.recipe
+    files, _ = models.files_of("derived", tmp_path)
+    assert files == {"models.derived": tmp_path / "south" / "derived.py", "models.iris": inside.path}
+    for team in ("north", "south"):
+        scaled = f"from models.{team}._scale import FACTOR\n{DERIVED.replace('+ 1', '+ FACTOR')}"
+        (tmp_path / team / f"{team}.py").write_text(scaled.replace('"derived"', f'"{team}"'))
+    seed = outside.spec.seed
+    for name, factor in (("north", 2), ("south", 3), ("north", 2)):
+        assert models.load(name, tmp_path).spec.seed == seed + factor
+    assert set(models.files_of("south", tmp_path)[0]) == {"models.south", "models.iris", "models.south._scale"}
+    # A process that has loaded another model since still finds the functions of a stored pipeline.
+    del sys.modules["models.iris"]
+    assert importlib.import_module("models.iris").__file__ == str(inside.path)
+
+
+def test_a_neighbour_that_is_no_model_is_named_with_its_folder(tmp_path: Path) -> None:
+    """`models._scale` is that of the folder of models; of another folder it is not guessed at."""
+    (tmp_path / "north").mkdir()
+    (tmp_path / "north" / "_scale.py").write_text("FACTOR = 2\n")
+    (tmp_path / "north" / "iris.py").write_text("from models._scale import FACTOR\n")
+    with pytest.raises(ModelFileError, match=r"iris\.py, line 1: there is no models/_scale\.py") as caught:
+        models.load("iris", tmp_path)
+    assert caught.value.fix == "Correct the import; models/team/_x.py is models.team._x."
 
 
 def test_a_file_that_failed_is_not_left_behind_for_its_neighbours(folder: Callable[..., Path]) -> None:

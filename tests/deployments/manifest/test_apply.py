@@ -116,7 +116,7 @@ def server(environment: dict[str, str]) -> Iterator[Server]:
         get_client(sync_client=True) as client,
     ):
         yield Server(client)
-        ours = DeploymentFilter(name=DeploymentFilterName(any_=[*NAMES, "quick"]))
+        ours = DeploymentFilter(name=DeploymentFilterName(any_=[*NAMES, "quick", *VARIED_NAMES]))
         for one in client.read_deployments(deployment_filter=ours):
             client.delete_resource_owned_automations(f"prefect.deployment.{one.id}")
             client.delete_deployment(one.id)
@@ -193,6 +193,24 @@ def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Set
     assert {name: server.deployment(name).updated for name in NAMES} == updated
 
 
+def test_where_nothing_changed_nothing_is_sent(first: Applied, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is asked a few times whatever the number of deployments, and nothing is written to it."""
+    from prefect.client.base import PrefectHttpxSyncClient
+
+    sent: list[str] = []
+    send = PrefectHttpxSyncClient.send
+
+    def note(client: Any, request: Any, *words: Any, **options: Any) -> Any:
+        sent.append(f"{request.method} {request.url.path}")
+        return send(client, request, *words, **options)
+
+    monkeypatch.setattr(PrefectHttpxSyncClient, "send", note)
+    assert apply("").unchanged == NAMES
+    reads = [each for each in sent if each.startswith("GET ") or each.endswith("/filter")]
+    assert [each for each in sent if each not in reads] == []
+    assert len(reads) <= len(NAMES)
+
+
 def test_a_deployed_cron_has_scheduled_runs(first: Applied, server: Server) -> None:
     """The scheduler makes runs of every deployment that has a schedule; with the wrong SQLAlchemy it makes none."""
     for name in sorted(set(NAMES) - {"backtest"}):
@@ -263,6 +281,90 @@ def test_what_a_person_paused_or_switched_off_stays_so(
     assert not server.on_drift().enabled
 
 
+def stored(server: Server, names: tuple[str, ...]) -> dict[str, Any]:
+    """What the server has of some deployments and of the automations of their triggers, but ids and times."""
+    passing = {"id", "created", "updated", "flow_id", "last_polled", "status", "work_queue_id", "concurrency_limit_id"}
+    body = {"deployments": {"name": {"any_": [*names]}}}
+    deployments = server.client.request("POST", "/deployments/filter", json=body).json()
+    automations = server.client.request("POST", "/automations/filter", json={"limit": 200}).json()
+    ids = {each["id"]: each["name"] for each in deployments}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items() if key not in passing | {"deployment_id"}}
+        if isinstance(value, list):
+            return [plain(part) for part in value]
+        return "its id" if isinstance(value, str) and value.partition(":")[2] in ids else value
+
+    own = {
+        (ids[action["deployment_id"]], each["name"]): plain(each)
+        for each in automations
+        for action in each["actions"]
+        if action.get("deployment_id") in ids
+    }
+    return {each["name"]: plain(each) for each in deployments} | own
+
+
+VARIED: tuple[dict[str, Any], ...] = (
+    {},
+    {"description": None, "version": None, "tags": [], "concurrency_limit": 3, "triggers": None, "schedules": []},
+    {
+        "paused": True,
+        "parameters": {"model": "iris", "reason": "manual"},
+        "concurrency_limit": {"limit": 2, "collision_strategy": "ENQUEUE", "grace_period_seconds": 90},
+        "schedules": [
+            {"cron": "0 3 * * 1", "timezone": "Europe/Berlin", "day_or": False, "slug": "a", "active": False},
+            {"cron": "5 * * * *", "timezone": "UTC", "slug": "b", "parameters": {"reason": "schedule"}},
+        ],
+        "work_pool": {"name": "evergreen", "work_queue_name": "slow", "job_variables": {"env": {"A": "1"}}},
+    },
+    {
+        "paused": False,
+        "triggers": [
+            {"expect": ["a.b"], "match": {"x": "y"}, "parameters": {"model": "iris"}, "enabled": False},
+            {"name": "varied-two", "expect": ["c.d"], "threshold": 2, "within": 60, "description": "Two."},
+        ],
+    },
+)
+VARIED_NAMES = tuple(f"varied-{number}" for number in range(len(VARIED)))
+
+
+@pytest.mark.slow
+def test_the_server_has_what_a_plain_deploy_leaves_there(first: Applied, server: Server, tmp_path: Path) -> None:
+    """For new deployments, and for those that become others: field by field, schedules and automations included."""
+    document = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
+    (entry,) = [each for each in document["deployments"] if each["name"] == "retrain-iris"]
+    names = VARIED_NAMES
+
+    def write(shift: int) -> Path:
+        """The entries, each as the one `shift` places after it is."""
+        kinds = [*VARIED[shift:], *VARIED[:shift]]
+        entries = [entry | kind | {"name": name} for name, kind in zip(names, kinds, strict=True)]
+        (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(document | {"deployments": entries}))
+        return tmp_path / "prefect.yaml"
+
+    def clear() -> None:
+        for name in names:
+            made = server.deployment(name).id
+            server.client.delete_resource_owned_automations(f"prefect.deployment.{made}")
+            server.client.delete_deployment(made)
+
+    told: dict[str, list[Any]] = {"apply": [], "deploy": []}
+    for way, found in told.items():
+        for shift in (0, 1):
+            path = write(shift)
+            if way == "apply":
+                assert apply(path).deployed == names
+            else:
+                prefect("deploy", "--all", "--prefect-file", str(path))
+            found.append(stored(server, names))
+        clear()
+    for applied, deployed in zip(told["apply"], told["deploy"], strict=True):
+        assert set(applied) == set(deployed)
+        for name in deployed:
+            assert applied[name] == deployed[name]
+
+
 @pytest.mark.slow
 def test_a_plain_deploy_keeps_the_schedule_not_the_automation(
     paused: None, server: Server, settings: Settings, tmp_path: Path
@@ -315,7 +417,9 @@ def every_trigger(
     # As the triggers of an earlier version have it; the flow takes it still.
     names = [one["name"] for one in yaml.safe_load(path.read_text())["deployments"]]
     share = ("deployments", names.index("retrain-iris"), "triggers", 0, "parameters", "share")
-    path.write_text(yaml_text.put(path.read_text(), share, "{{ event.payload.share | default(none) }}"))
+    text = yaml_text.YamlText(path.read_text())
+    text.put(share, "{{ event.payload.share | default(none) }}")
+    path.write_text(text.text)
     assert "retrain-iris" in apply("", path).deployed
 
     def emit(event: Event) -> str:

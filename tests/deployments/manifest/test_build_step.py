@@ -15,6 +15,7 @@ from deployments.manifest.build_step import STEP, enter_project, here
 from evergreen.errors import EvergreenError
 from evergreen.registry.lineage import current_commit
 from evergreen.settings import PROJECT, Settings
+from tests.shipped import copy_shipped
 
 OLD = (PROJECT / "prefect.yaml").read_text().replace(f"- {STEP}:", "- deployments.deploying.here:")
 
@@ -67,7 +68,8 @@ def test_an_old_step_gets_its_new_line(old_manifest: Path, command: Callable[[Pa
     assert old_manifest.read_text() == OLD
     old_manifest.write_text(OLD.replace("- deployments.deploying.here: {id: here}", line))
     assert apply.read_document(old_manifest)["build"] == [{STEP: {"id": "here"}}]
-    assert not sync.sync(Settings(), old_manifest, check=True).changes
+    chosen = Settings(models=copy_shipped(old_manifest.parent / "models"))
+    assert not sync.sync(chosen, old_manifest, check=True).changes
 
 
 def test_the_doctor_finds_an_old_step(old_manifest: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,5 +26,6 @@ CRON = {"cron": "0 3 1-7 * 1", "timezone": "UTC"}
 )
 def test_day_or(stored: dict[str, Any], text: dict[str, Any], same: bool) -> None:
     """The two day fields are compared as Prefect reads them: either one, unless the file says `day_or: false`."""
-    schedule = SimpleNamespace(schedule=CronSchedule(**CRON | stored), parameters={}, active=True)
-    assert _schedule_matches(schedule, CRON | {"slug": "weekly"} | text) is same
+    schedule = CronSchedule(**CRON | stored).model_dump(mode="json")
+    json = {"schedule": schedule, "parameters": {}, "active": True}
+    assert _schedule_matches(json, CRON | {"slug": "weekly"} | text) is same

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -15,9 +18,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from deployments.cli.main import app
-from deployments.manifest import sync
+from deployments.manifest import sync, yaml_text
 from evergreen.errors import EvergreenError
 from evergreen.settings import Settings
+from tests.shipped import copy_shipped
 
 PROJECT = Path(__file__).resolve().parents[3]
 SHIPPED = (PROJECT / "prefect.yaml").read_text()
@@ -100,9 +104,39 @@ def is_within(lines: list[str], text: str) -> bool:
     return all(line in found for line in lines)
 
 
-def test_the_shipped_file_has_every_shipped_model() -> None:
-    """A sync of this repository has nothing to do."""
-    assert sync.sync(Settings(), check=True) == sync.Synced(str(sync.PATH), (), ())
+def test_the_shipped_file_has_every_shipped_model(tmp_path: Path) -> None:
+    """A sync of this repository has nothing to do; what a user adds to it is no orphan of ours to judge."""
+    found = sync.sync(Settings(models=copy_shipped(tmp_path / "models")), check=True)
+    assert (found.path, found.changes) == (str(sync.PATH), ())
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_the_file_is_read_once_whatever_the_number_of_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Once for its meaning and once more to check the outcome, and no more for twenty models than for two."""
+    chosen = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    chosen.models.mkdir()
+    for number in range(count):
+        (chosen.models / f"model_{number}.py").write_text(IRIS.replace('name="iris"', f'name="model_{number}"'))
+    (tmp_path / "prefect.yaml").write_text(SHIPPED)
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[[str], Any]) -> Callable[[str], Any]:
+        def call(text: str) -> Any:
+            calls[name] += 1
+            return function(text)
+
+        return call
+
+    parsed = SimpleNamespace(parse=counted("tree", yaml_text.YamlFile.parse))
+    monkeypatch.setattr(yaml_text, "YamlFile", parsed)
+    monkeypatch.setattr(yaml_text.yaml, "safe_load", counted("meaning", yaml.safe_load))
+    assert len(sync.sync(chosen, tmp_path / "prefect.yaml").changes) == 3 * count
+    assert calls == {"tree": 3, "meaning": 2}
+    calls.clear()
+    assert sync.sync(chosen, tmp_path / "prefect.yaml").changes == ()
+    assert calls == {"tree": 2, "meaning": 1}
 
 
 def test_a_new_model_comes_in_with_what_the_others_have(tmp_path: Path, made: Callable[..., Settings]) -> None:

@@ -36,18 +36,16 @@ class Rows:
     wrote: Callable[[str], None]
     lines: list[pd.DataFrame] = field(default_factory=list)
 
-    def exists(self) -> bool:
-        return bool(self.lines)
-
     def open(self) -> Rows:
         return self
 
-    def version(self) -> int:
-        return len(self.lines)
+    def open_existing(self) -> Rows | None:
+        return self if self.lines else None
 
-    def read(self, version: int | None = None) -> pd.DataFrame:
-        found = self.lines if version is None else self.lines[:version]
-        return pd.concat(found[::-1], ignore_index=True) if found else pd.DataFrame(columns=["line"])
+    def read_all(self) -> list[dict[str, Any]]:
+        """The lines as an Arrow table gives them, the newest first."""
+        rows = [row for frame in self.lines[::-1] for row in frame.to_dict("records")]
+        return [{key: None if pd.isna(value) else value for key, value in row.items()} for row in rows]
 
     def append_in_turn(self, frame: pd.DataFrame, opened: Rows) -> None:
         assert opened is self
@@ -203,6 +201,7 @@ def test_one_champion_that_the_log_names(
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         production = Production(Path(home), make_in_memory, make_spec)
         patch.setattr(promotions, "Table", lambda _uri, _schema: production.rows)
+        patch.setattr(promotions, "read_all_rows", lambda _table, opened: opened.read_all())
         now = START
         production.registry.add()
         for action, number, hours, fuse, settled in actions:

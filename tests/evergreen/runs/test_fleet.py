@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import models
 from evergreen.decision import Decision, Kind
 from evergreen.errors import ModelFileError
 from evergreen.ledger.decisions import Decisions
@@ -22,6 +24,7 @@ from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.retraining import Retraining
 from tests.details import detail_of
+from tests.fleet import store_fleet
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -75,6 +78,38 @@ def test_each_worry_has_its_sentence(make_spec: Callable[..., Any]) -> None:
         "The champion is 91 days old.",
     )
     assert (found.open, found.open_since) == (2, NOW - 3 * DAY)
+
+
+def test_no_table_is_opened_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thirty models each opening counts, and most of the files of a ledger are not read at all."""
+    import deltalake
+    import pyarrow.parquet as pq
+
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    names = store_fleet(settings, NOW, 3)
+    table = Decisions(settings.lake_uri, names[0])
+    for number in range(30):
+        at = NOW - timedelta(minutes=30 - number)
+        table.record(Decision(f"x{number}", "drift", at, "PASS", 1, 3, "digest", "why", detail_of("drift")))
+    opened: list[str] = []
+    files: list[object] = []
+
+    class Opened(deltalake.DeltaTable):
+        def __init__(self, uri: str, *words: Any, **options: Any) -> None:
+            opened.append(uri)
+            super().__init__(uri, *words, **options)
+
+    class Read(pq.ParquetFile):
+        def __init__(self, source: Any, *words: Any, **options: Any) -> None:
+            files.append(source)
+            super().__init__(source, *words, **options)
+
+    monkeypatch.setattr(deltalake, "DeltaTable", Opened)
+    monkeypatch.setattr(pq, "ParquetFile", Read)
+    (line,) = read_fleet(settings, names[:1], partial(models.load_spec, folder=settings.models), now=NOW)
+    assert (line.drift, line.champion) == ("PASS", 1)
+    assert sorted(set(opened)) == sorted(opened)
+    assert len(files) <= 4
 
 
 def test_a_report_on_a_former_champion_does_not_count(make_spec: Callable[..., Any]) -> None:

@@ -86,17 +86,17 @@ def test_what_changes_while_it_is_read_is_read_again(
     spec, ledger = make_spec(), Decisions(settings.lake_uri, "toy")
     log = Promotions(settings.lake_uri, "toy")
     ledger.record(Decision("r1", "retrain", NOW, "rejected", None, 1, "digest", "why", detail_of("retrain")))
-    read_ledger, calls = loop_facts.read_ledger, []
+    look_at_ledger, calls = loop_facts.look_at_ledger, []
 
     def promote_meanwhile(*words: Any) -> Any:
-        found = read_ledger(*words)
+        found = look_at_ledger(*words)
         if not calls:
             calls.append(1)
             ledger.record(Decision("d", "drift", NOW, "PASS", 1, 3, "digest", "why", detail_of("drift")))
             log.write(Move("m", NOW, "promote", "done", None, 1, "", "d", "retrain"))
         return found
 
-    monkeypatch.setattr(loop_facts, "read_ledger", promote_meanwhile)
+    monkeypatch.setattr(loop_facts, "look_at_ledger", promote_meanwhile)
     facts = read(settings, spec)
     assert facts.ledger.champion == 1
     assert facts.newest["drift"].outcome == "PASS"
