@@ -253,7 +253,7 @@ def show_demo(demo: Demo, running: Stack, *, keep: bool) -> None:
     console.out.print("\nMAE: the champion's and the candidate's, on the same rows, which neither was trained on.\n")
     if demo.chain is not None:
         show_chain(demo.chain, console.out)
-    home = demo.settings.root
+    home = demo.settings.home_folder
     live = (
         (f"  Prefect        {running.ports.prefect_ui}", f"  MLflow         {running.ports.mlflow_ui}")
         if keep
@@ -280,6 +280,10 @@ def main() -> int:
         return 2
     prepare_environment(os.environ)
     os.environ["EVERGREEN_HOME"] = str(home)
+    # Neither the user's own state nor an environment's.
+    os.environ |= dict.fromkeys(
+        (f"EVERGREEN_{name}" for name in ("ENVIRONMENT", "LAKE", "TRACKING_URI", "ARTIFACTS")), ""
+    )
     # The demo's own server, whichever one the user works with.
     os.environ.pop("PREFECT_API_URL", None)
     os.environ.pop("PREFECT_HOME", None)

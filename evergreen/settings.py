@@ -105,13 +105,14 @@ class Settings(BaseSettings):
         return SeenSettings.model_construct(**dict(self) | {"environment": name, "sees": ""})
 
     @property
-    def root(self) -> Path:
-        """The state folder: tables, landing folders, reports, registry, locks.
+    def home_folder(self) -> Path:
+        """`home` as an absolute path; a relative path starts at the project."""
+        return (PROJECT / self.home.expanduser()).resolve()
 
-        It is `home` as an absolute path, which for a relative one starts at the project, and below it the environment's
-        folder, where these are the settings of one.
-        """
-        return Path(naming.place(str((PROJECT / self.home.expanduser()).resolve()), self.environment))
+    @property
+    def root(self) -> Path:
+        """The state folder, `home` or the environment's folder in it: tables, landing folders, reports, locks."""
+        return Path(naming.place(str(self.home_folder), self.environment))
 
     @property
     def lake_uri(self) -> str:

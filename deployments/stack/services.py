@@ -125,7 +125,7 @@ def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str
     own = {} if ports.server else make[service](settings) | own_login(os.environ)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
+    home = {"EVERGREEN_HOME": str(settings.home_folder), "PREFECT_API_URL": ports.api, "PATH": path}
     if not ports.server:
         home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
     if service == WORKER:

@@ -188,7 +188,7 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         variables = {
-            "EVERGREEN_HOME": str(self.settings.root),
+            "EVERGREEN_HOME": str(self.settings.home_folder),
             "EVERGREEN_STACK": str(self.settings.stack),
             "EVERGREEN_STACK_SOCKET": str(socket_path(self.settings)),
             "EVERGREEN_STACK_PYTHON": shlex.quote(sys.executable),

@@ -50,10 +50,11 @@ def require_own_places(settings: Settings) -> None:
     """
     for prefix in _foreign_prefixes(settings):
         old, new = _folder(prefix).parent, settings.root
+        home = old.parent if settings.environment else old
         raise RegistryError(
             f"The model registry of {new} looks for its files under {old}: the folder was moved, copied or restored.",
             f"Let it look under {new}: evergreen doctor --fix"
-            + (f" - or use the old place: EVERGREEN_HOME={old}" if old.is_dir() else ""),
+            + (f" - or use the old place: EVERGREEN_HOME={home}" if old.is_dir() else ""),
         )
 
 

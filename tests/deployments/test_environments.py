@@ -90,8 +90,8 @@ def applied(client: SyncPrefectClient, enter: Callable[[str], Settings], manifes
     yield
     for environment in ENVIRONMENTS:
         for one in read_deployments(client, environment):
-            client.delete_resource_owned_automations(f"prefect.deployment.{one.id}")
-            client.delete_deployment(one.id)
+            client.delete_resource_owned_automations(f"prefect.deployment.{one['id']}")
+            client.delete_deployment(one["id"])
         for automation in _automations(client, environment):
             client.delete_automation(automation.id)
 
@@ -105,7 +105,7 @@ def _state(client: SyncPrefectClient, environment: str) -> object:
     """All that an environment has on the server, with the times of its last change."""
     blocks = client.read_block_documents_by_type("slack-webhook")
     return (
-        sorted((one.name, str(one.id), str(one.updated)) for one in read_deployments(client, environment)),
+        sorted((one["name"], one["id"], one["updated"]) for one in read_deployments(client, environment)),
         sorted((one.name, str(one.id), one.enabled) for one in _automations(client, environment)),
         sorted((one.name, str(one.id)) for one in blocks if naming.is_notify_block(environment, one.name or "")),
         client.read_work_pool(naming.work_pool(environment)).id,

@@ -172,7 +172,7 @@ def test_two_at_the_same_time_start_one(ledger: Decisions, settings: Settings, c
     found = reconciliation.find_pending(
         spec, reconciliation.read_ledger(settings, spec), now=datetime.now(UTC), grace=timedelta(minutes=10)
     )
-    pair = [_Runs(client, MODEL), _Runs(client, MODEL)]
+    pair = [_Runs(client, "", MODEL), _Runs(client, "", MODEL)]
     for one in pair:
         assert one.attempts(found, None, datetime.now(UTC)) == ()
     assert len({step.what for one in pair for step in one.start(found)}) == 1

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from deployments.stack import health, prefect_home
+from deployments.stack import health, prefect_home, services
 from deployments.stack.health import authorization
 from deployments.stack.process_group import is_alive, members
 from deployments.stack.services import (
@@ -46,7 +46,7 @@ from deployments.stack.services import (
 from deployments.stack.stack import _choose_ports, _read_cause, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
-from evergreen.settings import PROJECT, Settings
+from evergreen.settings import PROJECT, Settings, load_settings
 from tests.servers import databases
 
 Command = Callable[..., dict[str, Any]]
@@ -431,6 +431,19 @@ def test_runs_of_other_environments_are_not_ended(
     assert f"/work_pools/{pool}/workers/" in workers
     assert query["work_pools"] == {"name": {"any_": [pool]}}
     assert worker_name(settings).startswith(f"{pool}-up-")
+
+
+@pytest.mark.parametrize("environment", ["", "staging"])
+def test_a_service_has_the_state_folder_of_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    """What the stack tells its services is where the state folders are, and not the one of the environment in it."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_ENVIRONMENT", environment)
+    before = load_settings()
+    for name, value in services.environment(services.WORKER, before, Ports(1, 2)).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().root == before.root
 
 
 @pytest.mark.parametrize(("asked_for", "processors", "limit"), [(0, 2, 4), (0, 16, 16), (2, 16, 2), (30, 2, 30)])
