@@ -56,7 +56,7 @@ def list_row_files(opened: OpenTable, columns: Sequence[str]) -> tuple[RowFile, 
     """The files of an opened version, with the range of some columns."""
     actions = added_files(opened)
     known = {
-        f"{side}.{name}": _plain(actions[f"{side}.{name}"]).to_pylist()
+        f"{side}.{name}": _plain(actions[f"{side}.{name}"])
         for side in ("min", "max")
         for name in columns
         if f"{side}.{name}" in actions.column_names
@@ -89,7 +89,7 @@ class RowReader:
     def keys(self, columns: Sequence[str]) -> Iterator[tuple[str, list[list[Any]]]]:
         """Some columns of every row, file by file; a time is a whole number."""
         for path in self._files:
-            yield path, [_plain(column).to_pylist() for column in self._read(path, columns).itercolumns()]
+            yield path, [_plain(column) for column in self._read(path, columns).itercolumns()]
 
     def rows(self, places: Iterable[RowPlace]) -> Iterator[tuple[RowPlace, dict[str, Any]]]:
         """All columns of the rows at some places; a column that a file lacks is None."""
@@ -125,11 +125,14 @@ class RowReader:
             raise read_error(self.table.uri, error) from None
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column whose times are whole numbers: Arrow imports pandas to make a time of Python's."""
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, times as whole numbers: Arrow imports pandas to make a time of Python's."""
     import pyarrow as pa
 
-    return column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    return [value for chunk in column.chunks for value in chunk.view(pa.int64()).to_pylist()]
 
 
 def _pick(column: pa.ChunkedArray, numbers: Sequence[int]) -> list[Any]:
@@ -138,9 +141,9 @@ def _pick(column: pa.ChunkedArray, numbers: Sequence[int]) -> list[Any]:
 
     if not pa.types.is_timestamp(column.type):
         return [column[number].as_py() for number in numbers]
-    whole = _plain(column.cast(pa.timestamp("us", "UTC")))
-    values = (whole[number].as_py() for number in numbers)
-    return [None if value is None else _EPOCH + timedelta(microseconds=value) for value in values]
+    micro = pa.timestamp("us", column.type.tz)
+    whole = _plain(column if column.type == micro else column.cast(micro))
+    return [None if whole[number] is None else _EPOCH + timedelta(microseconds=whole[number]) for number in numbers]
 
 
 def read_all_rows(table: Table, opened: OpenTable) -> list[dict[str, Any]]:
