@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from evergreen.errors import EvergreenError
-from evergreen.naming import PREFECT_TAG
+from evergreen.naming import tag
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -55,12 +55,12 @@ def open_client(purpose: str) -> Iterator[SyncPrefectClient]:
         ) from None
 
 
-def read_deployments(client: SyncPrefectClient, **chosen: Any) -> list[dict[str, Any]]:
-    """Deployments on the server as JSON; by default those that have Evergreen's tag.
+def read_deployments(client: SyncPrefectClient, environment: str) -> list[dict[str, Any]]:
+    """The deployments on the server that have the environment's tag, as JSON.
 
     Prefect's own type of a schedule lists every time zone of the machine anew: six seconds for 300 deployments.
     """
-    return read_json_pages(client, "deployments", chosen or {"tags": {"all_": [PREFECT_TAG]}})
+    return read_json_pages(client, "deployments", {"tags": {"all_": [tag(environment)]}})
 
 
 def read_json_pages(

@@ -104,7 +104,9 @@ class Demo:
         if drift.outcome != "FAIL":
             return
         console.err.print("  [dim]the event was sent; the automation has to start the retrain[/]")
-        answer = run_follower.follow_decision(MODEL, drift.id, show=_show_line, timeout=_RUN_SECONDS)
+        answer = run_follower.follow_decision(
+            self.settings.environment, MODEL, drift.id, show=_show_line, timeout=_RUN_SECONDS
+        )
         self._note_retrain(scene, self._read_decision("retrain", answer))
         moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == drift.id]
         self.chain = run_follower.read_chain("drift", drift.id, answer, moves[-1].at if moves else None)
@@ -165,7 +167,8 @@ class Demo:
             rows.to_csv(part, index=False)
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
-        return run_follower.run(naming.deployment_path(flow, MODEL), parameters, show=_show_line, timeout=_RUN_SECONDS)
+        name = naming.deployment_path(self.settings.environment, flow, MODEL)
+        return run_follower.run(name, parameters, show=_show_line, timeout=_RUN_SECONDS)
 
     def _monitor(self) -> Decision:
         """Run the monitor's deployment; returns its drift decision."""
@@ -289,8 +292,9 @@ def main() -> int:
         demo = Demo(settings, running=running)
         try:
             # No scheduled run disturbs the scenes.
-            names = [naming.deployment_path(flow, MODEL) for flow in ("monitor", "retrain", "score")]
-            with run_follower.pause_schedules(*names, naming.deployment_path("reconcile")):
+            flows = (("monitor", MODEL), ("retrain", MODEL), ("score", MODEL), ("reconcile", ""))
+            names = [naming.deployment_path(settings.environment, *each) for each in flows]
+            with run_follower.pause_schedules(*names):
                 demo.play()
         finally:
             if not keep:

@@ -47,3 +47,16 @@ class LostError(ArtifactError):
 
 class BusyError(EvergreenError):
     """Another run holds the model's lock."""
+
+
+class ForeignError(EvergreenError):
+    """A write to what another environment owns; nothing was written."""
+
+    @classmethod
+    def of(cls, what: str, environment: str) -> ForeignError:
+        """The error for a write, such as `The table s3://...`, by the name of the environment; empty for none."""
+        whose = f"the environment {environment}" if environment else "the environment without a name"
+        return cls(
+            f"{what} belongs to {whose}, which EVERGREEN_SEES allows to read and not to write: nothing was written.",
+            f"Do it where EVERGREEN_ENVIRONMENT is {environment or 'not set'}.",
+        )

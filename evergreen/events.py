@@ -74,11 +74,10 @@ class Event:
     payload: Mapping[str, Any]
     rehearsal: str = ""
 
-    @property
-    def resource(self) -> dict[str, str]:
-        """The labels of the event that automations match."""
+    def resource(self, environment: str) -> dict[str, str]:
+        """The labels of the event that the environment's automations match."""
         return {
-            "prefect.resource.id": model_resource(self.model),
+            "prefect.resource.id": model_resource(environment, self.model),
             "prefect.resource.name": self.model,
             REHEARSAL: self.rehearsal or NO_REHEARSAL,
         }

@@ -5,11 +5,17 @@ of events are in `events.py` and the folders of the state in `settings.py`. A la
 of a task run, stays with its step.
 
 Models are named in lower case with underscores (`bike_demand`).
+
+Several environments may share a server, a registry, a lake and a Redis. Every name that they could meet in takes the
+environment as its first argument, so that whoever makes one says whose it is. The empty environment's names are those
+without it; no two environments have a name in common, nor is one's a prefix or a wildcard's match of another's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -37,14 +43,6 @@ TURN = "evergreen.turn"
 """The application of Delta's transactions whose commits follow one another, each after a look at the former."""
 RUN_FOLDER = "evergreen"
 """The folder among the artifacts of an MLflow run for what is stored beside the pipeline."""
-PREFECT_TAG = "evergreen"
-"""Tag of every deployment, automation and flow run of Evergreen."""
-WORK_POOL = "evergreen"
-"""The work pool that the deployments run in."""
-AUTOMATION_PREFIX = "evergreen: "
-"""The automations that `evergreen automations` manages begin with this."""
-NOTIFY_BLOCK_PREFIX = "evergreen-notify-"
-"""The blocks that hold the URLs of EVERGREEN_NOTIFY begin with this."""
 DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
 DOWNLOADS_PREFIX = "evergreen-files-"
@@ -58,8 +56,6 @@ MODEL_DASHBOARD = "evergreen-model"
 """The dashboards of all models and of one, in their addresses."""
 REPOSITORY = "https://github.com/your-organisation/your-clone"
 """Where the code is, as prefect.yaml names it: a team that clones Evergreen puts its own address here."""
-LINEAGE_NAMESPACE = "evergreen"
-"""The jobs of OpenLineage events are in it."""
 LINEAGE_FACET = "evergreen_model"
 """The key of the facet of our own in OpenLineage events, which says model, version, decision and digest."""
 LOGGER = "evergreen"
@@ -68,14 +64,80 @@ PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 
 
-def registered_model(model: str) -> str:
+UNNAMED = "nameless"
+"""What EVERGREEN_SEES calls the environment without a name."""
+RESERVED = frozenset(
+    {
+        *(
+            "approve",
+            "backtest",
+            "canary",
+            "drift",
+            "gates",
+            "ingest",
+            "loss",
+            "monitor",
+            "page",
+            "performance",
+            "promote",
+        ),
+        *("reconcile", "reject", "retrain", "rollback", "runs", "score", "scoring", "search", "shadow", "skew"),
+        UNNAMED,
+    }
+)
+"""What a name without an environment may begin with, and what it is called: no environment has such a name."""
+
+
+class ForeignPlace(str):
+    """The folder or URL of what another environment owns: to be read, and not written."""
+
+    __slots__ = ("environment",)
+
+    environment: str
+
+    def __new__(cls, place: str, environment: str) -> ForeignPlace:
+        """A place of an environment."""
+        made = super().__new__(cls, place)
+        made.environment = environment
+        return made
+
+    def __reduce__(self) -> tuple[type[ForeignPlace], tuple[str, str]]:
+        """Pickle with the environment: a copy in another process is not to be written either."""
+        return type(self), (str(self), self.environment)
+
+
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*")
+
+
+def is_environment(name: str) -> bool:
+    """Whether an environment may have this name: without a dash, for a dash ends it in the names of its things."""
+    return _ENVIRONMENT.fullmatch(name) is not None and name not in RESERVED
+
+
+def owner(environment: str) -> str:
+    """What marks the things of an environment on a shared server, as a whole word."""
+    return f"evergreen-{environment}" if environment else "evergreen"
+
+
+def place(parent: str, environment: str) -> str:
+    """The folder or URL of an environment below one that several share; no model's folder has a dash."""
+    return "/".join([parent.rstrip("/"), f"environment-{environment}"]) if environment else parent
+
+
+def registered_model(environment: str, model: str) -> str:
     """A model in MLflow's registry."""
-    return model
+    return _of(environment, model)
 
 
-def experiment(model: str) -> str:
+def model_of(environment: str, registered: str) -> str | None:
+    """The model that is registered under a name; None where another environment, or a person, registered it."""
+    model = registered.removeprefix(_of(environment, "")) if registered.startswith(_of(environment, "")) else None
+    return None if model is None or "-" in model else model
+
+
+def experiment(environment: str, model: str) -> str:
     """The MLflow experiment of a model's training runs, and the folder of its artifacts."""
-    return model
+    return _of(environment, model)
 
 
 def training_run(decision_id: str) -> str:
@@ -108,44 +170,71 @@ def importance_metric(column: str) -> str:
     return f"importance_{column}"
 
 
-def deployment(flow: str, model: str = "") -> str:
+def deployment(environment: str, flow: str, model: str = "") -> str:
     """The deployment of a flow for a model, such as `retrain-bike-demand`; without a model for one that serves all."""
-    return _dashed(flow, model)
+    return _of(environment, _dashed(flow, model))
 
 
-def deployment_path(flow: str, model: str = "") -> str:
+def deployment_path(environment: str, flow: str, model: str = "") -> str:
     """The name by which Prefect finds a deployment, such as `retrain/retrain-bike-demand`."""
-    return f"{flow}/{deployment(flow, model)}"
+    return f"{flow}/{deployment(environment, flow, model)}"
 
 
-def trigger(flow: str, model: str, ground: str) -> str:
+def trigger(environment: str, flow: str, model: str, ground: str) -> str:
     """The trigger of a deployment; `ground` is what calls for the run, such as `drift`."""
-    return f"{deployment(flow, model)}-on-{ground}"
+    return f"{deployment(environment, flow, model)}-on-{ground}"
 
 
-def run_tags(model: str, *more: str) -> list[str]:
+def in_environment(environment: str, name: str) -> str:
+    """A deployment or trigger of `prefect.yaml`, where names are without an environment, as the server has it."""
+    return _of(environment, name)
+
+
+def tag(environment: str) -> str:
+    """Tag of every deployment, automation and flow run of an environment."""
+    return owner(environment)
+
+
+def other_owner(environment: str, tags: Iterable[str]) -> str | None:
+    """The tag by which a deployment or a flow run is another environment's; None where it is not."""
+    owners = [each for each in tags if re.fullmatch(rf"{owner('')}(-{_ENVIRONMENT.pattern})?", each)]
+    return owners[0] if owners and tag(environment) not in owners else None
+
+
+def run_tags(environment: str, model: str, *more: str) -> list[str]:
     """The Prefect tags of a deployment and its flow runs."""
-    return [PREFECT_TAG, model, *more]
+    return [tag(environment), model, *more]
 
 
-def tag_resource() -> str:
-    """The resource that events of Evergreen's flow runs are related to."""
-    return f"prefect.tag.{PREFECT_TAG}"
+def work_pool(environment: str) -> str:
+    """The work pool that the deployments run in."""
+    return owner(environment)
 
 
-def model_resource(model: str) -> str:
+def tag_resource(environment: str) -> str:
+    """The resource that events of an environment's flow runs are related to."""
+    return f"prefect.tag.{tag(environment)}"
+
+
+def model_resource(environment: str, model: str) -> str:
     """The resource of a model's events; `*` for all models."""
-    return f"evergreen.model.{model}"
+    return f"{owner(environment)}.model.{model}"
 
 
-def artifact(kind: str, model: str = "") -> str:
+def artifact(environment: str, kind: str, model: str = "") -> str:
     """The key of a Prefect artifact, which may hold no underscore."""
-    return _dashed(kind, model)
+    return _of(environment, _dashed(kind, model))
 
 
-def automation(name: str) -> str:
+def automation(environment: str, name: str) -> str:
     """An automation on the Prefect server; people see and type the name without its prefix."""
-    return AUTOMATION_PREFIX + name
+    return f"{owner(environment)}: {name}"
+
+
+def automation_of(environment: str, name: str) -> str | None:
+    """An automation on the Prefect server without its prefix; None for one that is not the environment's."""
+    prefix = automation(environment, "")
+    return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
 def silence_alert(model: str) -> str:
@@ -153,24 +242,35 @@ def silence_alert(model: str) -> str:
     return f"no-drift-report-{model}"
 
 
-def notify_block(place: int) -> str:
+def notify_block(environment: str, number: int | str) -> str:
     """The Prefect block of the URL at this place in EVERGREEN_NOTIFY, counted from 1."""
-    return f"{NOTIFY_BLOCK_PREFIX}{place}"
+    return f"{owner(environment)}-notify-{number}"
 
 
-def ingest_cache_key(model: str, digest: str) -> str:
+def is_notify_block(environment: str, name: str) -> bool:
+    """Whether a block holds a URL of the environment's EVERGREEN_NOTIFY."""
+    return re.fullmatch(notify_block(environment, r"\d+"), name) is not None
+
+
+def ingest_cache_key(environment: str, model: str, digest: str) -> str:
     """The key under which Prefect stores the result of an ingest."""
-    return f"ingest-{model}-{digest}"
+    return _of(environment, f"ingest-{model}-{digest}")
 
 
-def reconcile_key(model: str, decision_id: str, after: str) -> str:
+def reconcile_key(environment: str, model: str, decision_id: str, after: str) -> str:
     """The idempotency key of a run that the reconciler starts; `after` is the last run of the decision, or `first`."""
-    return f"reconcile-{model}-{decision_id}-{after}"
+    return _of(environment, f"reconcile-{model}-{decision_id}-{after}")
 
 
 def table(lake: str, model: str, name: Table) -> str:
-    """The path or URL of a table; `lake` is a folder or a URL."""
-    return "/".join([lake.rstrip("/"), model, name])
+    """The path or URL of a table; `lake` is a folder or a URL, and its table is another environment's where it is."""
+    place = "/".join([lake.rstrip("/"), model, name])
+    return ForeignPlace(place, lake.environment) if isinstance(lake, ForeignPlace) else place
+
+
+def lineage_namespace(environment: str) -> str:
+    """The jobs of OpenLineage events are in it."""
+    return owner(environment)
 
 
 def lineage_job(step: str, model: str) -> str:
@@ -188,9 +288,9 @@ def lineage_schema() -> str:
     return f"{REPOSITORY}/blob/v0.1.0/docs/schemas/EvergreenModelRunFacet.json"
 
 
-def redis_key(prefix: str, row: str) -> str:
+def redis_key(environment: str, prefix: str, row: str) -> str:
     """The key of a row's prediction in Redis."""
-    return f"{prefix}:{row}"
+    return f"{owner(environment)}:{prefix}:{row}" if environment else f"{prefix}:{row}"
 
 
 def lock(model: str, purpose: str) -> str:
@@ -208,17 +308,17 @@ def invocations_path(model: str) -> str:
     return f"/models/{model}/invocations"
 
 
-def worker(host: str, home: Path) -> str:
+def worker(environment: str, host: str, home: Path) -> str:
     """The worker that `evergreen up` starts: another one for each machine and each state folder of it.
 
     A server that several of them share tells them apart by it: what one of them left is not another's to end.
     """
-    return f"evergreen-up-{host}-{hashlib.sha256(str(home).encode()).hexdigest()[:6]}"
+    return f"{owner(environment)}-up-{host}-{hashlib.sha256(str(home).encode()).hexdigest()[:6]}"
 
 
-def stream_group(model: str) -> str:
+def stream_group(environment: str, model: str) -> str:
     """The consumer group that shares a model's rows, in Redis and Kafka."""
-    return f"evergreen-{model}"
+    return f"{owner(environment)}-{model}"
 
 
 def stream_batch(source: str, day: date) -> str:
@@ -231,9 +331,9 @@ def stream_origin(source: str, message: str) -> str:
     return f"{source}#{message}"
 
 
-def page_file(model: str) -> str:
-    """The file of a model's page."""
-    return f"{model}.html"
+def page_file(model: str, seen: str = "") -> str:
+    """The file of a model's page; `seen` is the other environment whose model it shows."""
+    return _of(seen, f"{model}.html")
 
 
 def dossier_file(model: str, version: int) -> str:
@@ -246,9 +346,9 @@ def image_folder(model: str, version: int | None) -> str:
     return f"{model}-champion" if version is None else f"{model}-v{version}"
 
 
-def image_tag(model: str, version: int | None) -> str:
+def image_tag(environment: str, model: str, version: int | None) -> str:
     """The image that is built from it."""
-    return f"{model}:champion" if version is None else f"{model}:{version}"
+    return _of(environment, f"{model}:champion" if version is None else f"{model}:{version}")
 
 
 def part_file(file: str) -> str:
@@ -264,6 +364,10 @@ def ports_lock(user: str) -> str:
 def socket_folder(user: int) -> str:
     """The folder in the machine's temporary folder for the sockets of a user's stacks."""
     return f"evergreen-{user}"
+
+
+def _of(environment: str, name: str) -> str:
+    return f"{environment}-{name}" if environment else name
 
 
 def _dashed(what: str, model: str) -> str:

@@ -6,8 +6,10 @@ row, an id or a path that a client chose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
+
+from evergreen.naming import registered_model
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -50,3 +52,16 @@ def gauge(name: str, text: str, labels: str, values: Values) -> Metric:
     for at, value in values:
         family.add_metric(at, float(value))
     return family
+
+
+def in_environment(environment: str, families: Iterable[Metric]) -> Iterator[Metric]:
+    """The families with each model called as in MLflow, so that one Prometheus can see several environments."""
+    for family in families:
+        if environment:
+            family.samples = [
+                sample._replace(labels=sample.labels | {"model": registered_model(environment, sample.labels["model"])})
+                if "model" in sample.labels
+                else sample
+                for sample in family.samples
+            ]
+        yield family

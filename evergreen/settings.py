@@ -6,13 +6,15 @@ what a model is, the parameters of a flow what a run does, `prefect.yaml` when i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from evergreen.errors import EvergreenError
+from evergreen import naming
+from evergreen.errors import EvergreenError, ForeignError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -21,13 +23,16 @@ class Settings(BaseSettings):
     """Every `EVERGREEN_*` variable, from the environment or from `.env` in the project.
 
     Attributes:
-        home: the state folder: tables, landing folders, reports, registry, locks.
+        environment: whose state and names these are, such as `staging`; empty for an installation that shares nothing.
+        sees: the environments, separated by commas, that this one may read.
+        home: the folder of state folders; see `root`.
         models: the folder of model files.
-        lake: the folder or object store URL of the Delta tables; by default `home/lake`.
-        tracking_uri: MLflow's database or tracking server; by default SQLite in `home`.
+        lake: the folder or object store URL of the Delta tables, shared by environments; by default one in the state
+            folder.
+        tracking_uri: MLflow's database or tracking server; by default SQLite in the state folder.
         artifacts: the folder or object store URL where MLflow stores the files of versions; by default
-            `home/artifacts`, and where `tracking_uri` is a server, the place that it says.
-        prefect_database: the local stack's Prefect database; by default SQLite in `home`.
+            `artifacts` in the state folder, and where `tracking_uri` is a server, the place that it says.
+        prefect_database: the local stack's Prefect database; by default SQLite in the state folder.
         redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
         notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
             that are saved in Prefect.
@@ -49,8 +54,13 @@ class Settings(BaseSettings):
         logs: how log lines are written: as text for a person, or each as one JSON object (`json`).
     """
 
+    read_only: ClassVar[bool] = False
+    """Whether these are another environment's, which this one may only read."""
+
     model_config = SettingsConfigDict(env_prefix="EVERGREEN_", env_file=PROJECT / ".env", extra="ignore", frozen=True)
 
+    environment: str = ""
+    sees: str = ""
     home: Path = PROJECT / ".evergreen"
     models: Path = PROJECT / "models"
     lake: str = ""
@@ -71,14 +81,42 @@ class Settings(BaseSettings):
     trust_log: bool = True
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """The environments that this one may read."""
+        return tuple(name for each in self.sees.split(",") if (name := each.strip()))
+
+    def see(self, environment: str) -> Settings:
+        """The settings by which another environment is read; its own where it is this one.
+
+        `nameless` is the environment without a name.
+
+        Raises:
+            EvergreenError: EVERGREEN_SEES does not name it.
+        """
+        if environment == (self.environment or naming.UNNAMED):
+            return self
+        if environment not in self.seen:
+            raise EvergreenError(
+                f"EVERGREEN_SEES does not name the environment {environment[:60]!a}; it names "
+                f"{', '.join(self.seen) or 'none'}.",
+                f"Set EVERGREEN_SEES={','.join((*self.seen, environment[:60]))} to read it.",
+            )
+        name = "" if environment == naming.UNNAMED else environment
+        return SeenSettings.model_construct(**dict(self) | {"environment": name, "sees": ""})
+
+    @property
     def root(self) -> Path:
-        """`home` as an absolute path; a relative path starts at the project."""
-        return (PROJECT / self.home.expanduser()).resolve()
+        """The state folder: tables, landing folders, reports, registry, locks.
+
+        It is `home` as an absolute path, which for a relative one starts at the project, and below it the environment's
+        folder, where these are the settings of one.
+        """
+        return Path(naming.place(str((PROJECT / self.home.expanduser()).resolve()), self.environment))
 
     @property
     def lake_uri(self) -> str:
-        """The folder or URL of the Delta tables."""
-        return self.lake or str(self.root / "lake")
+        """The folder or URL of the environment's Delta tables."""
+        return naming.place(self.lake, self.environment) if self.lake else str(self.root / "lake")
 
     @property
     def tracking(self) -> str:
@@ -164,6 +202,42 @@ class Settings(BaseSettings):
         return self.backtest(model) / "backtest.html"
 
 
+class SeenSettings(Settings):
+    """The settings of another environment, to read it: whatever would be written there is refused by name.
+
+    What a command writes is asked for by its folder. A page of a model that is seen is written among our own.
+    """
+
+    read_only = True
+
+    @property
+    def lake_uri(self) -> str:
+        """The folder or URL of the environment's Delta tables, which are only read."""
+        return naming.ForeignPlace(super().lake_uri, self.environment)
+
+    def __getattribute__(self, name: str) -> Any:
+        """A setting; a folder that is there to be written to is refused."""
+        folder = _WRITTEN.get(name)
+        if folder is not None:
+            raise ForeignError.of(f"The folder {self.root / folder}", self.environment)
+        return super().__getattribute__(name)
+
+
+_WRITTEN: Mapping[str, str] = {
+    "locks": "locks",
+    "stack": "stack",
+    "prefect_home": "prefect",
+    "page_files": "pages",
+    "dossiers": "dossiers",
+    "images": "images",
+    "quarantine": "quarantine",
+    "scratch": "scratch",
+    "serving": "serving",
+    "backtest": "backtest",
+}
+"""The folders that are written to, by the attribute of the settings that names them."""
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
@@ -176,6 +250,7 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "EVERGREEN_" + "_".join(str(part) for part in first["loc"]).upper()
         raise EvergreenError(f"{name}: {first['msg']}.", "Fix it in the environment or in .env.") from None
+    _require_environments(settings)
     place = settings.openlineage.get_secret_value()
     if "://" in place and not place.startswith(("http://", "https://")):
         scheme = place.partition(":")[0]
@@ -191,3 +266,20 @@ def load_settings() -> Settings:
             f"Set EVERGREEN_HOME to a path without {reserved[0]!r}.",
         )
     return settings
+
+
+def _require_environments(settings: Settings) -> None:
+    form = (
+        "a lower-case letter, then lower-case letters and digits, and no word that the names of deployments begin with"
+    )
+    if settings.environment and not naming.is_environment(settings.environment):
+        raise EvergreenError(
+            f"EVERGREEN_ENVIRONMENT: {settings.environment[:60]!a} is no name of an environment.",
+            f"Set it to a name such as dev, staging or prod: {form}.",
+        )
+    for name in settings.seen:
+        if name != naming.UNNAMED and not naming.is_environment(name):
+            raise EvergreenError(
+                f"EVERGREEN_SEES: {name[:60]!a} is no name of an environment.",
+                f"Name environments such as prod, separated by commas: {form}.",
+            )

@@ -15,10 +15,9 @@ from evergreen.actor import person
 from evergreen.canary.report import CanaryReport
 from evergreen.errors import EvergreenError
 from evergreen.registry.promotion import require_reason
-from evergreen.settings import load_settings
 from flows.shared.canaries import look_and_tell
 from flows.shared.conclude import emit_decision
-from flows.shared.opening import open_run
+from flows.shared.opening import open_run, own_settings
 from tasks.canary import is_in_canary, schedule_looks, take_in_hand
 
 
@@ -42,7 +41,7 @@ def canary(
             raise EvergreenError(f"To {action} a canary takes the name of its model.", "Give model=NAME.")
         context = open_run(model)
         emit_decision(context, take_in_hand(context, action, require_reason(reason), person(by)))
-    settings = load_settings()
+    settings = own_settings()
     reports: list[CanaryReport] = []
     faults: list[str] = []
     for name in [model] if model is not None else models.names(settings.models):
@@ -52,7 +51,7 @@ def canary(
         except EvergreenError as error:
             faults.append(f"{name}: {error}")
     if model is None and not faults and not any(report.is_open for report in reports):
-        schedule_looks(active=False)
+        schedule_looks(settings.environment, active=False)
     if faults:
         raise EvergreenError(f"Not every canary could be looked at: {' '.join(faults)}")
     return reports

@@ -33,18 +33,19 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
         at: logical time of the run, UTC if it has no offset; labels that became known later do not count.
     """
     context = open_run(model, at)
+    environment = context.settings.environment
     ingested = ingest_new_data(context)
     champion, snapshot = champion_and_snapshot(context)
     data = emit_decision(context, record_data(context, champion, snapshot))
     drift = detect(context, champion, snapshot)
     decision = emit_decision(context, record_drift(context, champion, snapshot, drift))
-    report_drift(model, drift, page_url(context.settings, model))
+    report_drift(environment, model, drift, page_url(context.settings, model))
     performance = measure(context, champion, snapshot)
     emit_decision(context, record_performance(context, champion, snapshot, performance))
-    report_performance(model, performance)
+    report_performance(environment, model, performance)
     comparison = shadow(context, champion, snapshot)
     emit_decision(context, record_shadow(context, champion, snapshot, comparison))
-    report_shadow(model, comparison)
+    report_shadow(environment, model, comparison)
     move = roll_back_if_worse(context, comparison)
     skew = watch_served(context, champion, snapshot)
     outcome = f"drift {drift.verdict}, performance {performance.verdict}"

@@ -15,9 +15,8 @@ from pydantic import Field
 import models
 from evergreen.errors import EvergreenError
 from evergreen.ledger.reconciliation import Action, escalation_event
-from evergreen.settings import load_settings
 from flows.shared.approval import recover_answers
-from flows.shared.opening import open_run
+from flows.shared.opening import open_run, own_settings
 from tasks.announce import announce
 from tasks.canary import schedule_looks
 from tasks.reconcile_model import Followed, reconcile_model
@@ -32,21 +31,21 @@ def reconcile(grace_minutes: Annotated[float, Field(gt=0)] = 10.0) -> list[Actio
     Args:
         grace_minutes: how long an event has to start its run, a run to give a sign of life, and a failed run to rest.
     """
-    settings, now, grace = load_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
-    swept: State[Any] = sweep(now, grace, return_state=True)
+    settings, now, grace = own_settings(), datetime.now(UTC), timedelta(minutes=grace_minutes)
+    swept: State[Any] = sweep(settings.environment, now, grace, return_state=True)
     states: list[State[Any]] = [
         reconcile_model(settings, name, now, grace, return_state=True) for name in models.names(settings.models)
     ]
     followed: list[Followed] = [state.result() for state in states if state.is_completed()]
     for result in followed:
         if result.escalation is not None:
-            announce(escalation_event(result.model, result.escalation))
+            announce(settings.environment, escalation_event(result.model, result.escalation))
     steps = [*(swept.result() if swept.is_completed() else ()), *(step for result in followed for step in result.steps)]
     if any(result.in_canary for result in followed):
         # Whoever opened the canary may have been killed before its looks were scheduled.
-        schedule_looks(active=True)
+        schedule_looks(settings.environment, active=True)
     if steps:
-        report_steps(steps, now)
+        report_steps(settings.environment, steps, now)
     faults = [str(state.result(raise_on_failure=False)) for state in [swept, *states] if not state.is_completed()]
     faults += [fault for result in followed if result.asked and (fault := _recover(result.model))]
     if faults:

@@ -55,7 +55,7 @@ def retrain(
     suspended = suspended_result(context)
     if suspended is not None:
         return await_approval(context, suspended)
-    with context.locks.hold(model, "retrain", wait=0, now=context.now):
+    with context.hold("retrain", wait=0):
         ingested = ingest_new_data(context)
         todo = plan(context, Request(reason, decision_id, force, params, event_id))
         if todo.settled is not None:

@@ -49,8 +49,8 @@ def score(
     """
     context = open_run(model)
     if output is not None:
-        require_destination(output, input)
-    with context.locks.hold(model, "score", wait=WAIT, now=context.now):
+        require_destination(context.settings.environment, output, input)
+    with context.hold("score", wait=WAIT):
         if input is None:
             ingest_new_data(context)
         champion, _ = champion_and_snapshot(context)
@@ -59,7 +59,7 @@ def score(
             return ScoreResult(model, None, 0, 0, 0, None, context.flow_run)
         scoring_input = resolve_input(context, champion, input)
         result = _score_input(context, champion, scoring_input, output, chunk_rows)
-    report_score(result)
+    report_score(context.settings.environment, result)
     record_run(context, "score", result.rows_in - result.repeated, f"version {champion.number}")
     return result
 

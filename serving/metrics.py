@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from evergreen.naming import METRIC_PREFIX
-from evergreen.prometheus import counter, gauge, process_registry
+from evergreen.prometheus import counter, gauge, in_environment, process_registry
 from serving.champion import ChampionFollower
 from serving.frame_worker import FrameWorker
 from serving.prediction_queue import PredictionQueue
@@ -57,11 +57,8 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """The families of series, as the client library asks for them."""
         yield gauge(f"{METRIC_PREFIX}build_info", "1 for the version of Evergreen.", "version", [((self.version,), 1)])
-        yield from self._requests()
-        yield from self._versions()
-        yield from self._champions()
-        yield from self._log()
-        yield from self._canaries()
+        families = (self._requests(), self._versions(), self._champions(), self._log(), self._canaries())
+        yield from in_environment(self.follower.settings.environment, chain.from_iterable(families))
 
     def _requests(self) -> Iterator[Metric]:
         counts = self.counts

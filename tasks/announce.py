@@ -11,9 +11,9 @@ from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=60, task_run_name="announce")
-def announce(event: Event) -> None:
-    """Emit one event of a model."""
-    emit_event(event=event.name, resource=event.resource, payload=dict(event.payload))
+def announce(environment: str, event: Event) -> None:
+    """Emit one event of a model of an environment."""
+    emit_event(event=event.name, resource=event.resource(environment), payload=dict(event.payload))
     payload = event.payload
     logger = run_logger(event.model, payload.get("decision_id") or "", payload.get("version"), step=False)
     logger.info("event: %s of %s", event.name, event.model)

@@ -69,9 +69,9 @@ def take_in_hand(context: RunContext, hand: Hand, reason: str, by: str) -> Decis
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="schedule-looks")
-def schedule_looks(*, active: bool) -> None:
+def schedule_looks(environment: str, *, active: bool) -> None:
     """Let the schedule of the canary deployment run, or rest while no canary is open."""
-    path = naming.deployment_path("canary")
+    path = naming.deployment_path(environment, "canary")
     with get_client(sync_client=True) as client:
         try:
             deployment = client.read_deployment_by_name(path)

@@ -15,7 +15,9 @@ from tasks import retried, run_logger
 def export(context: RunContext, batch: str, destination: str) -> str:
     """Write a scored batch to a destination; returns the destination as it may be shown."""
     log = context.predictions
-    name = export_batch(log, batch, destination, context.spec, _classes(context, log.progress(batch)))
+    name = export_batch(
+        context.settings.environment, log, batch, destination, context.spec, _classes(context, log.progress(batch))
+    )
     run_logger(context.spec.name).info("export: %s", name)
     return name
 

@@ -27,7 +27,9 @@ def fit(context: RunContext, plan: Plan) -> Candidate:
         if done * 10 // total == (done - 1) * 10 // total:
             return
         if not shown:
-            shown.append(create_progress_artifact(0.0, artifact("search", context.spec.name)))
+            shown.append(
+                create_progress_artifact(0.0, artifact(context.settings.environment, "search", context.spec.name))
+            )
         update_progress_artifact(shown[0], progress=100.0 * done / total)  # type: ignore[arg-type]
 
     code = (context.spec_hash, context.recipe)

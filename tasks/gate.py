@@ -38,8 +38,11 @@ def gate(context: RunContext, plan: Plan, version: Version, drift: DriftReport) 
         judgement = evaluate_candidate(context.observations, registry, tagged, plan.champion, plan.window)
         if not plan.request.force:
             judgement = reject_repeat(judgement, version, registry.versions(version.model))
+        context.require_held()
         _record(context, plan, version, drift, judgement)
     except BaseException as error:
+        # Whoever took the lock over judges the version itself.
+        context.require_held()
         registry.conclude(version, Verdict.INCONCLUSIVE, f"The gates could not be applied: {error}", {})
         raise
     failed = [check.name for check in judgement.checks if check.status is not Verdict.PASS]

@@ -39,7 +39,9 @@ def source_contract_and_code(_context: Any, parameters: dict[str, Any]) -> str:
         *([_fingerprint(spec.labels.source, landing), labels_digest(spec, spec.labels)] if spec.labels else []),
         *(hashlib.sha256(file.read_bytes()).hexdigest() for file in _code_files()),
     ]
-    return naming.ingest_cache_key(spec.name, hashlib.sha256("|".join(parts).encode()).hexdigest())
+    return naming.ingest_cache_key(
+        context.settings.environment, spec.name, hashlib.sha256("|".join(parts).encode()).hexdigest()
+    )
 
 
 def _code_files() -> list[Path]:

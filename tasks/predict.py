@@ -108,7 +108,7 @@ def close_batch(context: RunContext, progress: Progress) -> Progress:
     return closed
 
 
-def progress_bar(model: str, scoring_input: ScoringInput) -> Callable[[Progress], None]:
+def progress_bar(environment: str, model: str, scoring_input: ScoringInput) -> Callable[[Progress], None]:
     """A function that shows progress as a bar among the run's artifacts, if the number of rows is known."""
     total = 0 if scoring_input.end is None else scoring_input.end - scoring_input.start
     if not total:
@@ -122,7 +122,7 @@ def progress_bar(model: str, scoring_input: ScoringInput) -> Callable[[Progress]
         # One call for each tenth, so that many small chunks are not slowed down by their own report. None before the
         # first chunk is done: by then the chunks that follow are on their way.
         if bar is None:
-            bar = create_progress_artifact(10.0 * tenths, artifact("scoring", model))
+            bar = create_progress_artifact(10.0 * tenths, artifact(environment, "scoring", model))
         elif tenths > shown_tenths:
             update_progress_artifact(bar, progress=10.0 * tenths)
         shown_tenths = tenths

@@ -25,6 +25,7 @@ from tasks import log_alias, retried, run_logger
 @retried("promote", timeout_seconds=300)
 def promote(context: RunContext, version: Version, judgement: Judgement, reason: str) -> Outcome:
     """Promote a version that passed; without automatic approval it stays challenger."""
+    context.require_held()
     now = context.moment()
     outcome = promotion.promote_if_passed(
         context.spec,

@@ -64,7 +64,7 @@ def reconcile_model(settings: Settings, model: str, now: datetime, grace: timede
         return Followed(model, awaits_approval, in_canary=in_canary)
     steps: list[Action] = []
     with get_client(sync_client=True) as client:
-        runs = _Runs(client, model)
+        runs = _Runs(client, settings.environment, model)
         attempts = runs.attempts(finding, ledger.since, now)
         finding = reconciliation.find_pending(spec, ledger, attempts, now=now, grace=grace)
         _keep_held(settings, model, finding, now)
@@ -111,9 +111,9 @@ def _keep_started(
 class _Runs:
     """The runs of a model's retrain deployment."""
 
-    def __init__(self, client: SyncPrefectClient, model: str) -> None:
-        self.client, self.model = client, model
-        self.name = naming.deployment_path("retrain", model)
+    def __init__(self, client: SyncPrefectClient, environment: str, model: str) -> None:
+        self.client, self.environment, self.model = client, environment, model
+        self.name = naming.deployment_path(environment, "retrain", model)
         self.runs: list[FlowRun] = []
         try:
             self.deployment: UUID | None = client.read_deployment_by_name(self.name).id
@@ -141,7 +141,7 @@ class _Runs:
             return ()
         if self.deployment is None:
             run_logger(self.model, decision.id).warning(
-                "reconcile: decision %s of %s is due, and there is no deployment %s. Run: prefect deploy --all",
+                "reconcile: decision %s of %s is due, and there is no deployment %s. Run: evergreen deployments apply",
                 *(decision.id, self.model, self.name),
             )
             return ()
@@ -150,7 +150,9 @@ class _Runs:
         run = self.client.create_flow_run_from_deployment(
             self.deployment,
             parameters=parameters,
-            idempotency_key=naming.reconcile_key(self.model, decision.id, str(earlier[0].id) if earlier else "first"),
+            idempotency_key=naming.reconcile_key(
+                self.environment, self.model, decision.id, str(earlier[0].id) if earlier else "first"
+            ),
         )
         return (Action(self.model, decision.id, finding.since, f"started {run.name} for {decision.kind}", str(run.id)),)
 

@@ -75,6 +75,7 @@ def record_retrain(
     judgement: Judgement | None = None,
 ) -> RetrainDetail:
     """Record the outcome of a candidate and its drift report, or why no candidate was trained."""
+    context.require_held()
     champion = context.registry.champion(context.spec.name)
     result = context.recorder.conclude(plan, ingested, champion, outcome, version, drift, judgement)
     logger = run_logger(context.spec.name, result.decision_id, result.version, step=False)
@@ -100,7 +101,9 @@ def record_run(context: RunContext, flow: str, rows: int, outcome: str, run_id: 
     if run_id:
         context.registry.enrich(run_id, run.metrics, {})
     shown_runs = [each.to_json() for each in newest]
-    create_table_artifact(shown_runs, key=artifact("runs", context.spec.name), description="The newest runs")
+    create_table_artifact(
+        shown_runs, key=artifact(context.settings.environment, "runs", context.spec.name), description="The newest runs"
+    )
 
 
 def _logged(context: RunContext, decision: Decision | None) -> Decision | None:

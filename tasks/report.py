@@ -33,28 +33,30 @@ from tasks import shown
 
 
 @shown("report-drift")
-def report_drift(model: str, report: DriftReport, page: str = "") -> None:
+def report_drift(environment: str, model: str, report: DriftReport, page: str = "") -> None:
     """The drift table, and links to Evidently's page and to the model's own (`page`, where there is one)."""
-    _link_page(model, page)
+    _link_page(environment, model, page)
     if not report.columns:
         return
     note = f"# Drift of {model}: {report.verdict}\n\n{report.reason}\n\n{drift_table(report)}"
-    create_markdown_artifact(note, key=artifact("drift", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact(environment, "drift", model), description=report.reason)
     if report.html is not None:
-        create_link_artifact(report.html.as_uri(), link_text="Evidently report", key=artifact("drift-report", model))
+        create_link_artifact(
+            report.html.as_uri(), link_text="Evidently report", key=artifact(environment, "drift-report", model)
+        )
 
 
 @shown("report-performance")
-def report_performance(model: str, report: PerformanceReport) -> None:
+def report_performance(environment: str, model: str, report: PerformanceReport) -> None:
     """What the champion's metric is now and what it was, by window and slice, and what it gets wrong."""
     if report.decision_id is None:
         return
     note = performance_note(model, report)
-    create_markdown_artifact(note, key=artifact("performance", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact(environment, "performance", model), description=report.reason)
 
 
 @shown("report-shadow")
-def report_shadow(model: str, report: ShadowReport) -> None:
+def report_shadow(environment: str, model: str, report: ShadowReport) -> None:
     """The champion beside the one that it replaced."""
     if report.decision_id is None:
         return
@@ -64,22 +66,22 @@ def report_shadow(model: str, report: ShadowReport) -> None:
     row = (report.metric, MARK[report.verdict], report.value, report.former_value, report.gain, low, high)
     facts = table((*what, "labelled rows", "windows"), [(*row, report.rows, coverage)])
     note = f"# Last promotion of {model}: {report.verdict}\n\n{report.reason}\n\n{facts}"
-    create_markdown_artifact(note, key=artifact("shadow", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact(environment, "shadow", model), description=report.reason)
 
 
 @shown("report-skew")
-def report_skew(model: str, report: SkewReport) -> None:
+def report_skew(environment: str, model: str, report: SkewReport) -> None:
     """The features that were served with other values than landed."""
     if report.decision_id is None:
         return
     note = skew_note(model, report)
-    create_markdown_artifact(note, key=artifact("skew", model), description=report.reason)
+    create_markdown_artifact(note, key=artifact(environment, "skew", model), description=report.reason)
 
 
 @shown("report-retrain")
-def report_retrain(result: RetrainDetail, page: str = "") -> None:
+def report_retrain(environment: str, result: RetrainDetail, page: str = "") -> None:
     """The gate table and what came of it, and a link to the model's page, where there is one."""
-    _link_page(result.model, page)
+    _link_page(environment, result.model, page)
     if not result.checks:
         return
     metric, explained = result.metric, said(result.explanation, 2000)
@@ -91,11 +93,13 @@ def report_retrain(result: RetrainDetail, page: str = "") -> None:
         f"- {metric.name} on the holdout: {figure}\n- decision: `{result.decision_id}`, reason: {result.reason}\n"
         f"- MLflow: model `{result.model}`, version {result.version}\n{_link(result)}\n{gate_table(result.checks)}"
     )
-    create_markdown_artifact(note, key=artifact("gates", result.model), description=f"{result.outcome}: {explained}")
+    create_markdown_artifact(
+        note, key=artifact(environment, "gates", result.model), description=f"{result.outcome}: {explained}"
+    )
 
 
 @shown("report-score")
-def report_score(result: ScoreResult) -> None:
+def report_score(environment: str, result: ScoreResult) -> None:
     """How many rows were scored, by which version, how fast, and why others were not."""
     if result.version is None:
         return
@@ -107,52 +111,52 @@ def report_score(result: ScoreResult) -> None:
     where = f" Written to {escape(result.output)}." if result.output else ""
     summary = f"Version {result.version} scored {result.rows_scored:,} of {many(result.rows_in, 'row')}."
     note = f"# Scoring with {result.model}\n\n{summary}{where}\n\n{facts}\n\n{versions}{reasons}"
-    create_markdown_artifact(note, key=artifact("score", result.model), description=summary)
+    create_markdown_artifact(note, key=artifact(environment, "score", result.model), description=summary)
 
 
 @shown("report-move")
-def report_move(result: MoveResult) -> None:
+def report_move(environment: str, result: MoveResult) -> None:
     """The note of a promotion or a rejection by hand, of a rollback or of a loss."""
     rejected = f"Version {result.rejected} was rejected. " if result.rejected else ""
     champion = f"Version {result.champion} is the champion." if result.champion else "There is no champion yet."
     lost = f"Version {result.lost} is given up as lost. " if result.lost else ""
     note = f"# {result.model}: {result.action}\n\n{rejected}{lost}{champion} Reason: {result.reason}"
-    create_markdown_artifact(note, key=artifact(result.action, result.model))
+    create_markdown_artifact(note, key=artifact(environment, result.action, result.model))
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=120, task_run_name="report-backtest")
 def report_backtest(context: RunContext, report: Backtest, place: str | None = None) -> Path:
     """The table, the recommendation, and a link to the page, which is written where `place` says."""
-    model = report.model
+    model, environment = report.model, context.settings.environment
     page = Path(place).expanduser().absolute() if place else context.settings.backtest_page(model)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, backtest_page(report, context.moment()))
     columns = ("name", "window", "error", "interval", "retrains", "rejected", "train_seconds")
     rows = [{name: each[name] for name in columns} | each["regret"] for each in report.to_json()["policies"]]
-    create_table_artifact(rows, key=artifact("backtest", model), description=report.reason)
+    create_table_artifact(rows, key=artifact(environment, "backtest", model), description=report.reason)
     note = table(list(rows[0]), [each.values() for each in rows])
     warning = f"**{report.warning}**\n\n" if report.warning else ""
     text = f"# When to retrain {model}: {report.recommended}\n\n{warning}{report.reason}\n\n{note}"
-    create_markdown_artifact(text, key=artifact("backtest-report", model), description=report.reason)
-    create_link_artifact(page.as_uri(), link_text="Backtest", key=artifact("backtest-page", model))
+    create_markdown_artifact(text, key=artifact(environment, "backtest-report", model), description=report.reason)
+    create_link_artifact(page.as_uri(), link_text="Backtest", key=artifact(environment, "backtest-page", model))
     return page
 
 
 @shown("report-canary")
-def report_canary(report: CanaryReport) -> None:
+def report_canary(environment: str, report: CanaryReport) -> None:
     """Where a canary stands, and what each question came to."""
-    key = artifact("canary", report.model)
+    key = artifact(environment, "canary", report.model)
     create_markdown_artifact(canary_note(report), key=key, description=f"{report.stands}: {said(report.reason, 2000)}")
 
 
 @shown("report-steps")
-def report_steps(steps: Sequence[Action], now: datetime) -> None:
+def report_steps(environment: str, steps: Sequence[Action], now: datetime) -> None:
     """What a reconciliation did, one row each."""
     rows = [
         {"model": step.model, "decision or run": step.about, "age": _age(now, step.since), "done": step.what}
         for step in steps
     ]
-    create_table_artifact(rows, key=artifact("reconcile"), description=f"{len(rows)} things were done")
+    create_table_artifact(rows, key=artifact(environment, "reconcile"), description=f"{len(rows)} things were done")
 
 
 def _age(now: datetime, since: datetime) -> str:
@@ -160,9 +164,9 @@ def _age(now: datetime, since: datetime) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _link_page(model: str, page: str) -> None:
+def _link_page(environment: str, model: str, page: str) -> None:
     if page:
-        create_link_artifact(page, link_text=f"The page of {model}", key=artifact("page", model))
+        create_link_artifact(page, link_text=f"The page of {model}", key=artifact(environment, "page", model))
 
 
 def _link(result: RetrainDetail) -> str:

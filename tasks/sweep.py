@@ -22,7 +22,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
 from evergreen.ledger.reconciliation import Action
-from evergreen.naming import PREFECT_TAG
+from evergreen.naming import tag
 
 _STUCK = ["PENDING", "RUNNING", "CANCELLING"]
 _MISSED_BEATS = 3
@@ -30,28 +30,32 @@ _LATE_SECONDS = 15
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=900, task_run_name="sweep")
-def sweep(now: datetime, patience: timedelta) -> tuple[Action, ...]:
+def sweep(environment: str, now: datetime, patience: timedelta) -> tuple[Action, ...]:
     """Mark as crashed what gave no sign of life for `patience`, or for three heartbeats where that is longer.
+
+    Only runs of the environment are looked at.
 
     A run that has started is watched for one more heartbeat: while the server was away those of a sound run were lost.
     With heartbeats switched off only runs that never started are swept.
     """
     beat = get_current_settings().flows.heartbeat_frequency
     with get_client(sync_client=True) as client:
-        silent = _find_silent(client, now, patience, beat)
+        silent = _find_silent(client, environment, now, patience, beat)
         if any(not _is_pending(run) for run, _ in silent):
             pause = (beat or 0) + _LATE_SECONDS
             time.sleep(pause)
-            still = {run.id for run, _ in _find_silent(client, now + timedelta(seconds=pause), patience, beat)}
+            still = {
+                run.id for run, _ in _find_silent(client, environment, now + timedelta(seconds=pause), patience, beat)
+            }
             silent = [(run, since) for run, since in silent if run.id in still]
         return tuple(step for run, since in silent if (step := _end_run(client, run, since)))
 
 
 def _find_silent(
-    client: SyncPrefectClient, now: datetime, patience: timedelta, beat: int | None
+    client: SyncPrefectClient, environment: str, now: datetime, patience: timedelta, beat: int | None
 ) -> list[tuple[FlowRun, datetime]]:
     """The runs without a sign of life, and since when."""
-    query = {"tags": {"all_": [PREFECT_TAG]}, "state": {"type": {"any_": _STUCK}}}
+    query = {"tags": {"all_": [tag(environment)]}, "state": {"type": {"any_": _STUCK}}}
     silent = []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(query), limit=200):
         since = run.state.timestamp if run.state else None

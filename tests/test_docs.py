@@ -164,7 +164,10 @@ def test_every_event_that_is_waited_for_is_sent() -> None:
         for kind in TRIGGER_EVENTS
     }
     assert waited <= sent == set(TRIGGER_EVENTS.values())
-    assert "announce(decision_event(" in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
+    assert (
+        "announce(context.settings.environment, decision_event("
+        in (PROJECT / "flows" / "shared" / "conclude.py").read_text()
+    )
 
 
 def test_readme_begins_with_three_pictures() -> None:
@@ -241,8 +244,9 @@ def test_the_architecture_page_names_every_folder() -> None:
         assert [name for name in folders if f"`{name}/`" not in text and f"`{name}`" not in text] == []
 
 
-# Worked examples have tests of their own, and this one would send to a server.
-_EXCERPTS = [page for page in PAGES if page.name not in ("model-files.md", "automations.md")]
+# Worked examples have tests of their own, as have environments, and this one would send to a server.
+_APART = ("model-files.md", "environments.md", "automations.md")
+_EXCERPTS = [page for page in PAGES if page.name not in _APART]
 
 
 @pytest.mark.parametrize("page", _EXCERPTS, ids=lambda page: page.name)

@@ -74,59 +74,70 @@ class Alert:
         return f"{about}event: {{{{ event.event }}}}\n{{{{ (flow_run or event) | ui_url or '' }}}}"
 
 
-def alerts_of(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+def alerts_of(environment: str, specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
     """Every alert about these models, and about the runs and automations that keep them fresh."""
     alerts = (
-        _model_alert("drift-failed", "the drift report failed", events.DRIFT_FAILED),
-        _model_alert("performance-failed", "the performance report failed", events.PERFORMANCE_FAILED),
-        _model_alert("data-rejected", "data was rejected", events.DATA_REJECTED),
-        _model_alert("candidate-rejected", "a candidate was not promoted", events.MODEL_REJECTED),
-        _model_alert("approval-awaited", "a candidate waits for your approval", events.MODEL_WAITING),
-        _model_alert("model-promoted", "there is a new champion", events.MODEL_PROMOTED),
-        _model_alert("model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
-        *_promotion_alerts(specs),
-        *_skew_alerts(specs),
-        _model_alert("retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
-        *(_silence_alert(spec) for spec in specs),
-        _failed_run_alert(),
+        _model_alert(environment, "drift-failed", "the drift report failed", events.DRIFT_FAILED),
+        _model_alert(environment, "performance-failed", "the performance report failed", events.PERFORMANCE_FAILED),
+        _model_alert(environment, "data-rejected", "data was rejected", events.DATA_REJECTED),
+        _model_alert(environment, "candidate-rejected", "a candidate was not promoted", events.MODEL_REJECTED),
+        _model_alert(environment, "approval-awaited", "a candidate waits for your approval", events.MODEL_WAITING),
+        _model_alert(environment, "model-promoted", "there is a new champion", events.MODEL_PROMOTED),
+        _model_alert(environment, "model-rolled-back", "the champion was rolled back", events.MODEL_ROLLED_BACK),
+        *_promotion_alerts(environment, specs),
+        *_skew_alerts(environment, specs),
+        _model_alert(environment, "retrain-escalated", "retraining does not help", events.RETRAIN_ESCALATED),
+        *(_silence_alert(environment, spec) for spec in specs),
+        _failed_run_alert(environment),
         _late_run_alert(
-            "run-not-started", "has not started", START_WITHIN, {"Late", "Pending"}, {*OVER, *RESTING, RUN + "Running"}
+            environment,
+            "run-not-started",
+            "has not started",
+            START_WITHIN,
+            {"Late", "Pending"},
+            {*OVER, *RESTING, RUN + "Running"},
         ),
-        _late_run_alert("run-not-ended", "has not ended", END_WITHIN, {"Running"}, {*OVER, *RESTING}),
+        _late_run_alert(environment, "run-not-ended", "has not ended", END_WITHIN, {"Running"}, {*OVER, *RESTING}),
     )
-    return (*alerts, _failed_action_alert([naming.automation(alert.name) for alert in alerts]))
+    return (
+        *alerts,
+        _failed_action_alert(environment, [naming.automation(environment, alert.name) for alert in alerts]),
+    )
 
 
-def run_tag_labels() -> dict[str, str]:
-    """The labels of a related resource by which events of Evergreen's flow runs are recognised."""
-    return {"prefect.resource.role": "tag", "prefect.resource.id": naming.tag_resource()}
+def run_tag_labels(environment: str) -> dict[str, str]:
+    """The labels of a related resource by which events of the environment's flow runs are recognised."""
+    return {"prefect.resource.role": "tag", "prefect.resource.id": naming.tag_resource(environment)}
 
 
-def _promotion_alerts(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+def _promotion_alerts(environment: str, specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
     """For models that are not rolled back automatically; for the others there is the alert of the rollback."""
     watched = [spec for spec in specs if spec.shadow.windows and not spec.shadow.rollback]
     if not watched:
         return ()
-    models = tuple(naming.model_resource(spec.name) for spec in watched)
-    return (_model_alert("promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, models),)
+    models = tuple(naming.model_resource(environment, spec.name) for spec in watched)
+    return (_model_alert(environment, "promotion-hurt", "the last promotion hurt", events.SHADOW_FAILED, models),)
 
 
-def _skew_alerts(specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
+def _skew_alerts(environment: str, specs: tuple[ModelSpec, ...]) -> tuple[Alert, ...]:
     """For models that are served."""
-    models = tuple(naming.model_resource(spec.name) for spec in specs if spec.serve is not None)
+    models = tuple(naming.model_resource(environment, spec.name) for spec in specs if spec.serve is not None)
     says = "what was asked online differs from what landed"
-    return (_model_alert("skew-failed", says, events.SKEW_FAILED, models),) if models else ()
+    return (_model_alert(environment, "skew-failed", says, events.SKEW_FAILED, models),) if models else ()
 
 
-def _model_alert(name: str, says: str, event: str, models: tuple[str, ...] = (naming.model_resource("*"),)) -> Alert:
+def _model_alert(environment: str, name: str, says: str, event: str, models: tuple[str, ...] = ()) -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     # A rehearsal event has another value in this label.
-    match = {"prefect.resource.id": list(models), events.REHEARSAL: events.NO_REHEARSAL}
+    match = {
+        "prefect.resource.id": list(models or (naming.model_resource(environment, "*"),)),
+        events.REHEARSAL: events.NO_REHEARSAL,
+    }
     return Alert(name, says, EventTrigger(expect={event}, match=match, posture=Posture.Reactive), facts=_FACTS)
 
 
-def _silence_alert(spec: ModelSpec) -> Alert:
+def _silence_alert(environment: str, spec: ModelSpec) -> Alert:
     """Sent once for each silence: its clock starts with each report, and before the first report with the sync."""
     from prefect.events.schemas.automations import EventTrigger, Posture
 
@@ -135,7 +146,10 @@ def _silence_alert(spec: ModelSpec) -> Alert:
     trigger = EventTrigger(
         after={*REPORTS, events.DRIFT_AWAITED},
         expect=set(REPORTS),
-        match={"prefect.resource.id": naming.model_resource(spec.name), events.REHEARSAL: events.NO_REHEARSAL},
+        match={
+            "prefect.resource.id": naming.model_resource(environment, spec.name),
+            events.REHEARSAL: events.NO_REHEARSAL,
+        },
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
@@ -143,22 +157,26 @@ def _silence_alert(spec: ModelSpec) -> Alert:
     return Alert(naming.silence_alert(spec.name), f"no drift report for {_format_duration(within)}", trigger)
 
 
-def _failed_run_alert() -> Alert:
+def _failed_run_alert(environment: str) -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     ends = {RUN + state for state in ("Failed", "TimedOut", "Crashed")}
-    trigger = EventTrigger(expect=ends, match=_run_labels(), match_related=run_tag_labels(), posture=Posture.Reactive)
+    trigger = EventTrigger(
+        expect=ends, match=_run_labels(), match_related=run_tag_labels(environment), posture=Posture.Reactive
+    )
     return Alert("run-failed", "failed or crashed", trigger, "run")
 
 
-def _late_run_alert(name: str, says: str, within: timedelta, after: set[str], expect: set[str]) -> Alert:
+def _late_run_alert(
+    environment: str, name: str, says: str, within: timedelta, after: set[str], expect: set[str]
+) -> Alert:
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     trigger = EventTrigger(
         after={RUN + state for state in after},
         expect=expect,
         match=_run_labels(),
-        match_related=run_tag_labels(),
+        match_related=run_tag_labels(environment),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
@@ -166,11 +184,11 @@ def _late_run_alert(name: str, says: str, within: timedelta, after: set[str], ex
     return Alert(name, f"{says} within {_format_duration(within)}", trigger, "run")
 
 
-def _failed_action_alert(names: list[str]) -> Alert:
+def _failed_action_alert(environment: str, names: list[str]) -> Alert:
     """For automations of these names and for triggers; not for itself, or its failures would never end."""
     from prefect.events.schemas.automations import EventTrigger, Posture
 
-    triggers = naming.deployment("retrain", "*")
+    triggers = naming.deployment(environment, "retrain", "*")
     trigger = EventTrigger(
         expect={"prefect.automation.action.failed"},
         match={"prefect.resource.id": "prefect.automation.*", "prefect.resource.name": [*names, triggers]},

@@ -26,7 +26,7 @@ _NATIVE = ("hooks.slack.com", "hooks.slack-gov.com")
 _BLOCK = re.compile(r"([a-z0-9-]+)/([a-z0-9-]+)")
 
 
-def save_channels(notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
+def save_channels(environment: str, notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
     """Save the URLs as blocks with stable names; returns the blocks of all items, in their order.
 
     Raises:
@@ -35,13 +35,13 @@ def save_channels(notify: str, client: SyncPrefectClient) -> tuple[UUID, ...]:
     items = [item.strip() for item in notify.split(",") if item.strip()]
     # Every item is checked before the first is saved.
     blocks = {item: _find_block(client, item, place) for place, item in enumerate(items, 1) if not _is_url(item, place)}
-    return tuple(blocks.get(item) or _save_url(client, item, place) for place, item in enumerate(items, 1))
+    return tuple(blocks.get(item) or _save_url(environment, client, item, place) for place, item in enumerate(items, 1))
 
 
-def delete_other_channels(client: SyncPrefectClient, kept: tuple[UUID, ...]) -> None:
-    """Delete the saved blocks of URLs except these."""
+def delete_other_channels(environment: str, client: SyncPrefectClient, kept: tuple[UUID, ...]) -> None:
+    """Delete the environment's saved blocks of URLs except these."""
     for document in client.read_block_documents_by_type(_SAVED_AS, include_secrets=False):
-        if (document.name or "").startswith(naming.NOTIFY_BLOCK_PREFIX) and document.id not in kept:
+        if naming.is_notify_block(environment, document.name or "") and document.id not in kept:
             client.delete_block_document(document.id)
 
 
@@ -105,10 +105,10 @@ def _block_types() -> tuple[str, ...]:
     return tuple(sorted(slugs))
 
 
-def _save_url(client: SyncPrefectClient, url: str, place: int) -> UUID:
+def _save_url(environment: str, client: SyncPrefectClient, url: str, place: int) -> UUID:
     from prefect.blocks.notifications import SlackWebhook
 
-    name = naming.notify_block(place)
+    name = naming.notify_block(environment, place)
     SlackWebhook.model_validate({"url": _to_apprise(url)}).save(name, overwrite=True)
     return client.read_block_document_by_name(name, _SAVED_AS, include_secrets=False).id
 

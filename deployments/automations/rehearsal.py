@@ -65,10 +65,13 @@ class _BrokenError(Exception):
         self.link, self.reason, self.fix, self.flow_run = link, reason, fix, flow_run
 
 
-def rehearse(spec: ModelSpec, *, created: float = CREATED_SECONDS, started: float = STARTED_SECONDS) -> Rehearsal:
+def rehearse(
+    environment: str, spec: ModelSpec, *, created: float = CREATED_SECONDS, started: float = STARTED_SECONDS
+) -> Rehearsal:
     """Send one rehearsal event of a model and follow it.
 
     Args:
+        environment: whose chain it is.
         spec: the model.
         created: seconds to wait from the event to the flow run.
         started: seconds to wait from the flow run to its end.
@@ -81,13 +84,13 @@ def rehearse(spec: ModelSpec, *, created: float = CREATED_SECONDS, started: floa
             f"{spec.name}: retraining.triggers is empty: no event starts a retrain.", "There is nothing to rehearse."
         )
     try:
-        latency, run = asyncio.run(_follow(spec, created, started))
+        latency, run = asyncio.run(_follow(environment, spec, created, started))
     except _BrokenError as broken:
         return Rehearsal(spec.name, False, broken.link, None, broken.reason, broken.fix, broken.flow_run)
     return Rehearsal(spec.name, True, latency_s=round(latency, 3), flow_run=run)
 
 
-async def _follow(spec: ModelSpec, created: float, started: float) -> tuple[float, str]:
+async def _follow(environment: str, spec: ModelSpec, created: float, started: float) -> tuple[float, str]:
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
@@ -98,10 +101,10 @@ async def _follow(spec: ModelSpec, created: float, started: float) -> tuple[floa
     async with get_client() as client:
         try:
             await client.hello()
-            deployment = await _find_deployment(client, spec.name)
+            deployment = await _find_deployment(client, environment, spec.name)
             automation = await _find_automation(client, spec, deployment)
             await _require_worker(client, deployment)
-            decision_id, sent = _emit(spec)
+            decision_id, sent = _emit(environment, spec)
             run = await _await_run(client, deployment, automation, decision_id, sent, created)
             return await _await_end(client, run, sent, started), str(run.id)
         except (httpx.HTTPError, OSError) as error:
@@ -109,10 +112,10 @@ async def _follow(spec: ModelSpec, created: float, started: float) -> tuple[floa
             raise _BrokenError("server", reason, "Start it with: evergreen up") from None
 
 
-async def _find_deployment(client: PrefectClient, model: str) -> DeploymentResponse:
+async def _find_deployment(client: PrefectClient, environment: str, model: str) -> DeploymentResponse:
     from prefect.exceptions import ObjectNotFound
 
-    name = naming.deployment_path("retrain", model)
+    name = naming.deployment_path(environment, "retrain", model)
     try:
         return await client.read_deployment_by_name(name)
     except ObjectNotFound:
@@ -155,14 +158,14 @@ async def _require_worker(client: PrefectClient, deployment: DeploymentResponse)
         raise _BrokenError("worker", f"No worker of the work pool {name!r} is online.", fix)
 
 
-def _emit(spec: ModelSpec) -> tuple[str, datetime]:
+def _emit(environment: str, spec: ModelSpec) -> tuple[str, datetime]:
     from prefect.events import emit_event
 
     decision_id = f"{REHEARSAL_PREFIX}{secrets.token_hex(6)}"
     payload = {"decision_id": decision_id, "share": 1.0, "columns": []}
     event = Event(TRIGGER_EVENTS[spec.retraining.triggers[0]], spec.name, payload, rehearsal=decision_id)
     sent = datetime.now(UTC)
-    emit_event(event=event.name, resource=event.resource, payload=dict(event.payload), occurred=sent)
+    emit_event(event=event.name, resource=event.resource(environment), payload=dict(event.payload), occurred=sent)
     return decision_id, sent
 
 

@@ -72,7 +72,9 @@ def pause_schedules(*names: str) -> Iterator[None]:
                 client.resume_deployment(deployment)
 
 
-def follow_decision(model: str, decision_id: str, *, show: Callable[[str], None], timeout: float) -> FlowRun:
+def follow_decision(
+    environment: str, model: str, decision_id: str, *, show: Callable[[str], None], timeout: float
+) -> FlowRun:
     """Wait for the retrain that answers a decision, whoever starts it, and follow it to its end.
 
     Raises:
@@ -80,7 +82,7 @@ def follow_decision(model: str, decision_id: str, *, show: Callable[[str], None]
     """
     deadline = time.monotonic() + timeout
     with _client() as client:
-        deployment = client.read_deployment_by_name(naming.deployment_path("retrain", model))
+        deployment = client.read_deployment_by_name(naming.deployment_path(environment, "retrain", model))
         while time.monotonic() < deadline:
             for run in runs_of(client, deployment.id):
                 if run.parameters.get("decision_id") == decision_id:

@@ -19,7 +19,6 @@ from deployments.connection import open_client, read_deployments, read_pages
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.events import DRIFT_AWAITED, Event
-from evergreen.naming import AUTOMATION_PREFIX
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 
@@ -64,34 +63,35 @@ def sync(settings: Settings) -> Synced:
     """
     import models
 
+    environment = settings.environment
     specs = tuple(models.load_spec(name, settings.models) for name in models.names(settings.models))
     with open_client("Automations") as client:
-        blocks = save_channels(settings.notify.get_secret_value(), client)
-        wanted = _sweep_automations(_slowest_heartbeat(client))
+        blocks = save_channels(environment, settings.notify.get_secret_value(), client)
+        wanted = _sweep_automations(environment, _slowest_heartbeat(client, environment))
         if blocks:
-            wanted += [_alert_automation(alert, blocks) for alert in alerts_of(specs)]
-        synced = _update(client, wanted)
-        delete_other_channels(client, blocks)
-    _start_silence_clocks(specs, {*synced.made, *synced.changed})
+            wanted += [_alert_automation(environment, alert, blocks) for alert in alerts_of(environment, specs)]
+        synced = _update(client, environment, wanted)
+        delete_other_channels(environment, client, blocks)
+    _start_silence_clocks(environment, specs, {*synced.made, *synced.changed})
     return synced
 
 
-def list_all() -> tuple[Listed, ...]:
-    """Evergreen's automations on the server, sorted by name."""
+def list_all(environment: str) -> tuple[Listed, ...]:
+    """The environment's automations on the server, sorted by name."""
     with open_client("Automations") as client:
-        automations = sorted(_read_automations(client).items())
+        automations = sorted(_read_automations(client, environment).items())
     return tuple(Listed(name, automation.enabled, automation.description) for name, automation in automations)
 
 
-def switch(name: str, on: bool) -> Listed:
+def switch(environment: str, name: str, on: bool) -> Listed:
     """Switch an automation on or off.
 
     Raises:
         EvergreenError: there is none of that name, or no server.
     """
-    short = name.removeprefix(AUTOMATION_PREFIX)
+    short = name.removeprefix(naming.automation(environment, ""))
     with open_client("Automations") as client:
-        automations = _read_automations(client)
+        automations = _read_automations(client, environment)
         if short not in automations:
             raise EvergreenError(
                 f"There is no automation {short[:60]!a}; there are: {', '.join(sorted(automations)) or 'none'}.",
@@ -103,26 +103,29 @@ def switch(name: str, on: bool) -> Listed:
             _write(client, automation, automation.model_copy(update={"enabled": on}))
     silence = naming.silence_alert("")
     if on and not automation.enabled and short.startswith(silence):
-        _emit_awaited(short.removeprefix(silence))
+        _emit_awaited(environment, short.removeprefix(silence))
     return Listed(short, on, automation.description)
 
 
-def _automation(name: str, description: str, trigger: EventTrigger, actions: list[ActionTypes]) -> AutomationCore:
+def _automation(
+    environment: str, name: str, description: str, trigger: EventTrigger, actions: list[ActionTypes]
+) -> AutomationCore:
     from prefect.events.schemas.automations import AutomationCore
 
     return AutomationCore(
-        name=naming.automation(name),
+        name=naming.automation(environment, name),
         description=description,
-        tags=[naming.PREFECT_TAG],
+        tags=[naming.tag(environment)],
         trigger=trigger,
         actions=actions,
     )
 
 
-def _alert_automation(alert: Alert, blocks: tuple[UUID, ...]) -> AutomationCore:
+def _alert_automation(environment: str, alert: Alert, blocks: tuple[UUID, ...]) -> AutomationCore:
     from prefect.events.actions import SendNotification
 
     return _automation(
+        environment,
         alert.name,
         alert.description,
         alert.trigger,
@@ -130,7 +133,7 @@ def _alert_automation(alert: Alert, blocks: tuple[UUID, ...]) -> AutomationCore:
     )
 
 
-def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
+def _sweep_automations(environment: str, heartbeat: int) -> list[AutomationCore]:
     """Crash a run that started and then neither ended nor sent a heartbeat; this frees the slot that it held.
 
     There are two steps, because heartbeats may arrive after the end that they preceded. The server pauses only what is
@@ -146,7 +149,7 @@ def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
         after={sign, f"{RUN}Running"},
         expect={sign, *OVER, *RESTING},
         match={"prefect.resource.id": f"{RUN}*"},
-        match_related=run_tag_labels(),
+        match_related=run_tag_labels(environment),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         within=within,
@@ -154,38 +157,40 @@ def _sweep_automations(heartbeat: int) -> list[AutomationCore]:
     paused = EventTrigger(
         expect={f"{RUN}{_FOUND}"},
         match={"prefect.resource.id": f"{RUN}*"},
-        match_related=run_tag_labels(),
+        match_related=run_tag_labels(environment),
         posture=Posture.Reactive,
     )
     message = f"No heartbeat for {within.total_seconds():.0f} s: its process is gone."
     find = ChangeFlowRunState(state=StateType.PAUSED, name=_FOUND, message=message)
     end = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
     return [
-        _automation(FIND, f"a running run without a heartbeat for {within.total_seconds():.0f} s", silent, [find]),
-        _automation(END, "what was found dead is crashed", paused, [end]),
+        _automation(
+            environment, FIND, f"a running run without a heartbeat for {within.total_seconds():.0f} s", silent, [find]
+        ),
+        _automation(environment, END, "what was found dead is crashed", paused, [end]),
     ]
 
 
-def _slowest_heartbeat(client: SyncPrefectClient) -> int:
-    """Seconds between heartbeats of the deployment that sends the fewest; Prefect's default if it does not say."""
-    environments = [(each["job_variables"] or {}).get("env", {}) for each in read_deployments(client)]
-    return max((int(each.get(HEARTBEAT, _DEFAULT_HEARTBEAT)) for each in environments), default=_DEFAULT_HEARTBEAT)
+def _slowest_heartbeat(client: SyncPrefectClient, environment: str) -> int:
+    """Seconds between heartbeats of its deployment that sends the fewest; Prefect's default if it does not say."""
+    variables = [(each["job_variables"] or {}).get("env", {}) for each in read_deployments(client, environment)]
+    return max((int(each.get(HEARTBEAT, _DEFAULT_HEARTBEAT)) for each in variables), default=_DEFAULT_HEARTBEAT)
 
 
-def _read_automations(client: SyncPrefectClient) -> dict[str, Automation]:
+def _read_automations(client: SyncPrefectClient, environment: str) -> dict[str, Automation]:
     automations = read_pages(lambda offset: client.read_automations(limit=_PAGE_SIZE, offset=offset))
     return {
-        automation.name.removeprefix(AUTOMATION_PREFIX): automation
+        name: automation
         for automation in automations
-        if automation.name.startswith(AUTOMATION_PREFIX)
+        if (name := naming.automation_of(environment, automation.name)) is not None
     }
 
 
-def _update(client: SyncPrefectClient, wanted: Iterable[AutomationCore]) -> Synced:
-    existing = _read_automations(client)
+def _update(client: SyncPrefectClient, environment: str, wanted: Iterable[AutomationCore]) -> Synced:
+    existing = _read_automations(client, environment)
     made, changed, left = [], [], []
     for core in wanted:
-        name = core.name.removeprefix(AUTOMATION_PREFIX)
+        name = core.name.removeprefix(naming.automation(environment, ""))
         automation = existing.pop(name, None)
         if automation is None:
             client.create_automation(core)
@@ -212,15 +217,15 @@ def _content(automation: AutomationCore) -> tuple[object, ...]:
     return automation.description, automation.tags, automation.trigger, automation.actions
 
 
-def _start_silence_clocks(specs: Iterable[ModelSpec], written: Collection[str]) -> None:
+def _start_silence_clocks(environment: str, specs: Iterable[ModelSpec], written: Collection[str]) -> None:
     """Start the clock of models whose silence alert is new, so that the first report is awaited too."""
     for spec in specs:
         if naming.silence_alert(spec.name) in written:
-            _emit_awaited(spec.name)
+            _emit_awaited(environment, spec.name)
 
 
-def _emit_awaited(model: str) -> None:
+def _emit_awaited(environment: str, model: str) -> None:
     from prefect.events import emit_event
 
     event = Event(DRIFT_AWAITED, model, {})
-    emit_event(event=event.name, resource=event.resource)
+    emit_event(event=event.name, resource=event.resource(environment))

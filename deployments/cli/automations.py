@@ -21,8 +21,9 @@ def list_automations(as_json: Json = False) -> None:
         from deployments.automations import sync
         from deployments.cli import console
 
-        use_prefect(load_settings())
-        automations = sync.list_all()
+        settings = load_settings()
+        use_prefect(settings)
+        automations = sync.list_all(settings.environment)
         if as_json:
             console.print_json({"automations": [asdict(automation) for automation in automations]})
         elif automations:
@@ -83,8 +84,9 @@ def _switch(name: str, on: bool, as_json: bool) -> None:
         from deployments.automations import sync
         from deployments.cli import console
 
-        use_prefect(load_settings())
-        automation = sync.switch(name, on)
+        settings = load_settings()
+        use_prefect(settings)
+        automation = sync.switch(settings.environment, name, on)
         if as_json:
             console.print_json(asdict(automation))
         else:

@@ -25,6 +25,10 @@ At = Annotated[
         help="Run as if it were this time (ISO 8601; UTC without an offset); later labels are ignored.",
     ),
 ]
+Seen = Annotated[
+    str | None,
+    typer.Option("--environment", metavar="NAME", help="Another environment, which EVERGREEN_SEES names."),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is stored in the log.")]
 
 
@@ -64,15 +68,35 @@ def guard(work: Callable[[], None], as_json: bool) -> None:
         raise typer.Exit(1) from None
 
 
-def prepare(name: str, *, runs_flow: bool = True) -> Settings:
-    """Load the settings and set Prefect's environment; `runs_flow` is for commands that need a Prefect server.
+def seen_settings(environment: str | None) -> Settings:
+    """The settings of this environment, or those by which another one is read.
+
+    Raises:
+        EvergreenError: a setting has a mistake, or EVERGREEN_SEES does not name the environment.
+    """
+    from deployments.cli.console import err
+
+    settings = load_settings()
+    found = settings if environment is None else settings.see(environment)
+    if found.read_only:
+        err.print(f"[dim]The environment {environment} is only read; what is advised is to be done there.[/]")
+    return found
+
+
+def prepare(name: str, *, runs_flow: bool = True, seen: str | None = None) -> Settings:
+    """Load the settings and set Prefect's environment.
+
+    Args:
+        name: of the model.
+        runs_flow: for commands that need a Prefect server.
+        seen: the other environment that a command reads.
 
     Raises:
         EvergreenError: a setting or the model file has a mistake, which is so reported before anything starts.
     """
     import models
 
-    settings = load_settings()
+    settings = seen_settings(seen)
     models.load(name, settings.models)
     if runs_flow:
         from deployments.stack.prefect_home import start_server

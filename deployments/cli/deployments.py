@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.command import Json, guard, load_settings, use_prefect
-from evergreen.naming import WORK_POOL
+from evergreen.naming import work_pool
 
 if TYPE_CHECKING:
     from deployments.manifest.apply import Applied
     from deployments.manifest.sync import Synced
 
 
-def show_applied(applied: Applied) -> None:
+def show_applied(environment: str, applied: Applied) -> None:
     """Print what was brought to the server."""
     from rich.markup import escape
 
     from deployments.cli.console import out
 
     if applied.made_pool:
-        out.print(f"Created the work pool {WORK_POOL}, of type process.")
+        out.print(f"Created the work pool {work_pool(environment)}, of type process.")
     out.print(f"{len(applied.deployed)} deployed, {len(applied.unchanged)} unchanged.")
     for name in applied.deployed:
         out.print(f"  {escape(name)}")
@@ -90,9 +90,10 @@ def apply_deployments(as_json: Json = False) -> None:
         from deployments.cli import console
         from deployments.manifest import apply
 
-        use_prefect(load_settings())
+        settings = load_settings()
+        use_prefect(settings)
         with console.err.status("[dim]deploying[/]"):
-            applied = apply.apply()
-        console.print_result(applied, show_applied, as_json=as_json)
+            applied = apply.apply(settings.environment)
+        console.print_result(applied, lambda result: show_applied(settings.environment, result), as_json=as_json)
 
     guard(work, as_json)

@@ -109,7 +109,7 @@ def score(
 
         settings = prepare(name)
         if output is not None:
-            require_destination(output, source)
+            require_destination(settings.environment, output, source)
         options = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
         with console.show_steps(f"scoring with {name}") as listen:
             from flows.score import score as flow

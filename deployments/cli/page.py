@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.command import Json, guard, load_settings
+from deployments.cli.command import Json, Seen, guard, load_settings, seen_settings
 from evergreen import naming
 from evergreen.errors import EvergreenError
 from evergreen.logs import print_as_json
@@ -29,6 +29,7 @@ def page(
     port: Annotated[
         int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="The port of --serve; 0 for any.")
     ] = None,
+    environment: Seen = None,
     as_json: Json = False,
 ) -> None:
     """Write a model's HTML page, or serve the pages of all models.
@@ -38,6 +39,8 @@ def page(
 
     def work() -> None:
         settings = load_settings()
+        if serve and environment is not None:
+            raise EvergreenError("--serve takes no --environment.", "Run: evergreen page NAME --environment NAME")
         if serve:
             if name is not None or out is not None:
                 raise EvergreenError(
@@ -52,12 +55,13 @@ def page(
         elif port is not None:
             raise EvergreenError("--port needs --serve.", "Run: evergreen page --serve --port N")
         else:
-            _write(settings, name, out, as_json)
+            _write(settings, seen_settings(environment), name, out, as_json)
 
     guard(work, as_json)
 
 
-def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> None:
+def _write(own: Settings, settings: Settings, name: str, out: Path | None, as_json: bool) -> None:
+    """Write the page of a model of `settings`, which are another environment's or our own, among our pages."""
     from datetime import UTC, datetime
 
     import models
@@ -70,10 +74,14 @@ def _write(settings: Settings, name: str, out: Path | None, as_json: bool) -> No
         from evergreen.pages.links import page_file
         from evergreen.pages.render import write
 
-        path = (page_file(settings, name) if out is None else out).absolute()
+        path = (
+            page_file(own, name, (settings.environment or naming.UNNAMED) if settings.read_only else "")
+            if out is None
+            else out
+        ).absolute()
         if out is None:
             _make_folder(path.parent)
-        links = find_links(settings, path.parent)
+        links = find_links(own, path.parent, settings.environment)
         contents = gather(settings, spec, links, now=datetime.now(UTC))
         write(contents, links, path)
     if as_json:
@@ -91,7 +99,7 @@ def _serve(settings: Settings, port: int | None, as_json: bool) -> None:
     from deployments.stack.stack import be_interruptible
 
     port = PAGES_PORT if port is None else port
-    with Server(PageCache(settings, find_links(settings, None)), port) as server:
+    with Server(PageCache(settings, find_links(settings, None, settings.environment)), port) as server:
         be_interruptible()
         if settings.logs == "json" and not as_json:
             print_as_json(naming.LOGGER)
@@ -106,8 +114,14 @@ def _serve(settings: Settings, port: int | None, as_json: bool) -> None:
             console.err.print("Stopped.")
 
 
-def find_links(settings: Settings, folder: Path | None) -> PageLinks:
-    """The addresses of MLflow and Prefect, from the environment or `evergreen up`; `folder` is that of the page."""
+def find_links(settings: Settings, folder: Path | None, environment: str) -> PageLinks:
+    """The addresses of MLflow and Prefect, from the environment or `evergreen up`.
+
+    Args:
+        settings: our own.
+        folder: that of the page.
+        environment: whose model it shows.
+    """
     from deployments.stack.services import read_ports
     from evergreen.pages.links import PageLinks, shown_url
 
@@ -115,8 +129,8 @@ def find_links(settings: Settings, folder: Path | None) -> PageLinks:
     prefect = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     mlflow = shown_url(settings.tracking)
     if ports is not None:
-        prefect, mlflow = prefect or ports.prefect_ui, mlflow or ports.mlflow_ui
-    return PageLinks(shown_url(prefect), mlflow, folder)
+        prefect, mlflow = prefect or ports.prefect_ui, mlflow or ("" if ports.server else ports.mlflow_ui)
+    return PageLinks(shown_url(prefect), mlflow, environment, folder)
 
 
 def _make_folder(folder: Path) -> None:

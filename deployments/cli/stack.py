@@ -12,6 +12,8 @@ from deployments.cli.command import Json, Name, guard, load_settings, use_prefec
 if TYPE_CHECKING:
     from deployments.automations.rehearsal import Rehearsal
     from deployments.stack.stack import Stack
+    from deployments.stack.worker_alone import Worker
+    from evergreen.settings import Settings
 
 _STOPPING = "[dim]stopping the worker, serving, the pages, MLflow and the Prefect server[/]"
 _STOPPED = "Everything has stopped. Runs, schedules and models are kept."
@@ -19,6 +21,7 @@ _STOPPED = "Everything has stopped. Runs, schedules and models are kept."
 
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is up.")] = False,
+    worker: Annotated[bool, typer.Option("--worker", help="Only a worker, for the server of PREFECT_API_URL.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start everything on this machine.
@@ -35,10 +38,14 @@ def up(
         settings = load_settings()
         stack.be_interruptible()
         configured = os.environ.get("PREFECT_API_URL")
-        with console.err.status("[dim]starting the Prefect server, MLflow, the pages, serving and a worker[/]"):
-            running = stack.up(settings, lambda line: console.err.print(f"  {line}"))
-        console.print_result(running, lambda result: _show_stack(result, configured), as_json=as_json)
-        if detach or not running.started:
+        if worker:
+            started = _up_worker(settings, as_json=as_json)
+        else:
+            with console.err.status("[dim]starting the Prefect server, MLflow, the pages, serving and a worker[/]"):
+                running = stack.up(settings, lambda line: console.err.print(f"  {line}"))
+            console.print_result(running, lambda result: _show_stack(result, configured), as_json=as_json)
+            started = running.started
+        if detach or not started:
             return
         console.err.print("[dim]Stop it with Ctrl-C.[/]")
         try:
@@ -49,6 +56,32 @@ def up(
         console.err.print(_STOPPED)
 
     guard(work, as_json)
+
+
+def _up_worker(settings: Settings, *, as_json: bool) -> bool:
+    """Start a worker alone and show it; returns whether it was not up before."""
+    from deployments.cli import console
+    from deployments.stack.worker_alone import up_worker
+
+    use_prefect(settings)
+    with console.err.status("[dim]starting a worker[/]"):
+        running = up_worker(
+            settings, os.environ.get("PREFECT_API_URL", ""), lambda line: console.err.print(f"  {line}")
+        )
+    console.print_result(running, _show_worker, as_json=as_json)
+    return running.started
+
+
+def _show_worker(running: Worker) -> None:
+    from rich.markup import escape
+
+    from deployments.cli.console import out
+
+    out.print(f"[bold green]{f'Up after {running.seconds:.0f} s.' if running.started else 'Up already.'}[/]")
+    named = {"server": running.server, "pool": running.pool, "worker": running.name, "logs": str(running.logs)}
+    for name, what in named.items():
+        out.print(f"  {name:<8} {escape(what)}", soft_wrap=True)
+    out.print("Stop it with: [bold]evergreen down[/]")
 
 
 def _show_stack(running: Stack, configured: str | None) -> None:
@@ -110,7 +143,7 @@ def rehearse(name: Name, as_json: Json = False) -> None:
         use_prefect(settings)
         spec = models.load(name, settings.models).spec
         with console.err.status("[dim]following a rehearsal event to its run[/]"):
-            result = rehearsal.rehearse(spec)
+            result = rehearsal.rehearse(settings.environment, spec)
         console.print_result(result, _show_rehearsal, as_json=as_json)
         if not result.ok:
             raise typer.Exit(1)

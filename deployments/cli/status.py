@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.command import Json, Name, guard, load_settings, prepare
+from deployments.cli.command import Json, Name, Seen, guard, prepare, seen_settings
 
 
 def status(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model; without it, all of them.")] = None,
+    environment: Seen = None,
     as_json: Json = False,
 ) -> None:
     """Show the champion and the last decisions; without NAME, all models."""
@@ -20,12 +21,12 @@ def status(
         import models
 
         if name is None:
-            _show_all(as_json)
+            _show_all(environment, as_json)
             return
         from deployments.cli.console import print_json
         from deployments.cli.status_view import read_status, show_status
 
-        settings = prepare(name, runs_flow=False)
+        settings = prepare(name, runs_flow=False, seen=environment)
         state = read_status(settings, name, models.load_spec(name, settings.models))
         if as_json:
             print_json(state)
@@ -35,12 +36,12 @@ def status(
     guard(work, as_json)
 
 
-def _show_all(as_json: bool) -> None:
+def _show_all(environment: str | None, as_json: bool) -> None:
     from deployments.cli.console import print_json
     from deployments.cli.fleet_view import read_lines, show_fleet
 
     now = datetime.now(UTC)
-    lines = read_lines(load_settings(), now)
+    lines = read_lines(seen_settings(environment), now)
     if as_json:
         print_json({"at": now.isoformat(), "models": [line.to_json() for line in lines]})
     else:
@@ -53,6 +54,7 @@ def history(
         str | None,
         typer.Option("--at", metavar="TIME", help="What was in production then (ISO 8601; UTC without an offset)."),
     ] = None,
+    environment: Seen = None,
     as_json: Json = False,
 ) -> None:
     """Show every promotion and rollback, and why."""
@@ -62,7 +64,7 @@ def history(
         from deployments.cli.status_view import read_history, show_history
         from evergreen.timestamps import parse_time
 
-        moves = read_history(prepare(name, runs_flow=False), name, parse_time(at, "--at"))
+        moves = read_history(prepare(name, runs_flow=False, seen=environment), name, parse_time(at, "--at"))
         if as_json:
             print_json(moves)
         else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.command import Name, guard
+from deployments.cli.command import Name, Seen, guard, seen_settings
 from evergreen.timestamps import parse_time
 
 
@@ -19,6 +19,7 @@ def why(
         typer.Option("--at", metavar="TIME", help="The ledger as it was then (ISO 8601; UTC without an offset)."),
     ] = None,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the newest ones.")] = 10,
+    environment: Seen = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list of entries; all else goes to stderr.")
     ] = False,
@@ -32,9 +33,8 @@ def why(
         import models
         from deployments.cli.why_view import show_empty, show_entries, show_problem
         from evergreen.ledger.timeline import read_timeline
-        from evergreen.settings import load_settings
 
-        settings, time = load_settings(), parse_time(at, "--at")
+        settings, time = seen_settings(environment), parse_time(at, "--at")
         spec = models.load(name, settings.models).spec
         entries = read_timeline(settings, name, at=time, last=last, spec=spec)
         if as_json:

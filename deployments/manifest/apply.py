@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from deployments.connection import open_client, read_deployments, read_json_pages
 from deployments.manifest.build_step import require_current_steps
+from deployments.manifest.environment import of_environment
 from deployments.manifest.sync import PATH
 from evergreen.errors import EvergreenError
-from evergreen.naming import DEPLOY_FOLDER_PREFIX, WORK_POOL
+from evergreen.naming import DEPLOY_FOLDER_PREFIX, work_pool
 from evergreen.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Applied:
         return asdict(self)
 
 
-def apply(path: Path = PATH) -> Applied:
-    """Make the server's work pool and deployments what the file says; what is already so is not touched.
+def apply(environment: str, path: Path = PATH) -> Applied:
+    """Make the environment's work pool and deployments what the file says; what is already so is not touched.
 
     Raises:
         EvergreenError: the file has a mistake, there is no server, or Prefect refuses a deployment.
@@ -61,10 +62,10 @@ def apply(path: Path = PATH) -> Applied:
     from deployments.manifest.send import is_sendable, send
     from deployments.manifest.server_state import preserve_pauses, read_states
 
-    document = read_document(path)
+    document = of_environment(environment, read_document(path))
     with open_client("Deployments") as client:
-        made_pool = _create_pool(client, document)
-        tagged = read_deployments(client)
+        made_pool = _create_pool(client, environment, document)
+        tagged = read_deployments(client, environment)
         states = read_states(client, document, tagged)
         kept = [preserve_pauses(state, entry) for state, entry in zip(states, document["deployments"], strict=True)]
         changed = [(state, each) for state, each in zip(states, kept, strict=True) if not state.current]
@@ -74,7 +75,7 @@ def apply(path: Path = PATH) -> Applied:
                 send(client, state, preserve_pauses(state, state.rendered or each.entry).entry, flow_ids)
         others = [each.entry for state, each in changed if not is_sendable(client, state)]
         if others:
-            _deploy(document | {"deployments": others})
+            _deploy(environment, document | {"deployments": others})
         strangers = _find_strangers(client, document, tagged)
     return Applied(
         made_pool=made_pool,
@@ -116,8 +117,8 @@ def read_document(path: Path = PATH) -> dict[str, Any]:
     return copied
 
 
-def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool:
-    """Create Evergreen's own work pool if it does not exist; returns whether it did.
+def _create_pool(client: SyncPrefectClient, environment: str, document: Mapping[str, Any]) -> bool:
+    """Create the environment's own work pool if it does not exist; returns whether it did.
 
     Raises:
         EvergreenError: a work pool of another name does not exist: that one is a person's to create.
@@ -126,14 +127,14 @@ def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    created = False
-    for name in sorted({(entry.get("work_pool") or {}).get("name") or WORK_POOL for entry in document["deployments"]}):
+    created, own = False, work_pool(environment)
+    for name in sorted({(entry.get("work_pool") or {}).get("name") or own for entry in document["deployments"]}):
         if "{{" in name:
             continue
         try:
             client.read_work_pool(name)
         except ObjectNotFound:
-            if name != WORK_POOL:
+            if name != own:
                 raise EvergreenError(
                     f"prefect.yaml: there is no work pool {name!r} on the server.",
                     f"Run: prefect work-pool create {name} --type TYPE",
@@ -147,7 +148,7 @@ def _create_pool(client: SyncPrefectClient, document: Mapping[str, Any]) -> bool
     return created
 
 
-def _deploy(document: Mapping[str, Any]) -> None:
+def _deploy(environment: str, document: Mapping[str, Any]) -> None:
     import yaml
 
     from deployments.manifest.send import refusal
@@ -159,7 +160,8 @@ def _deploy(document: Mapping[str, Any]) -> None:
         result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         lines = [line.strip() for line in (result.stdout + "\n" + result.stderr).splitlines() if line.strip()]
-        raise refusal(" ".join(lines[-3:])[:500])
+        more = "" if environment else "; prefect deploy --all shows the whole message"
+        raise refusal(" ".join(lines[-3:])[:500], more)
 
 
 def _find_strangers(

@@ -165,7 +165,7 @@ class ManifestDocument:
     ) -> None:
         """Remove triggers of Evergreen's own names that the model file does not ask for."""
         flow, model = entry["entrypoint"].rpartition(".")[2], entry["parameters"]["model"]
-        own = {naming.trigger(flow, model, name): name for name in TRIGGER_EVENTS}
+        own = {naming.trigger("", flow, model, name): name for name in TRIGGER_EVENTS}
         for index in reversed(range(len(triggers))):
             name = triggers[index].get("name")
             if name in own and name not in expected:

@@ -72,11 +72,9 @@ def send(client: SyncPrefectClient, state: DeploymentState, entry: Mapping[str, 
         ) from None
 
 
-def refusal(why: str) -> EvergreenError:
-    """The error for an entry that Prefect does not take."""
-    return EvergreenError(
-        f"Prefect refused a deployment: {why}", "Fix prefect.yaml; prefect deploy --all shows the whole message."
-    )
+def refusal(why: str, more: str = "") -> EvergreenError:
+    """The error for an entry that Prefect does not take; `more` says where there is more to read."""
+    return EvergreenError(f"Prefect refused a deployment: {why}", f"Fix prefect.yaml{more}.")
 
 
 def _detail(error: Any) -> str:

@@ -14,7 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deployments.connection import read_deployments, read_json_pages, read_pages
+from deployments.connection import read_json_pages, read_pages
 from deployments.manifest.build_step import STEP, here
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def _by_name(deployments: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], 
 def _read_by_name(client: SyncPrefectClient, names: Iterable[str]) -> dict[tuple[str, str], Mapping[str, Any]]:
     wanted = sorted(names)
     chunks = (wanted[start : start + _NAMES_AT_ONCE] for start in range(0, len(wanted), _NAMES_AT_ONCE))
-    return _by_name(each for chunk in chunks for each in read_deployments(client, name={"any_": chunk}))
+    return _by_name(
+        each for chunk in chunks for each in read_json_pages(client, "deployments", {"name": {"any_": chunk}})
+    )
 
 
 def _read_automations(client: SyncPrefectClient, deployments: Iterable[str]) -> dict[str, list[Automation]]:
@@ -192,7 +194,7 @@ def _render(document: Mapping[str, Any], entry: Mapping[str, Any], flow: Flow[..
     build = document.get("build") or []
     if document.get("push") or set(entry) - _KEYS or any(set(step) != {STEP} for step in build):
         return None
-    outputs = {step[STEP].get("id", "here"): here() for step in build}
+    outputs = {step[STEP].get("id", "here"): here(step[STEP].get("environment", "")) for step in build}
     templates = {key: value for key, value in entry.items() if key != "triggers"} | {"pull": document.get("pull")}
     rendered: Any = apply_values(templates, outputs, remove_notset=False)
     # Without pull steps Prefect stores the folder in which it was called. Templates in them are stored as they are.

@@ -135,14 +135,14 @@ def _write(
     requirements, packages = serving_requirements(PROJECT, libraries, follow=version is None)
     (part / "requirements.txt").write_text(requirements, encoding="utf-8")
     base = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
-    (part / "Dockerfile").write_text(_dockerfile(base, facts), encoding="utf-8")
+    (part / "Dockerfile").write_text(_dockerfile(base, facts, settings.environment), encoding="utf-8")
     changed = version is not None and version.tags.recipe not in ("", loaded.recipe)
     return WrittenImage(
         folder=target,
         model=name,
         version=number,
         sha256=sha256,
-        tag=image_tag(name, number),
+        tag=image_tag(settings.environment, name, number),
         base=base,
         packages=packages,
         example=served.example if served else {},
@@ -177,7 +177,8 @@ def _copy(file: Path, to: Path) -> None:
     shutil.copyfile(file, to)
 
 
-def _dockerfile(base: str, facts: Mapping[str, object]) -> str:
+def _dockerfile(base: str, facts: Mapping[str, object], environment: str) -> str:
     text = TEMPLATE.read_text(encoding="utf-8")
     labels = "".join(f" \\\n    {version_tag(key)}={json.dumps(str(value))}" for key, value in facts.items() if value)
-    return f"{text.replace(_BASE, f'ARG BASE={base}', 1)}LABEL{labels}\n"
+    whose = f"ENV EVERGREEN_ENVIRONMENT={environment}\n" if environment else ""
+    return f"{text.replace(_BASE, f'ARG BASE={base}', 1)}{whose}LABEL{labels}\n"

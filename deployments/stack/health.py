@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from deployments.stack.services import Ports, own_login, worker_name
-from evergreen.naming import WORK_POOL
+from evergreen.naming import work_pool
 from evergreen.settings import Settings
 
 
@@ -29,13 +29,20 @@ def is_ours(settings: Settings, ports: Ports) -> bool:
 
 def is_online(settings: Settings, ports: Ports, since: float) -> bool:
     """Whether this home's worker has sent a heartbeat since a time (seconds since 1970) and counts as online."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
     return any(
         worker["name"] == worker_name(settings)
         and worker["status"] == "ONLINE"
         and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= since
-        for worker in workers
+        for worker in _workers(settings, ports) or []
     )
+
+
+def _workers(settings: Settings, ports: Ports) -> list[Any] | None:
+    """The workers that a server knows of our pool; None where it does not answer."""
+    url = f"{ports.api}/work_pools/{work_pool(settings.environment)}/workers/filter"
+    login = authorization(os.environ) if ports.server else None
+    found: list[Any] | None = _request(url, {"workers": None}, login)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +58,20 @@ class WorkerState:
     heartbeat: datetime | None = None
 
 
-def worker_state(ports: Ports) -> WorkerState:
+def worker_state(settings: Settings, ports: Ports) -> WorkerState:
     """Whether the server answers, and when it last heard of a worker."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None})
+    workers = _workers(settings, ports)
     beats = [datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers or []]
     return WorkerState(workers is not None, max(beats, default=None))
 
 
 def mark_crashed(settings: Settings, ports: Ports) -> None:
     """Mark the runs that were in progress as crashed, unless another worker may be running them."""
-    workers = _request(f"{ports.api}/work_pools/{WORK_POOL}/workers/filter", {"workers": None}) or []
-    if any(worker["name"] != worker_name(settings) and worker["status"] == "ONLINE" for worker in workers):
+    others = [each for each in _workers(settings, ports) or [] if each["name"] != worker_name(settings)]
+    if any(worker["status"] == "ONLINE" for worker in others):
         return
     in_progress = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    query = {"flow_runs": in_progress, "work_pools": {"name": {"any_": [WORK_POOL]}}}
+    query = {"flow_runs": in_progress, "work_pools": {"name": {"any_": [work_pool(settings.environment)]}}}
     state = {"type": "CRASHED", "message": "The local stack was stopped while it ran."}
     for run in _request(f"{ports.api}/flow_runs/filter", query) or []:
         _request(f"{ports.api}/flow_runs/{run['id']}/set_state", {"state": state})
@@ -86,11 +93,11 @@ def authorization(environ: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _request(url: str, body: Mapping[str, Any] | None = None) -> Any:
+def _request(url: str, body: Mapping[str, Any] | None = None, login: Mapping[str, str] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    # The servers that are asked here are our own: a key is for another one.
-    login = {"PREFECT_API_AUTH_STRING": os.environ.get("PREFECT_API_AUTH_STRING", ""), **own_login(os.environ)}
-    headers = {"Content-Type": "application/json"} | authorization(login)
+    # Where no login is given the server is our own, and a key is for another one.
+    own = {"PREFECT_API_AUTH_STRING": os.environ.get("PREFECT_API_AUTH_STRING", ""), **own_login(os.environ)}
+    headers = {"Content-Type": "application/json", **(authorization(own) if login is None else login)}
     request = urllib.request.Request(url, data, headers)  # noqa: S310
     with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
         return json.load(response)

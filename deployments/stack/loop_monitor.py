@@ -22,7 +22,7 @@ from deployments.stack.health import WorkerState, worker_state
 from deployments.stack.services import read_ports
 from evergreen.errors import EvergreenError
 from evergreen.naming import METRIC_PREFIX
-from evergreen.prometheus import gauge, process_registry
+from evergreen.prometheus import gauge, in_environment, process_registry
 from evergreen.registry.client import Registry
 from evergreen.registry.version import CHAMPION
 from evergreen.runs.loop_facts import LoopFacts, read_facts, stored_state
@@ -108,7 +108,7 @@ class LoopMonitor:
         yield from _of_disk(self.settings)
         if now.worker is not None:
             yield from _of_worker(now.worker)
-        yield from loop_families(now.models, now.aliases)
+        yield from in_environment(self.settings.environment, loop_families(now.models, now.aliases))
 
     def _read(self) -> None:
         began = time.monotonic()
@@ -117,7 +117,7 @@ class LoopMonitor:
             has_champion = any(each.ledger.champion is not None for each in facts)
             aliases = self._aliases() if has_champion else {}
             ports = read_ports(self.settings)
-            worker = worker_state(ports) if ports is not None else None
+            worker = worker_state(self.settings, ports) if ports is not None else None
             took = time.monotonic() - began
             self.snapshot = LoopSnapshot(datetime.now(UTC), took, facts, aliases, has_champion, worker)
         except Exception:

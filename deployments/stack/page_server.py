@@ -79,7 +79,8 @@ class PageCache:
             load, now = partial(models.load_spec, folder=self.settings.models), datetime.now(UTC)
             for line in read_fleet(self.settings, stale, load, now=now):
                 self._built[f"line {line.model}"] = states[line.model], time.monotonic(), line
-            return render_index(sort_lines(self._built[f"line {name}"][2] for name in states), now)
+            lines = sort_lines(self._built[f"line {name}"][2] for name in states)
+            return render_index(self.settings.environment, lines, now)
 
     def names(self) -> tuple[str, ...]:
         """The names of the models."""

@@ -29,9 +29,12 @@ def use(settings: Settings) -> None:
         # The terminal shows Evergreen's own lines; the Prefect UI shows Prefect's.
         defaults["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     if not has_server():
-        defaults |= own_login(os.environ)
-        if (ports := _running_stack(settings)) is not None:
-            defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": settings.pages or ports.pages_ui}
+        ports = _running_stack(settings)
+        if ports is None or not ports.server:
+            defaults |= own_login(os.environ)
+        if ports is not None:
+            pages = settings.pages or ("" if ports.server else ports.pages_ui)
+            defaults |= {"PREFECT_API_URL": ports.api, "EVERGREEN_PAGES": pages}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     try:
@@ -49,6 +52,8 @@ def _running_stack(settings: Settings) -> Ports | None:
     ports = read_ports(settings)
     if ports is None or not is_listening(settings):
         return None
+    if ports.server:
+        return ports
     try:
         socket.create_connection((HOST, ports.prefect), timeout=1).close()
     except OSError:

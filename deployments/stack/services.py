@@ -20,7 +20,7 @@ from pathlib import Path
 from deployments.stack.process_group import end, members
 from evergreen import logs
 from evergreen.errors import EvergreenError
-from evergreen.naming import WORK_POOL, worker
+from evergreen.naming import work_pool, worker
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.storage.atomic_write import write_text
 from evergreen.storage.locks import try_lock
@@ -47,22 +47,26 @@ at all. What a run decided is in the ledger and stays."""
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports on loopback where the user interfaces listen."""
+    """The ports on loopback where the user interfaces listen.
+
+    `server` is the API of a Prefect server elsewhere, of which this home has nothing but a worker; else it is empty.
+    """
 
     prefect: int
     mlflow: int
     pages: int = PAGES_PORT
     serving: int = SERVING_PORT
+    server: str = ""
 
     @property
     def api(self) -> str:
         """The address of Prefect's API."""
-        return f"http://{HOST}:{self.prefect}/api"
+        return self.server or f"http://{HOST}:{self.prefect}/api"
 
     @property
     def prefect_ui(self) -> str:
         """The address of Prefect's user interface."""
-        return f"http://{HOST}:{self.prefect}"
+        return self.api.removesuffix("/api")
 
     @property
     def mlflow_ui(self) -> str:
@@ -117,15 +121,21 @@ def own_login(environ: Mapping[str, str]) -> dict[str, str]:
 def environment(service: str, settings: Settings, ports: Ports) -> dict[str, str]:
     """What a service gets beyond what it inherits. Only the home and its server override what a user has set."""
     make = {SERVER: _server, MLFLOW: _mlflow, PAGES: _pages, SERVING: _serving, STREAMS: _streams, WORKER: _worker}
-    own = make[service](settings)
+    # How often a server elsewhere is asked, and what it expects of its clients, is not ours to say.
+    own = {} if ports.server else make[service](settings) | own_login(os.environ)
     # The folder of this Python comes first, so that `python -m prefect.engine` of the work pool is this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     home = {"EVERGREEN_HOME": str(settings.root), "PREFECT_API_URL": ports.api, "PATH": path}
-    home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if not ports.server:
+        home["EVERGREEN_PAGES"] = settings.pages or ports.pages_ui
+    if service == WORKER:
+        # Its runs have this Python and this project, whoever deployed what they run.
+        paths = [str(PROJECT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        home |= {"EVERGREEN_BIN": str(Path(sys.executable).parent), "PYTHONPATH": os.pathsep.join(paths)}
     if service == MLFLOW:
         home |= {"MLFLOW_BACKEND_STORE_URI": settings.tracking}
         home |= {"MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifact_uri or settings.artifact_folder.as_uri()}
-    unset = shared_environment(settings) | own_login(os.environ) | own
+    unset = shared_environment(settings) | own
     return {name: value for name, value in unset.items() if name not in os.environ} | home
 
 
@@ -153,6 +163,8 @@ def _server(settings: Settings) -> dict[str, str]:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
             "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
             "PREFECT_REDIS_MESSAGING_URL": redis,
+            # Otherwise the queue is looked for at localhost:6379, whatever the others use.
+            "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
             # Otherwise an emitter that stays connected waits ten seconds, or for its fifth event.
             "PREFECT_REDIS_MESSAGING_PUBLISHER_PUBLISH_EVERY": "1",
             "PREFECT_SERVER_DOCKET_URL": redis,
@@ -202,7 +214,7 @@ def _worker(_settings: Settings) -> dict[str, str]:
 
 def worker_name(settings: Settings) -> str:
     """The name of this home's worker on this machine."""
-    return worker(platform.node(), settings.root)
+    return worker(settings.environment, platform.node(), settings.root)
 
 
 def command(service: str, settings: Settings, ports: Ports) -> list[str]:
@@ -221,7 +233,7 @@ def command(service: str, settings: Settings, ports: Ports) -> list[str]:
         WORKER: [
             *python,
             "deployments.stack.worker",
-            *("--pool", WORK_POOL, "--type", "process", "--name", worker_name(settings)),
+            *("--pool", work_pool(settings.environment), "--type", "process", "--name", worker_name(settings)),
             *("--limit", str(settings.parallel_runs or max(_LEAST_RUNS, os.cpu_count() or 1))),
         ],
     }[service]

@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from serving.streams.options import is_asked_for as is_stream_asked_for
 _HEALTHY_SECONDS = 120
 _POLL_SECONDS = 0.1
 _ERROR = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
-_DEFAULT_PORTS = Ports(prefect=4200, mlflow=5000)
+DEFAULT_PORTS = Ports(prefect=4200, mlflow=5000)
 
 Say = Callable[[str], None]
 
@@ -108,6 +108,11 @@ def up(settings: Settings, say: Say) -> Stack:
                 "The stack that is up was started by an earlier version of Evergreen.",
                 "Run: evergreen down, then: evergreen up",
             )
+        if ports and running and ports.server:
+            raise EvergreenError(
+                f"What is up is a worker of the Prefect server at {ports.server}.",
+                "Run: evergreen down, then: evergreen up",
+            )
         if ports and running and _is_complete(settings, supervisor, ports):
             return _stack(settings, ports, began, started=False)
         try:
@@ -134,7 +139,7 @@ def down(settings: Settings) -> bool:
     if running:
         supervisor = Supervisor(settings)
         supervisor.stop_worker()
-        if (ports := read_ports(settings)) and is_ours(settings, ports):
+        if (ports := read_ports(settings)) and not ports.server and is_ours(settings, ports):
             mark_crashed(settings, ports)
         supervisor.shut_down()
     return end_orphans(settings) or running
@@ -161,7 +166,7 @@ def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Por
     place_database(settings, stack=True)
     with _lock_port_choice():
         fresh = not is_listening(settings)
-        ports = read_ports(settings) or _DEFAULT_PORTS
+        ports = read_ports(settings) or DEFAULT_PORTS
         if fresh:
             end_orphans(settings)
             ports = _choose_ports(ports)
@@ -177,7 +182,7 @@ def _start_services(settings: Settings, supervisor: Supervisor, say: Say) -> Por
         mark_crashed(settings, ports)
     started = time.time()
     supervisor.start(WORKER)
-    _wait_until_healthy(supervisor, WORKER, lambda: is_online(settings, ports, started), say)
+    wait_until_healthy(supervisor, WORKER, lambda: is_online(settings, ports, started), say)
     return ports
 
 
@@ -195,7 +200,7 @@ def _start_servers(settings: Settings, supervisor: Supervisor, ports: Ports, say
     for service in healthy:
         supervisor.start(service)
     for service, is_healthy in healthy.items():
-        _wait_until_healthy(supervisor, service, is_healthy, say)
+        wait_until_healthy(supervisor, service, is_healthy, say)
 
 
 def _is_complete(settings: Settings, supervisor: Supervisor, ports: Ports) -> bool:
@@ -221,12 +226,12 @@ def _deploy(settings: Settings, say: Say) -> None:
     from deployments.manifest import apply
 
     began = time.monotonic()
-    apply.apply()
+    apply.apply(settings.environment)
     sync.sync(settings)
     say(f"deployments and automations, {time.monotonic() - began:.1f} s")
 
 
-def _wait_until_healthy(supervisor: Supervisor, service: str, is_healthy: Callable[[], bool], say: Say) -> None:
+def wait_until_healthy(supervisor: Supervisor, service: str, is_healthy: Callable[[], bool], say: Say) -> None:
     """Wait until a service is healthy; give up as soon as it ends by itself."""
     began = time.monotonic()
     while not is_healthy():
@@ -268,7 +273,8 @@ def _lock_port_choice() -> Iterator[None]:
 
 def _choose_ports(wanted: Ports) -> Ports:
     """The wanted ports where they are free, others where they are not."""
-    return Ports(**{name: _free_port(port) for name, port in asdict(wanted).items()})
+    prefect, mlflow, pages, serving = map(_free_port, (wanted.prefect, wanted.mlflow, wanted.pages, wanted.serving))
+    return Ports(prefect, mlflow, pages, serving)
 
 
 def _free_port(wanted: int) -> int:

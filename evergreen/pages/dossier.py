@@ -59,6 +59,7 @@ class Dossier:
     """What the page shows.
 
     Attributes:
+        environment: whose version it is.
         card: Markdown.
         rows: of the reference sample that the columns were measured on.
         entries: of the ledger, about this version or taken while it was in production, oldest first.
@@ -66,6 +67,7 @@ class Dossier:
         notes: what could not be told, or is not as it usually is, one sentence each.
     """
 
+    environment: str
     model: str
     version: Version
     aliases: tuple[str, ...]
@@ -107,6 +109,7 @@ def dossier(
     if explanation.note:
         notes.append(explanation.note)
     return Dossier(
+        environment=settings.environment,
         model=spec.name,
         version=version,
         aliases=facts.aliases,

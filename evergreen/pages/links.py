@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from evergreen import naming
-from evergreen.naming import registered_model
 from evergreen.settings import Settings
 
 
@@ -19,12 +18,14 @@ class PageLinks:
     Attributes:
         prefect: address of Prefect's UI; empty where it is not known.
         mlflow: that of MLflow's.
+        environment: whose model it shows.
         folder: where the page lies as a file, for links to other files count from there; None for a page that is
             served.
     """
 
     prefect: str = ""
     mlflow: str = ""
+    environment: str = ""
     folder: Path | None = None
 
     def run(self, flow_run: str) -> str:
@@ -33,7 +34,11 @@ class PageLinks:
 
     def version(self, model: str, number: int | None) -> str:
         """A version in MLflow's UI; empty where there is none to show."""
-        return f"{self.mlflow}/#/models/{registered_model(model)}/versions/{number}" if self.mlflow and number else ""
+        return (
+            f"{self.mlflow}/#/models/{naming.registered_model(self.environment, model)}/versions/{number}"
+            if self.mlflow and number
+            else ""
+        )
 
     def report(self, model: str, decision: str, path: object) -> str:
         """Evidently's page of a drift decision; empty where the decision has none, or it is gone."""
@@ -44,9 +49,9 @@ class PageLinks:
         return quote(Path(os.path.relpath(path, self.folder)).as_posix())
 
 
-def page_file(settings: Settings, model: str) -> Path:
-    """Where a model's page is written by default."""
-    return settings.page_files / naming.page_file(model)
+def page_file(settings: Settings, model: str, seen: str = "") -> Path:
+    """Where a model's page is written by default; `seen` is the other environment whose model it shows."""
+    return settings.page_files / naming.page_file(model, seen)
 
 
 def page_url(settings: Settings, model: str) -> str:

@@ -54,9 +54,9 @@ def render(page: Page, links: PageLinks) -> str:
     )
 
 
-def render_index(lines: Sequence[FleetLine], at: datetime) -> str:
-    """The page of all models, in the order of the lines."""
-    return fill("index.html.j2", lines=lines, at=at, age=lambda since: describe_age(since, at))
+def render_index(environment: str, lines: Sequence[FleetLine], at: datetime) -> str:
+    """The page of all models of an environment, in the order of the lines."""
+    return fill("index.html.j2", environment=environment, lines=lines, at=at, age=lambda since: describe_age(since, at))
 
 
 def render_problem(title: str, error: EvergreenError) -> str:

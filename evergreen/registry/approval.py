@@ -6,6 +6,7 @@ find the same answer. The first word counts; a version that was declined comes b
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal, cast
@@ -116,24 +117,28 @@ def apply_response(
 ) -> ApprovalOutcome:
     """Carry out an answer; what may not be promoted any more is told, and nothing is moved.
 
+    It is looked up and kept under the lock: of two people who answer at once, the second is told what the first said.
+
     Raises:
         ArtifactError: the version's stored files are not what was registered.
         BusyError: another process is moving the alias.
     """
-    recorded = recorded_approval(ledger, version.tags.decision_id)
-    if recorded is not None:
-        return recorded
     by, yes = person(response.by), response.decision == "approve"
     reason = (approval_reason if yes else rejection_reason)(response.reason, by)
-    try:
-        if yes:
-            promotion.promote(spec, registry, promotions, version, reason=response.reason, by=by, now=now, lock=lock)
-        else:
-            decline(spec, registry, version, reason=response.reason, by=by, lock=lock)
-        ruling = ApprovalOutcome("promoted" if yes else "rejected", reason)
-    except RefusedError as refused:
-        ruling = ApprovalOutcome("inconclusive", f"{reason}; but {refused}")
-    record_approval(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
+    with lock:
+        recorded = recorded_approval(ledger, version.tags.decision_id)
+        if recorded is not None:
+            return recorded
+        held, words = nullcontext(), {"reason": response.reason, "by": by}
+        try:
+            if yes:
+                promotion.promote(spec, registry, promotions, version, **words, now=now, lock=held)
+            else:
+                decline(spec, registry, version, **words, lock=held)
+            ruling = ApprovalOutcome("promoted" if yes else "rejected", reason)
+        except RefusedError as refused:
+            ruling = ApprovalOutcome("inconclusive", f"{reason}; but {refused}")
+        record_approval(ledger, version, ruling.outcome, ruling.explanation, by=by, now=now)
     return ruling
 
 

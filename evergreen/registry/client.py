@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen import naming
-from evergreen.errors import ArtifactError, RegistryError
+from evergreen.errors import ArtifactError, ForeignError, RegistryError
 from evergreen.ledger.promotions import Promotions
-from evergreen.naming import experiment, registered_model
 from evergreen.registry.artifacts import (
     JUDGED,
     PIPELINE,
@@ -41,6 +40,7 @@ from evergreen.registry.mlflow_entities import (
 )
 from evergreen.registry.model_registry import ModelRegistry
 from evergreen.registry.moved_home import require_own_places
+from evergreen.registry.reading_client import reading_client
 from evergreen.registry.stored_files import StoredFiles, folder_of
 from evergreen.registry.trust import require_vouched, strange_types
 from evergreen.registry.version import (
@@ -77,6 +77,8 @@ class Registry(ModelRegistry):
     def client(self) -> MlflowClient:
         """A client of a database that is there, of the right version and writable."""
         uri = self.settings.tracking
+        if self.settings.read_only:
+            return reading_client(self.settings)
         with contextlib.suppress(OSError):
             # What is wrong with the folder, the lock says.
             make_home(self.settings.root)
@@ -94,13 +96,24 @@ class Registry(ModelRegistry):
         """Where the files of its versions are."""
         return StoredFiles(self.settings.tracking, lambda: self.client)
 
+    def registered(self, model: str) -> str:
+        """What a model of this environment is called in MLflow."""
+        return naming.registered_model(self.settings.environment, model)
+
+    def experiment(self, model: str) -> str:
+        """What the experiment of a model of this environment is called in MLflow."""
+        return naming.experiment(self.settings.environment, model)
+
+    def _model_of(self, registered: str) -> str | None:
+        return naming.model_of(self.settings.environment, registered)
+
     def by_alias(self, model: str, alias: str) -> Version | None:
         """The version that an alias names; None where it names none."""
         from mlflow.exceptions import MlflowException
 
         with clear(self.settings.tracking):
             try:
-                return version_of(self.client.get_model_version_by_alias(registered_model(model), alias))
+                return version_of(model, self.client.get_model_version_by_alias(self.registered(model), alias))
             except MlflowException as error:
                 if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                     return None
@@ -124,7 +137,7 @@ class Registry(ModelRegistry):
 
         with clear(self.settings.tracking):
             try:
-                return version_of(self.client.get_model_version(registered_model(model), str(number)))
+                return version_of(model, self.client.get_model_version(self.registered(model), str(number)))
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
@@ -134,7 +147,11 @@ class Registry(ModelRegistry):
         """The version that an alias names, by model, in one query for all of them."""
         with clear(self.settings.tracking):
             stored = pages(self._search_models)
-        return {each.name: int(each.aliases[alias]) for each in stored if alias in each.aliases}
+        return {
+            model: int(each.aliases[alias])
+            for each in stored
+            if alias in each.aliases and (model := self._model_of(each.name)) is not None
+        }
 
     def _search_models(self, page_token: str | None = None) -> Any:
         return self.client.search_registered_models(max_results=_MODELS_A_PAGE, page_token=page_token)
@@ -142,17 +159,17 @@ class Registry(ModelRegistry):
     def versions(self, model: str) -> tuple[Version, ...]:
         """All of them, oldest first."""
         with clear(self.settings.tracking):
-            stored = pages(self.client.search_model_versions, named(model))
-        return tuple(sorted((version_of(each) for each in stored), key=lambda version: version.number))
+            stored = pages(self.client.search_model_versions, named(self.registered(model)))
+        return tuple(sorted((version_of(model, each) for each in stored), key=lambda version: version.number))
 
     def find(self, model: str, decision_id: str) -> Version | None:
         """The version that a decision made; None where it made none yet."""
         with clear(self.settings.tracking):
             found = self.client.search_model_versions(
-                f"{named(model)} and tags.`{naming.version_tag('decision_id')}`='{decision_id}'",
+                f"{named(self.registered(model))} and tags.`{naming.version_tag('decision_id')}`='{decision_id}'",
                 order_by=["version_number DESC"],
             )
-        return version_of(found[0]) if found else None
+        return version_of(model, found[0]) if found else None
 
     def tagged(self, key: str) -> tuple[Version, ...]:
         """The versions of all models that have one of Evergreen's tags, in one query.
@@ -161,7 +178,7 @@ class Registry(ModelRegistry):
         """
         with clear(self.settings.tracking):
             stored = pages(self.client.search_model_versions, f"tags.`{naming.version_tag(key)}` LIKE '%'")
-        return tuple(map(version_of, stored))
+        return tuple(version_of(model, each) for each in stored if (model := self._model_of(each.name)) is not None)
 
     def log(
         self,
@@ -183,6 +200,8 @@ class Registry(ModelRegistry):
         Raises:
             ModelFileError: the pipeline holds a type that could not be loaded again.
         """
+        if self.settings.read_only:
+            raise ForeignError.of(f"The experiment {self.experiment(spec.name)}", self.settings.environment)
         needed = types_in(packed(pipeline, spec.file, spec.trusted))
         with clear(self.settings.tracking), without_warnings(), unchecked_requirements():
             mlflow = quiet_mlflow()
@@ -225,6 +244,8 @@ class Registry(ModelRegistry):
             if not status.endswith("READY"):
                 raise ArtifactError(f"{model}: the candidate was not stored completely ({status}).", "Run it again.")
             self._ensure_model(model)
+            # MLflow looks a logged model up where the process says, not where the client does.
+            quiet_mlflow().set_tracking_uri(self.settings.tracking)
             stored = {
                 "sha256": candidate.sha256,
                 "files_sha256": candidate.files_sha256,
@@ -235,7 +256,7 @@ class Registry(ModelRegistry):
                 **({"judged_sha256": candidate.judged_sha256} if candidate.judged_sha256 else {}),
             }
             created = self.client.create_model_version(
-                registered_model(model),
+                self.registered(model),
                 f"models:/{candidate.model_id}",
                 run_id=candidate.run_id,
                 model_id=candidate.model_id,
@@ -244,20 +265,25 @@ class Registry(ModelRegistry):
             )
         return self.get(model, int(created.version))
 
+    def withdraw(self, version: Version) -> None:
+        """Delete a version that nobody has judged; its run and its files stay."""
+        with clear(self.settings.tracking):
+            self.client.delete_model_version(self.registered(version.model), str(version.number))
+
     def conclude(self, version: Version, verdict: Verdict, description: str, tags: Mapping[str, str]) -> Version:
         """Write what the gates said; the status last, for it says that the rest is there."""
         with clear(self.settings.tracking):
-            self.client.update_model_version(registered_model(version.model), str(version.number), description)
+            self.client.update_model_version(self.registered(version.model), str(version.number), description)
             written = prefixed({**tags, DESCRIBED: short(description)})
             for key, value in {**written, STATUS: status_of(verdict)}.items():
-                self.client.set_model_version_tag(registered_model(version.model), str(version.number), key, value)
+                self.client.set_model_version_tag(self.registered(version.model), str(version.number), key, value)
         return self.get(version.model, version.number)
 
     def tag(self, version: Version, key: str, value: str) -> None:
         """Set one of Evergreen's tags."""
         with clear(self.settings.tracking):
             self.client.set_model_version_tag(
-                registered_model(version.model), str(version.number), naming.version_tag(key), value
+                self.registered(version.model), str(version.number), naming.version_tag(key), value
             )
 
     def untag(self, version: Version, key: str) -> None:
@@ -265,18 +291,18 @@ class Registry(ModelRegistry):
         if key in version.tags.raw:
             with clear(self.settings.tracking):
                 self.client.delete_model_version_tag(
-                    registered_model(version.model), str(version.number), naming.version_tag(key)
+                    self.registered(version.model), str(version.number), naming.version_tag(key)
                 )
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point an alias at a version: one transaction, never a moment without a target."""
         with clear(self.settings.tracking):
-            self.client.set_registered_model_alias(registered_model(model), alias, str(number))
+            self.client.set_registered_model_alias(self.registered(model), alias, str(number))
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Take an alias away."""
         with clear(self.settings.tracking):
-            self.client.delete_registered_model_alias(registered_model(model), alias)
+            self.client.delete_registered_model_alias(self.registered(model), alias)
 
     def load(self, version: Version, spec: ModelSpec) -> Pipeline:
         """The version's pipeline, its hash checked first.
@@ -377,28 +403,32 @@ class Registry(ModelRegistry):
         A version that it left PENDING becomes INCONCLUSIVE: whoever takes its decision on judges it again.
         """
         with clear(self.settings.tracking):
-            trained = self.client.get_experiment_by_name(experiment(model))
+            trained = self.client.get_experiment_by_name(self.experiment(model))
             if trained is None:
                 return 0
             running = self.client.search_runs([trained.experiment_id], "attributes.status = 'RUNNING'")
             for run in running:
                 self.client.set_terminated(run.info.run_id, status="KILLED")
-            pending = self.client.search_model_versions(f"{named(model)} and tags.`{STATUS}`='{PENDING}'")
+            pending = self.client.search_model_versions(
+                f"{named(self.registered(model))} and tags.`{STATUS}`='{PENDING}'"
+            )
         for version in pending:
-            self.conclude(version_of(version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {})
+            self.conclude(
+                version_of(model, version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {}
+            )
         return len(running)
 
     def _experiment(self, model: str) -> str:
-        experiment_ = self.client.get_experiment_by_name(experiment(model))
+        experiment_ = self.client.get_experiment_by_name(self.experiment(model))
         if experiment_ is not None:
             return str(experiment_.experiment_id)
         root = self.settings.artifact_uri
         # A folder of this machine means nothing to the others that share a tracking server, which has a place for all.
-        place = None if root is None else f"{root}/{experiment(model)}"
+        place = None if root is None else f"{root}/{self.experiment(model)}"
         if place is not None and (folder := folder_of(place)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(experiment(model), artifact_location=place))
+        return str(self.client.create_experiment(self.experiment(model), artifact_location=place))
 
     def _ensure_model(self, model: str) -> None:
-        if not self.client.search_registered_models(named(model)):
-            self.client.create_registered_model(registered_model(model))
+        if not self.client.search_registered_models(named(self.registered(model))):
+            self.client.create_registered_model(self.registered(model))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evergreen.errors import EvergreenError
-from evergreen.naming import TAG_PREFIX, registered_model
+from evergreen.naming import TAG_PREFIX
 from evergreen.registry.client import Registry
 from evergreen.registry.mlflow_calls import clear
 from evergreen.registry.mlflow_entities import short
@@ -33,15 +33,15 @@ def describe(registry: Registry, version: Version, text: str) -> bool:
     # Both hashes, and first: what a killed process left behind is known as Evergreen's either way.
     registry.tag(version, DESCRIBED, f"{short(text)} {before}")
     with clear(registry.settings.tracking):
-        registry.client.update_model_version(registered_model(version.model), str(version.number), text)
+        registry.client.update_model_version(registry.registered(version.model), str(version.number), text)
     return True
 
 
 def stated(registry: Registry, version: Version) -> dict[str, str]:
     """The tags that the model file or a person gave: those of the version, and of the registered model."""
     with clear(registry.settings.tracking):
-        model = registry.client.get_registered_model(registered_model(version.model)).tags
-        own = registry.client.get_model_version(registered_model(version.model), str(version.number)).tags
+        model = registry.client.get_registered_model(registry.registered(version.model)).tags
+        own = registry.client.get_model_version(registry.registered(version.model), str(version.number)).tags
     ours = (TAG_PREFIX, "mlflow.", STATUS)
     return {key: value for key, value in sorted({**model, **own}.items()) if not key.startswith(ours)}
 

@@ -126,9 +126,14 @@ def same_recipe(version: Version, champion: Version | None) -> bool:
     return champion is not None and version.tags.recipe != "" and version.tags.recipe == champion.tags.recipe
 
 
+def current_commit() -> str:
+    """The commit that is checked out; empty outside of a repository."""
+    return _run("rev-parse", "HEAD")
+
+
 def checked_out() -> tuple[str, str]:
     """The commit that is checked out and whether files differ from it; empty outside of a repository."""
-    commit = _run("rev-parse", "HEAD")
+    commit = current_commit()
     return (commit, "true" if _run("status", "--porcelain") else "false") if commit else ("", "")
 
 

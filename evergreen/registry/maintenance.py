@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from evergreen import naming
+from evergreen.errors import ForeignError
 from evergreen.registry.client import Registry
 from evergreen.registry.mlflow_calls import clear, pages, quiet_mlflow
 from evergreen.registry.mlflow_entities import moment
@@ -27,7 +28,7 @@ def aliases(registry: Registry, model: str) -> dict[str, int]:
 
     with clear(registry.settings.tracking):
         try:
-            found = registry.client.get_registered_model(naming.registered_model(model)).aliases
+            found = registry.client.get_registered_model(registry.registered(model)).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return {}
@@ -66,7 +67,7 @@ def gone(registry: Registry, version: Version) -> bool:
 def leftovers(registry: Registry, model: str) -> tuple[Leftover, ...]:
     """What killed runs stored that no version was made of; runs that Evergreen did not make are left out."""
     with clear(registry.settings.tracking):
-        experiment = registry.client.get_experiment_by_name(naming.experiment(model))
+        experiment = registry.client.get_experiment_by_name(registry.experiment(model))
         if experiment is None:
             return ()
         known = {version.run_id for version in registry.versions(model)}
@@ -101,6 +102,8 @@ def size(registry: Registry, place: str) -> int:
 
 def discard(registry: Registry, place: str) -> None:
     """Delete a folder of stored files; one that is gone is no fault."""
+    if registry.settings.read_only:
+        raise ForeignError.of(f"The folder {place}", registry.settings.environment)
     with clear(registry.settings.tracking):
         _repository(registry, place).delete_artifacts()
 

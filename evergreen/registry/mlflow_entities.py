@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen import naming
-from evergreen.naming import registered_model
 from evergreen.registry.version import Version, VersionTags
 from evergreen.spec.model import ModelSpec
 
@@ -18,15 +17,15 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def version_of(found: ModelVersion) -> Version:
-    """A version as MLflow has it."""
+def version_of(model: str, found: ModelVersion) -> Version:
+    """A version of a model as MLflow has it."""
     # Evergreen's own come last: one that a person gave the same name does not take its place.
     ordered = sorted(found.tags.items(), key=lambda item: item[0].startswith(naming.TAG_PREFIX))
     tags = {key.removeprefix(naming.TAG_PREFIX): value for key, value in ordered}
     model_id = tags.get("model_id") or str(found.source).rpartition("/")[2]
     made = moment(found.creation_timestamp)
     return Version(
-        found.name,
+        model,
         int(found.version),
         found.run_id or "",
         model_id,
@@ -36,9 +35,9 @@ def version_of(found: ModelVersion) -> Version:
     )
 
 
-def named(model: str) -> str:
-    """A model in a search of MLflow's."""
-    return f"name='{registered_model(model)}'"
+def named(registered: str) -> str:
+    """A registered model in a search of MLflow's."""
+    return f"name='{registered}'"
 
 
 def moment(milliseconds: float) -> datetime:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from evergreen import naming
 from evergreen.errors import RegistryError
 from evergreen.registry.database import explained
 from evergreen.settings import Settings
@@ -102,6 +103,9 @@ def _prefixes(database: sqlite3.Connection, settings: Settings) -> tuple[str, ..
         return ()
     found = []
     for name, location in experiments:
+        if naming.model_of(settings.environment, name) is None:
+            # Another environment's, whose folder is not this one's to know.
+            continue
         own = f"/{settings.artifact_folder.name}/{name}"
         if not str(location).startswith("file:") or not str(location).endswith(own):
             continue

@@ -48,6 +48,7 @@ def promote(
         champion = registry.champion(spec.name)
         require_consistent(registry, champion, promotions)
         if champion is not None and champion.number == version.number:
+            _drop_challenger(registry, spec.name, version.number)
             return None
         _require_promotable(version, champion)
         registry.require_intact(version, spec)
@@ -84,7 +85,11 @@ def promote_if_passed(
     if spec.approval.mode == "canary" and champion is not None:
         return "in-canary"
     passed = registry.get(spec.name, version.number)
-    promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
+    try:
+        promote(spec, registry, promotions, passed, reason=reason, by="retrain", now=now, lock=lock)
+    except RefusedError:
+        _drop_challenger(registry, spec.name, version.number)
+        raise
     return "promoted"
 
 
@@ -302,15 +307,20 @@ def _carry_out(move: Move, registry: ModelRegistry, promotions: PromotionLog) ->
     champion = registry.champion(model)
     if champion is None or champion.number != move.after:
         raise RegistryError(f"{model}: the champion alias does not read back as version {move.after}.", "Run it again.")
-    challenger = registry.by_alias(model, CHALLENGER)
-    if challenger is not None and challenger.number == move.after:
-        registry.drop_alias(model, CHALLENGER)
+    _drop_challenger(registry, model, move.after)
     registry.untag(champion, DECLINED)
     registry.untag(champion, DECLINED_BY)
     if move.action == "rollback":
         # Whoever asked for it vouches for it again.
         registry.untag(champion, "rolled_back")
         _restore_previous(move, registry, promotions)
+
+
+def _drop_challenger(registry: ModelRegistry, model: str, number: int) -> None:
+    """A version that is champion, or cannot become it, is no challenger."""
+    challenger = registry.by_alias(model, CHALLENGER)
+    if challenger is not None and challenger.number == number:
+        registry.drop_alias(model, CHALLENGER)
 
 
 def _restore_previous(move: Move, registry: ModelRegistry, promotions: PromotionLog) -> None:

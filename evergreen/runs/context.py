@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from evergreen.runs.recorder import DecisionRecorder
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
-from evergreen.storage.locks import Locks, open_locks
+from evergreen.storage.locks import Held, Locks, open_locks
 
 LOCK_WAIT = 30.0
 """Seconds that a move of the champion waits for another one to end."""
@@ -63,6 +64,7 @@ class RunContext:
         self.live = live
         self.recipe = recipe
         self._cpu_before = _used_cpu()
+        self._held: Held | None = None
 
     @property
     def cpu_seconds(self) -> float:
@@ -73,7 +75,26 @@ class RunContext:
         """When something is done: a training may take hours after its run's own time."""
         return datetime.now(UTC) if self.live else self.now
 
-    def promotion_lock(self, now: datetime) -> AbstractContextManager[None]:
+    @contextmanager
+    def hold(self, purpose: str, *, wait: float) -> Iterator[None]:
+        """Hold the model's lock for a purpose while this run works; see `Locks.hold`."""
+        with self.locks.hold(self.spec.name, purpose, wait=wait, now=self.now) as held:
+            self._held = held
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def require_held(self) -> None:
+        """Refuse a write where this run has lost the lock that it works under.
+
+        Raises:
+            BusyError, EvergreenError: as in `Held.require`.
+        """
+        if self._held is not None:
+            self._held.require()
+
+    def promotion_lock(self, now: datetime) -> AbstractContextManager[object]:
         """The lock under which the champion is moved, not held yet."""
         return self.locks.hold(self.spec.name, "promotion", wait=LOCK_WAIT, now=now)
 

@@ -87,9 +87,15 @@ class Touched:
 
 
 def run_event(
-    state: State, run: LineageRun, touched: Touched | None = None, *, now: datetime, error: BaseException | None = None
+    environment: str,
+    state: State,
+    run: LineageRun,
+    touched: Touched | None = None,
+    *,
+    now: datetime,
+    error: BaseException | None = None,
 ) -> Event:
-    """The event that a run came into a state; `error` is what it failed with."""
+    """The event that a run of an environment came into a state; `error` is what it failed with."""
     touched = touched or Touched()
     facets: dict[str, facet_v2.RunFacet] = {
         "processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet(
@@ -101,7 +107,7 @@ def run_event(
     if run.parent is not None:
         facets["parent"] = facet_v2.parent_run.ParentRunFacet(
             run=facet_v2.parent_run.Run(runId=run.parent.id),
-            job=facet_v2.parent_run.Job(namespace=naming.LINEAGE_NAMESPACE, name=run.parent.job),
+            job=facet_v2.parent_run.Job(namespace=naming.lineage_namespace(environment), name=run.parent.job),
         )
     if touched.about is not None:
         facets[naming.LINEAGE_FACET] = touched.about
@@ -115,7 +121,7 @@ def run_event(
         eventTime=_instant(now),
         eventType=event_v2.RunState[state],
         run=event_v2.Run(runId=run.id, facets=facets),
-        job=event_v2.Job(namespace=naming.LINEAGE_NAMESPACE, name=run.job, facets={"jobType": kind}),
+        job=event_v2.Job(namespace=naming.lineage_namespace(environment), name=run.job, facets={"jobType": kind}),
         inputs=list(touched.inputs),
         outputs=list(touched.outputs),
     )
@@ -202,7 +208,9 @@ def _model(settings: Settings, model: str, number: int) -> dict[str, Any]:
     registry = place_of(settings.tracking)
     where = urlsplit(registry.uri)
     namespace = f"mlflow://{where.netloc}/{where.path.strip('/')}".rstrip("/")
-    return _dataset(Place(namespace, naming.registered_model(model), registry.uri), **_version(number))
+    return _dataset(
+        Place(namespace, naming.registered_model(settings.environment, model), registry.uri), **_version(number)
+    )
 
 
 def _version(number: int | None) -> dict[str, facet_v2.DatasetFacet]:

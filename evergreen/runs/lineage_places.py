@@ -69,7 +69,7 @@ def source_place(source: Source, root: Path) -> Place:
     text = _address(source, root)
     if not text:
         # Rows that are made, or a source of a person's own.
-        return Place(naming.LINEAGE_NAMESPACE, type(source).__name__, naming.REPOSITORY)
+        return Place(naming.lineage_namespace(""), type(source).__name__, naming.REPOSITORY)
     return place_of(text)
 
 

@@ -48,13 +48,13 @@ class Destination(Protocol):
         """
 
 
-def require_destination(name: str, source: str | None = None) -> None:
+def require_destination(environment: str, name: str, source: str | None = None) -> None:
     """Refuse a destination that cannot be written, or that is the input itself, before anything is scored.
 
     Raises:
         EvergreenError: one line says why.
     """
-    destination = open_destination(name)
+    destination = open_destination(environment, name)
     if (
         source is not None
         and isinstance(destination, FileDestination)
@@ -65,7 +65,12 @@ def require_destination(name: str, source: str | None = None) -> None:
 
 
 def export_batch(
-    log: PredictionLog, batch: str, name: str, spec: ModelSpec, classes: Mapping[int, Sequence[Any]] | None = None
+    environment: str,
+    log: PredictionLog,
+    batch: str,
+    name: str,
+    spec: ModelSpec,
+    classes: Mapping[int, Sequence[Any]] | None = None,
 ) -> str:
     """Write a scored batch to a destination; returns the destination as it may be shown.
 
@@ -73,6 +78,7 @@ def export_batch(
     scored_at; an SQL table also has batch.
 
     Args:
+        environment: whose Redis keys they are.
         log: the prediction log.
         batch: id of the batch.
         name: a file, `database-URL#table`, `redis://host:port/0#prefix`, or `env:NAME`, which holds one of these.
@@ -82,7 +88,7 @@ def export_batch(
     Raises:
         EvergreenError: the destination cannot be written; what was there before is as it was.
     """
-    destination = open_destination(name)
+    destination = open_destination(environment, name)
     if classes is None:
         classes = dict.fromkeys(log.progress(batch).scored, log.classes(batch))
     schema = _flat_schema(spec, classes)
@@ -90,7 +96,7 @@ def export_batch(
     return destination.name
 
 
-def open_destination(name: str) -> Destination:
+def open_destination(environment: str, name: str) -> Destination:
     """The destination with this name; nothing is written or connected yet.
 
     Raises:
@@ -106,7 +112,7 @@ def open_destination(name: str) -> Destination:
             "Put the URL into an environment variable and name that one: env:NAME",
         )
     if scheme in ("redis", "rediss", "unix"):
-        return KeyDestination(text)
+        return KeyDestination(environment, text)
     return TableDestination(text)
 
 

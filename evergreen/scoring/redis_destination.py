@@ -33,8 +33,9 @@ _ANSWER_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class KeyDestination:
-    """Keys of one Redis database; their prefix follows the `#` of its URL."""
+    """An environment's keys of one Redis database; their prefix follows the `#` of its URL."""
 
+    environment: str
     url: str = field(repr=False)
 
     @property
@@ -54,7 +55,12 @@ class KeyDestination:
         with self._connect() as client:
             for chunk in rows:
                 for batch in chunk.to_batches(max_chunksize=ROWS):
-                    client.mset({naming.redis_key(prefix, row["id"]): _to_json(row) for row in batch.to_pylist()})
+                    client.mset(
+                        {
+                            naming.redis_key(self.environment, prefix, row["id"]): _to_json(row)
+                            for row in batch.to_pylist()
+                        }
+                    )
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Redis]:

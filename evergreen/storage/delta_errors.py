@@ -9,7 +9,8 @@ from errno import EFBIG, ENOSPC
 from importlib.metadata import version
 from pathlib import Path
 
-from evergreen.errors import BusyError, EvergreenError
+from evergreen.errors import BusyError, EvergreenError, ForeignError
+from evergreen.naming import ForeignPlace
 
 
 @contextmanager
@@ -22,10 +23,21 @@ def explain_write_errors(uri: str) -> Iterator[None]:
     """
     from deltalake.exceptions import DeltaError
 
+    require_own(uri)
     try:
         yield
     except (OSError, DeltaError) as error:
         raise _write_error(uri, error) from None
+
+
+def require_own(uri: str) -> None:
+    """Refuse a write to a table of another environment.
+
+    Raises:
+        ForeignError: it is one.
+    """
+    if isinstance(uri, ForeignPlace):
+        raise ForeignError.of(f"The table {uri}", uri.environment)
 
 
 def read_error(uri: str, error: Exception) -> EvergreenError:

@@ -6,14 +6,17 @@ recognised by its id and skipped. Reads are streams: nothing here loads a table 
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.errors import BusyError, DataError, EvergreenError
-from evergreen.naming import COMMIT_PREFIX, TURN
+from evergreen.naming import COMMIT_PREFIX, DOWNLOADS_PREFIX, TURN, ForeignPlace
 from evergreen.storage.delta_errors import explain_write_errors, read_error
 
 if TYPE_CHECKING:
@@ -72,6 +75,8 @@ class Table:
         try:
             return DeltaTable(self.uri, version=version)
         except (TableNotFoundError, DeltaError, OSError) as error:
+            if isinstance(self.uri, ForeignPlace) and isinstance(error, TableNotFoundError) and not version:
+                return _empty(self.schema)
             if version is not None and (isinstance(error, TableNotFoundError) or "LogSegment end" in str(error)):
                 raise DataError(f"The table {self.uri} cannot be read at version {version}: there is none.") from None
             if isinstance(error, TableNotFoundError):
@@ -405,6 +410,16 @@ class Table:
             except CommitFailedError:
                 # Another process created it after this one had looked: `mode="ignore"` covers only what it saw.
                 return DeltaTable(self.uri)
+
+
+@cache
+def _empty(schema: pa.Schema) -> DeltaTable:
+    """A table without rows in a temporary folder, in place of another environment's that is not there."""
+    from deltalake import DeltaTable
+
+    folder = mkdtemp(prefix=DOWNLOADS_PREFIX)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return DeltaTable.create(folder, schema=schema)
 
 
 def dataset_of(table: DeltaTable) -> ds.Dataset:

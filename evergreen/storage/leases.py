@@ -49,7 +49,9 @@ class LakeLocks:
     lake: str
     seconds: float = LEASE_SECONDS
 
-    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[None]:
+    def hold(
+        self, model: str, purpose: str, *, wait: float, now: datetime
+    ) -> contextlib.AbstractContextManager[_HeldLease]:
         """Hold the lock of a model for a purpose; see `Locks.hold`."""
         return _HeldLease(Leases(self.lake, model), purpose, wait, now, self.seconds)
 
@@ -154,7 +156,7 @@ class Leases:
         raise BusyError(f"{self.table.uri} is written by too many at once.", "Run it again.")
 
 
-class _HeldLease(contextlib.AbstractContextManager[None]):
+class _HeldLease(contextlib.AbstractContextManager["_HeldLease"]):
     """A class, because a generator's context manager can be entered only once."""
 
     def __init__(self, leases: Leases, purpose: str, wait: float, now: datetime, seconds: float) -> None:
@@ -164,7 +166,7 @@ class _HeldLease(contextlib.AbstractContextManager[None]):
         self._over = threading.Event()
         self._renewing: threading.Thread | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _HeldLease:
         deadline = time.monotonic() + self._wait
         while True:
             try:
@@ -177,6 +179,16 @@ class _HeldLease(contextlib.AbstractContextManager[None]):
         self._over.clear()
         self._renewing = threading.Thread(target=self._renew, args=(self._lease,), name="lease", daemon=True)
         self._renewing.start()
+        return self
+
+    def require(self) -> None:
+        """Renew the lease, or refuse; see `Held.require`."""
+        lease = self._lease
+        if lease is None or not self._leases.extend(self._purpose, lease, self._seconds):
+            raise BusyError(
+                f"This {self._purpose} of {self._leases.model} was taken for dead, and another one may have begun.",
+                "Nothing more was changed by this one; see what the other one comes to.",
+            )
 
     def __exit__(self, *_error: object) -> None:
         self._over.set()

@@ -1,8 +1,8 @@
 """Every lock of the project.
 
 `Locks` is what a run asks for: one holder at a time of a model and a purpose. The lock lives where the state lives:
-`FileLocks` keeps them as files, for runs on one machine, and `evergreen.storage.leases` in a lake that has a URL, which
-other machines reach as well.
+`FileLocks` keeps them as files, for runs on one machine, and `evergreen.storage.leases` in a lake outside of the home,
+which other machines may reach as well.
 
 The operating system releases a file lock when its holder dies, so no lock is ever stale.
 """
@@ -23,12 +23,25 @@ from filelock import FileLock, Timeout
 from evergreen import naming
 from evergreen.errors import BusyError, EvergreenError
 from evergreen.settings import Settings
+from evergreen.storage.delta_errors import require_own
+
+
+class Held(Protocol):
+    """A lock that this process holds, or believes that it holds."""
+
+    def require(self) -> None:
+        """Refuse to go on without the lock: for the moment before a write that only its holder may make.
+
+        Raises:
+            BusyError: the lock is another's by now, for this process was not heard of for too long.
+            EvergreenError: it cannot be known, for the place of the locks is out of reach.
+        """
 
 
 class Locks(Protocol):
     """Mutual exclusion between runs, by model and purpose."""
 
-    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[None]:
+    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[Held]:
         """A context manager that holds the lock of a model for a purpose, such as `retrain`.
 
         The lock is taken when the context manager is entered, which may be done again after it was left.
@@ -46,8 +59,13 @@ class Locks(Protocol):
 
 
 def open_locks(settings: Settings) -> Locks:
-    """The locks that guard the state of these settings."""
-    if "://" in settings.lake:
+    """The locks that guard the state of these settings.
+
+    A lake that was set to a place of its own may be another machine's as well, even if it looks like a folder of this
+    one: a network share has locks of files that nobody can vouch for.
+    """
+    require_own(settings.lake_uri)
+    if settings.lake:
         from evergreen.storage.leases import LakeLocks
 
         return LakeLocks(settings.lake_uri)
@@ -65,12 +83,12 @@ class FileLocks:
 
     folder: Path
 
-    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[None]:
+    def hold(self, model: str, purpose: str, *, wait: float, now: datetime) -> contextlib.AbstractContextManager[Held]:
         """Hold the lock of a model for a purpose; see `Locks.hold`."""
         return _HeldFile(self.folder, model, purpose, wait, now)
 
 
-class _HeldFile(contextlib.AbstractContextManager[None]):
+class _HeldFile(contextlib.AbstractContextManager[Held]):
     """A class, because a generator's context manager can be entered only once."""
 
     def __init__(self, folder: Path, model: str, purpose: str, wait: float, now: datetime) -> None:
@@ -78,7 +96,7 @@ class _HeldFile(contextlib.AbstractContextManager[None]):
         self._lock = FileLock(folder / f"{naming.lock(model, purpose)}.lock")
         self._holder = folder / f"{naming.lock(model, purpose)}.holder"
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Held:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=self._wait)
@@ -93,6 +111,10 @@ class _HeldFile(contextlib.AbstractContextManager[None]):
         # The note is only for the message above: the lock holds also where it cannot be written.
         with contextlib.suppress(OSError):
             self._holder.write_text(f"process {os.getpid()}, since {self._now:%Y-%m-%d %H:%M:%S} UTC")
+        return self
+
+    def require(self) -> None:
+        """Nothing to do: the operating system gives the file to nobody else while this process lives."""
 
     def __exit__(self, *_error: object) -> None:
         with contextlib.suppress(OSError):

@@ -75,8 +75,8 @@ def reject_challenger(context: RunContext, number: int | None, reason: str, by: 
     )
     decision = version.tags.decision_id
     payload = {"decision_id": decision, "version": version.number, "outcome": "rejected", "reason": reason}
-    announce(Event(MODEL_REJECTED, version.model, payload))
-    report_move(result)
+    announce(context.settings.environment, Event(MODEL_REJECTED, version.model, payload))
+    report_move(context.settings.environment, result)
     update_cards(context, version.number)
     resume_waiting(context, version.number, ApprovalResponse(decision="reject", reason=reason))
     return result
@@ -110,9 +110,9 @@ def _conclude(context: RunContext, result: RetrainDetail, approval: ApprovalOutc
     if approval.fresh:
         name = MODEL_PROMOTED if approval.outcome == "promoted" else MODEL_REJECTED
         payload = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
-        announce(Event(name, model, payload | {"reason": final.explanation}))
+        announce(context.settings.environment, Event(name, model, payload | {"reason": final.explanation}))
         update_cards(context, final.version, result.champion if final.outcome == "promoted" else None)
-    report_retrain(final)
+    report_retrain(context.settings.environment, final)
     return final
 
 

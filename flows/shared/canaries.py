@@ -24,12 +24,13 @@ def _tell(context: RunContext, look: Look) -> CanaryReport:
     report = describe_look(context.spec, look)
     if look.outcome is not None:
         _announce_outcome(context, look.state, report)
-    report_canary(report)
+    report_canary(context.settings.environment, report)
     return report
 
 
 def _announce_outcome(context: RunContext, state: CanaryState, report: CanaryReport) -> None:
     name = MODEL_PROMOTED if report.outcome == "promoted" else MODEL_REJECTED
     facts = {"decision_id": state.retrain.id, "version": report.version, "before": report.champion}
-    announce(Event(name, report.model, facts | {"outcome": report.outcome, "reason": report.reason}))
+    facts |= {"outcome": report.outcome, "reason": report.reason}
+    announce(context.settings.environment, Event(name, report.model, facts))
     update_cards(context, report.version, report.champion if report.outcome == "promoted" else None)

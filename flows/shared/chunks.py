@@ -39,7 +39,10 @@ def score_chunks(
         if first is None:
             return progress
         require_columns(scoring_input, first, spec, context.now)
-        show, job = progress_bar(spec.name, scoring_input), ScoringJob(context, scoring_input, champion)
+        show, job = (
+            progress_bar(context.settings.environment, spec.name, scoring_input),
+            ScoringJob(context, scoring_input, champion),
+        )
         with task_runner(settings) as runner:
             for scored in _predict_in_order(runner, job, chain([first], chunks), 2 * workers(settings)):
                 progress = commit_chunk(context, progress, scored, champion.number)

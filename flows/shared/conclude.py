@@ -23,7 +23,7 @@ from tasks.report import report_drift, report_retrain
 def emit_decision(context: RunContext, decision: Decision | None) -> Decision | None:
     """Emit the event of a stored decision; None emits nothing."""
     if decision is not None:
-        announce(decision_event(context.spec.name, decision))
+        announce(context.settings.environment, decision_event(context.spec.name, decision))
     return decision
 
 
@@ -43,7 +43,7 @@ def conclude(
         former = plan.champion.number if plan.champion and result.outcome == "promoted" else None
         update_cards(context, result.version, former)
     if result.outcome == "in-canary":
-        schedule_looks(active=True)
+        schedule_looks(context.settings.environment, active=True)
     rows, run_id = plan.train_rows + plan.holdout_rows, version.run_id if version else ""
     record_run(context, "retrain", rows, result.outcome, run_id)
     return result
@@ -70,6 +70,6 @@ def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: Dri
     event = {"promoted": MODEL_PROMOTED, "awaiting-approval": MODEL_WAITING}.get(result.outcome, MODEL_REJECTED)
     if result.outcome != "in-canary":
         # The canary tells of itself.
-        announce(Event(event, result.model, payload))
-    report_drift(result.model, drift)
-    report_retrain(result, page_url(context.settings, result.model))
+        announce(context.settings.environment, Event(event, result.model, payload))
+    report_drift(context.settings.environment, result.model, drift)
+    report_retrain(context.settings.environment, result, page_url(context.settings, result.model))

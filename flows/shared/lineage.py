@@ -98,7 +98,7 @@ def ingest_run(context: RunContext) -> Iterator[Callable[[Landing | None], None]
             step = LineageRun(identifier, naming.lineage_job("ingest", spec.name), "TASK", parent=whole)
             landing = landed[0] if landed else None
             touched = ingest_touched(settings, spec, landing) if landing is not None else None
-            return run_event(state, step, touched, now=datetime.now(UTC), error=error)
+            return run_event(settings.environment, state, step, touched, now=datetime.now(UTC), error=error)
 
         _send(context.settings, flow, run, make)
 
@@ -130,7 +130,7 @@ def _tell(
                 spec = models.load_spec(model, settings.models)
                 touched = score_touched(settings, spec, result, run.parameters.get("input"))
         whole = LineageRun(str(run.id), naming.lineage_job(flow.name, model), due=run.expected_start_time)
-        return run_event(state, whole, touched, now=datetime.now(UTC), error=error)
+        return run_event(settings.environment, state, whole, touched, now=datetime.now(UTC), error=error)
 
     _send(settings, flow, run, make)
 

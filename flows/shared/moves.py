@@ -30,8 +30,9 @@ def announce_move(context: RunContext, action: str, move: Move | None, reason: s
         lost=move.before if move is not None and move.action == "loss" else None,
     )
     if move is not None:
-        announce(Event(_EVENTS[move.action], model, {"version": move.after, "before": move.before, "reason": reason}))
-        report_move(result)
+        payload = {"version": move.after, "before": move.before, "reason": reason}
+        announce(context.settings.environment, Event(_EVENTS[move.action], model, payload))
+        report_move(context.settings.environment, result)
         # The card of a version that is gone is not written again.
         update_cards(context, move.after, move.before if result.lost is None else None)
     return result

@@ -12,6 +12,7 @@ import models
 from evergreen import naming
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision_detail import Ingested
+from evergreen.errors import EvergreenError
 from evergreen.events import DATA_REJECTED, Event
 from evergreen.ingest.landing import Landing, describe_unmatched
 from evergreen.registry.client import Registry
@@ -19,7 +20,7 @@ from evergreen.registry.promotion import require_consistent
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.runs.results import describe_landing
-from evergreen.settings import load_settings
+from evergreen.settings import Settings, load_settings
 from evergreen.timestamps import as_utc
 from flows.shared.lineage import begin_run, ingest_run
 from tasks import run_logger
@@ -27,24 +28,42 @@ from tasks.announce import announce
 from tasks.ingest import ingest
 
 
+def own_settings() -> Settings:
+    """The settings of this run.
+
+    Raises:
+        EvergreenError: its deployment is another environment's than the settings say: a worker took it up that was
+            started for this one.
+    """
+    settings = load_settings()
+    other = naming.other_owner(settings.environment, flow_run.get_tags())
+    if other is not None:
+        raise EvergreenError(
+            f"This run has the tag {other}, and EVERGREEN_ENVIRONMENT is {settings.environment!r}: it is another "
+            "environment's, and nothing was done.",
+            f"Start the worker of the pool {other} with the settings of its environment.",
+        )
+    return settings
+
+
 def open_run(model: str, at: datetime | None = None) -> RunContext:
     """Build this run's context from the settings and the model file; `at` is its logical time, by default now."""
-    settings = load_settings()
+    settings = own_settings()
     begin_run(settings)
     loaded = models.load(model, settings.models)
-    _tag_run(model)
+    _tag_run(settings.environment, model)
     now = datetime.now(UTC) if at is None else as_utc(at)
     run = str(flow_run.get_id() or "")
     registry = Registry(settings)
     return RunContext(loaded.spec, loaded.hash, settings, registry, now, run, live=at is None, recipe=loaded.recipe)
 
 
-def _tag_run(model: str) -> None:
+def _tag_run(environment: str, model: str) -> None:
     """Tag the flow run but not its tasks: Prefect requests a concurrency slot for each tagged task."""
     run = flow_run.get_id()
     if run is not None:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), *naming.run_tags(model)})
+            client.update_flow_run(UUID(run), tags={*flow_run.get_tags(), *naming.run_tags(environment, model)})
 
 
 def ingest_new_data(context: RunContext) -> Ingested:
@@ -64,7 +83,7 @@ def ingest_new_data(context: RunContext) -> Ingested:
                 "rows": report.rejected,
                 "reason": report.problem,
             }
-            announce(Event(DATA_REJECTED, context.spec.name, payload))
+            announce(context.settings.environment, Event(DATA_REJECTED, context.spec.name, payload))
     unmatched = describe_unmatched(context.spec.source, context.settings.landing)
     if unmatched:
         run_logger(context.spec.name).warning("ingest: %s", unmatched)

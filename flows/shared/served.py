@@ -18,5 +18,5 @@ def watch_served(context: RunContext, champion: Version | None, snapshot: Snapsh
         return NOT_SERVED
     report = compare_served(context, champion, snapshot)
     emit_decision(context, record_skew(context, champion, snapshot, report))
-    report_skew(context.spec.name, report)
+    report_skew(context.settings.environment, context.spec.name, report)
     return report

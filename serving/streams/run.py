@@ -79,7 +79,7 @@ def build(plans: Sequence[Plan], settings: Settings, poll_seconds: float = 1.0) 
             followed[plan.model],
             StreamLog(settings.lake_uri, registry, plan.source.name),
             worker,
-            open_feed(plan.source, stream_group(plan.model), plan.batch, plan.claim),
+            open_feed(plan.source, stream_group(settings.environment, plan.model), plan.batch, plan.claim),
             open_connection(plan.target),
             open_connection(plan.dead_letters) if plan.dead_letters is not None else None,
         )

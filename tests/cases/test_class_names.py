@@ -49,8 +49,8 @@ def scored(place: Place) -> PredictionLog:
 def test_each_class_has_its_own_column(place: Place, tmp_path: Path) -> None:
     """Four probabilities under four names, which sum to one, and the class as it is written."""
     log = scored(place)
-    export_batch(log, "b", f"{tmp_path}/out.csv", place.spec)
-    export_batch(log, "b", f"sqlite:///{tmp_path}/out.db#p", place.spec)
+    export_batch("", log, "b", f"{tmp_path}/out.csv", place.spec)
+    export_batch("", log, "b", f"sqlite:///{tmp_path}/out.db#p", place.spec)
     tables = (pd.read_csv(tmp_path / "out.csv"), pd.read_sql("SELECT * FROM p", f"sqlite:///{tmp_path}/out.db"))
     for table in tables:
         names = [name for name in table if name.startswith("probability_")]
@@ -63,6 +63,6 @@ def test_postgresql_refuses_what_it_would_cut_off(place: Place, postgres_schema:
     """It takes names of 63 bytes: one line names the columns, and no table is made."""
     log = scored(place)
     with pytest.raises(EvergreenError, match="takes names of at most 63 bytes, and would cut off 'probability_compl"):
-        export_batch(log, "b", f"{SERVER}#{postgres_schema}.p", place.spec)
+        export_batch("", log, "b", f"{SERVER}#{postgres_schema}.p", place.spec)
     found = pd.read_sql(f"SELECT tablename FROM pg_tables WHERE schemaname = '{postgres_schema}'", SERVER)  # noqa: S608
     assert found.empty

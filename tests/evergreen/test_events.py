@@ -30,7 +30,7 @@ def test_the_event_of_a_drift_report(verdict: str, name: str) -> None:
     """Each verdict has its event; the payload is JSON with the decision, the share and the columns."""
     event = drift_event("bike_demand", verdict, decision_id="d1", share=0.5, columns=("temp",))
     assert event.name == name
-    assert event.resource["prefect.resource.id"] == "evergreen.model.bike_demand"
+    assert event.resource("")["prefect.resource.id"] == "evergreen.model.bike_demand"
     assert json.loads(json.dumps(event.payload)) == {"decision_id": "d1", "share": 0.5, "columns": ["temp"]}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from evergreen.errors import EvergreenError
+from evergreen.errors import EvergreenError, ForeignError
 from evergreen.settings import PROJECT, Settings, load_settings
 
 
@@ -73,3 +73,62 @@ def test_lineage_goes_to_a_file_or_over_http(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EvergreenError, match=r"EVERGREEN_OPENLINEAGE: .* not to kafka") as error:
         load_settings()
     assert "hunter2" not in str(error.value)
+
+
+def test_an_environment_has_a_state_folder_and_a_lake_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two environments may be given one home, one lake and one registry: no folder of one is another's."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    alone = load_settings()
+    monkeypatch.setenv("EVERGREEN_ENVIRONMENT", "staging")
+    named = load_settings()
+    assert (alone.root, named.root) == (tmp_path, tmp_path / "environment-staging")
+    assert named.lake_uri == str(tmp_path / "environment-staging" / "lake")
+    assert named.locks != alone.locks
+    monkeypatch.setenv("EVERGREEN_LAKE", "s3://bucket/lake/")
+    assert load_settings().lake_uri == "s3://bucket/lake/environment-staging"
+
+
+@pytest.mark.parametrize("name", ["Prod", "prod-eu", "1st", "retrain", "*"])
+@pytest.mark.parametrize("variable", ["ENVIRONMENT", "SEES"])
+def test_what_is_no_name_of_an_environment_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    """The variable and the name are told, and what a name is."""
+    monkeypatch.setenv(f"EVERGREEN_{variable}", name)
+    with pytest.raises(EvergreenError, match=rf"EVERGREEN_{variable}: .* is no name of an environment\.") as error:
+        load_settings()
+    assert "lower-case letter" in error.value.fix
+
+
+def test_only_what_is_to_be_seen_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The settings of another environment are a copy that is only read, of those that EVERGREEN_SEES names."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERGREEN_ENVIRONMENT", "dev")
+    monkeypatch.setenv("EVERGREEN_SEES", "staging, prod")
+    settings = load_settings()
+    assert settings.see("dev") is settings
+    seen = settings.see("prod")
+    assert (seen.environment, seen.read_only, settings.read_only) == ("prod", True, False)
+    assert seen.lake_uri == str(tmp_path / "environment-prod" / "lake")
+    monkeypatch.setenv("EVERGREEN_SEES", "nameless")
+    assert load_settings().see("nameless").lake_uri == str(tmp_path / "lake")
+    monkeypatch.delenv("EVERGREEN_ENVIRONMENT")
+    assert not load_settings().see("nameless").read_only
+    for other in ("test", ""):
+        with pytest.raises(EvergreenError, match="it names staging, prod"):
+            settings.see(other)
+
+
+WRITTEN = ["locks", "stack", "prefect_home", "page_files", "dossiers", "images"]
+WRITTEN_BY_MODEL = ["quarantine", "scratch", "serving", "backtest", "backtest_page"]
+
+
+@pytest.mark.parametrize("name", WRITTEN + WRITTEN_BY_MODEL)
+def test_no_folder_of_another_environment_is_written(tmp_path: Path, name: str) -> None:
+    """The folders that a command writes to are refused by name, environment and setting; none is made."""
+    seen = Settings(home=tmp_path, environment="dev", sees="prod").see("prod")
+    with pytest.raises(ForeignError, match=r"environment-prod/\w+.* the environment prod, which EVERGREEN_SEES"):
+        getattr(seen, name)("toy") if name in WRITTEN_BY_MODEL else getattr(seen, name)
+    assert not list(tmp_path.iterdir())

@@ -66,7 +66,7 @@ class Killed:
 class Driver:
     """Runs flows on one state folder, each in a process of its own."""
 
-    def __init__(self, base: Path, server: str, models: Path = MODELS) -> None:
+    def __init__(self, base: Path, server: str, models: Path = MODELS, **more: str) -> None:
         self.home = base / "home"
         self.out = base / "out.json"
         self.base, self.models = base, models
@@ -78,6 +78,7 @@ class Driver:
             "PREFECT_API_URL": server,
             "PYTHONPATH": str(PROJECT),
             "OMP_NUM_THREADS": "1",
+            **more,
         }
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "driver.py")],

@@ -294,8 +294,8 @@ def test_a_dead_run_gives_its_slot_back(
     client.set_flow_run_state(turned_away.id, Pending())
     assert client.read_flow_run(turned_away.id).state.is_cancelled()
 
-    assert sweep(datetime.now(UTC), timedelta(minutes=10)) == ()
-    swept = sweep(ago(-11), timedelta(minutes=10))
+    assert sweep("", datetime.now(UTC), timedelta(minutes=10)) == ()
+    swept = sweep("", ago(-11), timedelta(minutes=10))
     assert [step.about for step in swept] == [str(dead.id)]
     assert client.read_flow_run(dead.id).state.is_crashed()
     following = client.create_flow_run_from_deployment(deployment)
@@ -325,9 +325,9 @@ def test_a_heartbeat_is_a_sign_of_life(
         beat()
     else:
         pauses.append(beat)
-    assert sweep(now, timedelta(minutes=10)) == ()
+    assert sweep("", now, timedelta(minutes=10)) == ()
     assert client.read_flow_run(run.id).state.is_running()
-    assert len(sweep(now + timedelta(minutes=10), timedelta(minutes=10))) == 1
+    assert len(sweep("", now + timedelta(minutes=10), timedelta(minutes=10))) == 1
 
 
 def test_what_waits_or_has_ended_is_left_alone(client: Any, deployment: UUID, pauses: list[Callable[[], None]]) -> None:
@@ -340,6 +340,6 @@ def test_what_waits_or_has_ended_is_left_alone(client: Any, deployment: UUID, pa
     client.set_flow_run_state(waits.id, Paused(timeout_seconds=600))
     ends = running(client, deployment)
     pauses.append(lambda: client.set_flow_run_state(ends.id, Completed()))
-    assert sweep(ago(-60), timedelta(minutes=10)) == ()
+    assert sweep("", ago(-60), timedelta(minutes=10)) == ()
     assert client.read_flow_run(waits.id).state.is_paused()
     assert client.read_flow_run(ends.id).state.is_completed()

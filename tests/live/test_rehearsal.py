@@ -28,7 +28,7 @@ def rehearsed(stack: Stack) -> Callable[..., Rehearsal]:
     def run(url: str = stack.url, **waits: float) -> Rehearsal:
         with temporary_settings({PREFECT_API_URL: url}):
             # Only what is broken takes that long: how fast a sound chain is says how busy the machine is.
-            return rehearse(spec, **({"created": 120, "started": 300} | waits))
+            return rehearse("", spec, **({"created": 120, "started": 300} | waits))
 
     return run
 
@@ -69,7 +69,7 @@ def test_no_deployment(stack: Stack) -> None:
 
     spec = models.load(MODEL, stack.settings.models).spec.model_copy(update={"name": "never_deployed"})
     with temporary_settings({PREFECT_API_URL: stack.url}):
-        found = rehearse(spec)
+        found = rehearse("", spec)
     assert found.broken == "deployment"
     assert "deployments sync" in found.fix
 

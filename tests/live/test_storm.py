@@ -22,7 +22,7 @@ def emit(stack: Stack) -> Callable[..., None]:
     def send(*events: Any) -> None:
         with temporary_settings({PREFECT_API_URL: stack.url}):
             for event in events:
-                emit_event(event=event.name, resource=event.resource, payload=dict(event.payload))
+                emit_event(event=event.name, resource=event.resource(""), payload=dict(event.payload))
 
     return send
 

@@ -23,7 +23,7 @@ def test_a_report_that_cannot_be_shown(
 
     @flow
     def move() -> int:
-        tasks.report.report_move(moved)
+        tasks.report.report_move("", moved)
         return moved.champion
 
     monkeypatch.setattr(tasks.report, "create_markdown_artifact", fail)

@@ -271,7 +271,7 @@ def emit(event: Event) -> None:
 
     # Outside of a run there is no logger of one.
     with disable_run_logger():
-        announce.fn(event)
+        announce.fn("", event)
 
 
 def emit_until_told(name: str, model: str, hook: Hook, *paths: str) -> dict[str, str]:
@@ -385,20 +385,20 @@ def test_silence_is_told_once(swept: dict[str, UUID], hook: Hook) -> None:
 def test_syncing_again_changes_nothing(swept: dict[str, UUID], settings: Settings) -> None:
     """Ten syncs leave every automation as it is: no duplicates, the same ids, and off stays off."""
     before = ids()
-    sync.switch("data-rejected", on=False)
+    sync.switch("", "data-rejected", on=False)
     done = [sync.sync(settings) for _ in range(10)]
 
     assert {(one.made, one.changed, one.removed) for one in done} == {((), (), ())}
     assert {f"evergreen: {name}" for name in done[0].left} == set(before)
     assert ids() == before
-    assert [one.name for one in sync.list_all() if not one.on] == ["data-rejected"]
+    assert [one.name for one in sync.list_all("") if not one.on] == ["data-rejected"]
 
 
 def test_off_stays_off_through_a_change(
     swept: dict[str, UUID], settings: Settings, settings_of: Callable[..., Settings], hook: Hook
 ) -> None:
     """A changed automation keeps its id and stays off, and says nothing; switched on again it does."""
-    sync.switch("evergreen: data-rejected", on=False)
+    sync.switch("", "evergreen: data-rejected", on=False)
     before = ids()
     two = settings_of(settings.notify.get_secret_value(), f"{hook.url}/other/{SECRET}")
     changed = sync.sync(two).changed
@@ -413,7 +413,7 @@ def test_off_stays_off_through_a_change(
     assert changed == back
     assert ids() == before
     assert not hook.about("quiet")
-    sync.switch("data-rejected", on=True)
+    sync.switch("", "data-rejected", on=True)
     assert emit_until_told(events.DATA_REJECTED, "heard", hook, "/hook")["rows"] == "1"
 
 
@@ -625,9 +625,9 @@ def test_without_a_server_there_is_one_clear_line(settings_of: Callable[..., Set
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(EvergreenError, match="answer"):
-        sync.list_all()
+        sync.list_all("")
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(EvergreenError, match="none is set"):
-        sync.list_all()
+        sync.list_all("")
 
 
 def test_skew_is_told_of_models_that_are_served() -> None:
@@ -635,16 +635,16 @@ def test_skew_is_told_of_models_that_are_served() -> None:
     rest: dict[str, Any] = {"shadow": Shadow(), "drift": DriftThresholds()}
     served = ModelSpec.model_construct(name="a", serve=Serve(), **rest)
     other = ModelSpec.model_construct(name="b", serve=None, **rest)
-    (notice,) = [one for one in alerts_of((served, other)) if one.name == "skew-failed"]
+    (notice,) = [one for one in alerts_of("", (served, other)) if one.name == "skew-failed"]
     assert notice.trigger.expect == {events.SKEW_FAILED}
     assert notice.trigger.match.root["prefect.resource.id"] == ["evergreen.model.a"]
     assert "columns" in notice.facts
-    assert "skew-failed" not in {one.name for one in alerts_of((other,))}
+    assert "skew-failed" not in {one.name for one in alerts_of("", (other,))}
 
 
 def test_every_event_that_is_told_is_one_that_is_emitted() -> None:
     """The notices of models wait for names in evergreen/events.py."""
     names = {value for value in vars(events).values() if isinstance(value, str)}
-    waited = {name for notice in alerts_of(()) if notice.about == "model" for name in notice.trigger.expect}
+    waited = {name for notice in alerts_of("", ()) if notice.about == "model" for name in notice.trigger.expect}
     assert waited
     assert waited <= names

@@ -99,12 +99,12 @@ def test_a_champion_is_loaded(
     settings = settings.model_copy(update={"models": tmp_path / "models"})
     assert _named(examine(settings))["champions"].detail == "none yet"
     registry, version = Registry(settings), make_version(make_spec(), make_rows(100))
-    registry.client.set_registered_model_alias(naming.registered_model("toy"), CHAMPION, "1")
+    registry.client.set_registered_model_alias(naming.registered_model("", "toy"), CHAMPION, "1")
     Promotions(settings.lake_uri, "toy").write(Move("m1", NOW, "promote", "done", None, 1, "first", "first", "retrain"))
     assert _named(examine(settings))["champions"].detail == "toy version 1 can be loaded"
     (registry.stored.model_folder(version.model_id) / PIPELINE).unlink()
     gone = _named(examine(settings))["champions"]
-    registry.client.delete_model_version(naming.registered_model("toy"), "1")
+    registry.client.delete_model_version(naming.registered_model("", "toy"), "1")
     deleted = _named(examine(settings))["champions"]
     for found in (gone, deleted):
         assert not found.ok

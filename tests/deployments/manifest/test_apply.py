@@ -125,7 +125,7 @@ def server(environment: dict[str, str]) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def first(server: Server, settings: Settings) -> Applied:
     """The shipped file, brought to the server."""
-    return apply()
+    return apply("")
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def test_what_stands_is_left_alone(first: Applied, server: Server, settings: Set
     before = {one.id: one.name for one in server.automations()}
     updated = {name: server.deployment(name).updated for name in NAMES}
     for _ in range(10):
-        again = apply()
+        again = apply("")
         assert (again.deployed, again.unchanged, again.made_pool) == ((), NAMES, False)
     assert {one.id: one.name for one in server.automations()} == before
     assert sorted(before.values()) == ["retrain-bike-demand-on-drift", "retrain-iris-on-drift"]
@@ -205,7 +205,7 @@ def test_where_nothing_changed_nothing_is_sent(first: Applied, server: Server, m
         return send(client, request, *words, **options)
 
     monkeypatch.setattr(PrefectHttpxSyncClient, "send", note)
-    assert apply().unchanged == NAMES
+    assert apply("").unchanged == NAMES
     reads = [each for each in sent if each.startswith("GET ") or each.endswith("/filter")]
     assert [each for each in sent if each not in reads] == []
     assert len(reads) <= len(NAMES)
@@ -231,16 +231,16 @@ def test_a_day_may_have_to_be_in_both_day_fields(first: Applied, server: Server,
         "parameters": {"reason": "schedule"},
     }
     both = edited(tmp_path / "prefect.yaml", schedules=[schedule | {"day_or": False}])
-    assert apply(both).deployed == ("retrain-iris",)
+    assert apply("", both).deployed == ("retrain-iris",)
     assert not server.deployment("retrain-iris").schedules[0].schedule.day_or
-    assert apply(both).deployed == ()
+    assert apply("", both).deployed == ()
     runs = until(lambda: server.runs("retrain-iris"), "retrain-iris is scheduled")
     starts = [run.expected_start_time.astimezone(ZoneInfo("Europe/Berlin")) for run in runs]
     assert all(start.weekday() == 0 and start.day <= 7 for start in starts), starts
     either = edited(tmp_path / "prefect.yaml", schedules=[schedule])
-    assert apply(either).deployed == ("retrain-iris",)
+    assert apply("", either).deployed == ("retrain-iris",)
     assert server.deployment("retrain-iris").schedules[0].schedule.day_or
-    assert apply().deployed == ("retrain-iris",)
+    assert apply("").deployed == ("retrain-iris",)
 
 
 @pytest.fixture
@@ -264,16 +264,16 @@ def test_what_a_person_paused_or_switched_off_stays_so(
     """Through an apply that changes nothing, and through a change that is deployed."""
     # Prefect forgets a schedule's parameters when it is paused.
     assert server.deployment("retrain-iris").schedules[0].parameters == {}
-    found = apply()
+    found = apply("")
     assert (found.deployed, found.paused, found.off) == (
         ("retrain-iris",),
         ("monitor-bike-demand", "retrain-iris/daily"),
         ("retrain-iris-on-drift",),
     )
     assert server.deployment("retrain-iris").schedules[0].parameters == {"reason": "schedule"}
-    again = apply()
+    again = apply("")
     assert (again.deployed, again.paused, again.off) == ((), found.paused, found.off)
-    changed = apply(edited(tmp_path / "prefect.yaml", description="Another one."))
+    changed = apply("", edited(tmp_path / "prefect.yaml", description="Another one."))
     assert (changed.deployed, changed.paused, changed.off) == (("retrain-iris",), found.paused, found.off)
     assert server.deployment("retrain-iris").description == "Another one."
     assert not server.active("retrain-iris")
@@ -382,7 +382,7 @@ def test_a_plain_deploy_keeps_the_schedule_not_the_automation(
     document = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     schedules = next(entry["schedules"] for entry in document if entry["name"] == "retrain-iris")
     insisting = [schedules[0] | {"active": True}]
-    assert apply(edited(tmp_path / "prefect.yaml", schedules=insisting)).paused == ()
+    assert apply("", edited(tmp_path / "prefect.yaml", schedules=insisting)).paused == ()
     assert server.active("retrain-iris")
 
 
@@ -423,10 +423,10 @@ def every_trigger(
     text = yaml_text.YamlText(path.read_text())
     text.put(share, "{{ event.payload.share | default(none) }}")
     path.write_text(text.text)
-    assert "retrain-iris" in apply(path).deployed
+    assert "retrain-iris" in apply("", path).deployed
 
     def emit(event: Event) -> str:
-        sent = emit_event(event=event.name, resource=event.resource, payload=dict(event.payload))
+        sent = emit_event(event=event.name, resource=event.resource(""), payload=dict(event.payload))
         return str(sent.id) if sent else ""
 
     sent = {}
@@ -435,7 +435,7 @@ def every_trigger(
         assert event.name == TRIGGER_EVENTS[trigger]
         sent[f"rehearsal-{trigger}"] = emit(event)
         until(lambda decision=f"rehearsal-{trigger}": by_events(server).get(decision), f"{trigger} starts a run")
-    assert apply(path).deployed == ()
+    assert apply("", path).deployed == ()
     emit(found_by_monitor("drift", "rehearsal-too-soon"))
     # A canary has a cooldown of its own; its run shows that the server has come past the event before it.
     emit(Event(TRIGGER_EVENTS["drift"], "iris", {"decision_id": "rehearsal-canary"}, rehearsal="canary"))
@@ -486,7 +486,7 @@ def test_one_run_after_an_outage(
         "schedules": [{"interval": 2, "slug": "often"}],
     }
     (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(document | {"deployments": [entry]}))
-    apply(tmp_path / "prefect.yaml")
+    apply("", tmp_path / "prefect.yaml")
 
     def missed() -> list[Any]:
         from prefect.types._datetime import now
@@ -519,7 +519,7 @@ def test_a_broken_file_is_one_line(text: str, told: str, settings: Settings, tmp
     """It is told before any server is asked."""
     (tmp_path / "prefect.yaml").write_text(text)
     with pytest.raises(EvergreenError, match=told):
-        apply(tmp_path / "prefect.yaml")
+        apply("", tmp_path / "prefect.yaml")
 
 
 def test_without_a_server_it_says_how_to_have_one(settings: Settings) -> None:
@@ -527,18 +527,18 @@ def test_without_a_server_it_says_how_to_have_one(settings: Settings) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(EvergreenError, match="evergreen up"):
-        apply()
+        apply("")
     nobody = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
     with nobody, pytest.raises(EvergreenError, match="does not answer"):
-        apply()
+        apply("")
 
 
 def test_what_prefect_refuses_is_one_line(server: Server, settings: Settings, tmp_path: Path) -> None:
     """A pool that is not there, a parameter that the flow does not take, a flow that is not there."""
     pool = {"name": "moon"}
     with pytest.raises(EvergreenError, match="no work pool 'moon'"):
-        apply(edited(tmp_path / "prefect.yaml", work_pool=pool))
+        apply("", edited(tmp_path / "prefect.yaml", work_pool=pool))
     for change in ({"parameters": {"model": 3}}, {"entrypoint": "flows.moon.moon"}):
         with pytest.raises(EvergreenError, match="Prefect refused") as error:
-            apply(edited(tmp_path / "prefect.yaml", **change))
+            apply("", edited(tmp_path / "prefect.yaml", **change))
         assert "Traceback" not in str(error.value)

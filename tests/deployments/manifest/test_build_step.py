@@ -11,8 +11,9 @@ import pytest
 
 from deployments.cli import doctor_checks as doctor
 from deployments.manifest import apply, build_step, sync
-from deployments.manifest.build_step import STEP, here
+from deployments.manifest.build_step import STEP, enter_project, here
 from evergreen.errors import EvergreenError
+from evergreen.registry.lineage import current_commit
 from evergreen.settings import PROJECT, Settings
 from tests.shipped import copy_shipped
 
@@ -20,8 +21,19 @@ OLD = (PROJECT / "prefect.yaml").read_text().replace(f"- {STEP}:", "- deployment
 
 
 def test_the_build_step_knows_this_machine() -> None:
-    """It gives the folder of this Python and the folder of this project."""
-    assert here() == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT)}
+    """It gives the folders of this Python and of this project, and the commit for whoever fetches it by git."""
+    found = here()
+    assert found == {"bin": str(Path(sys.executable).parent), "project": str(PROJECT), "commit": current_commit()}
+
+
+def test_a_run_is_in_the_project_of_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its code from where the worker has it; no folder of whoever deployed is in the file."""
+    monkeypatch.chdir(tmp_path)
+    assert enter_project() == {"directory": str(PROJECT)}
+    assert Path.cwd() == PROJECT
+    document = apply.read_document()
+    assert document["pull"] == [{"deployments.manifest.build_step.enter_project": {}}]
+    assert "here.project" not in (PROJECT / "prefect.yaml").read_text()
 
 
 def test_a_path_that_a_command_cannot_contain_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +55,7 @@ def old_manifest(tmp_path: Path) -> Path:
     "command",
     [
         pytest.param(lambda path: sync.sync(Settings(), path), id="sync"),
-        pytest.param(apply.apply, id="apply"),
+        pytest.param(lambda path: apply.apply("", path), id="apply"),
     ],
 )
 def test_an_old_step_gets_its_new_line(old_manifest: Path, command: Callable[[Path], object]) -> None:

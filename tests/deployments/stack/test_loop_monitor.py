@@ -160,7 +160,7 @@ def test_the_local_stack_is_told_where_there_is_one(
     assert text_after(LoopMonitor(stored)).value("prefect_reachable") is None
     stored.stack.mkdir()
     write_ports(stored, Ports(1, 2, 3, 4))
-    monkeypatch.setattr(loop_monitor, "worker_state", lambda _ports: state)
+    monkeypatch.setattr(loop_monitor, "worker_state", lambda _settings, _ports: state)
     told = text_after(LoopMonitor(stored))
     assert told.value("prefect_reachable") == state.reachable
     beat = state.heartbeat.timestamp() if state.heartbeat else None

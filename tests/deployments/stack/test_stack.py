@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -383,6 +385,49 @@ def test_a_server_that_asks_for_a_login(tmp_path: Path) -> None:
         home.end()
 
 
+@pytest.mark.slow
+def test_a_worker_alone(tmp_path: Path) -> None:
+    """Another home's server, with a login, gets a second worker from here, which runs what was deployed there.
+
+    No other part is started.
+    """
+    login = "ann:planted-4711"
+    there, here = home_in(tmp_path / "there"), home_in(tmp_path / "here")
+    there.surroundings["PREFECT_SERVER_API_AUTH_STRING"] = login
+    refused = subprocess.run(
+        here.words("up", "--worker"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert refused.returncode == 2
+    assert "A worker alone needs a Prefect server, and none is set. Set PREFECT_API_URL to its API" in refused.stderr
+    try:
+        api = there.run("up", "--detach")["api"]
+        here.surroundings.update(PREFECT_API_URL=api, PREFECT_API_AUTH_STRING=login)
+        told = here.run("up", "--worker", "--detach")
+        assert (told["server"], told["pool"], told["started"]) == (api, "evergreen", True)
+        assert not here.run("up", "--worker", "--detach")["started"]
+        workers = asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
+        names = [worker_name(there.settings), worker_name(here.settings)]
+        assert sorted(worker["name"] for worker in workers) == sorted(names)
+        running = {service for service in SERVICES if holder(here.settings, service)}
+        assert running == {"worker"}
+        Supervisor(there.settings).stop_worker()
+        made = asked(api, "deployments/name/reconcile/reconcile", None, login)
+        run = asked(api, f"deployments/{made['id']}/create_flow_run", {}, login)["id"]
+        until(lambda: asked(api, f"flow_runs/{run}", None, login)["state"]["name"] == "Completed", 120)
+        of_run = {"logs": {"flow_run_id": {"any_": [run]}}}
+        mine = f"Worker '{worker_name(here.settings)}' submitting flow run"
+        until(lambda: any(mine in line["message"] for line in asked(api, "logs/filter", of_run, login)))
+        other = subprocess.run(
+            here.words("up"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert f"What is up is a worker of the Prefect server at {api}." in " ".join(other.stderr.split())
+        assert here.run("down")["ended"]
+        assert asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
+    finally:
+        here.end()
+        there.end()
+
+
 def test_a_login_is_given_as_prefect_does_it() -> None:
     """A key for Cloud comes first; without either nothing is sent, and our own login goes to no other server."""
     assert authorization({"PREFECT_API_KEY": "pnu_1", "PREFECT_API_AUTH_STRING": "a:b"}) == {
@@ -403,7 +448,7 @@ def test_runs_that_another_worker_may_have_are_not_ended(
     assert worker_name(one) != worker_name(two)
     told: list[str] = []
 
-    def request(url: str, body: Any = None) -> Any:
+    def request(url: str, body: Any = None, _login: Any = None) -> Any:
         told.append(url.rpartition("/")[2])
         if "workers" in url:
             names = {worker_name(one): "ONLINE", worker_name(two): other}
@@ -413,6 +458,21 @@ def test_runs_that_another_worker_may_have_are_not_ended(
     monkeypatch.setattr(health, "_request", request)
     health.mark_crashed(one, Ports(1, 2))
     assert ("set_state" in told) is marked
+
+
+@pytest.mark.parametrize(("environment", "pool"), [("", "evergreen"), ("staging", "evergreen-staging")])
+def test_runs_of_other_environments_are_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, pool: str
+) -> None:
+    """What is in progress is looked for in the pool of the environment alone, by its own worker."""
+    settings = Settings(home=tmp_path, environment=environment)
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(health, "_request", lambda url, body=None, _login=None: told.append((url, body)))
+    health.mark_crashed(settings, Ports(1, 2))
+    (workers, _), (_, query) = told
+    assert f"/work_pools/{pool}/workers/" in workers
+    assert query["work_pools"] == {"name": {"any_": [pool]}}
+    assert worker_name(settings).startswith(f"{pool}-up-")
 
 
 @pytest.mark.parametrize(("asked_for", "processors", "limit"), [(0, 2, 4), (0, 16, 16), (2, 16, 2), (30, 2, 30)])
@@ -528,6 +588,26 @@ def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypa
     assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
     assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
+
+
+def test_every_part_of_the_server_has_the_redis_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it stays on the Redis that Prefect looks for by itself, which another server may use."""
+    pytest.importorskip("prefect_redis", reason="prefect-redis is not installed: the extra redis")
+    import prefect_redis
+    from pydantic_settings import BaseSettings
+
+    url = "redis://redis.example.org:6380/3"
+    told = environment(SERVER, Settings(home=tmp_path, redis=url), Ports(1, 2))
+    for name, value in told.items():
+        if name.startswith("PREFECT_"):
+            monkeypatch.setenv(name, value)
+    modules = [import_module(f"prefect_redis.{each.name}") for each in pkgutil.iter_modules(prefect_redis.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    settings = [kind() for kind in kinds if issubclass(kind, BaseSettings) and "url" in kind.model_fields]
+    assert {type(each).__name__: each.url for each in settings} == {
+        "RedisMessagingSettings": url,
+        "RedisWorkerCleanupQueueSettings": url,
+    }
 
 
 def test_the_cause_is_found_in_a_log_of_either_form(tmp_path: Path) -> None:

@@ -231,10 +231,11 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_the_first_page_lists_the_models() -> None:
     """Each with how it stands; one that cannot be read says why; without any, the command that makes one."""
     lines = [FleetLine("good", 3, NOW, "PASS", retrain="promoted"), broken_line("bad", "bad.py: <no>")]
-    html = render_index(lines, NOW)
+    html = render_index("", lines, NOW)
     assert "version 3" in html
     assert "bad.py: &lt;no&gt;" in html
-    assert "evergreen new NAME" in render_index([], NOW)
+    assert "evergreen new NAME" in render_index("", [], NOW)
+    assert "<h1>Models in staging</h1>" in render_index("staging", [], NOW)
 
 
 def test_both_fits_of_a_version_are_named(

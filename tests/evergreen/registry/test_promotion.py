@@ -16,7 +16,7 @@ import pytest
 from evergreen.errors import ArtifactError, BusyError, EvergreenError, LostError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Move, Promotions, champion_at, taken_back
 from evergreen.registry.client import Registry
-from evergreen.registry.promotion import accept_loss, promote, require_consistent, roll_back, settle
+from evergreen.registry.promotion import accept_loss, promote, promote_if_passed, require_consistent, roll_back, settle
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from evergreen.settings import Settings
 from evergreen.storage.locks import open_locks
@@ -88,7 +88,9 @@ def test_a_first_champion(model: Model) -> None:
     assert model.promote(version) is not None
     assert model.aliases == {CHAMPION: 1}
     assert model.lines == [("promote", "intent", None, 1), ("promote", "done", None, 1)]
+    model.registry.aliases[CHALLENGER] = 1
     assert model.promote(version) is None
+    assert model.aliases == {CHAMPION: 1}
     assert len(model.lines) == 2
 
 
@@ -117,6 +119,17 @@ def test_judged_against_an_older_champion_is_refused(model: Model) -> None:
     with pytest.raises(RegistryError, match="judged against champion none"):
         model.promote(model.registry.add(compared_with="none"))
     assert model.aliases[CHAMPION] == 3
+
+
+def test_a_retraining_that_comes_too_late_leaves_no_challenger(model: Model) -> None:
+    """Another one promoted meanwhile: what cannot be promoted is not left as challenger."""
+    model.promoted(1)
+    late, other = model.registry.add(), model.registry.add()
+    model.promote(other)
+    words = {"reason": "drift", "now": NOW, "lock": nullcontext()}
+    with pytest.raises(RefusedError, match="was judged against champion 1, and the champion is 3 now"):
+        promote_if_passed(model.spec, model.registry, model.log, late, Verdict.PASS, **words)
+    assert model.aliases == {CHAMPION: 3, PREVIOUS: 1}
 
 
 def test_a_damaged_candidate_is_refused(model: Model) -> None:

@@ -24,7 +24,7 @@ from evergreen.settings import PROJECT
 from tests.lineage import require_valid
 
 RUN = LineageRun("f9c4af2e-eff4-4151-aa9c-7e5f6bc211f9", "retrain.toy")
-EVENT: Event = run_event("START", RUN, now=datetime(2026, 1, 1, tzinfo=UTC))
+EVENT: Event = run_event("", "START", RUN, now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 class Collector(ThreadingHTTPServer):
@@ -107,7 +107,7 @@ from evergreen.runs.lineage_events import EvergreenModelRunFacet, LineageRun, To
 client = LineageClient({str(file)!r})
 for number in range(20):
     about = EvergreenModelRunFacet(model="toy", reason="x" * 100_000)
-    client.send(run_event("START", LineageRun({RUN.id!r}, "a"), Touched(about), now=datetime.now(UTC)))
+    client.send(run_event("", "START", LineageRun({RUN.id!r}, "a"), Touched(about), now=datetime.now(UTC)))
 """
     writers = [subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT) for _ in range(3)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]

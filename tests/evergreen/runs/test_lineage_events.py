@@ -24,7 +24,7 @@ STEP = LineageRun("01a22b6c-966c-7aea-b6bd-89b20b506a87", "ingest.toy", "TASK", 
 
 
 def _event(state: State, run: LineageRun = FLOW, **more: Any) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(Serde.to_json(run_event(state, run, now=NOW, **more)))
+    event: dict[str, Any] = json.loads(Serde.to_json(run_event("", state, run, now=NOW, **more)))
     require_valid(event)
     return event
 
@@ -38,7 +38,7 @@ def test_every_state_has_a_valid_event(state: State) -> None:
     assert step["run"]["facets"]["parent"]["run"]["runId"] == FLOW.id
     assert step["run"]["facets"]["parent"]["job"] == {"namespace": "evergreen", "name": "retrain.toy", "facets": {}}
     kinds = [event["job"]["facets"]["jobType"]["jobType"] for event in (flow, step)]
-    assert (kinds, flow["job"]["namespace"]) == (["FLOW", "TASK"], naming.LINEAGE_NAMESPACE)
+    assert (kinds, flow["job"]["namespace"]) == (["FLOW", "TASK"], naming.lineage_namespace(""))
     assert flow["run"]["facets"]["processing_engine"]["name"] == "Evergreen"
 
 

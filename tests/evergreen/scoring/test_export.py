@@ -123,7 +123,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_holds_the_batch_in_order(ending: str, tmp_path: Path, scored: Log, regression: ModelSpec) -> None:
     """Every row, in the order of the input, text and times as they are; nothing is left beside the file."""
     file = tmp_path / f"out.{ending}"
-    assert export_batch(scored(regression, "a"), "a", str(file), regression) == str(file)
+    assert export_batch("", scored(regression, "a"), "a", str(file), regression) == str(file)
     found = pd.read_parquet(file) if ending == "parquet" else _csv(file)
     assert list(found) == ["row", "id", "at", "prediction", "version", "run_id", "scored_at"]
     assert found["row"].tolist() == list(range(6))
@@ -138,14 +138,14 @@ def test_each_class_has_a_column(tmp_path: Path, scored: Log, classification: Mo
     """`probability_<class>` in the version's order; a class that only another version knows is null."""
     file = tmp_path / "out.parquet"
     log = scored(classification, "a")
-    export_batch(log, "a", str(file), classification)
+    export_batch("", log, "a", str(file), classification)
     found = pd.read_parquet(file)
     assert list(found) == [
         *("row", "id", "prediction", "probability_no", "probability_yes", "version", "run_id", "scored_at")
     ]
     assert found["prediction"].tolist() == ["no", "yes"] * 3
     assert found["probability_yes"].tolist() == [n / 10 for n in range(6)]
-    export_batch(log, "a", str(file), classification, {2: ["maybe", "yes"], 3: ["no", "yes"]})
+    export_batch("", log, "a", str(file), classification, {2: ["maybe", "yes"], 3: ["no", "yes"]})
     found = pd.read_parquet(file)
     assert found["probability_maybe"].isna().all()
     assert found["probability_no"].tolist() == [1 - n / 10 for n in range(6)]
@@ -159,7 +159,7 @@ def test_a_batch_of_which_nothing_was_accepted_is_an_empty_file(
     log.close(Progress("none", rows_in=3, rejected={"x": 3}))
     for ending in ("csv", "parquet"):
         file = tmp_path / f"out.{ending}"
-        export_batch(log, "none", str(file), regression)
+        export_batch("", log, "none", str(file), regression)
         found = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file)
         assert (len(found), next(iter(found))) == (0, "row")
 
@@ -171,13 +171,13 @@ def test_another_batch_takes_the_files_place(tmp_path: Path, scored: Log, regres
     place.chmod(0o640)
     link.symlink_to(place)
     (tmp_path / ".real.csv.part").write_text("half of what a killed run wrote" * 1000)
-    export_batch(scored(regression, "a"), "a", str(link), regression)
+    export_batch("", scored(regression, "a"), "a", str(link), regression)
     assert len(pd.read_csv(place)) == 6
     assert (link.is_symlink(), place.stat().st_mode & 0o777) == (True, 0o640)
     once = place.read_bytes()
-    export_batch(scored(regression, "b", rows=2), "b", str(link), regression)
+    export_batch("", scored(regression, "b", rows=2), "b", str(link), regression)
     assert len(pd.read_csv(place)) == 2
-    export_batch(scored(regression, "a"), "a", str(link), regression)
+    export_batch("", scored(regression, "a"), "a", str(link), regression)
     assert place.read_bytes() == once
     assert names(tmp_path) == ["out.csv", "real.csv"]
 
@@ -189,7 +189,7 @@ def test_what_fails_in_the_middle_leaves_the_old_file(tmp_path: Path, scored: Lo
     log = scored(regression, "a")
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export_batch(broken(log), "a", str(file), regression)
+        export_batch("", broken(log), "a", str(file), regression)
     assert (file.read_text(), names(tmp_path)) == ("yesterday", ["out.csv"])
 
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path, scored: Log,
     with half.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match=r"Another run is writing .*out\.csv\."):
-            export_batch(scored(regression, "a"), "a", str(tmp_path / "out.csv"), regression)
+            export_batch("", scored(regression, "a"), "a", str(tmp_path / "out.csv"), regression)
     assert half.exists()
 
 
@@ -224,7 +224,7 @@ def test_a_target_that_cannot_be_a_file_is_one_line(
     (tmp_path / "in.csv").write_text("x")
     (tmp_path / "link.csv").symlink_to("in.csv")
     with pytest.raises(EvergreenError, match=told) as error:
-        require_destination(destination, "in.csv")
+        require_destination("", destination, "in.csv")
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -244,7 +244,7 @@ def test_a_folder_without_the_right_is_one_line(
     else:
         destination = folder / "out.csv"
     with pytest.raises(EvergreenError, match="cannot be written"):
-        export_batch(scored(regression, "a"), "a", str(destination), regression)
+        export_batch("", scored(regression, "a"), "a", str(destination), regression)
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
@@ -258,7 +258,7 @@ def test_a_full_disk_is_one_line(ending: str, tmp_path: Path, scored: Log, regre
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(EvergreenError, match="The disk is full"):
-            export_batch(log, "a", str(file), regression)
+            export_batch("", log, "a", str(file), regression)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, former)
@@ -275,7 +275,7 @@ def test_a_batch_is_in_a_sqlite_table_once(
     log = scored(classification, "a")
     for batch in ("a", "a", "b"):
         scored(classification, "b", rows=2)
-        assert export_batch(log, batch, destination, classification, CLASSES) == destination
+        assert export_batch("", log, batch, destination, classification, CLASSES) == destination
     found = rows_of(database)
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
     assert found["row"].tolist() == [*range(6), 0, 1]
@@ -287,10 +287,10 @@ def test_what_fails_in_the_middle_leaves_the_tables_rows(tmp_path: Path, scored:
     """One transaction: the batch's former rows are there when the new ones stop halfway."""
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(regression, "a")
-    export_batch(log, "a", f"{database}#predictions", regression)
+    export_batch("", log, "a", f"{database}#predictions", regression)
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export_batch(broken(log), "a", f"{database}#predictions", regression)
+        export_batch("", broken(log), "a", f"{database}#predictions", regression)
     assert len(rows_of(database)) == 6
 
 
@@ -302,7 +302,7 @@ def test_a_batch_is_in_a_postgresql_table_once(
     log = scored(regression, "a")
     scored(regression, "b", rows=2)
     for batch in ("a", "b", "a"):
-        shown = export_batch(log, batch, f"env:SCORES#{postgres_schema}.Daily", regression)
+        shown = export_batch("", log, batch, f"env:SCORES#{postgres_schema}.Daily", regression)
     assert shown == f"postgresql+psycopg://127.0.0.1:5432/postgres#{postgres_schema}.Daily"
     found = rows_of(POSTGRES, f'{postgres_schema}."Daily"')
     assert found["batch"].tolist() == ["a"] * 6 + ["b"] * 2
@@ -314,7 +314,7 @@ def test_signs_in_the_names_of_classes(postgres_schema: str, scored: Log, classi
     """Whatever a driver takes for a placeholder is a letter of a name."""
     labels = ["=1+1", "50 % (a:b), 'c'.[d]"]
     export_batch(
-        scored(classification, "a"), "a", f"{POSTGRES}#{postgres_schema}.predictions", classification, {3: labels}
+        "", scored(classification, "a"), "a", f"{POSTGRES}#{postgres_schema}.predictions", classification, {3: labels}
     )
     found = rows_of(POSTGRES, f"{postgres_schema}.predictions")
     np.testing.assert_allclose(found[f"probability_{labels[1]}"], np.arange(6) / 10)
@@ -324,8 +324,8 @@ def test_class_names_that_differ_in_case_only(tmp_path: Path, scored: Log, class
     """SQLite takes them for one name; a file does not."""
     log, classes = scored(classification, "a"), {3: ["S", "s"]}
     with pytest.raises(EvergreenError, match="'probability_S', 'probability_s' for one name, whatever their case"):
-        export_batch(log, "a", f"sqlite:///{tmp_path}/out.db#predictions", classification, classes)
-    export_batch(log, "a", f"{tmp_path}/out.csv", classification, classes)
+        export_batch("", log, "a", f"sqlite:///{tmp_path}/out.db#predictions", classification, classes)
+    export_batch("", log, "a", f"{tmp_path}/out.csv", classification, classes)
     assert list(pd.read_csv(tmp_path / "out.csv").columns[3:5]) == ["probability_S", "probability_s"]
 
 
@@ -333,7 +333,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres_schema: str, scored: Log
     """What another run committed between this one's delete and its insert stands, and this one says so."""
     psycopg = pytest.importorskip("psycopg")
     log, destination = scored(regression, "a"), f"{POSTGRES}#{postgres_schema}.scores"
-    export_batch(log, "a", destination, regression)
+    export_batch("", log, "a", destination, regression)
 
     def rows(batch: str) -> Iterator[pa.Table]:
         with contextlib.closing(psycopg.connect("host=127.0.0.1 user=postgres", autocommit=True)) as other:
@@ -342,7 +342,7 @@ def test_two_writers_of_one_batch_end_with_one(postgres_schema: str, scored: Log
             yield chunk.set_column(0, "batch", pa.array([batch] * chunk.num_rows))
 
     with pytest.raises(BusyError, match="another run wrote the same batch"):
-        export_batch(told_as(log, rows), "b", destination, regression)
+        export_batch("", told_as(log, rows), "b", destination, regression)
     assert rows_of(POSTGRES, f"{postgres_schema}.scores")["batch"].tolist() == ["a"] * 6 + ["b"]
 
 
@@ -350,9 +350,9 @@ def test_a_table_of_another_shape_is_one_line(tmp_path: Path, scored: Log, class
     """Which column is missing; the table is left as it is."""
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(classification, "a")
-    export_batch(log, "a", f"{database}#predictions", classification, {3: ["no"]})
+    export_batch("", log, "a", f"{database}#predictions", classification, {3: ["no"]})
     with pytest.raises(EvergreenError, match="no column 'probability_yes'"):
-        export_batch(log, "a", f"{database}#predictions", classification, CLASSES)
+        export_batch("", log, "a", f"{database}#predictions", classification, CLASSES)
     assert len(rows_of(database)) == 6
 
 
@@ -363,11 +363,11 @@ def test_a_locked_database_is_one_line(
     monkeypatch.setattr(sql_destination, "_WAIT_SECONDS", 0.1)
     database = f"sqlite:///{tmp_path}/scores.db"
     log = scored(regression, "a")
-    export_batch(log, "a", f"{database}#predictions", regression)
+    export_batch("", log, "a", f"{database}#predictions", regression)
     with contextlib.closing(sqlite3.connect(tmp_path / "scores.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(EvergreenError, match="is locked by another program"):
-            export_batch(log, "a", f"{database}#predictions", regression)
+            export_batch("", log, "a", f"{database}#predictions", regression)
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_a_store_that_cannot_be_written_is_one_line(
     """What is wrong and what to do, without the driver's own words."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(EvergreenError, match=told) as error:
-        require_destination(url)
+        require_destination("", url)
     assert "\n" not in str(error.value)
     assert error.value.fix
 
@@ -411,18 +411,21 @@ def test_a_password_is_refused_and_never_shown(
 ) -> None:
     """Written out it would be kept with the run; from a variable it is used, and no error, log or name shows it."""
     with pytest.raises(EvergreenError, match="holds a password") as error:
-        require_destination(url)
+        require_destination("", url)
     assert SECRET not in str(error.value)
     monkeypatch.setenv("SCORES", url)
     log = scored(regression, "a")
-    for work in (lambda: require_destination("env:SCORES"), lambda: export_batch(log, "a", "env:SCORES", regression)):
+    for work in (
+        lambda: require_destination("", "env:SCORES"),
+        lambda: export_batch("", log, "a", "env:SCORES", regression),
+    ):
         with pytest.raises(EvergreenError, match=r"cannot be reached|driver is installed") as error:
             work()
         assert SECRET not in str(error.value) + repr(error.value) + str(pickle.dumps(error.value))
         assert error.value.__cause__ is None
-    for kind in (sql_destination.TableDestination, redis_destination.KeyDestination):
-        assert SECRET not in repr(kind(url))
-    assert SECRET not in redis_destination.KeyDestination(url).name
+    for destination in (sql_destination.TableDestination(url), redis_destination.KeyDestination("", url)):
+        assert SECRET not in repr(destination)
+    assert SECRET not in redis_destination.KeyDestination("", url).name
 
 
 @pytest.fixture
@@ -451,9 +454,9 @@ def test_a_batch_is_in_redis_once(
     destination, log = f"{REDIS}#{prefix}", scored(classification, "a")
 
     with pytest.raises(EvergreenError, match="The table is gone"):
-        export_batch(broken(log), "a", destination, classification, CLASSES)
+        export_batch("", broken(log), "a", destination, classification, CLASSES)
     for _ in range(2):
-        assert export_batch(log, "a", destination, classification, CLASSES) == destination
+        assert export_batch("", log, "a", destination, classification, CLASSES) == destination
     with redis.Redis.from_url(REDIS) as client:
         keys = list(client.scan_iter(f"{prefix}:*"))
         told = json.loads(client.get(f'{prefix}:1, "ü'))
@@ -466,11 +469,28 @@ def test_a_batch_is_in_redis_once(
     }
 
 
+def test_environments_share_a_redis(prefix: str, scored: Log, regression: ModelSpec) -> None:
+    """The same batch to the same prefix: each has keys of its own, and leaves the other's alone."""
+    import redis
+
+    log, destination = scored(regression, "a"), f"{REDIS}#{prefix}"
+    with redis.Redis.from_url(REDIS) as client:
+        try:
+            export_batch("", log, "a", destination, regression)
+            before = {key: client.get(key) for key in client.scan_iter(f"{prefix}:*")}
+            export_batch("staging", scored(regression, "b", rows=2), "b", destination, regression)
+            assert {key: client.get(key) for key in client.scan_iter(f"{prefix}:*")} == before
+            assert len(list(client.scan_iter(f"evergreen-staging:{prefix}:*"))) == 2
+        finally:
+            for key in client.scan_iter(f"evergreen-staging:{prefix}:*"):
+                client.delete(key)
+
+
 def test_the_redis_extra_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package, one line says how to have it."""
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(EvergreenError, match=r"pip install .*redis"):
-        require_destination(f"{REDIS}#p")
+        require_destination("", f"{REDIS}#p")
 
 
 def test_no_database_is_imported_for_a_file() -> None:

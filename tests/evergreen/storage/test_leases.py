@@ -30,8 +30,9 @@ def rows(lake: str) -> list[tuple[str, int, bool]]:
 
 
 def test_the_lock_lives_where_the_state_lives(tmp_path: Path) -> None:
-    """In a lake with a URL for whoever reaches it; otherwise in files of this machine."""
+    """In a lake outside of the home, a URL or a folder, for whoever reaches it; otherwise in files of this machine."""
     assert open_locks(Settings(home=tmp_path, lake="s3://shop/lake")) == LakeLocks("s3://shop/lake")
+    assert open_locks(Settings(home=tmp_path, lake="/mnt/share/lake")) == LakeLocks("/mnt/share/lake")
     assert open_locks(Settings(home=tmp_path)) == FileLocks(Settings(home=tmp_path).locks)
     assert machine_locks(Settings(home=tmp_path, lake="s3://shop/lake")) == FileLocks(Settings(home=tmp_path).locks)
 
@@ -156,6 +157,34 @@ def test_who_was_taken_for_dead_gives_back_nothing(
     assert newest is not None
     assert (newest.token, newest.released) == (2, False)
     assert not table.extend("retrain", Lease(1, "me", NOW, released=False), 60.0)
+
+
+@pytest.mark.parametrize("other", ["takes it", "gives it back", "none"])
+def test_a_holder_finds_out_whether_it_still_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Right before a write that only a holder may make; who was taken for dead is refused, also when the other is done.
+
+    An expired lease that nobody else took is renewed.
+    """
+    monkeypatch.setattr(leases, "_SKEW_SECONDS", -3600.0)
+    table = Leases(str(tmp_path), "toy")
+    with LakeLocks(str(tmp_path)).hold("toy", "retrain", wait=0, now=NOW) as held:
+        held.require()
+        if other == "none":
+            held.require()
+            return
+        second = table.take("retrain", "another machine", 60.0)
+        if other == "gives it back":
+            assert table.extend("retrain", second, 60.0, release=True)
+        with pytest.raises(BusyError, match="This retrain of toy was taken for dead, and another one may have begun"):
+            held.require()
+
+
+def test_a_file_is_held_until_it_is_given_back(tmp_path: Path) -> None:
+    """The operating system vouches for it."""
+    with FileLocks(tmp_path).hold("toy", "retrain", wait=0, now=NOW) as held:
+        held.require()
 
 
 RACER = """
