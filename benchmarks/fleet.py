@@ -127,10 +127,10 @@ def _sync(place: Path, settings: Settings) -> dict[str, Any]:
     return {"changes": len(sync.sync(settings, place / "prefect.yaml").changes)}
 
 
-def _apply(place: Path, _settings: Settings) -> dict[str, Any]:
+def _apply(place: Path, settings: Settings) -> dict[str, Any]:
     from deployments.manifest import apply
 
-    return {"deployed": len(apply.apply(place / "prefect.yaml").deployed)}
+    return {"deployed": len(apply.apply(settings.environment, place / "prefect.yaml").deployed)}
 
 
 def _automations(_place: Path, settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,8 +23,10 @@ from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.logs import JsonText, log_as_json
 from evergreen.markdown import many, number
-from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 from evergreen.watch_detail import RuleFigure
+
+if TYPE_CHECKING:
+    from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult
 
 
 class Result(Protocol):

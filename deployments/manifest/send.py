@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
-from deployments.manifest.server_state import DeploymentState, is_plain_schedule, read_trigger
+from deployments.manifest.server_state import DeploymentState, is_plain_schedule, read_triggers
 from evergreen.errors import EvergreenError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def send(client: SyncPrefectClient, state: DeploymentState, entry: Mapping[str, 
     from pydantic import ValidationError
 
     try:
-        triggers = [read_trigger({"name": _trigger_name(entry, number), **each}) for number, each in _numbered(entry)]
+        triggers = read_triggers(entry)
         if state.deployment is None:
             deployment = _create(client, state, entry, state.flow_id or _create_flow(client, state, flow_ids))
         else:
@@ -75,15 +75,6 @@ def send(client: SyncPrefectClient, state: DeploymentState, entry: Mapping[str, 
 def refusal(why: str, more: str = "") -> EvergreenError:
     """The error for an entry that Prefect does not take; `more` says where there is more to read."""
     return EvergreenError(f"Prefect refused a deployment: {why}", f"Fix prefect.yaml{more}.")
-
-
-def _numbered(entry: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    return list(enumerate(entry["triggers"], start=1))
-
-
-def _trigger_name(entry: Mapping[str, Any], number: int) -> str:
-    """What Prefect calls a trigger that has no name."""
-    return f"{entry['name']}__automation_{number}"
 
 
 def _detail(error: Any) -> str:

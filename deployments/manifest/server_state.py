@@ -270,12 +270,12 @@ def _triggers_match(automations: Sequence[Automation], deployment: Mapping[str, 
 
     from pydantic import ValidationError
 
+    try:
+        triggers = read_triggers(entry)
+    except ValidationError:
+        return False
     expected: list[tuple[AutomationCore, Any]] = []
-    for text in entry["triggers"]:
-        try:
-            trigger = read_trigger(text)
-        except ValidationError:
-            return False
+    for text, trigger in zip(entry["triggers"], triggers, strict=True):
         trigger.set_deployment_id(UUID(deployment["id"]))
         expected.append((trigger.as_automation(), text.get("enabled")))
     if len(automations) != len(expected):
@@ -290,13 +290,15 @@ def _triggers_match(automations: Sequence[Automation], deployment: Mapping[str, 
     )
 
 
-def read_trigger(text: Mapping[str, Any]) -> Any:
-    """A trigger of the file as Prefect's own object.
+def read_triggers(entry: Mapping[str, Any]) -> list[Any]:
+    """The triggers of an entry as Prefect's own objects, with the names that it gives to those that have none.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: one of them is none.
     """
-    return _trigger_reader().validate_python(text)
+    names = (f"{entry['name']}__automation_{number}" for number in range(1, len(entry["triggers"]) + 1))
+    named = ({"name": name, **text} for name, text in zip(names, entry["triggers"], strict=True))
+    return [_trigger_reader().validate_python(text) for text in named]
 
 
 @functools.cache

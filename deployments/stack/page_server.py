@@ -17,7 +17,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import models
 from deployments.stack.loop_monitor import LoopMonitor
@@ -31,7 +31,7 @@ from evergreen.pages.gather import gather
 from evergreen.pages.links import PageLinks
 from evergreen.pages.render import render, render_index, render_problem
 from evergreen.prometheus import CONTENT_TYPE
-from evergreen.runs.fleet import FleetLine, read_line, sort_lines
+from evergreen.runs.fleet import read_fleet, sort_lines
 from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
 from evergreen.watch_detail import DriftDetail
@@ -73,8 +73,14 @@ class PageCache:
 
     def index(self) -> str:
         """The page of all models, the most worrying first; for a model that cannot be read it shows the error."""
-        lines = sort_lines(self._line(name) for name in self.names())
-        return render_index(self.settings.environment, lines, datetime.now(UTC))
+        with self._lock:
+            states = {name: self._state(name) for name in self.names()}
+            stale = [name for name, state in states.items() if self._kept(f"line {name}", state) is None]
+            load, now = partial(models.load_spec, folder=self.settings.models), datetime.now(UTC)
+            for line in read_fleet(self.settings, stale, load, now=now):
+                self._built[f"line {line.model}"] = states[line.model], time.monotonic(), line
+            lines = sort_lines(self._built[f"line {name}"][2] for name in states)
+            return render_index(self.settings.environment, lines, now)
 
     def names(self) -> tuple[str, ...]:
         """The names of the models."""
@@ -94,22 +100,24 @@ class PageCache:
     def _cached(self, key: str, model: str, build: Callable[[], Any]) -> Any:
         """What was built from the same tables within the last minute, or else built now; one at a time."""
         with self._lock:
-            state = stored_state(self.settings, model, _PAGE_TABLES)
-            cached = self._built.get(key)
-            if cached is not None and cached[0] == state and time.monotonic() - cached[1] < _FRESH_SECONDS:
-                return cached[2]
-            built = build()
-            self._built[key] = state, time.monotonic(), built
-            return built
+            state = self._state(model)
+            kept = self._kept(key, state)
+            if kept is None:
+                kept = build()
+                self._built[key] = state, time.monotonic(), kept
+            return kept
 
-    def _line(self, model: str) -> FleetLine:
-        load = partial(models.load_spec, folder=self.settings.models)
-        build = partial(read_line, self.settings, model, load, now=datetime.now(UTC))
+    def _state(self, model: str) -> object:
+        """Equal as long as nothing was written of a model; of a table that cannot be read, never."""
         try:
-            return cast(FleetLine, self._cached(f"line {model}", model, build))
+            return stored_state(self.settings, model, _PAGE_TABLES)
         except EvergreenError:
-            # Not even the version of a table can be read: there is nothing to keep the line by.
-            return build()
+            return object()
+
+    def _kept(self, key: str, state: object) -> Any:
+        built = self._built.get(key)
+        fresh = built is not None and built[0] == state and time.monotonic() - built[1] < _FRESH_SECONDS
+        return built[2] if built is not None and fresh else None
 
 
 class Server(ThreadingHTTPServer):

@@ -134,11 +134,12 @@ class Decisions(Ledger):
         reader = RowReader(self.table, opened, [file.path for file in files])
         selected: list[RowPlace] = []
         last: dict[str, tuple[int, RowPlace]] = {}
-        for place, (kind, outcome, at) in reader.keys(("kind", "outcome", "at")):
-            if kind in kinds or only.get(kind) == outcome:
-                selected.append(place)
-            if kind in newest and (kind not in last or at >= last[kind][0]):
-                last[kind] = at, place
+        for path, columns in reader.keys(("kind", "outcome", "at")):
+            for number, (kind, outcome, at) in enumerate(zip(*columns, strict=True)):
+                if kind in kinds or only.get(kind) == outcome:
+                    selected.append((path, number))
+                if kind in newest and (kind not in last or at >= last[kind][0]):
+                    last[kind] = at, (path, number)
         rows = reader.rows({place for _, place in last.values()} | set(selected))
         decisions = {place: _decision(row) for place, row in rows}
         return Look(

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.model_files.choices import Choice, describe_choices
 from evergreen.model_files.column_types import quote_name
+from evergreen.model_files.finding import find_files
 from evergreen.model_files.first_rows import DataOptions
 from evergreen.model_files.inference import Findings, examine
 from evergreen.model_files.notation import recognise
@@ -107,6 +108,9 @@ def scaffold(
     """
     _require_name(name)
     path = models / f"{name}.py"
+    for file in find_files(models).get(name, ()):
+        # Also where it lies in a folder: two files of one name are no model.
+        raise _already_exists(Path(file))
     if os.path.lexists(path):
         raise _already_exists(path)
     chosen_task = _parse_task(task)

@@ -295,9 +295,7 @@ class Table:
 
         No data is read. Texts may be cut and times are whole milliseconds; both are rounded down.
         """
-        import pyarrow as pa
-
-        files = pa.table(table.get_add_actions(flatten=True))
+        files = added_files(table)
         names = (f"min.{column}", f"max.{column}")
         if files.num_rows and not set(names) <= set(files.column_names):
             return None
@@ -437,6 +435,16 @@ def dataset_of(table: DeltaTable) -> ds.Dataset:
     return table.to_pyarrow_dataset(filesystem=file_system_of(table))
 
 
+def added_files(table: DeltaTable) -> pa.Table:
+    """The files of an opened version, as the log tells of them.
+
+    As a stream, because `pyarrow.table` imports pandas to see whether it was given a frame.
+    """
+    import pyarrow as pa
+
+    return pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+
+
 def files_of(table: DeltaTable, column: str) -> pa.Table:
     """The files of an opened version: `path`, `added` (Unix milliseconds), `rows`, and the range of a text in them.
 
@@ -444,7 +452,7 @@ def files_of(table: DeltaTable, column: str) -> pa.Table:
     """
     import pyarrow as pa
 
-    actions = pa.table(table.get_add_actions(flatten=True))
+    actions = added_files(table)
     unknown = pa.nulls(actions.num_rows, pa.string())
     names = actions.column_names
     return pa.table(

@@ -12,18 +12,20 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.naming import COMMIT_PREFIX
 from evergreen.storage.delta_errors import read_error
-from evergreen.storage.delta_table import MAINTENANCE, OpenTable, Table, file_system_of
+from evergreen.storage.delta_table import MAINTENANCE, OpenTable, Table, added_files, file_system_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RowPlace: TypeAlias = tuple[str, int]
 """A file and the number of a row in it."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _LOG, _COMMIT, _DIGITS = "_delta_log", ".json", 20
 _LOOKED_THROUGH = 8
 """Commits among which one that is no maintenance is looked for; several of those in a row are rare."""
@@ -36,7 +38,8 @@ class RowFile:
     Attributes:
         path: within the table.
         least: the least value of some columns, by Delta's statistics; a column of which nobody knows is left out.
-        most: the greatest value, likewise. A text may be cut in both, and a time is rounded down to a millisecond.
+        most: the greatest value, likewise. A text may be cut in both. A time is a whole number, and rounded down to a
+            millisecond.
     """
 
     path: str
@@ -51,11 +54,9 @@ class RowFile:
 
 def list_row_files(opened: OpenTable, columns: Sequence[str]) -> tuple[RowFile, ...]:
     """The files of an opened version, with the range of some columns."""
-    import pyarrow as pa
-
-    actions = pa.table(opened.get_add_actions(flatten=True))
+    actions = added_files(opened)
     known = {
-        f"{side}.{name}": actions[f"{side}.{name}"].to_pylist()
+        f"{side}.{name}": _plain(actions[f"{side}.{name}"])
         for side in ("min", "max")
         for name in columns
         if f"{side}.{name}" in actions.column_names
@@ -85,15 +86,10 @@ class RowReader:
             system = file_system_of(opened)
             self._files = {path: pq.ParquetFile(system.open_input_file(path)) for path in paths}
 
-    def keys(self, columns: Sequence[str]) -> Iterator[tuple[RowPlace, tuple[Any, ...]]]:
-        """The place of every row, and some columns of it; a time is a whole number, which takes a tenth of the time."""
-        import pyarrow as pa
-
+    def keys(self, columns: Sequence[str]) -> Iterator[tuple[str, list[list[Any]]]]:
+        """Some columns of every row, file by file; a time is a whole number."""
         for path in self._files:
-            rows = self._read(path, columns)
-            types = [pa.int64() if pa.types.is_timestamp(each.type) else each.type for each in rows.itercolumns()]
-            values = [each.cast(kind).to_pylist() for each, kind in zip(rows.itercolumns(), types, strict=True)]
-            yield from (((path, number), row) for number, row in enumerate(zip(*values, strict=True)))
+            yield path, [_plain(column) for column in self._read(path, columns).itercolumns()]
 
     def rows(self, places: Iterable[RowPlace]) -> Iterator[tuple[RowPlace, dict[str, Any]]]:
         """All columns of the rows at some places; a column that a file lacks is None."""
@@ -101,8 +97,10 @@ class RowReader:
         for path, number in places:
             wanted.setdefault(path, []).append(number)
         for path, numbers in wanted.items():
-            rows = self._read(path, self.table.schema.names).take(numbers).to_pylist()
-            yield from (((path, number), row) for number, row in zip(numbers, rows, strict=True))
+            rows = self._read(path, self.table.schema.names)
+            columns = {name: _pick(rows.column(name), numbers) for name in rows.column_names}
+            for place, number in enumerate(numbers):
+                yield (path, number), {name: values[place] for name, values in columns.items()}
 
     def _read(self, path: str, columns: Sequence[str]) -> pa.Table:
         import pyarrow as pa
@@ -127,6 +125,27 @@ class RowReader:
             raise read_error(self.table.uri, error) from None
 
 
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column, times as whole numbers: Arrow imports pandas to make a time of Python's."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    return [value for chunk in column.chunks for value in chunk.view(pa.int64()).to_pylist()]
+
+
+def _pick(column: pa.ChunkedArray, numbers: Sequence[int]) -> list[Any]:
+    """Some values of a column; a time is aware, in UTC."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(column.type):
+        return [column[number].as_py() for number in numbers]
+    micro = pa.timestamp("us", column.type.tz)
+    whole = _plain(column if column.type == micro else column.cast(micro))
+    return [None if whole[number] is None else _EPOCH + timedelta(microseconds=whole[number]) for number in numbers]
+
+
 def read_all_rows(table: Table, opened: OpenTable) -> list[dict[str, Any]]:
     """Every row of an opened version.
 
@@ -134,7 +153,8 @@ def read_all_rows(table: Table, opened: OpenTable) -> list[dict[str, Any]]:
         EvergreenError: the table cannot be read.
     """
     reader = RowReader(table, opened, [file.path for file in list_row_files(opened, ())])
-    return [row for _, row in reader.rows(place for place, _ in reader.keys(table.schema.names[:1]))]
+    places = ((path, number) for path, (first,) in reader.keys(table.schema.names[:1]) for number in range(len(first)))
+    return [row for _, row in reader.rows(places)]
 
 
 def newest_metadata(table: Table) -> dict[str, str]:

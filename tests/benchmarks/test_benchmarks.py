@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def printed() -> str:
     """What the quick parts print at their smallest sizes, all in one run: each would start a server of its own."""
-    words = [sys.executable, "-m", "benchmarks", "--tiny", "drift", "ingest", "retrain", "unchanged"]
+    words = [sys.executable, "-m", "benchmarks", "--tiny", "drift", "fleet", "ingest", "retrain", "unchanged"]
     # The straight line fits with two threads, which wait for each other by spinning where the other test process works.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
@@ -29,7 +29,7 @@ def printed() -> str:
     "what",
     [
         *("Findings", "beyond the import", "peak memory", "read_csv + write_deltalake"),
-        *("Where the time goes", "one changed cell at the same path", "landed"),
+        *("Where the time goes", "one changed cell at the same path", "landed", "index of 4 models"),
     ],
 )
 def test_the_quick_parts_run_and_print_what_they_found(printed: str, what: str) -> None:

@@ -334,6 +334,8 @@ def test_the_server_has_what_a_plain_deploy_leaves_there(first: Applied, server:
     """For new deployments, and for those that become others: field by field, schedules and automations included."""
     document = yaml.safe_load((PROJECT / "prefect.yaml").read_text())
     (entry,) = [each for each in document["deployments"] if each["name"] == "retrain-iris"]
+    token = {"repository": "https://example.org/x.git", "access_token": "{{ prefect.blocks.secret.x }}"}
+    document["pull"] = [{"prefect.deployments.steps.git_clone": token}, *document["pull"]]
     names = VARIED_NAMES
 
     def write(shift: int) -> Path:
@@ -355,6 +357,7 @@ def test_the_server_has_what_a_plain_deploy_leaves_there(first: Applied, server:
             path = write(shift)
             if way == "apply":
                 assert apply(path).deployed == names
+                assert shift or apply(path).deployed == ()
             else:
                 prefect("deploy", "--all", "--prefect-file", str(path))
             found.append(stored(server, names))

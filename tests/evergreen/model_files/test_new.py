@@ -20,7 +20,7 @@ from sqlalchemy import create_engine
 import models
 from evergreen.data.checked_batch import check_batch
 from evergreen.data.contract import schema_of
-from evergreen.errors import EvergreenError
+from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.ingest.ingest import ingest
 from evergreen.model_files.first_rows import DataOptions, read_head
 from evergreen.model_files.new import NewModelFile, scaffold
@@ -423,6 +423,15 @@ def test_more_than_ten_thousand_rows_stop_early_and_can_be_stored(tmp_path: Path
     fitted = fit(spec, rows_of(spec, tmp_path), None, params={"model__max_iter": 15})
     assert fitted.pipeline[-1].do_early_stopping_
     assert packed(fitted.pipeline, spec.name, spec.trusted)
+
+
+def test_a_model_of_that_name_in_a_folder_is_named(tmp_path: Path) -> None:
+    """Two files of one name would be no model at all."""
+    (tmp_path / "models" / "team").mkdir(parents=True)
+    (tmp_path / "models" / "team" / "made.py").touch()
+    with pytest.raises(ModelFileError, match=r"models/team/made\.py exists already"):
+        scaffold("made", tmp_path / "rows.csv", tmp_path / "models", target="y")
+    assert models.names(tmp_path / "models") == ("made",)
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
