@@ -21,6 +21,7 @@ from benchmarks import (
     ingest,
     intervals,
     latency,
+    leases,
     memory,
     retrain,
     score,
@@ -50,8 +51,21 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "challengers": challengers.run,
     "serving": serving.run,
     "fleet": fleet.run,
+    "leases": leases.run,
 }
-LONG = ("alarms", "intervals", "year", "backtest", "burden", "audit", "harm", "challengers", "serving", "fleet")
+LONG = (
+    "alarms",
+    "intervals",
+    "year",
+    "backtest",
+    "burden",
+    "audit",
+    "harm",
+    "challengers",
+    "serving",
+    "fleet",
+    "leases",
+)
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
 """Enough to see that every part still runs; its figures mean nothing."""

@@ -181,6 +181,14 @@ def sides_table(title: str, runs: Mapping[str, Sequence[Run]], against: str) -> 
     table(title, ("", "wall s", "fastest", "slowest", "CPU s", "peak MB", "ratio"), rows)
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 @contextlib.contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
     """A Prefect server on a free port with a home of its own, ended by its process id; yields the API's URL.
@@ -189,9 +197,7 @@ def prefect_server(folder: Path) -> Iterator[str]:
         RuntimeError: it did not come up within two minutes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = surroundings({"PREFECT_HOME": str(folder), "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"})
     words = python("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
     with (folder / "server.log").open("wb") as log:

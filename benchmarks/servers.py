@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import console
+from benchmarks.measure import console, free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONTRACT_ROW = {
@@ -203,9 +202,7 @@ def bento() -> Path | None:
 @contextmanager
 def started(peer: Peer, log: Path) -> Iterator[int]:
     """A server that is up; ended by its process group."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [word.replace("PORT", str(port)) for word in peer.command]
     with log.open("wb") as output:
         process = subprocess.Popen(
