@@ -356,8 +356,8 @@ def test_the_server_has_what_a_plain_deploy_leaves_there(first: Applied, server:
         for shift in (0, 1):
             path = write(shift)
             if way == "apply":
-                assert apply(path).deployed == names
-                assert shift or apply(path).deployed == ()
+                assert apply("", path).deployed == names
+                assert shift or apply("", path).deployed == ()
             else:
                 prefect("deploy", "--all", "--prefect-file", str(path))
             found.append(stored(server, names))
