@@ -1,7 +1,7 @@
 """What a lock costs: taken and given back, as a file and as a lease on a disk and on an S3-compatible store.
 
-A retraining holds its lease for as long as it runs and renews it four times a minute. Before each of its writes that only
-a holder may make it renews it once more.
+A retraining holds its lease for as long as it runs and renews it four times a minute. Before each of its writes that
+only a holder may make it renews it once more.
 """
 
 from __future__ import annotations
