@@ -7,8 +7,11 @@ With `--json` there is one JSON object on stdout, and everything else is on stde
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import io
+import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -67,7 +70,33 @@ def main() -> None:
         # A terminal that is not of UTF-8 gets a question mark for what it cannot show, not a traceback.
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")
+    leaving = _Leaving()
+    # What is registered first runs last.
+    atexit.register(leaving.leave)
     try:
         app()
+        leaving.status = 0
+    except SystemExit as ended:
+        leaving.status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
     finally:
         gc.freeze()
+
+
+class _Leaving:
+    """The end of the process, before Python takes itself apart.
+
+    A thread of Arrow that reads a table in an object store may still give a file back then. It waits for an interpreter
+    that is no more, and the process is aborted after it has done its work, once in thirty times beside a load.
+    """
+
+    def __init__(self) -> None:
+        self.status = 1
+
+    def leave(self) -> None:
+        """Write out what was said, and end with the status of the command."""
+        for output in (sys.stdout, sys.stderr):
+            # Whoever read it may be gone.
+            with contextlib.suppress(OSError, ValueError):
+                output.flush()
+        os._exit(self.status)
