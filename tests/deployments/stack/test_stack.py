@@ -108,6 +108,14 @@ class Home:
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
+    def fail(self, *given: str) -> str:
+        """What a command says that is refused, on one line."""
+        done = subprocess.run(
+            self.words(*given), env=self.surroundings, cwd="/", capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 2, done.stdout + done.stderr
+        return " ".join(done.stderr.split())
+
     def end(self) -> None:
         subprocess.run(self.words("down"), env=self.surroundings, capture_output=True, timeout=120, check=False)
 
@@ -321,53 +329,33 @@ def test_the_stack_on_postgresql_and_redis(tmp_path: Path, flow_file: Path, data
 
 
 @pytest.mark.slow
-def test_a_server_that_asks_for_a_login(tmp_path: Path) -> None:
-    """One variable is enough: the stack comes up, its worker is known by host and home, and a command runs there."""
-    login = "ann:planted-4711"
-    home = home_in(tmp_path / "home")
-    home.surroundings["PREFECT_SERVER_API_AUTH_STRING"] = login
-    try:
-        api = home.run("up", "--detach")["api"]
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            asked(api, "work_pools/evergreen/workers/filter", {"workers": None})
-        (worker,) = asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
-        assert worker["name"] == worker_name(home.settings)
-        home.run("retrain", "iris")
-        runs = asked(api, "flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}}, login)
-        assert [run["state_type"] for run in runs if run["state_type"] != "SCHEDULED"] == ["COMPLETED"]
-        words = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
-        assert "planted-4711" not in words
-        written = [place for place in home.settings.root.rglob("*") if place.is_file()]
-        assert not [place for place in written if b"planted-4711" in place.read_bytes()]
-    finally:
-        home.end()
+def test_a_server_that_asks_for_a_login_and_a_worker_elsewhere(tmp_path: Path) -> None:
+    """One variable is enough for a stack and its commands; another home gets a worker alone, which runs what is there.
 
-
-@pytest.mark.slow
-def test_a_worker_alone(tmp_path: Path) -> None:
-    """Another home's server, with a login, gets a second worker from here, which runs what was deployed there.
-
-    No other part is started.
+    Workers are known by host and home. No other part is started there, and the password is nowhere.
     """
     login = "ann:planted-4711"
     there, here = home_in(tmp_path / "there"), home_in(tmp_path / "here")
     there.surroundings["PREFECT_SERVER_API_AUTH_STRING"] = login
-    refused = subprocess.run(
-        here.words("up", "--worker"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert refused.returncode == 2
-    assert "A worker alone needs a Prefect server, and none is set. Set PREFECT_API_URL to its API" in refused.stderr
+    told = here.fail("up", "--worker")
+    assert "A worker alone needs a Prefect server, and none is set. Set PREFECT_API_URL to its API" in told
     try:
         api = there.run("up", "--detach")["api"]
-        here.surroundings.update(PREFECT_API_URL=api, PREFECT_API_AUTH_STRING=login)
-        told = here.run("up", "--worker", "--detach")
-        assert (told["server"], told["pool"], told["started"]) == (api, "evergreen", True)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            asked(api, "work_pools/evergreen/workers/filter", {"workers": None})
+        there.run("retrain", "iris")
+        runs = asked(api, "flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}}, login)
+        assert [run["state_type"] for run in runs if run["state_type"] != "SCHEDULED"] == ["COMPLETED"]
+        here.surroundings["PREFECT_API_URL"] = api
+        assert f"The Prefect server at {api} refuses access (401)." in here.fail("up", "--worker")
+        here.surroundings["PREFECT_API_AUTH_STRING"] = login
+        up_here = here.run("up", "--worker", "--detach")
+        assert (up_here["server"], up_here["pool"], up_here["started"]) == (api, "evergreen", True)
         assert not here.run("up", "--worker", "--detach")["started"]
         workers = asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
         names = [worker_name(there.settings), worker_name(here.settings)]
         assert sorted(worker["name"] for worker in workers) == sorted(names)
-        running = {service for service in SERVICES if holder(here.settings, service)}
-        assert running == {"worker"}
+        assert {service for service in SERVICES if holder(here.settings, service)} == {WORKER}
         Supervisor(there.settings).stop_worker()
         made = asked(api, "deployments/name/reconcile/reconcile", None, login)
         run = asked(api, f"deployments/{made['id']}/create_flow_run", {}, login)["id"]
@@ -375,10 +363,12 @@ def test_a_worker_alone(tmp_path: Path) -> None:
         of_run = {"logs": {"flow_run_id": {"any_": [run]}}}
         mine = f"Worker '{worker_name(here.settings)}' submitting flow run"
         until(lambda: any(mine in line["message"] for line in asked(api, "logs/filter", of_run, login)))
-        other = subprocess.run(
-            here.words("up"), env=here.surroundings, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert f"What is up is a worker of the Prefect server at {api}." in " ".join(other.stderr.split())
+        assert f"What is up is a worker of the Prefect server at {api}." in here.fail("up")
+        words = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+        assert "planted-4711" not in words
+        homes = (there.settings.root, here.settings.root)
+        written = [place for home in homes for place in home.rglob("*") if place.is_file()]
+        assert not [place for place in written if b"planted-4711" in place.read_bytes()]
         assert here.run("down")["ended"]
         assert asked(api, "work_pools/evergreen/workers/filter", {"workers": None}, login)
     finally:
