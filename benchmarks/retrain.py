@@ -85,13 +85,13 @@ def _task_runs(api: str, flow: str) -> list[dict[str, Any]]:
     """The task runs of a flow run. The server records them from a queue, a moment after they happened."""
     body = {"flow_runs": {"id": {"any_": [flow]}}, "limit": 200}
     before: list[dict[str, Any]] = []
-    for _ in range(50):
+    for _ in range(300):
         found = asked(api, "task_runs/filter", body)
         if found and len(found) == len(before) and all(task["end_time"] for task in found):
             return list(found)
         before = found
         time.sleep(0.2)
-    raise RuntimeError("the server did not record the task runs within ten seconds")
+    raise RuntimeError("the server did not record the task runs within a minute")
 
 
 def _seconds(text: str) -> float:

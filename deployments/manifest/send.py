@@ -28,6 +28,9 @@ def is_sendable(client: SyncPrefectClient, state: DeploymentState) -> bool:
     entry = state.rendered
     if entry is None or client.server_type == ServerType.CLOUD or not (entry.get("work_pool") or {}).get("name"):
         return False
+    if not entry["version"]:
+        # Prefect asks git for one.
+        return False
     # Prefect fills in the templates of a trigger, but not those of its parameters, which an event fills in.
     rest = [{key: value for key, value in each.items() if key != "parameters"} for each in entry["triggers"]]
     return all(map(is_plain_schedule, entry.get("schedules") or ())) and not find_placeholders(rest)

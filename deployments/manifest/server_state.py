@@ -97,7 +97,7 @@ def read_states(
         current = (
             same_triggers
             and rendered is not None
-            and _stored_content(deployment) == _expected_content(rendered, schema)
+            and _stored_content(deployment) == _expected_content(rendered, schema, deployment)
             and _schedules_match(deployment, rendered)
         )
         states.append(DeploymentState(name, schema, flow_id, deployment, own, rendered, same_triggers, current))
@@ -201,17 +201,20 @@ def _render(document: Mapping[str, Any], entry: Mapping[str, Any], flow: Flow[..
     rest = {key: value for key, value in rendered.items() if key != "pull"}
     if rendered["pull"] is None or find_placeholders(rest):
         return None
-    own = {key: rendered.get(key) or getattr(flow, key) for key in ("description", "version")}
+    own = {"description": rendered.get("description") or flow.description, "version": rendered.get("version")}
     return {**rendered, **own, "triggers": entry.get("triggers") or []}
 
 
-def _expected_content(entry: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def _expected_content(
+    entry: Mapping[str, Any], schema: Mapping[str, Any], deployment: Mapping[str, Any]
+) -> dict[str, Any]:
     pool, limit = entry.get("work_pool") or {}, entry.get("concurrency_limit")
     options = limit if isinstance(limit, dict) else {"limit": limit}
     return {
         "entrypoint": entry.get("entrypoint"),
         "description": entry["description"],
-        "version": entry["version"],
+        # Where the file says none, Prefect takes the commit or the flow's, and whichever it took is right.
+        "version": entry["version"] or deployment["version"],
         "tags": {*(entry.get("tags") or ())},
         "parameters": entry.get("parameters") or {},
         "schema": schema,

@@ -74,18 +74,13 @@ def machines(tmp_path_factory: pytest.TempPathFactory, prefect_server: str, empt
         machines.second.close()
 
 
+@pytest.mark.proof(name="machines")
 @pytest.mark.parametrize(
     "point",
     [
-        *(pytest.param(point, marks=pytest.mark.slow) for point in ("register:before", "gate:after", "intent:after")),
-        *(
-            pytest.param(point, marks=pytest.mark.proof(name="machines"))
-            for point in (
-                *("fit:before", "register:after", "gate-status:before", "gate-status:after", "challenger:before"),
-                *("intent:before", "champion:before", "champion:after", "done:before", "record-retrain:before"),
-                "announce:before",
-            )
-        ),
+        *("fit:before", "register:before", "register:after", "gate:after", "gate-status:before", "gate-status:after"),
+        *("challenger:before", "intent:before", "intent:after", "champion:before", "champion:after", "done:before"),
+        *("record-retrain:before", "announce:before"),
     ],
 )
 def test_the_second_machine_finishes_and_the_first_changes_nothing(machines: Machines, point: str) -> None:
