@@ -69,7 +69,8 @@ def _require_same_work(script: Mapping[str, Any], ours: Mapping[str, Any]) -> No
 
 def _phases(api: str, done: Run) -> dict[str, float]:
     """Seconds from the process's start to its exit, as the server's record of the run divides them."""
-    flow = asked(api, "flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})[0]
+    ended = {"state": {"type": {"any_": ["COMPLETED"]}}}
+    flow = asked(api, "flow_runs/filter", {"flow_runs": ended, "sort": "START_TIME_DESC", "limit": 1})[0]
     tasks = _task_runs(api, flow["id"])
     start, end = _seconds(flow["start_time"]), _seconds(flow["end_time"])
     found: dict[str, float] = {"start": start - done.began}
