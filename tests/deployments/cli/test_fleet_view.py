@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from html import unescape
 from pathlib import Path
 
@@ -22,13 +22,23 @@ from evergreen.settings import Settings
 from tests.deployments.cli.test_words import require_whole_words
 from tests.fleet import LONG, store_fleet
 
+NOW = datetime.now(UTC)
+
+
+class StandingStill(datetime):
+    """Time does not pass between one rendering and the next: "1 hour" would become "1.01 hours" after 18 seconds."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return NOW.astimezone(tz)
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty models; the table of one is damaged, and the file of another."""
     folder = tmp_path_factory.mktemp("fleet")
     settings = Settings(home=folder / "home", models=folder / "models")
-    store_fleet(settings, datetime.now(UTC))
+    store_fleet(settings, NOW)
     for path in (Path(Decisions(settings.lake_uri, "model_4").table.uri) / "_delta_log").glob("*.json"):
         path.write_text("{ torn")
     (settings.models / "model_8.py").write_text("MODEL = 1 +")
@@ -40,6 +50,7 @@ def run(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command on them in a terminal of some width: run(80, "status")."""
     monkeypatch.setenv("EVERGREEN_HOME", str(stored / "home"))
     monkeypatch.setenv("EVERGREEN_MODELS", str(stored / "models"))
+    monkeypatch.setattr("deployments.cli.status.datetime", StandingStill)
 
     def invoke(width: int, *words: str) -> str:
         monkeypatch.setattr(console, "out", Console(highlight=False, width=width))
