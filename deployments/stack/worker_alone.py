@@ -62,7 +62,8 @@ def up_worker(settings: Settings, server: str, say: Callable[[str], None]) -> Wo
             "Set PREFECT_API_URL to its API, such as https://prefect.example.org/api, or run: evergreen up",
         )
     with open_client("A worker"):
-        """The server answers, and lets us in."""
+        # The server answers, and lets us in.
+        pass
     settings.stack.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold_file(settings.stack / "up.lock"):
         supervisor, running = Supervisor(settings), is_listening(settings)
