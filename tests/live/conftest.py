@@ -40,17 +40,22 @@ def free_port() -> int:
         return found
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`evergreen deployments sync`, `evergreen up --detach`, and `evergreen down` at the end."""
-    folder = tmp_path_factory.mktemp("live")
-    project, home = folder / "project", folder / "home"
+def copy_project(project: Path) -> None:
+    """Copy the code, and nothing that was made by running it."""
     for part in PARTS:
         source = PROJECT / part
         if source.is_dir():
             shutil.copytree(source, project / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, project / part)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`evergreen deployments sync`, `evergreen up --detach`, and `evergreen down` at the end."""
+    folder = tmp_path_factory.mktemp("live")
+    project, home = folder / "project", folder / "home"
+    copy_project(project)
     for name in QUICK + SLOW:
         text = TOY.replace('"toy"', f'"{name}"')
         if name in SLOW:

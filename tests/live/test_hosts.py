@@ -26,7 +26,7 @@ from deployments.stack.services import SERVER, Ports, worker_name
 from deployments.stack.services import environment as service_environment
 from evergreen.settings import Settings
 from tests.live.clone import until
-from tests.live.conftest import PARTS, PROJECT, TOY, free_port
+from tests.live.conftest import PROJECT, TOY, copy_project, free_port
 from tests.servers import databases
 
 __all__ = ["databases"]
@@ -139,12 +139,7 @@ def site(tmp_path: Path, databases: dict[str, str]) -> Iterator[Site]:
         pytest.skip("network namespaces need root and iproute2")
     pytest.importorskip("moto.server")
     project = tmp_path / "project"
-    for part in PARTS:
-        source = PROJECT / part
-        if source.is_dir():
-            shutil.copytree(source, project / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, project / part)
+    copy_project(project)
     shutil.rmtree(project / "models")
     shutil.copytree(PROJECT / "models", project / "models", ignore=shutil.ignore_patterns("*.pyc", "iris.py", "bike*"))
     slow = TOY.replace("    columns = ", f"    import time\n\n    time.sleep({FIT_SECONDS})\n    columns = ")
