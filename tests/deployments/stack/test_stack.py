@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,21 +22,17 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from deployments.stack import health, prefect_home, services
+from deployments.stack import prefect_home
 from deployments.stack.health import authorization
 from deployments.stack.process_group import is_alive, members
 from deployments.stack.services import (
     MLFLOW,
-    SERVER,
     SERVICES,
     SERVING,
     WORKER,
     Ports,
     claim,
-    command,
-    environment,
     holder,
-    own_login,
     read_ports,
     worker_name,
     write_ports,
@@ -46,7 +40,7 @@ from deployments.stack.services import (
 from deployments.stack.stack import _choose_ports, _read_cause, down, up
 from deployments.stack.supervisor import Supervisor, end_orphans, is_listening, socket_path
 from evergreen.errors import EvergreenError
-from evergreen.settings import PROJECT, Settings, load_settings
+from evergreen.settings import PROJECT, Settings
 from tests.servers import databases
 
 Command = Callable[..., dict[str, Any]]
@@ -376,76 +370,6 @@ def test_a_server_that_asks_for_a_login_and_a_worker_elsewhere(tmp_path: Path) -
         there.end()
 
 
-def test_a_login_is_given_as_prefect_does_it() -> None:
-    """A key for Cloud comes first; without either nothing is sent, and our own login goes to no other server."""
-    assert authorization({"PREFECT_API_KEY": "pnu_1", "PREFECT_API_AUTH_STRING": "a:b"}) == {
-        "Authorization": "Bearer pnu_1"
-    }
-    assert authorization({"PREFECT_API_AUTH_STRING": "ann:word"}) == {"Authorization": "Basic YW5uOndvcmQ="}
-    assert authorization({"PREFECT_SERVER_API_AUTH_STRING": "ann:word"}) == {}
-    assert own_login({"PREFECT_SERVER_API_AUTH_STRING": "ann:word"}) == {"PREFECT_API_AUTH_STRING": "ann:word"}
-    assert own_login({"PREFECT_API_AUTH_STRING": "ann:word"}) == {}
-
-
-@pytest.mark.parametrize(("other", "marked"), [("OFFLINE", True), ("ONLINE", False)])
-def test_runs_that_another_worker_may_have_are_not_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, marked: bool
-) -> None:
-    """Two homes on one server: each has a worker of its own name, and what the other one runs goes on."""
-    one, two = Settings(home=tmp_path / "one"), Settings(home=tmp_path / "two")
-    assert worker_name(one) != worker_name(two)
-    told: list[str] = []
-
-    def request(url: str, body: Any = None, _login: Any = None) -> Any:
-        told.append(url.rpartition("/")[2])
-        if "workers" in url:
-            names = {worker_name(one): "ONLINE", worker_name(two): other}
-            return [{"name": name, "status": status} for name, status in names.items()]
-        return [{"id": "run"}] if url.endswith("flow_runs/filter") else None
-
-    monkeypatch.setattr(health, "_request", request)
-    health.mark_crashed(one, Ports(1, 2))
-    assert ("set_state" in told) is marked
-
-
-@pytest.mark.parametrize(("environment", "pool"), [("", "evergreen"), ("staging", "evergreen-staging")])
-def test_runs_of_other_environments_are_not_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, pool: str
-) -> None:
-    """What is in progress is looked for in the pool of the environment alone, by its own worker."""
-    settings = Settings(home=tmp_path, environment=environment)
-    told: list[tuple[str, Any]] = []
-    monkeypatch.setattr(health, "_request", lambda url, body=None, _login=None: told.append((url, body)))
-    health.mark_crashed(settings, Ports(1, 2))
-    (workers, _), (_, query) = told
-    assert f"/work_pools/{pool}/workers/" in workers
-    assert query["work_pools"] == {"name": {"any_": [pool]}}
-    assert worker_name(settings).startswith(f"{pool}-up-")
-
-
-@pytest.mark.parametrize("environment", ["", "staging"])
-def test_a_service_has_the_state_folder_of_its_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str
-) -> None:
-    """What the stack tells its services is where the state folders are, and not the one of the environment in it."""
-    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
-    monkeypatch.setenv("EVERGREEN_ENVIRONMENT", environment)
-    before = load_settings()
-    for name, value in services.environment(services.WORKER, before, Ports(1, 2)).items():
-        monkeypatch.setenv(name, value)
-    assert load_settings().root == before.root
-
-
-@pytest.mark.parametrize(("asked_for", "processors", "limit"), [(0, 2, 4), (0, 16, 16), (2, 16, 2), (30, 2, 30)])
-def test_the_worker_has_a_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: int, processors: int, limit: int
-) -> None:
-    """By the setting, or one run for each processor and at least four: thirty at once would take the memory of all."""
-    monkeypatch.setattr(os, "cpu_count", lambda: processors)
-    words = command(WORKER, Settings(home=tmp_path, parallel_runs=asked_for), Ports(1, 2))
-    assert words[words.index("--limit") + 1] == str(limit)
-
-
 def test_two_homes_and_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     """Each has a supervisord of its own; ending one leaves the other."""
     short, long = Settings(home=tmp_path / "a"), Settings(home=tmp_path / ("x" * 120) / "b")
@@ -537,38 +461,6 @@ def test_taken_ports_give_way_to_free_ones(tmp_path: Path) -> None:
         found = _choose_ports(wanted)
     assert found.prefect != wanted.prefect
     assert found.mlflow == wanted.mlflow
-
-
-def test_only_the_part_that_needs_a_password_is_told_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker, and so every flow, knows neither Prefect's database nor Redis; what a user has set stands."""
-    settings = Settings(home=tmp_path, prefect_database="postgresql+asyncpg://u:p@h/d", redis="redis://h/1")  # type: ignore[arg-type]
-    ports = Ports(1, 2)
-    server, worker = environment(SERVER, settings, ports), environment(WORKER, settings, ports)
-    assert server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://u:p@h/d"
-    assert server["PREFECT_SERVER_DOCKET_URL"] == server["PREFECT_REDIS_MESSAGING_URL"] == "redis://h/1"
-    assert not [value for value in worker.values() if "u:p@h" in value or "redis://" in value]
-    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "7")
-    assert "PREFECT_WORKER_QUERY_SECONDS" not in environment(WORKER, settings, ports)
-
-
-def test_every_part_of_the_server_has_the_redis_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it stays on the Redis that Prefect looks for by itself, which another server may use."""
-    pytest.importorskip("prefect_redis", reason="prefect-redis is not installed: the extra redis")
-    import prefect_redis
-    from pydantic_settings import BaseSettings
-
-    url = "redis://redis.example.org:6380/3"
-    told = environment(SERVER, Settings(home=tmp_path, redis=url), Ports(1, 2))
-    for name, value in told.items():
-        if name.startswith("PREFECT_"):
-            monkeypatch.setenv(name, value)
-    modules = [import_module(f"prefect_redis.{each.name}") for each in pkgutil.iter_modules(prefect_redis.__path__)]
-    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
-    settings = [kind() for kind in kinds if issubclass(kind, BaseSettings) and "url" in kind.model_fields]
-    assert {type(each).__name__: each.url for each in settings} == {
-        "RedisMessagingSettings": url,
-        "RedisWorkerCleanupQueueSettings": url,
-    }
 
 
 def test_the_cause_is_found_in_a_log_of_either_form(tmp_path: Path) -> None:
