@@ -67,23 +67,8 @@ PART_PREFIX = ".part-"
 UNNAMED = "nameless"
 """What EVERGREEN_SEES calls the environment without a name."""
 RESERVED = frozenset(
-    {
-        *(
-            "approve",
-            "backtest",
-            "canary",
-            "drift",
-            "gates",
-            "ingest",
-            "loss",
-            "monitor",
-            "page",
-            "performance",
-            "promote",
-        ),
-        *("reconcile", "reject", "retrain", "rollback", "runs", "score", "scoring", "search", "shadow", "skew"),
-        UNNAMED,
-    }
+    "approve backtest canary drift gates ingest loss monitor page performance promote reconcile reject retrain "
+    f"rollback runs score scoring search shadow skew {UNNAMED}".split()
 )
 """What a name without an environment may begin with, and what it is called: no environment has such a name."""
 

@@ -72,7 +72,9 @@ class YamlText:
 
     def append(self, path: Path, entry: Mapping[str, Any], *, apart: bool = False) -> None:
         """Put an entry at the end of the list at `path`, which may be absent or empty; `apart` leaves a line free."""
-        if self._apart[0] != path if apart else self._apart[0] == path:
+        same = self._apart[0] == path
+        # Entries that stand apart are counted from the end of one list; another list or another entry ends that.
+        if same != apart:
             self._write_lines()
         value = {key: _laid_out(part) for key, part in entry.items()}
         node = _node(self._file, path)
