@@ -152,12 +152,13 @@ def test_a_sweep_ends_the_runs_of_its_own_environment(
 
     monkeypatch.setattr(sweeping, "get_run_logger", lambda: __import__("logging").getLogger("test"))
     runs = {
-        environment: client.create_flow_run(reconcile, tags=[naming.tag(environment)], state=Pending()).id
+        environment: str(client.create_flow_run(reconcile, tags=[naming.tag(environment)], state=Pending()).id)
         for environment in ENVIRONMENTS
     }
     for environment in ENVIRONMENTS:
         swept = sweeping.sweep.fn(environment, datetime.now(UTC) + timedelta(hours=1), timedelta(minutes=10))
-        assert [step.about for step in swept] == [str(runs[environment])]
+        # Other tests of this process have left runs on the server that are swept, too.
+        assert {step.about for step in swept} & set(runs.values()) == {runs[environment]}
 
 
 @pytest.mark.usefixtures("applied")

@@ -50,7 +50,8 @@ def run(stored: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command on them in a terminal of some width: run(80, "status")."""
     monkeypatch.setenv("EVERGREEN_HOME", str(stored / "home"))
     monkeypatch.setenv("EVERGREEN_MODELS", str(stored / "models"))
-    monkeypatch.setattr("deployments.cli.status.datetime", StandingStill)
+    for module in ("deployments.cli.status", "deployments.stack.page_server"):
+        monkeypatch.setattr(f"{module}.datetime", StandingStill)
 
     def invoke(width: int, *words: str) -> str:
         monkeypatch.setattr(console, "out", Console(highlight=False, width=width))
