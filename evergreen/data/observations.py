@@ -93,6 +93,10 @@ class Observations:
         """The id that the table keeps for life; the table is created if it does not exist."""
         return str(self.table.open().metadata().id)
 
+    def version(self) -> int:
+        """The table's newest version; the table is created if it does not exist."""
+        return self.table.open().version()
+
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Name the content of a version, by default of the newest."""
         return self._commits.snapshot(self.table.open(version))

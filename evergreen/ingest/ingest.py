@@ -60,13 +60,13 @@ def ingest(
     batches = _ingest_rows(run, waiting)
     doubts = (*run.doubts, *describe_shared_rows(run.observations, run.landed))
     if spec.labels is None:
-        return Landing(batches, tuple(waiting), doubts=doubts)
+        return Landing(batches, tuple(waiting), doubts=doubts, version=run.observations.version())
     pending = PendingLabels(settings.lake_uri, run.observations, run.quarantine, labels_digest(spec, spec.labels))
     labels = _ingest_labels(run, spec.labels, pending, waiting)
     pending_count = pending.count()
     if pending_count:
         waiting.append(Waiting("labels", f"{pending_count} wait for a row with their key"))
-    return Landing(batches, tuple(waiting), labels, pending_count, doubts)
+    return Landing(batches, tuple(waiting), labels, pending_count, doubts, run.observations.version())
 
 
 class _Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evergreen.data.checked_batch import CheckedBatch
@@ -89,6 +89,7 @@ class Landing:
         labels: batches of labels; first, labels that had waited for rows that landed now.
         pending_labels: how many labels wait for a row with their key, those of earlier runs included.
         doubts: what landed and may not be what it seems, each a sentence.
+        version: the version of the observations' table afterwards.
     """
 
     batches: tuple[BatchReport, ...] = ()
@@ -96,6 +97,7 @@ class Landing:
     labels: tuple[BatchReport, ...] = ()
     pending_labels: int = 0
     doubts: tuple[str, ...] = ()
+    version: int = field(default=0, compare=False)
 
     @property
     def added(self) -> int:

@@ -69,9 +69,7 @@ def _tag_run(environment: str, model: str) -> None:
 def ingest_new_data(context: RunContext) -> Ingested:
     """Ingest new data and announce the batches with rejected rows."""
     with ingest_run(context) as tell:
-        state = ingest(context, return_state=True)
-        landing: Landing = state.result()
-        cached = state.name == "Cached"
+        landing, cached = _ingest(context)
         tell(None if cached else landing)
     if cached:
         run_logger(context.spec.name).info("ingest: nothing new, nothing read")
@@ -88,6 +86,20 @@ def ingest_new_data(context: RunContext) -> Ingested:
     if unmatched:
         run_logger(context.spec.name).warning("ingest: %s", unmatched)
     return describe_landing(landing, cached=cached, unmatched=unmatched)
+
+
+def _ingest(context: RunContext) -> tuple[Landing, bool]:
+    """Ingest, and whether that was done by an earlier run, whose result Prefect has stored.
+
+    An earlier run that left the table at a later version than it has now wrote to a lake that was replaced by an older
+    copy since: what it landed is not there any more.
+    """
+    state = ingest(context, return_state=True)
+    landing: Landing = state.result()
+    cached = state.name == "Cached"
+    if cached and landing.version > context.observations.version():
+        return ingest.with_options(refresh_cache=True)(context), False
+    return landing, cached
 
 
 def champion_and_snapshot(context: RunContext) -> tuple[Version | None, Snapshot]:

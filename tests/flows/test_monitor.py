@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -56,6 +57,22 @@ def land(settings: Settings, make_rows: Callable[..., Any]) -> Land:
         landed += rows
 
     return put
+
+
+def test_a_lake_that_was_put_back_is_filled_again(
+    model: Callable[[str], None], land: Land, settings: Settings, tmp_path: Path
+) -> None:
+    """What Prefect stored of an ingest is not believed where its rows are gone; else nothing is read twice."""
+    model("")
+    land(60)
+    assert monitor(MODEL).ingest.rows == 60
+    shutil.copytree(settings.lake_uri, tmp_path / "copy")
+    land(40)
+    assert monitor(MODEL).ingest.rows == 40
+    shutil.rmtree(settings.lake_uri)
+    shutil.copytree(tmp_path / "copy", settings.lake_uri)
+    found = [monitor(MODEL).ingest for _ in range(2)]
+    assert [(each.cached, each.rows) for each in found] == [(False, 40), (True, 0)]
 
 
 def test_a_new_law_fails_performance_and_not_drift(
