@@ -37,6 +37,7 @@ from evergreen.markdown import many, number
 from evergreen.settings import PROJECT, Settings, load_settings
 from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
+from evergreen.storage.kept_files import show_kept
 from evergreen.surroundings import prepare_environment
 from evergreen.watch_detail import DriftDetail
 
@@ -100,7 +101,7 @@ class Demo:
         self._land("drifted", simulate(CHANGE, 21, seed=SEED, scenario="covariate", change=CHANGE))
         drift = self._monitor()
         self._note_drift(scene, drift)
-        self.report = drift.detail_as(DriftDetail).report or ""
+        self.report = show_kept(self.settings.report_place, drift.detail_as(DriftDetail).report or "")
         if drift.outcome != "FAIL":
             return
         console.err.print("  [dim]the event was sent; the automation has to start the retrain[/]")

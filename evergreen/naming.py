@@ -253,6 +253,20 @@ def table(lake: str, model: str, name: Table) -> str:
     return ForeignPlace(place, lake.environment) if isinstance(lake, ForeignPlace) else place
 
 
+KEPT_FOLDERS = {"reports": 4, "quarantine": 3}
+"""The folders below EVERGREEN_REPORTS, and of how many parts the names of their files are."""
+
+
+def report_folder(model: str, decision: str) -> str:
+    """The folder of a drift decision's report, below EVERGREEN_REPORTS; all of a model's where `decision` is empty."""
+    return "/".join(["reports", model, decision]).rstrip("/")
+
+
+def quarantine_folder(model: str) -> str:
+    """The folder of a model's batches that were refused as a whole, below EVERGREEN_REPORTS."""
+    return f"quarantine/{model}"
+
+
 def lineage_namespace(environment: str) -> str:
     """The jobs of OpenLineage events are in it."""
     return owner(environment)

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
         tracking_uri: MLflow's database or tracking server; by default SQLite in the state folder.
         artifacts: the folder or object store URL where MLflow stores the files of versions; by default
             `artifacts` in the state folder, and where `tracking_uri` is a server, the place that it says.
+        reports: the folder or object store URL of drift reports and of batches that were refused as a whole, shared by
+            environments; by default the state folder.
         prefect_database: the local stack's Prefect database; by default SQLite in the state folder.
         redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
         notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     lake: str = ""
     tracking_uri: SecretStr = Field(default=SecretStr(""))
     artifacts: str = ""
+    reports: str = ""
     prefect_database: SecretStr = Field(default=SecretStr(""))
     redis: SecretStr = Field(default=SecretStr(""))
     notify: SecretStr = Field(default=SecretStr(""))
@@ -144,6 +147,14 @@ class Settings(BaseSettings):
         return None if self.tracking.startswith(("http:", "https:")) else self.artifact_folder.as_uri()
 
     @property
+    def report_place(self) -> str:
+        """The folder or URL of drift reports and of batches that were refused as a whole; see `KeptFiles`."""
+        if not self.reports:
+            return str(self.root)
+        place = self.reports if "://" in self.reports else str((PROJECT / Path(self.reports).expanduser()).resolve())
+        return naming.place(place, self.environment).rstrip("/")
+
+    @property
     def locks(self) -> Path:
         """The folder of the lock files."""
         return self.root / "locks"
@@ -167,14 +178,6 @@ class Settings(BaseSettings):
     def dossiers(self) -> Path:
         """The folder of the dossiers of versions."""
         return self.root / "dossiers"
-
-    def reports(self, model: str) -> Path:
-        """The folder of a model's drift reports."""
-        return self.root / "reports" / model
-
-    def quarantine(self, model: str) -> Path:
-        """The folder of a model's rejected batches."""
-        return self.root / "quarantine" / model
 
     def scratch(self, model: str) -> Path:
         """The folder of the unfinished parts of a model's scoring run; it is empty between runs."""
@@ -216,6 +219,11 @@ class SeenSettings(Settings):
         """The folder or URL of the environment's Delta tables, which are only read."""
         return naming.ForeignPlace(super().lake_uri, self.environment)
 
+    @property
+    def report_place(self) -> str:
+        """The folder or URL of the environment's reports, which are only read."""
+        return naming.ForeignPlace(super().report_place, self.environment)
+
     def __getattribute__(self, name: str) -> Any:
         """A setting; a folder that is there to be written to is refused."""
         folder = _WRITTEN.get(name)
@@ -231,7 +239,6 @@ _WRITTEN: Mapping[str, str] = {
     "page_files": "pages",
     "dossiers": "dossiers",
     "images": "images",
-    "quarantine": "quarantine",
     "scratch": "scratch",
     "serving": "serving",
     "backtest": "backtest",

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from prefect import flow
 
-from evergreen.pages.links import page_url
+from evergreen.pages.links import page_url, report_url
 from evergreen.runs.results import MonitorResult
 from flows.shared.conclude import emit_decision
 from flows.shared.moves import roll_back_if_worse
@@ -39,7 +39,8 @@ def monitor(model: str = "bike_demand", at: datetime | None = None) -> MonitorRe
     data = emit_decision(context, record_data(context, champion, snapshot))
     drift = detect(context, champion, snapshot)
     decision = emit_decision(context, record_drift(context, champion, snapshot, drift))
-    report_drift(environment, model, drift, page_url(context.settings, model))
+    link = report_url(context.settings, model, drift.decision_id, drift.page)
+    report_drift(environment, model, drift, link, page_url(context.settings, model))
     performance = measure(context, champion, snapshot)
     emit_decision(context, record_performance(context, champion, snapshot, performance))
     report_performance(environment, model, performance)

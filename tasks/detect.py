@@ -23,7 +23,7 @@ def detect(context: RunContext, champion: Version | None, snapshot: Snapshot) ->
         context.registry,
         champion,
         snapshot,
-        reports=context.reports,
+        reports=context.kept_files,
         now=context.now,
     )
     run_logger(context.spec.name, report.decision_id or "", champion.number).info(

@@ -33,17 +33,15 @@ from tasks import shown
 
 
 @shown("report-drift")
-def report_drift(environment: str, model: str, report: DriftReport, page: str = "") -> None:
-    """The drift table, and links to Evidently's page and to the model's own (`page`, where there is one)."""
+def report_drift(environment: str, model: str, report: DriftReport, evidently: str, page: str = "") -> None:
+    """The drift table, and links to Evidently's page and to the model's own, where there are any."""
     _link_page(environment, model, page)
     if not report.columns:
         return
     note = f"# Drift of {model}: {report.verdict}\n\n{report.reason}\n\n{drift_table(report)}"
     create_markdown_artifact(note, key=artifact(environment, "drift", model), description=report.reason)
-    if report.html is not None:
-        create_link_artifact(
-            report.html.as_uri(), link_text="Evidently report", key=artifact(environment, "drift-report", model)
-        )
+    if evidently:
+        create_link_artifact(evidently, link_text="Evidently report", key=artifact(environment, "drift-report", model))
 
 
 @shown("report-performance")
@@ -79,19 +77,20 @@ def report_skew(environment: str, model: str, report: SkewReport) -> None:
 
 
 @shown("report-retrain")
-def report_retrain(environment: str, result: RetrainDetail, page: str = "") -> None:
-    """The gate table and what came of it, and a link to the model's page, where there is one."""
+def report_retrain(environment: str, result: RetrainDetail, evidently: str, page: str = "") -> None:
+    """The gate table and what came of it, and links to Evidently's page and the model's own, where there are any."""
     _link_page(environment, result.model, page)
     if not result.checks:
         return
     metric, explained = result.metric, said(result.explanation, 2000)
+    link = f"- [drift report]({evidently})\n" if evidently else ""
     against = "" if metric.champion_value is None else f", the champion {metric.champion_value:.4g}"
     figure = "not measured" if metric.value is None else f"{metric.value:.4g}{against}"
     note = (
         f"# {result.model}: {result.outcome}\n\n{explained}\n\n"
         f"- candidate: version {result.version}\n- champion now: version {result.champion or 'none'}\n"
         f"- {metric.name} on the holdout: {figure}\n- decision: `{result.decision_id}`, reason: {result.reason}\n"
-        f"- MLflow: model `{result.model}`, version {result.version}\n{_link(result)}\n{gate_table(result.checks)}"
+        f"- MLflow: model `{result.model}`, version {result.version}\n{link}\n{gate_table(result.checks)}"
     )
     create_markdown_artifact(
         note, key=artifact(environment, "gates", result.model), description=f"{result.outcome}: {explained}"
@@ -167,7 +166,3 @@ def _age(now: datetime, since: datetime) -> str:
 def _link_page(environment: str, model: str, page: str) -> None:
     if page:
         create_link_artifact(page, link_text=f"The page of {model}", key=artifact(environment, "page", model))
-
-
-def _link(result: RetrainDetail) -> str:
-    return f"- [drift report]({Path(result.drift.report).as_uri()})\n" if result.drift.report else ""

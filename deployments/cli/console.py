@@ -23,6 +23,8 @@ from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.logs import JsonText, log_as_json
 from evergreen.markdown import many, number
+from evergreen.settings import load_settings
+from evergreen.storage.kept_files import show_kept
 from evergreen.watch_detail import RuleFigure
 
 if TYPE_CHECKING:
@@ -384,7 +386,8 @@ def _show_drift(drift: DriftResult) -> None:
     # The reason names the columns that drifted.
     out.print(f"Drift: {coloured(drift.verdict)}. {escape(drift.reason)}")
     if drift.report:
-        out.print(f"[dim]Report: {escape(drift.report)}[/]", soft_wrap=True)
+        place = show_kept(load_settings().report_place, drift.report)
+        out.print(f"[dim]Report: {escape(place)}[/]", soft_wrap=True)
 
 
 def _show_ingest(ingest: Ingested) -> None:

@@ -40,7 +40,7 @@ def why(
         if as_json:
             print(json.dumps([_finite(entry.to_json()) for entry in entries]))
         elif entries:
-            show_entries(entries)
+            show_entries(entries, settings.report_place)
             if time is None:
                 show_problem(settings, spec)
         else:

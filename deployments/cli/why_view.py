@@ -50,9 +50,10 @@ def show_empty(name: str, time: datetime | None) -> None:
     out.print(f"{name}: nothing was checked or decided {until}. {fix}", soft_wrap=True)
 
 
-def show_entries(entries: Sequence[Entry]) -> None:
-    """Print each entry with its figures, what was decided and what followed."""
+def show_entries(entries: Sequence[Entry], reports: str) -> None:
+    """Print each entry with its figures, what was decided and what followed; `reports` is where its report is."""
     from deployments.cli.console import out, print_link
+    from evergreen.storage.kept_files import show_kept
 
     for number, entry in enumerate(entries):
         if number:
@@ -61,7 +62,8 @@ def show_entries(entries: Sequence[Entry]) -> None:
         out.print(_body(entry))
         for link, label in _LINKS.items():
             if link in entry.links:
-                print_link(label, entry.links[link])
+                target = entry.links[link]
+                print_link(label, show_kept(reports, target) if link == "report" else target)
 
 
 def show_problem(settings: Settings, spec: ModelSpec) -> None:

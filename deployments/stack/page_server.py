@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import models
 from deployments.stack.loop_monitor import LoopMonitor
 from deployments.stack.services import HOST
+from evergreen import naming
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
@@ -34,6 +34,7 @@ from evergreen.prometheus import CONTENT_TYPE
 from evergreen.runs.fleet import read_fleet, sort_lines
 from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
+from evergreen.storage.kept_files import kept_name, open_kept_files
 from evergreen.watch_detail import DriftDetail
 
 _LOG = logging.getLogger(__name__)
@@ -86,16 +87,15 @@ class PageCache:
         """The names of the models."""
         return models.names(self.settings.models)
 
-    def report(self, model: str, decision: str) -> Path | None:
+    def report(self, model: str, decision: str) -> bytes | None:
         """Evidently's page of a decision; None unless a decision of the model names it and it is one of its reports."""
         decisions = Decisions(self.settings.lake_uri, model).select(("drift", "retrain"))
         details = [each.detail for each in decisions if each.id == decision]
         reports = [detail.report for detail in details if isinstance(detail, DriftDetail | RetrainDetail)]
-        folder = self.settings.reports(model).resolve()
-        for path in (Path(report).resolve() for report in reports if report):
-            if path.is_relative_to(folder) and path.is_file():
-                return path
-        return None
+        own = naming.report_folder(model, "")
+        named = [name for name in map(kept_name, reports) if name and name.startswith(f"{own}/")]
+        files = open_kept_files(self.settings.report_place)
+        return next((page for page in map(files.read, named) if page is not None), None)
 
     def _cached(self, key: str, model: str, build: Callable[[], Any]) -> Any:
         """What was built from the same tables within the last minute, or else built now; one at a time."""
@@ -198,8 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, pages.index().encode())
         elif model and model[1] in pages.names():
             self._send(HTTPStatus.OK, pages.page(model[1]).encode(), rule=policy(plots=True))
-        elif report and report[1] in pages.names() and (file := pages.report(report[1], report[2])):
-            self._send(HTTPStatus.OK, file.read_bytes(), rule=_REPORT_POLICY)
+        elif report and report[1] in pages.names() and (found := pages.report(report[1], report[2])):
+            self._send(HTTPStatus.OK, found, rule=_REPORT_POLICY)
         else:
             missing = EvergreenError("There is no such page.", "The first page lists all models.")
             self._send(HTTPStatus.NOT_FOUND, render_problem("Not found", missing).encode())

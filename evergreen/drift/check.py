@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import Window, current_window
@@ -19,6 +20,7 @@ from evergreen.registry.lineage import first_unlearned, learned_until
 from evergreen.registry.model_registry import StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.training import importance
 from evergreen.training.predict import predict
 from evergreen.training.reference import PREDICTION, REFERENCE, SAMPLE_ROWS
@@ -48,7 +50,7 @@ def check_drift(
     champion: Version,
     snapshot: Snapshot,
     *,
-    reports: Path | None,
+    reports: KeptFiles | None,
     now: datetime | None = None,
 ) -> DriftReport:
     """The drift report of a champion: its reference against what came after, its predictions among the columns.
@@ -58,11 +60,12 @@ def check_drift(
         versions: loads the champion.
         champion: the version in production.
         snapshot: the observations that are compared.
-        reports: the folder in which the report's own folder is made; None draws nothing.
+        reports: where the report's own folder is made; None draws nothing.
         now: as in `drift_question`.
 
     Raises:
         ArtifactError: the champion's stored files are not what was registered.
+        EvergreenError: the report cannot be stored.
     """
     import pandas as pd
 
@@ -78,17 +81,19 @@ def check_drift(
     if spec.labels is not None and spec.target in spec.watched:
         reference = _as_unlabelled(reference, current, spec)
     numeric, categorical = _kinds(spec)
-    report = compare(
-        reference,
-        current,
-        spec.drift,
-        numeric=numeric,
-        categorical=categorical,
-        folder=None if reports is None else reports / decision,
-        weights=_weights(spec, importance.read(stored)),
-        seed=spec.seed,
-    )
-    return replace(report, decision_id=decision)
+    place = naming.report_folder(spec.name, decision)
+    with nullcontext() if reports is None else reports.writing(place) as folder:
+        report = compare(
+            reference,
+            current,
+            spec.drift,
+            numeric=numeric,
+            categorical=categorical,
+            folder=folder,
+            weights=_weights(spec, importance.read(stored)),
+            seed=spec.seed,
+        )
+    return replace(report, decision_id=decision, page=f"{place}/{report.page}" if report.page else None)
 
 
 def no_champion_report(spec: ModelSpec) -> DriftReport:
@@ -101,8 +106,6 @@ def no_champion_report(spec: ModelSpec) -> DriftReport:
         reference_rows=0,
         current_rows=0,
         reason="there is no champion yet to compare with",
-        html=None,
-        json=None,
     )
 
 

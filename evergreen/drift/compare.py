@@ -81,7 +81,7 @@ def compare(
         column_verdict(each, drawn.scores.get(each.column.name), drawn.failed.get(each.column.name), thresholds, level)
         for each in inspections
     )
-    return replace(report_verdict(columns, thresholds, sizes, weights), html=drawn.html, json=drawn.json)
+    return replace(report_verdict(columns, thresholds, sizes, weights), page=drawn.html.name if drawn.html else None)
 
 
 def report_verdict(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from evergreen.ledger.drift_scores import ColumnDrift
 from evergreen.verdicts import Verdict
@@ -17,8 +16,7 @@ class DriftReport:
         share: weight of the drifted columns as a share of that of the judged ones; 0 where none was judged.
         threshold: the report fails from this share on.
         columns: in the order numeric, categorical; empty where there are too few rows.
-        html: Evidently's page; None where it was not asked for or had nothing to draw.
-        json: the same as JSON.
+        page: the name of Evidently's page (see `KeptFiles`); None where it was not asked for or had nothing to draw.
         decision_id: of the question that it answers; None before there is a champion to ask about.
     """
 
@@ -29,8 +27,7 @@ class DriftReport:
     reference_rows: int
     current_rows: int
     reason: str
-    html: Path | None = None
-    json: Path | None = None
+    page: str | None = None
     decision_id: str | None = None
 
     @property

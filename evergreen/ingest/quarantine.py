@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +14,7 @@ from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
+from evergreen.storage.kept_files import copy_file, open_kept_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,19 +109,22 @@ def quarantine_batch(
     Raises:
         EvergreenError: the bytes cannot be stored.
     """
-    folder = settings.quarantine(spec.name)
+    files, folder = open_kept_files(settings.report_place), naming.quarantine_folder(spec.name)
     payload = ""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if item.path is not None:
-            # A file's name may be as long as names can be, or no text at all; only its end is kept.
-            payload = str(shutil.copy2(item.path, folder / f"{item.id}-{item.origin[-50:].replace('/', '_')}"))
-        elif item.frame is not None:
-            payload = str(folder / f"{item.id}.parquet")
-            item.frame.astype("str").to_parquet(payload)
+        # A file's name may be as long as names can be, or no text at all; only its end is kept.
+        name = f"{item.id}-{item.origin[-50:].replace('/', '_')}" if item.path is not None else f"{item.id}.parquet"
+        with files.writing(folder) as place:
+            if item.path is not None:
+                copy_file(item.path, place / name)
+                payload = f"{folder}/{name}"
+            elif item.frame is not None:
+                item.frame.astype("str").to_parquet(place / name)
+                payload = f"{folder}/{name}"
     except OSError as error:
         raise EvergreenError(
-            f"{item.name} is rejected ({problem}), and cannot be kept in {folder}: {error.strerror or error}.",
+            f"{item.name} is rejected ({problem}), and cannot be kept in {settings.report_place}/{folder}: "
+            f"{error.strerror or error}.",
             "Free space or fix the folder's mode, then run it again.",
         ) from None
     records = quarantine_records(item.id, item.name, contract, now, [-1], [problem], [payload])

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 
 from evergreen.errors import EvergreenError
 from evergreen.maintenance import delta_files
@@ -30,6 +29,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.kept_files import KeptFiles, open_kept_files
 from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
@@ -62,12 +62,13 @@ def carry_out(
     settings: Settings, registry: Registry, cleaning: Plan, *, step: Callable[[str], None] = lambda _text: None
 ) -> None:
     """Delete what a plan lists, under the model's locks; `step` is called with each thing that is gone."""
+    files = open_kept_files(settings.report_place)
     for item in cleaning.going:
         if item.kind == "version":
             # Tagged first, so that a version whose files are half deleted is never taken for a damaged one.
             registry.tag(registry.get(cleaning.model, item.number or 0), CLEANED, cleaning.now.isoformat())
         for place in item.places:
-            _delete(registry, item.kind, place)
+            _delete(registry, files, item.kind, place)
         if item.kind == "table":
             keep = cleaning.versions if item.name == OBSERVATIONS else ()
             table = table_of(settings, cleaning.model, item.name)
@@ -83,15 +84,17 @@ def carry_out(
             step(f"log: {commits} commits of the observations that no kept version needs are forgotten")
 
 
-def _delete(registry: Registry, kind: Kind, place: str) -> None:
+def _delete(registry: Registry, files: KeptFiles, kind: Kind, place: str) -> None:
     if kind in ("version", "leftover"):
         maintenance.discard(registry, place)
         return
+    if kind in ("report", "quarantine"):
+        files.delete(place)
+        return
     try:
-        if Path(place).is_dir():
-            shutil.rmtree(place)
-        else:
-            Path(place).unlink(missing_ok=True)
+        shutil.rmtree(place)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise EvergreenError(
             f"{place} cannot be deleted: {error.strerror or error}.", "Fix its owner or mode, then run it again."

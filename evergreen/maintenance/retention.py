@@ -24,6 +24,7 @@ from evergreen.registry.version import PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
+from evergreen.storage.kept_files import KeptFile, KeptFiles, kept_name, open_kept_files
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
@@ -62,7 +63,8 @@ class Item:
         name: which one.
         bytes: how much space it frees.
         why: the reason, in words.
-        places: folders, files or URIs that are deleted; empty for a table's files.
+        places: folders or URIs that are deleted, or names of reports and rejected batches (see `KeptFiles`); empty for
+            a table's files.
         number: of a version.
     """
 
@@ -125,13 +127,13 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, retention: Ret
     reasons = _keep_reasons(settings, registry, spec.name, versions, retention, before)
     kept_versions = [version for version in versions if version.number in reasons]
     needed_by = _readable_versions(settings, spec, kept_versions)
-    observations = observations_of(settings, spec.name)
+    observations, files = observations_of(settings, spec.name), open_kept_files(settings.report_place)
     going = [
         *_expired_versions(registry, versions, reasons, retention),
         *_leftovers(registry, spec.name, before),
-        *_expired_reports(settings.reports(spec.name), kept_versions, retention, before),
+        *_expired_reports(files, spec.name, kept_versions, retention, before),
         *_scratch(settings.scratch(spec.name)),
-        *_expired_batches(settings, spec.name, retention, now),
+        *_expired_batches(settings, files, spec.name, retention, now),
         *_unneeded_files(settings, spec.name, observations, tuple(needed_by), retention),
     ]
     small = sum(small_files(settings, spec.name).values())
@@ -217,16 +219,23 @@ def _leftovers(registry: Registry, model: str, before: datetime) -> Iterator[Ite
             yield Item("leftover", leftover.place, size, why, (leftover.place,))
 
 
-def _expired_reports(folder: Path, kept: Sequence[Version], retention: Retention, before: datetime) -> Iterator[Item]:
+def _expired_reports(
+    files: KeptFiles, model: str, kept: Sequence[Version], retention: Retention, before: datetime
+) -> Iterator[Item]:
     """Report folders by age and number; those of the decisions that made a kept version stay."""
     kept_decisions = {version.tags.decision_id for version in kept}
-    names = ("report.html", "report.json")
-    reports = [place for place in folder.glob("*") if any((place / name).is_file() for name in names)]
-    by_age = sorted(((place.stat().st_mtime, place) for place in reports), reverse=True)
-    for modified, place in by_age[retention.keep :]:
-        if modified < before.timestamp() and place.name not in kept_decisions:
+    reports = dict[str, list[KeptFile]]()
+    for file in files.listing(naming.report_folder(model, "")):
+        folder, _, name = file.name.rpartition("/")
+        if name in ("report.html", "report.json"):
+            reports.setdefault(folder, []).append(file)
+    by_age = sorted(((max(file.modified for file in found), folder) for folder, found in reports.items()), reverse=True)
+    for modified, folder in by_age[retention.keep :]:
+        decision = folder.rpartition("/")[2]
+        if modified < before and decision not in kept_decisions:
             why = f"older than {many(retention.days, 'day')} and none of the newest {retention.keep}"
-            yield Item("report", place.name, _size(place), why, (str(place),))
+            found = reports[folder]
+            yield Item("report", decision, sum(file.bytes for file in found), why, tuple(file.name for file in found))
 
 
 def _scratch(folder: Path) -> Iterator[Item]:
@@ -235,18 +244,24 @@ def _scratch(folder: Path) -> Iterator[Item]:
         yield Item("scratch", str(folder), size, "left by a scoring run that was killed", (str(folder),))
 
 
-def _expired_batches(settings: Settings, model: str, retention: Retention, now: datetime) -> Iterator[Item]:
-    """Rejected batches, if the retention says so; the records of why they were rejected stay."""
+def _expired_batches(
+    settings: Settings, files: KeptFiles, model: str, retention: Retention, now: datetime
+) -> Iterator[Item]:
+    """Rejected batches, if the retention says so; the records of why they were rejected stay.
+
+    An input that was refused for scoring is in quarantine, too, but its file is its owner's.
+    """
     table = quarantine_table(settings.lake_uri, model)
     if retention.quarantine_days is None or not table.exists():
         return
     before = now - timedelta(days=retention.quarantine_days)
     records = table.read(["row", "payload", "at", "origin"])
     records = records[(records["row"] < 0) & (records["payload"] != "") & (records["at"] < before)]
-    for place, origin in dict(zip(records["payload"], records["origin"], strict=True)).items():
-        if Path(place).is_file():
+    origins = {kept_name(place): origin for place, origin in zip(records["payload"], records["origin"], strict=True)}
+    for file in files.listing(naming.quarantine_folder(model)) if origins else ():
+        if file.name in origins:
             why = f"rejected more than {many(retention.quarantine_days, 'day')} ago; its record stays"
-            yield Item("quarantine", origin, Path(place).stat().st_size, why, (place,))
+            yield Item("quarantine", origins[file.name], file.bytes, why, (file.name,))
 
 
 def _unneeded_files(

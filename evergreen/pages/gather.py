@@ -23,6 +23,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
+from evergreen.storage.kept_files import KeptFiles, open_kept_files
 from evergreen.watch_detail import DriftDetail, PerformanceDetail, WindowFigure
 
 if TYPE_CHECKING:
@@ -39,10 +40,11 @@ def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: dateti
     Raises:
         EvergreenError: the registry or a table cannot be read.
     """
-    registry, entries = Registry(settings), read_timeline(settings, spec.name, spec=spec)
+    registry, files = Registry(settings), open_kept_files(settings.report_place)
+    entries = tuple(_linked(entry, spec.name, links, files) for entry in read_timeline(settings, spec.name, spec=spec))
     numbers = {alias: _number(registry, spec.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     scores = _scores(settings, spec.name)
-    reports = _reports(spec.name, entries, scores, links)
+    reports = _reports(entries, scores)
     columns_of, columns = _columns(reports, scores)
     drawn, note = _distributions(settings, spec, registry, columns_of, columns)
     measured = [entry for entry in entries if entry.kind == "performance"]
@@ -83,7 +85,15 @@ def _scores(settings: Settings, model: str) -> pd.DataFrame:
     return frame.assign(times=(frame["score"] / frame["threshold"]).where(frame["threshold"] > 0))
 
 
-def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, links: PageLinks) -> tuple[DriftPoint, ...]:
+def _linked(entry: Entry, model: str, links: PageLinks, files: KeptFiles) -> Entry:
+    """An entry whose link to Evidently's page leads there from the page; without one where it is gone."""
+    stored = entry.links.get("report")
+    address = links.report(model, entry.id, stored, files) if stored else ""
+    others = {name: link for name, link in entry.links.items() if name != "report"}
+    return replace(entry, links=others | ({"report": address} if address else {}))
+
+
+def _reports(entries: Sequence[Entry], scores: pd.DataFrame) -> tuple[DriftPoint, ...]:
     known = scores.dropna(subset=["times"])
     worst = known.loc[known.groupby("decision_id")["times"].idxmax()].set_index("decision_id")
     names, times = worst["column"].to_dict(), worst["times"].to_dict()
@@ -97,7 +107,7 @@ def _reports(model: str, entries: Sequence[Entry], scores: pd.DataFrame, links: 
             reason=entry.reason,
             worst=names.get(entry.id, ""),
             times=times.get(entry.id),
-            report=links.report(model, entry.id, entry.detail_as(DriftDetail).report),
+            report=entry.links.get("report", ""),
         )
         for entry in entries
         if entry.kind == "drift"

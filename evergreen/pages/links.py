@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from evergreen import naming
 from evergreen.settings import Settings
+from evergreen.storage.kept_files import KeptFiles, kept_name, show_kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,18 @@ class PageLinks:
             else ""
         )
 
-    def report(self, model: str, decision: str, path: object) -> str:
-        """Evidently's page of a drift decision; empty where the decision has none, or it is gone."""
-        if not isinstance(path, str) or not Path(path).is_file():
+    def report(self, model: str, decision: str, stored: str, files: KeptFiles) -> str:
+        """Evidently's page of a drift decision, stored among `files`; empty where there is none, or it is gone.
+
+        One in an object store is not asked for, and a page that is a file cannot show it.
+        """
+        name = kept_name(stored)
+        path = files.path(name) if name else None
+        if name is None or (path is not None and not path.is_file()):
             return ""
         if self.folder is None:
-            return f"/report/{model}/{quote(decision)}"
-        return quote(Path(os.path.relpath(path, self.folder)).as_posix())
+            return _served_report(model, decision)
+        return quote(Path(os.path.relpath(path, self.folder)).as_posix()) if path else ""
 
 
 def page_file(settings: Settings, model: str, seen: str = "") -> Path:
@@ -60,6 +66,20 @@ def page_url(settings: Settings, model: str) -> str:
         return f"{settings.pages.rstrip('/')}/{model}"
     place = page_file(settings, model)
     return place.as_uri() if place.is_file() else ""
+
+
+def report_url(settings: Settings, model: str, decision: str | None, stored: str | None) -> str:
+    """Evidently's page of a decision: on the server of EVERGREEN_PAGES, else where it is stored; empty without one."""
+    if not stored or not decision:
+        return ""
+    if settings.pages:
+        return settings.pages.rstrip("/") + _served_report(model, decision)
+    place = show_kept(settings.report_place, stored)
+    return place if "://" in place else Path(place).as_uri()
+
+
+def _served_report(model: str, decision: str) -> str:
+    return f"/report/{model}/{quote(decision)}"
 
 
 def shown_url(url: str) -> str:

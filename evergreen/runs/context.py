@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 
 from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.observations import Observations
@@ -21,6 +20,7 @@ from evergreen.runs.recorder import DecisionRecorder
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
+from evergreen.storage.kept_files import KeptFiles, open_kept_files
 from evergreen.storage.locks import Held, Locks, open_locks
 
 LOCK_WAIT = 30.0
@@ -138,10 +138,10 @@ class RunContext:
         """What was refused."""
         return quarantine_table(self.settings.lake_uri, self.spec.name)
 
-    @property
-    def reports(self) -> Path:
-        """The folder of the model's drift reports."""
-        return self.settings.reports(self.spec.name)
+    @cached_property
+    def kept_files(self) -> KeptFiles:
+        """Drift reports, and batches that were refused."""
+        return open_kept_files(self.settings.report_place)
 
     @property
     def recorder(self) -> DecisionRecorder:

@@ -24,9 +24,8 @@ NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
 
 def describe_drift(report: DriftReport) -> DriftResult:
     """What is told of a drift report."""
-    html = str(report.html) if report.html else None
     weights = {column.name: round(column.weight, 6) for column in report.columns if column.name in report.drifted}
-    return DriftResult(str(report.verdict), round(report.share, 6), report.drifted, report.reason, html, weights)
+    return DriftResult(str(report.verdict), round(report.share, 6), report.drifted, report.reason, report.page, weights)
 
 
 def describe_landing(landing: Landing, *, cached: bool, unmatched: str = "") -> Ingested:

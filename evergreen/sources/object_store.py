@@ -7,24 +7,19 @@ endpoint come from the environment, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_U
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evergreen.errors import DataError, EvergreenError, ModelFileError
+from evergreen.errors import ModelFileError
 from evergreen.sources.base import Batch, Waiting, is_passed_over
 from evergreen.sources.file_formats import hash_parts, inspect_ends, read_batch
-from evergreen.storage.credentials import holds_secret, resolve_env
+from evergreen.storage.credentials import holds_secret
+from evergreen.storage.file_store import FileStore
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
-
-_PACKAGES = {"s3": '".[s3]"', "s3a": '".[s3]"', "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-_FORMS = "a folder's URL, such as s3://bucket/folder"
 _VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created", "ino")
 
@@ -46,89 +41,20 @@ class Entry:
     identity: str
 
 
-class FileStore:
-    """A folder by path or by URL, opened.
+def list_entries(store: FileStore, *, below: bool) -> list[Entry]:
+    """The folder's files by name, with those of the folders `below` it; none if the folder does not exist.
 
-    Attributes:
-        files: the file system.
-        path: the folder in the file system.
-        name: the folder, as it may be shown.
-        local: it is on this machine.
+    Files and folders whose names begin with `.` or `_`, or end like those of unfinished files, are ignored.
+
+    Raises:
+        DataError: as in `FileStore.listing`.
     """
-
-    def __init__(self, location: str, root: Path) -> None:
-        """Open `location`; a relative path counts from `root`.
-
-        Raises:
-            EvergreenError: no installed package can open it, or the variable that it names is not set.
-        """
-        from fsspec.core import url_to_fs
-
-        text = resolve_env(location, "source", _FORMS)
-        if "://" not in text:
-            text = str((root / Path(text).expanduser()).absolute())
-        scheme = text.partition("://")[0]
-        self.name = f"{scheme}://{text.partition('://')[2].rpartition('@')[2]}" if "://" in text else text
-        self.local = "://" not in text
-        try:
-            file_system, path = url_to_fs(text, skip_instance_cache=True, use_listings_cache=False)
-        except ImportError:
-            package = _PACKAGES.get(scheme, "what fsspec asks for")
-            raise EvergreenError(
-                f"source: {scheme}:// needs a package that is not installed.", f"Install it: pip install {package}"
-            ) from None
-        except ValueError:
-            raise EvergreenError(
-                f"source: {scheme}:// is not a protocol that fsspec knows.", "Give a URL such as s3://bucket/folder."
-            ) from None
-        self.files: AbstractFileSystem = file_system
-        self.path = str(path).rstrip("/")
-
-    def entries(self, *, below: bool) -> list[Entry]:
-        """The folder's files by name, with those of the folders `below` it; none if the folder does not exist.
-
-        Files and folders whose names begin with `.` or `_`, or end like those of unfinished files, are ignored.
-
-        Raises:
-            DataError: the folder may not be listed, the store does not answer, or there is no such bucket.
-        """
-        with self.explain_errors("listed"):
-            listing = self.files.find(self.path, detail=True) if below else self._list_folder()
-        entries = [
-            Entry(path, path[len(self.path) + 1 :], int(info.get("size") or 0), _identity(info))
-            for path, info in listing.items()
-            if info.get("type") == "file"
-        ]
-        return sorted((entry for entry in entries if _is_wanted(entry.name)), key=lambda entry: entry.name)
-
-    @contextlib.contextmanager
-    def explain_errors(self, action: str) -> Iterator[None]:
-        """Turn what goes wrong with the store into one line; `action` is what cannot be done, such as "read"."""
-        try:
-            yield
-        except EvergreenError:
-            raise
-        except FileNotFoundError:
-            raise DataError(f"source: {self.name} cannot be {action}: it is not there.", "Check the URL.") from None
-        except PermissionError:
-            raise DataError(
-                f"source: {self.name} cannot be {action} with these rights.",
-                "Check the credentials in the environment, and what they may do.",
-            ) from None
-        except Exception as error:
-            # The store's own message may show a key.
-            raise DataError(
-                f"source: {self.name} cannot be {action} ({type(error).__name__}).",
-                "Check the URL, the endpoint and the credentials in the environment.",
-            ) from None
-
-    def _list_folder(self) -> dict[str, Any]:
-        try:
-            infos = self.files.ls(self.path, detail=True)
-        except FileNotFoundError:
-            # `find` is empty for a folder that does not exist, and raises for a bucket that does not.
-            return dict(self.files.find(self.path, detail=True))
-        return {str(info["name"]): info for info in infos}
+    entries = [
+        Entry(path, path[len(store.path) + 1 :], int(info.get("size") or 0), _identity(info))
+        for path, info in store.listing(below=below).items()
+        if info.get("type") == "file"
+    ]
+    return sorted((entry for entry in entries if _is_wanted(entry.name)), key=lambda entry: entry.name)
 
 
 def listing_fingerprint(store: FileStore, entries: list[Entry]) -> str:
@@ -176,7 +102,7 @@ class ObjectFolder:
                 yield read_batch(file, batch, entry.name)
 
     def _entries(self, store: FileStore) -> list[Entry]:
-        entries = store.entries(below=False)
+        entries = list_entries(store, below=False)
         return [entry for entry in entries if "/" not in entry.name and fnmatchcase(entry.name, self.pattern)]
 
 

@@ -16,8 +16,9 @@ from urllib.parse import unquote
 from evergreen.errors import DataError
 from evergreen.sources.base import CHANGED, Batch, Waiting
 from evergreen.sources.file_formats import describe_error, hash_parts
-from evergreen.sources.object_store import Entry, FileStore, listing_fingerprint, refuse_secret, wait_reason
+from evergreen.sources.object_store import Entry, list_entries, listing_fingerprint, refuse_secret, wait_reason
 from evergreen.sources.typed_frames import frame_of_table
+from evergreen.storage.file_store import FileStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ class ParquetDataset:
     def _entries(self, store: FileStore) -> list[Entry]:
         if store.local and (Path(store.path) / "_delta_log").is_dir():
             raise DataError(f"source: {store.name} is a Delta table.", "Take DeltaSource for it.")
-        return [entry for entry in store.entries(below=True) if entry.name.endswith(".parquet")]
+        return [entry for entry in list_entries(store, below=True) if entry.name.endswith(".parquet")]
 
     def _wait_reason(self, store: FileStore, entry: Entry) -> str:
         return wait_reason(entry, self.now) if store.local else ""

@@ -23,6 +23,7 @@ from evergreen.decision import Decision
 from evergreen.decision_detail import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
+from evergreen.pages.links import report_url
 from evergreen.registry.approval import ApprovalOutcome, ApprovalResponse, asked_by, recorded_approval, unanswered
 from evergreen.reports.approval_question import question
 from evergreen.runs.context import RunContext
@@ -112,7 +113,8 @@ def _conclude(context: RunContext, result: RetrainDetail, approval: ApprovalOutc
         payload = {"decision_id": final.decision_id, "version": final.version, "outcome": final.outcome}
         announce(context.settings.environment, Event(name, model, payload | {"reason": final.explanation}))
         update_cards(context, final.version, result.champion if final.outcome == "promoted" else None)
-    report_retrain(context.settings.environment, final)
+    link = report_url(context.settings, model, final.decision_id, final.drift.report)
+    report_retrain(context.settings.environment, final, link)
     return final
 
 

@@ -8,7 +8,7 @@ from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, MODEL_WAITING, Event, decision_event
-from evergreen.pages.links import page_url
+from evergreen.pages.links import page_url, report_url
 from evergreen.registry.version import Version
 from evergreen.reports import card_store
 from evergreen.runs.context import RunContext
@@ -71,5 +71,7 @@ def _announce(context: RunContext, plan: Plan, result: RetrainDetail, drift: Dri
     if result.outcome != "in-canary":
         # The canary tells of itself.
         announce(context.settings.environment, Event(event, result.model, payload))
-    report_drift(context.settings.environment, result.model, drift)
-    report_retrain(context.settings.environment, result, page_url(context.settings, result.model))
+    settings, model = context.settings, result.model
+    link = report_url(settings, model, result.decision_id, result.drift.report)
+    report_drift(settings.environment, model, drift, link)
+    report_retrain(settings.environment, result, link, page_url(settings, model))

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from evergreen.errors import EvergreenError, ForeignError
+from evergreen.naming import ForeignPlace
 from evergreen.settings import PROJECT, Settings, load_settings
 
 
@@ -15,7 +16,7 @@ def test_everything_lives_under_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     """Tables, registry, artifacts, reports and landing folders follow EVERGREEN_HOME."""
     monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path / "home"))
     settings = load_settings()
-    places = [settings.lake_uri, settings.landing, settings.artifact_folder, settings.reports("toy")]
+    places = [settings.lake_uri, settings.landing, settings.artifact_folder, settings.report_place]
     assert all(str(place).startswith(str(tmp_path / "home")) for place in places)
     assert settings.tracking == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
 
@@ -121,8 +122,23 @@ def test_only_what_is_to_be_seen_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_pa
             settings.see(other)
 
 
+def test_where_reports_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In the state folder; else where the setting says, each environment below it in a place of its own."""
+    monkeypatch.setenv("EVERGREEN_HOME", str(tmp_path))
+    assert load_settings().report_place == str(tmp_path)
+    monkeypatch.setenv("EVERGREEN_REPORTS", "shared")
+    assert load_settings().report_place == str(PROJECT / "shared")
+    monkeypatch.setenv("EVERGREEN_REPORTS", "s3://shop/reports/")
+    assert load_settings().report_place == "s3://shop/reports"
+    monkeypatch.setenv("EVERGREEN_ENVIRONMENT", "dev")
+    monkeypatch.setenv("EVERGREEN_SEES", "prod")
+    assert load_settings().report_place == "s3://shop/reports/environment-dev"
+    seen = load_settings().see("prod").report_place
+    assert (seen, type(seen)) == ("s3://shop/reports/environment-prod", ForeignPlace)
+
+
 WRITTEN = ["locks", "stack", "prefect_home", "page_files", "dossiers", "images"]
-WRITTEN_BY_MODEL = ["quarantine", "scratch", "serving", "backtest", "backtest_page"]
+WRITTEN_BY_MODEL = ["scratch", "serving", "backtest", "backtest_page"]
 
 
 @pytest.mark.parametrize("name", WRITTEN + WRITTEN_BY_MODEL)

@@ -153,7 +153,7 @@ def test_a_better_challenger_becomes_champion_by_steps(
     assert champion is not None
     assert champion.number == 2
     assert Promotions(challenged.settings.lake_uri, MODEL).done()[-1].by == "canary"
-    show_entries(read_timeline(challenged.settings, MODEL, spec=challenged.spec))
+    show_entries(read_timeline(challenged.settings, MODEL, spec=challenged.spec), challenged.settings.report_place)
     told = " ".join(capsys.readouterr().out.split())
     for words in (
         "Is the challenger as good on live traffic?",

@@ -105,7 +105,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, settings: Settings, result: MonitorRe
     out = Console(highlight=False, width=200, record=True)
     monkeypatch.setattr(console, "out", out)
     show_monitor(result)
-    show_entries([entry for entry in read_timeline(settings, MODEL) if entry.kind == "skew"])
+    show_entries([entry for entry in read_timeline(settings, MODEL) if entry.kind == "skew"], settings.report_place)
     return " ".join(out.export_text().split())
 
 

@@ -22,6 +22,7 @@ from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
 from evergreen.spec.monitoring import DriftThresholds
+from evergreen.storage.kept_files import open_kept_files
 from evergreen.verdicts import Verdict
 from tests.details import detail_of
 
@@ -43,7 +44,7 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
             Registry(settings),
             champion,
             snapshot,
-            reports=settings.reports(spec.name),
+            reports=open_kept_files(settings.report_place),
         )
 
     return run
@@ -55,14 +56,16 @@ def spec(make_spec: Make) -> Any:
     return make_spec(drift=DriftThresholds(share=0.5, min_rows=100))
 
 
-def test_more_of_the_same_passes(spec: Any, make_rows: Make, make_version: Make, watch: Make) -> None:
+def test_more_of_the_same_passes(
+    spec: Any, make_rows: Make, make_version: Make, watch: Make, settings: Settings
+) -> None:
     """Rows of the same law do not drift; the prediction is one of the columns."""
     champion = make_version(spec, make_rows(600))
     report = watch(spec, champion, make_rows(200, start=600))
     assert report.verdict is Verdict.PASS, report
     assert [column.name for column in report.columns] == ["x", "prediction", "kind"]
-    assert report.html is not None
-    assert report.html.exists()
+    assert report.page == f"reports/{spec.name}/{report.decision_id}/report.html"
+    assert (settings.root / report.page).is_file()
 
 
 def test_a_shift_fails_and_the_prediction_moves_with_it(
@@ -131,7 +134,7 @@ def test_a_label_that_has_not_come_is_no_drift(
         Registry(settings),
         champion,
         observations.snapshot(),
-        reports=settings.reports(spec.name),
+        reports=open_kept_files(settings.report_place),
         now=NOW,
     )
     assert report.verdict is Verdict.PASS, report

@@ -139,7 +139,7 @@ def test_a_batch_that_is_mostly_bad(
     assert (origin, row) == ("a.csv", -1)
     assert reason in why
     payload = quarantine_table(settings.lake_uri, spec.name).read()["payload"][0]
-    assert len(pd.read_parquet(payload)) == 40
+    assert len(pd.read_parquet(settings.root / payload)) == 40
 
 
 def test_a_row_from_the_future_comes_back_as_its_reason_says(
@@ -233,7 +233,7 @@ def test_an_unreadable_batch_is_kept_as_it_came(make_spec: Make, settings: Setti
     (report,) = ingest(spec, settings, now=NOW).batches
     assert report.problem == "it is not text: it holds zero bytes"
     payload = quarantine_table(settings.lake_uri, spec.name).read()["payload"][0]
-    assert Path(payload).read_bytes() == b"\x00\x01binary"
+    assert (settings.root / payload).read_bytes() == b"\x00\x01binary"
 
 
 def test_a_refused_batch_is_looked_at_again_under_another_contract(

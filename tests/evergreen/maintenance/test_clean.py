@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.errors import ArtifactError, BusyError, EvergreenError
@@ -191,17 +192,17 @@ def test_what_a_killed_run_stored_goes(
 
 
 def _report(settings: Settings, name: str, days: int) -> Path:
-    folder = settings.reports("toy") / name
+    folder = settings.root / naming.report_folder("toy", name)
     folder.mkdir(parents=True)
     (folder / "report.html").write_text("x" * 1000)
-    os.utime(folder, ((_now() - timedelta(days=days)).timestamp(),) * 2)
+    os.utime(folder / "report.html", ((_now() - timedelta(days=days)).timestamp(),) * 2)
     return folder
 
 
 def test_reports_by_age_and_count(registry: Registry, settings: Settings, spec: ModelSpec) -> None:
     """Old ones beyond the newest go, what is no report stays; pieces of a killed scoring go whatever their age."""
     old, older, new = (_report(settings, name, days) for name, days in (("a", 40), ("b", 50), ("c", 2)))
-    other = settings.reports("toy") / "mine"
+    other = settings.root / naming.report_folder("toy", "mine")
     other.mkdir()
     scratch = settings.root / "scratch" / "toy"
     scratch.mkdir(parents=True)
@@ -216,23 +217,29 @@ def test_reports_by_age_and_count(registry: Registry, settings: Settings, spec: 
 
 
 def test_refused_batches_go_only_when_asked(registry: Registry, settings: Settings, spec: ModelSpec) -> None:
-    """Their files by the time of the refusal; the record of it stays, and so do rows that are kept in the record."""
+    """Their files by the time of the refusal; the record of it stays, and so do rows that are kept in the record.
+
+    Records hold a file's name, and formerly its path. An input that was refused for scoring is its owner's.
+    """
     import pandas as pd
 
     folder = settings.root / "quarantine" / "toy"
     folder.mkdir(parents=True)
     files = [folder / name for name in ("old.csv", "new.csv")]
     table = quarantine_table(settings.lake_uri, "toy")
-    for file, days in zip(files, (50, 5), strict=True):
+    files += [folder / "older.csv", settings.root / "input.csv"]
+    for file, days in zip(files, (50, 5, 60, 60), strict=True):
         file.write_text("a,b\n")
-        record = {"batch": file.name, "origin": file.name, "row": -1, "reason": "bad", "payload": str(file)}
+        place = f"quarantine/toy/{file.name}" if file.name == "older.csv" else str(file)
+        record = {"batch": file.name, "origin": file.name, "row": -1, "reason": "bad", "payload": place}
         record |= {"contract": "c", "at": pd.Timestamp(_now() - timedelta(days=days))}
         table.append(pd.DataFrame([record, record | {"row": 3, "payload": '{"a": 1}'}]), file.name)
     assert plan(settings, registry, spec, Retention(days=0, keep=0), now=_now()).going == ()
     gone = clean(settings, registry, spec, Retention(quarantine_days=30), now=_now())
-    assert [(item.kind, item.name, item.bytes) for item in gone.going] == [("quarantine", "old.csv", 4)]
-    assert [file.exists() for file in files] == [False, True]
-    assert len(table.read()) == 4
+    expected = [("quarantine", "old.csv", 4), ("quarantine", "older.csv", 4)]
+    assert [(item.kind, item.name, item.bytes) for item in gone.going] == expected
+    assert [file.exists() for file in files] == [False, True, False, True]
+    assert len(table.read()) == 8
 
 
 @pytest.mark.parametrize("what", ["retrain", "score"])
@@ -249,14 +256,17 @@ def test_a_running_retrain_loses_nothing(registry: Registry, settings: Settings,
 def test_what_cannot_be_deleted_is_told(
     registry: Registry, settings: Settings, spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that the operating system keeps is one line with its name, not a silent success."""
+    """A file that the operating system keeps is one line with its name, not a silent success."""
+    unlink = Path.unlink
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def refuse(path: Path, **words: bool) -> None:
+        if path.name == "report.html":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, **words)
 
     old = _report(settings, "a", 40)
-    monkeypatch.setattr("shutil.rmtree", refuse)
-    with pytest.raises(EvergreenError, match=f"{old} cannot be deleted: Permission denied"):
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    with pytest.raises(EvergreenError, match=f"{old}/report.html cannot be deleted: Permission denied"):
         clean(settings, registry, spec, Retention(keep=0), now=_now())
 
 

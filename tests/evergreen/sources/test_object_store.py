@@ -69,7 +69,7 @@ def test_a_folder_lands_as_one_of_this_machine_does(
     ]
     remote = Settings(home=tmp_path / "remote")
     kept = quarantine_table(remote.lake_uri, spec.name).read()
-    assert Path(kept["payload"][0]).read_bytes() == b"id,at\n"
+    assert (remote.root / kept["payload"][0]).read_bytes() == b"id,at\n"
     digests = {Observations(where.lake_uri, spec).snapshot().digest for where in (settings, remote)}
     assert len(digests) == 1
     before = spec.source.fingerprint(remote.landing)
