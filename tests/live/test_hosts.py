@@ -256,7 +256,7 @@ def test_one_is_cut_off_in_the_middle_of_a_retraining(
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
     assert pages
-    assert pages <= {file.name for file in open_kept_files("s3://shop/kept").listing("reports")}
+    assert pages <= {f"s3://shop/kept/{file.name}" for file in open_kept_files("s3://shop/kept").listing("reports")}
     print(json.dumps(told)[:2000])
 
 
