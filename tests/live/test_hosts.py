@@ -227,13 +227,13 @@ def test_one_is_cut_off_in_the_middle_of_a_retraining(
     for host in site.hosts:
         host.land("history", make_rows(240))
     first = site.start("retrain", f"retrain-{MODEL}")
-    until(lambda: site.state(first) == "COMPLETED", "the first champion", 300)
+    until(lambda: site.state(first) == "COMPLETED", "the first champion")
     for host in site.hosts:
         host.land("news", make_rows(240, start=240, slope=4.0))
     workers = site.ask("work_pools/evergreen/workers/filter", limit=10)
     assert sorted(each["name"] for each in workers) == sorted(host.worker for host in site.hosts)
     lost = site.start("retrain", f"retrain-{MODEL}")
-    until(lambda: site.is_fitting(lost), "it fits", 120)
+    until(lambda: site.is_fitting(lost), "it fits")
     gone = until(lambda: site.who(lost), "its worker is known")
     (other,) = (host for host in site.hosts if host is not gone)
     gone.cut_off()
