@@ -44,6 +44,55 @@ def test_both_templates_have_the_same_jobs_and_steps() -> None:
     assert "deployments/production/ci/try.sh" not in github["prod"].lines
 
 
+MAIN = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "wanted"),
+    [
+        ("merge_request_event", {"CI_DEFAULT_BRANCH": "main"}, ["check"]),
+        ("push", MAIN, ["staging"]),
+        ("push", MAIN | {"CI_COMMIT_BRANCH": "another"}, None),
+        ("push", {"CI_COMMIT_TAG": "v1", "CI_DEFAULT_BRANCH": "main"}, ["prod"]),
+        ("web", MAIN, ["rollback"]),
+        ("web", {"CI_COMMIT_TAG": "v1", "CI_DEFAULT_BRANCH": "main"}, ["rollback"]),
+        ("schedule", MAIN, None),
+    ],
+)
+def test_each_event_starts_its_job_on_gitlab(source: str, more: dict[str, str], wanted: list[str] | None) -> None:
+    """And no other; None where there is no pipeline."""
+    document, variables = read("gitlab"), more | {"CI_PIPELINE_SOURCE": source}
+
+    def holds(rule: str) -> bool:
+        terms = [re.fullmatch(r'\$(\w+)(?: == (?:"(\w+)"|\$(\w+)))?', term) for term in rule.split(" && ")]
+        found = [(variables.get(term[1]), term[2] or variables.get(term[3] or "")) for term in terms if term]
+        assert len(found) == len(terms), rule
+        return all(has and (wants is None or has == wants) for has, wants in found)
+
+    def applies(rules: list[dict[str, str]]) -> bool:
+        return any(holds(rule["if"]) for rule in rules)
+
+    started = [name for name in read_jobs("gitlab") if applies(document[name]["rules"])]
+    assert applies(document["workflow"]["rules"]) is (wanted is not None)
+    assert started == (wanted or [])
+
+
+def test_each_event_starts_its_job_on_github() -> None:
+    """What is pushed elsewhere than to main starts nothing, nor does a prerelease; no event starts two jobs."""
+    document = read("github")
+    # YAML 1.1 reads `on` as true.
+    events = document[True]
+    assert set(events) == {"pull_request", "push", "release", "workflow_dispatch"}
+    assert events["push"] == {"branches": ["main"]}
+    assert events["release"] == {"types": ["published"]}
+    assert {name: job["if"] for name, job in document["jobs"].items()} == {
+        "check": "github.event_name == 'pull_request'",
+        "staging": "github.event_name == 'push'",
+        "prod": "github.event_name == 'release' && !github.event.release.prerelease",
+        "rollback": "github.event_name == 'workflow_dispatch'",
+    }
+
+
 def test_every_command_exists() -> None:
     """A make target, a script that may be run, an evergreen command with these options."""
     called = {line for template in TEMPLATES for job in read_jobs(template).values() for line in job.lines}
