@@ -163,7 +163,8 @@ def judge_retraining(model: str, decision: Decision, *, deployed: str, trained_a
         told = f"The worker trained version {detail.version} at commit {trained_at[:12]}, and not at {deployed[:12]}."
         fix = "Bring the project of each worker to that commit, or let prefect.yaml fetch it: docs/deployments.md."
         return TrialStep(model, "retrain", False, told, fix)
-    if decision.outcome == "rejected":
+    # Without a version nothing was trained: a person has taken back what came of the same rows and code.
+    if decision.outcome == "rejected" and detail.version:
         return TrialStep(model, "retrain", False, told, f"See its gates with: evergreen why {model}")
     return TrialStep(model, "retrain", True, told)
 

@@ -33,6 +33,12 @@ def test_only_a_candidate_that_is_proven_bad_fails(outcome: str, ok: bool) -> No
     assert step.told == f"The retraining ended as {outcome} with version 2: because of the rows."
 
 
+def test_what_a_person_took_back_is_no_fault_of_what_was_deployed() -> None:
+    """The same rows and code are not trained again, which the ledger calls rejected."""
+    step = judge_retraining("toy", _decision("retrain", "rejected"), deployed=DEPLOYED, trained_at="")
+    assert (step.ok, step.told) == (True, "The retraining ended as rejected: because of the rows.")
+
+
 @pytest.mark.parametrize(
     ("deployed", "trained_at", "ok"),
     [(DEPLOYED, DEPLOYED, True), (DEPLOYED, OTHER, False), (DEPLOYED, "", True), ("", OTHER, True)],
