@@ -106,7 +106,7 @@ class Demo:
             return
         console.err.print("  [dim]the event was sent; the automation has to start the retrain[/]")
         answer = run_follower.follow_decision(
-            self.settings.environment, MODEL, drift.id, show=_show_line, timeout=_RUN_SECONDS
+            self.settings.environment, MODEL, drift.id, show=console.print_run_line, timeout=_RUN_SECONDS
         )
         self._note_retrain(scene, self._read_decision("retrain", answer))
         moves = [move for move in Promotions(self.settings.lake_uri, MODEL).done() if move.decision_id == drift.id]
@@ -169,7 +169,7 @@ class Demo:
 
     def _run(self, flow: str, **parameters: Any) -> FlowRun:
         name = naming.deployment_path(self.settings.environment, flow, MODEL)
-        return run_follower.run(name, parameters, show=_show_line, timeout=_RUN_SECONDS)
+        return run_follower.run(name, parameters, show=console.print_run_line, timeout=_RUN_SECONDS)
 
     def _monitor(self) -> Decision:
         """Run the monitor's deployment; returns its drift decision."""
@@ -214,13 +214,6 @@ def _describe_traffic(traffic: Traffic, moved: float) -> str:
         f"Meanwhile {many(len(answers), 'prediction')} were asked for, {failed}: {by_version}; the server followed "
         f"{max(followed, 0.0):.1f} s after the alias"
     )
-
-
-def _show_line(line: str) -> None:
-    """Print a log line of a run in the worker as a step of a run in this process would look."""
-    step, colon, _ = line.partition(": ")
-    if colon and " " not in step:
-        console.print_step(line)
 
 
 def show_chain(chain: Chain, out: Console) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.3
 _LAST_LINES_SECONDS = 5.0
+_TURN_SECONDS = 5.0
+_TURNED_AWAY = "Deployment concurrency limit reached"
+"""What Prefect says of a run that it cancels because another one of its deployment goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,34 @@ class Chain:
 
 
 def run(name: str, parameters: Mapping[str, Any], *, show: Callable[[str], None], timeout: float) -> FlowRun:
-    """Run a deployment and follow it to its end; `show` gets each log line of its tasks.
+    """Run a deployment and follow it to its end, or until it waits for a person.
+
+    Where another run of the deployment goes on, Prefect cancels the new one; it is then started again.
+
+    Args:
+        name: as Prefect finds it, such as `retrain/retrain-bike-demand`.
+        parameters: those that differ from the deployment's own.
+        show: gets each log line of its tasks.
+        timeout: seconds in all.
 
     Raises:
-        EvergreenError: it did not complete within `timeout` seconds.
+        EvergreenError: there is no such deployment, or the run did not complete within `timeout` seconds.
     """
+    from prefect.exceptions import ObjectNotFound
+
+    deadline = time.monotonic() + timeout
     with _client() as client:
-        deployment = client.read_deployment_by_name(name)
-        started = client.create_flow_run_from_deployment(deployment.id, parameters=dict(parameters))
-        return _follow(client, started.id, show=show, timeout=timeout)
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            fix = "Run: evergreen deployments sync, then: evergreen deployments apply"
+            raise EvergreenError(f"The server has no deployment {name}.", fix) from None
+        while True:
+            started = client.create_flow_run_from_deployment(deployment.id, parameters=dict(parameters))
+            run = _await_end(client, started.id, show=show, timeout=deadline - time.monotonic())
+            if not _was_turned_away(run) or time.monotonic() + _TURN_SECONDS >= deadline:
+                return _require_completed(run)
+            time.sleep(_TURN_SECONDS)
 
 
 @contextmanager
@@ -86,7 +108,8 @@ def follow_decision(
         while time.monotonic() < deadline:
             for run in runs_of(client, deployment.id):
                 if run.parameters.get("decision_id") == decision_id:
-                    return _follow(client, run.id, show=show, timeout=deadline - time.monotonic())
+                    left = deadline - time.monotonic()
+                    return _require_completed(_await_end(client, run.id, show=show, timeout=left))
             time.sleep(_POLL_SECONDS)
     raise EvergreenError(
         f"No retrain of {model} answered decision {decision_id} within {timeout:.0f} s.",
@@ -156,23 +179,33 @@ def _client() -> SyncPrefectClient:
     return get_client(sync_client=True)
 
 
-def _follow(client: SyncPrefectClient, run_id: UUID, *, show: Callable[[str], None], timeout: float) -> FlowRun:
-    deadline, shown, ended = time.monotonic() + timeout, 0, 0.0
+def _await_end(client: SyncPrefectClient, run_id: UUID, *, show: Callable[[str], None], timeout: float) -> FlowRun:
+    """Follow a run until it has ended, or is suspended: then a person is asked, and its process has ended."""
+    began, shown, ended = time.monotonic(), 0, 0.0
     while True:
         run = client.read_flow_run(run_id)
         shown, complete = _show_lines(client, run_id, shown, show)
-        if run.state is not None and run.state.is_final():
+        if run.state is not None and (run.state.is_final() or run.state.is_paused()):
             ended = ended or time.monotonic()
             # A run sends its last lines when its process ends, a moment after its state.
             if complete or time.monotonic() - ended > _LAST_LINES_SECONDS:
-                break
-        if time.monotonic() >= deadline:
-            raise EvergreenError(f"The run {run.name} has not ended within {timeout:.0f} s.", f"See {run_page(run_id)}")
+                return run
+        if time.monotonic() - began >= timeout:
+            state = run.state.name if run.state else "unknown"
+            what = f"The run {run.name} has not ended within {timeout:.0f} s: it is {state}."
+            raise EvergreenError(what, f"See {run_page(run_id)}")
         time.sleep(_POLL_SECONDS)
-    if not run.state.is_completed():
-        raise EvergreenError(
-            f"The run {run.name} ended as {run.state.name}: {run.state.message}.", f"See {run_page(run_id)}"
-        )
+
+
+def _was_turned_away(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_cancelled() and _TURNED_AWAY in (run.state.message or "")
+
+
+def _require_completed(run: FlowRun) -> FlowRun:
+    state = run.state
+    if state is None or not (state.is_completed() or state.is_paused()):
+        ended = f"{state.name}: {(state.message or 'no message').removesuffix('.')}" if state else "unknown"
+        raise EvergreenError(f"The run {run.name} ended as {ended}.", f"See {run_page(run.id)}")
     return run
 
 

@@ -220,6 +220,13 @@ def print_step(line: str, duration: str = "", *, style: str = "bold") -> None:
         err.print(Text.assemble(" " * _INDENT, part), soft_wrap=True)
 
 
+def print_run_line(line: str) -> None:
+    """Print a log line of a run in the worker as a step of a run in this process would look; other lines not at all."""
+    step, colon, _ = line.partition(": ")
+    if colon and " " not in step:
+        print_step(line)
+
+
 def print_error(error: EvergreenError) -> None:
     """Print what is wrong, and what to do next, on stderr."""
     if lines := _as_json():
