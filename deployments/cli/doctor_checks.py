@@ -73,8 +73,12 @@ def _check_python(_settings: Settings) -> Finding:
 def _check_packages(_settings: Settings) -> Finding:
     from packaging.requirements import Requirement
 
+    try:
+        lines = requires("evergreen") or []
+    except PackageNotFoundError:
+        return Finding("packages", False, "The project is not installed in this Python.", "Run: make install")
     wrong = []
-    for line in requires("evergreen") or ():
+    for line in lines:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue

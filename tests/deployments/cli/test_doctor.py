@@ -153,6 +153,21 @@ def test_packages_that_do_not_fit_are_found(settings: Settings, monkeypatch: pyt
     assert (found.ok, found.fix) == (False, "Run: make install")
 
 
+def test_a_project_that_is_not_installed_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that has the code by a path, and knows no requirements of it."""
+
+    def missing(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor_checks, "requires", missing)
+    found = _named(examine(settings))["packages"]
+    assert (found.ok, found.detail, found.fix) == (
+        False,
+        "The project is not installed in this Python.",
+        "Run: make install",
+    )
+
+
 def test_a_login_that_a_server_refuses_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status is told, and which settings to look at."""
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
