@@ -91,13 +91,20 @@ def _copy(
         tell.step(f"landing: {many(number, 'file')}")
     else:
         remarks.left_out.append("Landing folders; --landing takes them.")
-    manifest = _describe(settings, folder, moment, remarks, landing=landing, now=now)
+    manifest = _describe(settings, folder, moment, remarks, landing=landing, now=now, tell=tell)
     write_manifest(folder, manifest)
     return manifest
 
 
 def _describe(
-    settings: Settings, folder: Path, moment: Moment, remarks: Remarks, *, landing: bool, now: datetime
+    settings: Settings,
+    folder: Path,
+    moment: Moment,
+    remarks: Remarks,
+    *,
+    landing: bool,
+    now: datetime,
+    tell: Tellers,
 ) -> Manifest:
     return Manifest(
         made=now.isoformat(),
@@ -111,7 +118,7 @@ def _describe(
         left_out=tuple(remarks.left_out),
         damaged=tuple(remarks.damaged),
         landing=landing,
-        files=describe_files(folder),
+        files=describe_files(folder, progress=tell.progress),
     )
 
 

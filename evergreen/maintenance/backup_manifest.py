@@ -84,10 +84,16 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def describe_files(folder: Path) -> dict[str, BackupFile]:
+def describe_files(
+    folder: Path, *, progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> dict[str, BackupFile]:
     """Every file below a folder, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): BackupFile(path.stat().st_size, sha256(path)) for path in files}
+    found = {}
+    for number, path in enumerate(files):
+        progress(number, len(files))
+        found[path.relative_to(folder).as_posix()] = BackupFile(path.stat().st_size, sha256(path))
+    return found
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -80,10 +80,10 @@ def take_moment(
 
 def _versions(lake: FileTree, wanted: Callable[[str], bool]) -> dict[str, int]:
     found = {}
-    for model in lake.children():
+    for folder in lake.children():
         # Of the environment without a name, what others have lies beside its models.
-        for name in () if naming.is_place(model) else lake.children(model):
-            table = f"{model}/{name}"
+        for name in () if naming.is_place(folder) else lake.children(folder):
+            table = f"{folder}/{name}"
             if name != LOG and wanted(name) and (version := newest_version(lake, table)) is not None:
                 found[table] = version
     return found

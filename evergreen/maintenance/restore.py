@@ -7,17 +7,18 @@ told where the files of its versions are now, so that the target may be another 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from errno import EEXIST
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evergreen import naming
 from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
 from evergreen.maintenance.backup_files import Tellers
-from evergreen.maintenance.backup_manifest import Manifest, library_versions, read_manifest, verify
+from evergreen.maintenance.backup_manifest import BackupFile, Manifest, library_versions, read_manifest, verify
 from evergreen.maintenance.restore_target import Part, Target, find_target, hold_target
 from evergreen.markdown import many
 from evergreen.registry.artifacts import sha256
@@ -177,19 +178,17 @@ def _stage(settings: Settings, folder: Path, manifest: Manifest, target: Target,
     Returns how many entries of the registry name another place now.
     """
     for part in target.parts:
-        names = _in_order(manifest, part)
         staged = _staged(part)
-        put = FileTree(part.place if staged is None else str(staged), part.what).put
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
-        for number, name in enumerate(names):
-            tell.progress(number, len(names))
-            source = folder / part.folder / name
-            if sha256(source) != manifest.files[f"{part.folder}/{name}"].sha256:
-                raise ArtifactError(f"{source} has changed since it was verified.", "Nothing was replaced.")
-            put(source, name)
-        if names:
-            tell.step(f"copied: {many(len(names), 'file')} for {FileTree(part.place, part.what).name}")
+        files = manifest.below(part.folder)
+        tree, source = FileTree(str(staged or part.place), part.what), partial(_verified, folder / part.folder, files)
+        # The logs of tables come last, so that a table is not there before its rows are.
+        for logs in (False, True):
+            names = [name for name in files if (f"/{LOG}/" in name) is logs]
+            tree.put_all(names, source, progress=tell.progress)
+        if files:
+            tell.step(f"copied: {many(len(files), 'file')} for {FileTree(part.place, part.what).name}")
     places = {old: f"{target.artifacts}/{name}" for name, old in manifest.experiments.items()}
     if manifest.registry == "postgresql":
         return restore_postgres(settings, folder / naming.BACKUP_DUMP, places)
@@ -201,9 +200,11 @@ def _stage(settings: Settings, folder: Path, manifest: Manifest, target: Target,
     return 0
 
 
-def _in_order(manifest: Manifest, part: Part) -> list[str]:
-    """The files of a part; the logs of tables last, so that a table is not there before its rows are."""
-    return sorted(manifest.below(part.folder), key=lambda name: (f"/{LOG}/" in f"/{name}", name))
+def _verified(folder: Path, files: Mapping[str, BackupFile], name: str) -> Path:
+    """The path of a file of a backup, which still is what the manifest says."""
+    if sha256(folder / name) != files[name].sha256:
+        raise ArtifactError(f"{folder / name} has changed since it was verified.", "Nothing was replaced.")
+    return folder / name
 
 
 def _move_aside(target: Target, now: datetime) -> Iterator[Moved]:

@@ -165,6 +165,11 @@ def restore_postgres(settings: Settings, dump: Path, places: Mapping[str, str]) 
     words = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error", f"--schema={schema}"]
     _run(settings, "pg_restore", *words, f"--dbname={_address(_url(settings))}", str(dump), named=False)
     with _connect(settings) as connection:
+        if _read_postgres(connection, settings.environment).revision is None:
+            raise RegistryError(
+                f"The backup's tables are of another schema than {schema!r}, which EVERGREEN_TRACKING_URI has.",
+                "Let it name the schema that MLflow had (options=-csearch_path=NAME), in an empty database.",
+            )
 
         def execute(change: str, words: Mapping[str, Any]) -> Any:
             return connection.execute(text(change), words)

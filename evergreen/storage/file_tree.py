@@ -118,6 +118,23 @@ class FileTree:
             self.store.files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self.store.files.put_file(str(source), self._path(name))
 
+    def put_all(
+        self,
+        names: Iterable[str],
+        source: Callable[[str], Path],
+        *,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> None:
+        """Copy files of this machine into the tree, several at a time into a store; `source` gives each one's path.
+
+        Raises:
+            DataError, OSError: as in `put`.
+        """
+        wanted = tuple(names)
+        with ThreadPoolExecutor(1 if self.local else _AT_A_TIME) as pool:
+            for done, _ in enumerate(pool.map(lambda name: self.put(source(name), name), wanted)):
+                progress(done, len(wanted))
+
     def read(self, name: str) -> bytes:
         """A file's content.
 

@@ -1,5 +1,7 @@
 """kill -9 at every step of a retraining and of a rollback, then a rerun: the end is that of an uninterrupted run.
 
+A backup at a step is put in the place of the home, and ends in the same way.
+
 Every case starts from a copied state folder at one and the same path, because MLflow stores absolute paths.
 """
 
@@ -9,23 +11,36 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as ds
 import pytest
 
+import models
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.maintenance.backup import back_up
+from evergreen.maintenance.restore import restore
+from evergreen.registry.database_copy import read_registry
 from evergreen.settings import Settings
+from evergreen.storage.kept_files import kept_name, open_kept_files
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 MODELS = HERE / "models"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _points(both: tuple[str, ...], after: tuple[str, ...], quick: tuple[str, ...] = ()) -> list[Any]:
@@ -307,6 +322,52 @@ def test_a_second_retraining_says_who_is_at_it(driver: Driver, ends: Ends) -> No
     assert first.told is not None
     assert first.told["outcome"] == "promoted"
     assert driver.state == expected
+
+
+COPIED = _points((), ("register", "champion", "record-retrain"), quick=("champion:after",))
+
+
+@pytest.mark.parametrize("point", COPIED)
+def test_a_backup_in_the_middle_of_a_retraining(driver: Driver, ends: Ends, point: str, tmp_path: Path) -> None:
+    """It is of that moment: what it names is in it, and a restored home ends as one whose run was killed there."""
+    expected = ends("next")
+    driver.start_from("next")
+    assert driver.run(point=point, how="SIGSTOP").signal == signal.SIGSTOP
+    manifest = back_up(driver.settings, tmp_path / "backup", landing=True, now=NOW)
+    first = driver.go_on()
+    assert first.told is not None
+    assert first.told["outcome"] == "promoted"
+    assert driver.state == expected, "the run that was copied ends as ever"
+    assert manifest.damaged == ()
+    shutil.rmtree(driver.home)
+    restore(driver.settings, tmp_path / "backup", replace=False, now=NOW)
+    _require_references(driver.settings)
+    found, ended = driver.again()
+    assert found["aliases"]["champion"] is not None
+    assert ended == expected
+
+
+def _require_references(settings: Settings) -> None:
+    """Each version has its rows and each decision its version and report; the log and the alias agree."""
+    contents, decisions = read_registry(settings), Decisions(settings.lake_uri, "toy")
+    observations = Observations(settings.lake_uri, models.load("toy", settings.models).spec)
+    with closing(sqlite3.connect(settings.root / "mlflow.db")) as database:
+        tags = database.execute("SELECT value FROM model_version_tags WHERE key = 'evergreen.data_version'").fetchall()
+        alias = database.execute("SELECT version FROM registered_model_aliases WHERE alias = 'champion'").fetchall()
+    assert len(tags) == len(contents.versions) >= 1
+    assert max(int(version) for (version,) in tags) <= observations.version()
+    numbers = {version.number for version in contents.versions}
+    promotions = Promotions(settings.lake_uri, "toy")
+    named = {move.after for move in promotions.all()} | {one.detail.version for one in decisions.all("retrain")}
+    assert {number for number in named if number} <= numbers
+    begun = promotions.open()
+    assert alias[0][0] in ({begun.before, begun.after} if begun else {promotions.champion()})
+    files = open_kept_files(settings.report_place)
+    for decision in decisions.all("drift"):
+        name = kept_name(decision.detail.report)
+        assert name is not None
+        assert files.read(name) is not None
+        assert len(decisions.scores.read(where=ds.field("decision_id") == decision.id)) > 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,13 +24,14 @@ from evergreen.errors import BusyError, EvergreenError, RefusedError, RegistryEr
 from evergreen.ledger.promotions import Promotions
 from evergreen.maintenance import backup_moment, delta_files
 from evergreen.maintenance.backup import back_up
-from evergreen.maintenance.backup_manifest import Manifest, read_manifest, verify
+from evergreen.maintenance.backup_manifest import read_manifest, verify
 from evergreen.maintenance.backup_moment import take_moment
 from evergreen.maintenance.restore import Restored, restore
+from evergreen.registry import maintenance
 from evergreen.registry.client import Registry
 from evergreen.registry.database_copy import read_registry
 from evergreen.registry.promotion import promote, require_consistent
-from evergreen.registry.version import Version
+from evergreen.registry.version import CLEANED, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.file_tree import FileTree
@@ -75,17 +77,24 @@ def fill(spec: ModelSpec, make_rows: Make, make_version: Make, empty_database: P
 
 
 @pytest.fixture
-def filled(fill: Make, settings: Settings) -> Settings:
-    """The test's own home, filled."""
-    fill(settings)
-    return settings
+def copied(fill: Make, once: Callable[[str, Callable[[Path], None]], Path], tmp_path: Path) -> Path:
+    """A copy of a backup of a filled home, which is made once."""
+
+    def make(folder: Path) -> None:
+        home = Settings(home=tmp_path / "made")
+        fill(home)
+        back_up(home, folder / "backup", landing=True, now=NOW)
+        shutil.rmtree(home.root)
+
+    shutil.copytree(once("backup-of-toy", make) / "backup", tmp_path / "backup")
+    return tmp_path / "backup"
 
 
 @pytest.fixture
-def copied(filled: Settings, tmp_path: Path) -> Path:
-    """A backup of it."""
-    back_up(filled, tmp_path / "backup", landing=True, now=NOW)
-    return tmp_path / "backup"
+def filled(copied: Path, settings: Settings) -> Settings:
+    """The test's own home, filled from the backup."""
+    put_back(settings, copied)
+    return settings
 
 
 def put_back(settings: Settings, folder: Path, *, replace: bool = False) -> Restored:
@@ -130,12 +139,14 @@ def test_into_another_home(copied: Path, filled: Settings, spec: ModelSpec, tmp_
 def test_a_backup_changes_nothing_that_it_copies(filled: Settings, tmp_path: Path) -> None:
     """Not a byte of the home is another one, and no lock or table was made in it."""
     before = content(filled.root)
-    back_up(filled, tmp_path / "backup", landing=False, now=NOW)
+    back_up(filled, tmp_path / "again", landing=False, now=NOW)
     assert content(filled.root) == before
 
 
-def test_what_it_says_of_itself(copied: Path, filled: Settings) -> None:
+def test_what_it_says_of_itself(filled: Settings, tmp_path: Path) -> None:
     """Environment, versions of tables and libraries, what the registry is and what is not in it."""
+    copied = tmp_path / "again"
+    back_up(filled, copied, landing=True, now=NOW)
     manifest = read_manifest(copied)
     assert (manifest.environment, manifest.home, manifest.registry) == ("", str(filled.root), "sqlite")
     assert manifest.models == ("toy",)
@@ -278,10 +289,10 @@ def test_what_was_damaged_before_is_said_and_does_not_stand_in_the_way(
     """A version whose file somebody deleted: the rest is copied, and backup and restore name it."""
     lost = make_version(spec, make_rows(50, start=100), "second")
     (Registry(filled).stored.pipeline_folder(lost) / "model.skops").unlink()
-    manifest = back_up(filled, tmp_path / "backup", landing=False, now=NOW)
+    manifest = back_up(filled, tmp_path / "again", landing=False, now=NOW)
     assert manifest.damaged == ("toy version 2: model.skops is missing.",)
     there = Settings(home=tmp_path / "there")
-    assert put_back(there, tmp_path / "backup").damaged == manifest.damaged
+    assert put_back(there, tmp_path / "again").damaged == manifest.damaged
     require_whole(there, spec)
 
 
@@ -290,7 +301,7 @@ def test_half_a_landing_file_is_left_out(filled: Settings, tmp_path: Path) -> No
     (filled.landing / "half.csv").write_text("id,x\n1,")
     with contextlib.closing(sqlite3.connect(filled.landing / "rows.db")) as database, database:
         database.execute("CREATE TABLE rows (id INTEGER)")
-    manifest = back_up(filled, tmp_path / "backup", landing=True, now=NOW)
+    manifest = back_up(filled, tmp_path / "again", landing=True, now=NOW)
     assert manifest.left_out == ("1 file of landing folders that may still be written to.",)
     assert set(manifest.below(naming.BACKUP_LANDING)) == {"old.csv", "rows.db"}
 
@@ -337,8 +348,8 @@ def test_tables_that_are_never_still_are_told_of(
     """It does not try for ever, and leaves no folder that looks like a backup."""
     monkeypatch.setattr(backup_moment, "_copy_registry", Interrupted(writes, 100))
     with pytest.raises(BusyError, match="written without a pause"):
-        back_up(filled, tmp_path / "backup", landing=False, now=NOW, wait=0)
-    assert content(tmp_path / "backup") == {}
+        back_up(filled, tmp_path / "again", landing=False, now=NOW, wait=0)
+    assert content(tmp_path / "again") == {}
 
 
 def test_rows_that_land_after_the_moment_are_not_in_it(
@@ -353,13 +364,85 @@ def test_rows_that_land_after_the_moment_are_not_in_it(
         return moment
 
     monkeypatch.setattr("evergreen.maintenance.backup.take_moment", write_then)
-    back_up(filled, tmp_path / "backup", landing=False, now=NOW)
+    back_up(filled, tmp_path / "again", landing=False, now=NOW)
     there = Settings(home=tmp_path / "there")
-    put_back(there, tmp_path / "backup")
+    put_back(there, tmp_path / "again")
     assert (
         Observations(there.lake_uri, spec).snapshot().rows,
         Observations(filled.lake_uri, spec).snapshot().rows,
     ) == (*(100, 105),)
+
+
+def _clean_version(settings: Settings, spec: ModelSpec) -> None:
+    registry = Registry(settings)
+    version = registry.get("toy", 1)
+    registry.tag(version, CLEANED, NOW.isoformat())
+    for place in maintenance.places(registry, version):
+        maintenance.discard(registry, place)
+
+
+def _clean_table(settings: Settings, spec: ModelSpec) -> None:
+    """A commit replaces every row, and the files of the former version are deleted."""
+    table = Observations(settings.lake_uri, spec).table
+    old = set(Path(table.uri).glob("*.parquet"))
+    table.replace(table.read(), "again", {}, where="id >= 0")
+    for path in old:
+        path.unlink()
+
+
+@pytest.mark.parametrize("clean", [_clean_version, _clean_table])
+def test_what_a_cleaning_deletes_meanwhile_is_missed(
+    clean: Callable[[Settings, ModelSpec], None],
+    filled: Settings,
+    tmp_path: Path,
+    spec: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A backup that names files which are not in it is not kept."""
+    taken = backup_moment.take_moment
+
+    def clean_then(*words: Any, **more: Any) -> Any:
+        moment = taken(*words, **more)
+        clean(filled, spec)
+        return moment
+
+    monkeypatch.setattr("evergreen.maintenance.backup.take_moment", clean_then)
+    with pytest.raises(BusyError, match="were deleted while they were copied"):
+        back_up(filled, tmp_path / "again", landing=False, now=NOW)
+    assert content(tmp_path / "again") == {}
+
+
+def _without_locks(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in content(folder).items() if not name.startswith("locks/")}
+
+
+@pytest.mark.parametrize("files", [0, 3, 12])
+def test_a_full_disk_leaves_the_target_as_it_was(
+    files: int, copied: Path, filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many files; nothing was moved aside, and no half copy is left."""
+    before, real, left = _without_locks(filled.root), shutil.copyfile, [files]
+
+    def copy(source: Path, target: Path) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(ENOSPC, "No space left on device", str(target))
+        return real(source, target)
+
+    monkeypatch.setattr("evergreen.storage.file_tree.shutil.copyfile", copy)
+    with pytest.raises(EvergreenError, match="No space left on device"):
+        put_back(filled, copied, replace=True)
+    assert _without_locks(filled.root) == before
+    assert list(filled.root.glob("*.before-restore-*")) == list(filled.root.glob(f"{naming.PART_PREFIX}*")) == []
+
+
+def test_a_manifest_that_names_files_outside_of_the_backup(copied: Path) -> None:
+    """Also where its hash is right."""
+    text = (copied / naming.BACKUP_MANIFEST).read_text().replace('"landing/old.csv"', '"../old.csv"')
+    (copied / naming.BACKUP_MANIFEST).write_text(text)
+    (copied / naming.BACKUP_SEAL).write_text(hashlib.sha256(text.encode()).hexdigest())
+    with pytest.raises(EvergreenError, match="names files outside of it"):
+        read_manifest(copied)
 
 
 def test_former_versions_of_a_table_can_be_read_after_a_restore(
@@ -371,9 +454,9 @@ def test_former_versions_of_a_table_can_be_read_after_a_restore(
     for number in range(25):
         observations.land(make_rows(10, seed=number + 1), f"again{number}", f"again{number}", now=NOW)
     then = observations.measure(first)
-    back_up(filled, tmp_path / "backup", landing=False, now=NOW)
+    back_up(filled, tmp_path / "again", landing=False, now=NOW)
     there = Settings(home=tmp_path / "there")
-    put_back(there, tmp_path / "backup")
+    put_back(there, tmp_path / "again")
     shutil.rmtree(filled.root)
     restored = Observations(there.lake_uri, spec)
     assert list(Path(there.lake_uri, "toy", "observations", "_delta_log").glob("*.checkpoint.parquet"))
@@ -394,50 +477,43 @@ def shared(fill: Make, tmp_path: Path) -> dict[str, Settings]:
     return found
 
 
-@pytest.mark.parametrize("name", ["", "dev"])
-def test_of_what_is_shared_only_its_own_is_taken(
-    name: str, shared: dict[str, Settings], spec: ModelSpec, tmp_path: Path
+def test_of_what_is_shared_only_its_own_is_taken_and_replaced(
+    shared: dict[str, Settings], spec: ModelSpec, tmp_path: Path
 ) -> None:
-    """No table, file, version or byte of a name of another environment is in it; and it is whole by itself."""
-    manifest = back_up(shared[name], tmp_path / "backup", landing=False, now=NOW)
+    """Nothing of another environment is in a backup, and a restore touches nothing of one."""
+    for name in ("", "dev"):
+        _require_own(shared, name, spec, tmp_path)
+    before = content(tmp_path / "lake"), content(tmp_path / "home-dev")
+    with pytest.raises(RegistryError, match="has entries of others as well"):
+        put_back(shared["dev"], tmp_path / "of-dev", replace=True)
+    assert (content(tmp_path / "lake"), content(tmp_path / "home-dev")) == before
+    # Into the lake that all share, with a registry of its own: the others' folders stay where they are.
+    alone = Settings(home=tmp_path / "alone", lake=shared[""].lake)
+    others = content(tmp_path / "lake" / "environment-prod")
+    result = restore(alone, tmp_path / "of-", replace=True, now=datetime.now(UTC) + timedelta(hours=1))
+    assert [Path(moved.place).name for moved in result.aside] == ["toy"]
+    assert content(tmp_path / "lake" / "environment-prod") == others
+    require_whole(alone, spec)
+    require_whole(shared["prod"], spec)
+
+
+def _require_own(shared: dict[str, Settings], name: str, spec: ModelSpec, tmp_path: Path) -> None:
+    """No table, file, version or byte of a name of another environment is in its backup; and it is whole by itself."""
+    folder = tmp_path / f"of-{name}"
+    manifest = back_up(shared[name], folder, landing=False, now=NOW)
     others = [other for other in shared if other not in ("", name)]
     assert manifest.models == ("toy",)
-    assert not any(naming.place("x", other)[2:] in file for other in others for file in manifest.files)
-    stored = (tmp_path / "backup" / naming.BACKUP_DATABASE).read_bytes()
+    assert not any(f"environment-{other}" in file for other in others for file in manifest.files)
+    stored = (folder / naming.BACKUP_DATABASE).read_bytes()
     assert not any(f"{other}-toy".encode() in stored for other in others)
     assert any("What others have in the same model registry" in line for line in manifest.left_out)
-    there = Settings(home=tmp_path / "there", environment=name)
-    put_back(there, tmp_path / "backup")
+    there = Settings(home=tmp_path / f"there-{name}", environment=name)
+    put_back(there, folder)
     require_whole(there, spec)
     with contextlib.closing(sqlite3.connect(there.root / "mlflow.db")) as database:
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
-        assert runs == 1
-
-
-def test_a_registry_in_which_others_have_entries_is_not_replaced(shared: dict[str, Settings], tmp_path: Path) -> None:
-    """Also with --yes; neither they nor this environment lose anything."""
-    back_up(shared["dev"], tmp_path / "backup", landing=False, now=NOW)
-    before = content(tmp_path / "lake"), content(tmp_path / "home-dev")
-    with pytest.raises(RegistryError, match="has entries of others as well"):
-        put_back(shared["dev"], tmp_path / "backup", replace=True)
-    assert (content(tmp_path / "lake"), content(tmp_path / "home-dev")) == before
-    assert Registry(shared["prod"]).champion("toy") is not None
-
-
-def test_a_lake_that_is_shared_keeps_what_is_another_s(
-    shared: dict[str, Settings], spec: ModelSpec, tmp_path: Path
-) -> None:
-    """The environment without a name is restored into the lake beside the others' folders, which stay in place."""
-    back_up(shared[""], tmp_path / "backup", landing=False, now=NOW)
-    there = Settings(home=tmp_path / "there", lake=shared[""].lake)
-    before = content(tmp_path / "lake" / "environment-prod")
-    result = restore(there, tmp_path / "backup", replace=True, now=datetime.now(UTC) + timedelta(hours=1))
-    assert [Path(moved.place).name for moved in result.aside] == ["toy"]
-    assert content(tmp_path / "lake" / "environment-prod") == before
-    require_whole(there, spec)
-    require_whole(shared["prod"], spec)
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
 def test_without_the_programs_of_postgresql(filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,7 +521,7 @@ def test_without_the_programs_of_postgresql(filled: Settings, tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = Settings(home=filled.home, tracking_uri=SecretStr("postgresql+psycopg://me:s3cret@127.0.0.1:1/x"))
     with pytest.raises(RegistryError, match="pg_dump is not installed here") as refused:
-        back_up(settings, tmp_path / "backup", landing=False, now=NOW)
+        back_up(settings, tmp_path / "again", landing=False, now=NOW)
     assert "postgresql-client" in refused.value.fix
     assert "s3cret" not in str(refused.value)
 
@@ -478,11 +554,11 @@ def test_a_registry_in_postgresql(
     """It goes into another empty database; one that has tables already is refused, and so is a shared one."""
     here = Settings(home=settings.home, tracking_uri=SecretStr(databases[0]))
     fill(here)
-    assert back_up(here, tmp_path / "backup", landing=False, now=NOW).registry == "postgresql"
+    assert back_up(here, tmp_path / "again", landing=False, now=NOW).registry == "postgresql"
     with pytest.raises(RegistryError, match="has the tables of a model registry already"):
-        put_back(here, tmp_path / "backup", replace=True)
+        put_back(here, tmp_path / "again", replace=True)
     there = Settings(home=tmp_path / "there", tracking_uri=SecretStr(databases[1]))
-    assert put_back(there, tmp_path / "backup").places > 0
+    assert put_back(there, tmp_path / "again").places > 0
     shutil.rmtree(here.root)
     require_whole(there, spec)
     dev = Settings(home=tmp_path / "dev", tracking_uri=SecretStr(databases[1]), environment="dev")
@@ -495,7 +571,7 @@ def test_a_registry_in_postgresql(
 def test_an_object_store_is_copied_and_filled(
     fill: Make, spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lake, files of versions and reports go from a bucket to a folder and to another prefix, which has to be empty."""
+    """Lake, files of versions and reports go from a bucket to another prefix, which has to be empty."""
 
     def places(folder: str) -> dict[str, Any]:
         return {name: f"s3://shop/{folder}/{name}" for name in ("lake", "artifacts", "reports")}
@@ -503,19 +579,15 @@ def test_an_object_store_is_copied_and_filled(
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     here = Settings(home=tmp_path / "here", **places("bucket-a"))
     fill(here)
-    manifest = back_up(here, tmp_path / "backup", landing=False, now=NOW)
-    assert isinstance(manifest, Manifest)
+    manifest = back_up(here, tmp_path / "again", landing=False, now=NOW)
     assert manifest.damaged == ()
     assert "toy/leases" not in manifest.tables
-    local = Settings(home=tmp_path / "local")
-    put_back(local, tmp_path / "backup")
-    require_whole(local, spec)
     there = Settings(home=tmp_path / "there", **places("bucket-b"))
-    put_back(there, tmp_path / "backup")
+    put_back(there, tmp_path / "again")
     require_whole(there, spec)
     again = Settings(home=tmp_path / "again", **places("bucket-b"))
     with pytest.raises(RefusedError, match="is not moved aside"):
-        put_back(again, tmp_path / "backup", replace=True)
+        put_back(again, tmp_path / "again", replace=True)
 
 
 def test_a_backup_can_be_copied_by_any_program(copied: Path, tmp_path: Path) -> None:
