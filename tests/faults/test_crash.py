@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -32,6 +33,7 @@ from evergreen.data.observations import Observations
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions
 from evergreen.maintenance.backup import back_up
+from evergreen.maintenance.backup_manifest import read_manifest
 from evergreen.maintenance.restore import restore
 from evergreen.registry.database_copy import read_registry
 from evergreen.settings import Settings
@@ -345,6 +347,44 @@ def test_a_backup_in_the_middle_of_a_retraining(driver: Driver, ends: Ends, poin
     found, ended = driver.again()
     assert found["aliases"]["champion"] is not None
     assert ended == expected
+
+
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.proof(name="backups"))]
+)
+def test_backups_without_a_pause(driver: Driver, rounds: int, tmp_path: Path) -> None:
+    """Retrainings, promotions and rollbacks run, and backups are taken one after the other: each is of one moment."""
+    taken, times = list[Path](), list[float]()
+    for round_ in range(rounds):
+        driver.start_from("next")
+        over = threading.Event()
+        writer = threading.Thread(target=_run_on, args=(driver, over))
+        writer.start()
+        while not over.is_set():
+            began, folder = time.monotonic(), tmp_path / f"{round_}-{len(taken)}"
+            back_up(driver.settings, folder, landing=True, now=NOW)
+            times.append(time.monotonic() - began)
+            taken.append(folder)
+        writer.join()
+    states = {tuple(read_manifest(folder).tables.items()) for folder in taken}
+    assert len(states) > 3 * rounds, "they saw the runs at work"
+    for folder in taken:
+        there = Settings(home=tmp_path / "there", models=driver.models)
+        restore(there, folder, replace=False, now=NOW)
+        _require_references(there)
+        shutil.rmtree(there.root)
+    median = sorted(times)[len(times) // 2]
+    print(f"{len(taken)} backups of {len(states)} states, each whole; the median took {median:.2f} s.")
+
+
+def _run_on(driver: Driver, over: threading.Event) -> None:
+    try:
+        driver.finish()
+        driver.land("c.csv", rows(600, shift=-4))
+        driver.finish()
+        driver.finish("rollback", reason="test")
+    finally:
+        over.set()
 
 
 def _require_references(settings: Settings) -> None:
