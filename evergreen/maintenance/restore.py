@@ -103,6 +103,29 @@ def restore(
     _require_fit(settings, manifest)
     target = find_target(settings, manifest)
     _require_room(settings, target, manifest, replace=replace, now=now)
+    places, aside = _replace(settings, folder, manifest, target, now=now, tell=tell)
+    installed = library_versions()
+    return Restored(
+        backup=str(folder),
+        made=manifest.made,
+        home=str(settings.root),
+        tables=len(manifest.tables),
+        files=len(manifest.files),
+        places=places,
+        aside=aside,
+        other_versions={
+            name: (then, installed.get(name, "none"))
+            for name, then in manifest.versions.items()
+            if then != installed.get(name)
+        },
+        damaged=manifest.damaged,
+    )
+
+
+def _replace(
+    settings: Settings, folder: Path, manifest: Manifest, target: Target, *, now: datetime, tell: Tellers
+) -> tuple[int, tuple[Moved, ...]]:
+    """Copy beside, move aside, move in; returns how many places the registry has anew, and what was there before."""
     try:
         make_home(settings.root)
         with (
@@ -121,21 +144,7 @@ def restore(
             "What was moved aside lies beside its place, named .before-restore-...; free space or fix the mode, and "
             "run it again with --yes.",
         ) from None
-    return Restored(
-        backup=str(folder),
-        made=manifest.made,
-        home=str(settings.root),
-        tables=len(manifest.tables),
-        files=len(manifest.files),
-        places=places,
-        aside=aside,
-        other_versions={
-            name: (then, installed)
-            for name, then in manifest.versions.items()
-            if then != (installed := library_versions().get(name, "none"))
-        },
-        damaged=manifest.damaged,
-    )
+    return places, aside
 
 
 def _require_fit(settings: Settings, manifest: Manifest) -> None:
