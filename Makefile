@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= true
 QUIET = $(shell test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all prove check format docs pictures bench lock clean
+.PHONY: help install demo test test-all prove check format docs pictures bench lock newest clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -81,5 +81,20 @@ lock: $(STAMP) ## resolve the newest versions that pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --all-extras \
 		pyproject.toml --output-file requirements.lock
 
+# Beyond the bounds of pyproject.toml, each of which says why it is there: what breaks is known before it is wanted.
+newest: $(STAMP) ## run the tests with the newest versions of everything, in an environment of its own (.newest)
+	@rm -rf .newest && mkdir .newest
+	@sed -E 's/,<[0-9.]+"/"/' pyproject.toml > .newest/pyproject.toml
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-index-url --all-extras .newest/pyproject.toml \
+		--output-file .newest/requirements.lock
+	@echo "Other versions than those of requirements.lock:"
+	@bash -c "diff <(sed -nE 's/^([a-z].*==[^ ]+).*/\1/p' requirements.lock) \
+		<(sed -nE 's/^([a-z].*==[^ ]+).*/\1/p' .newest/requirements.lock)" | sed -nE 's/^> /  /p'
+	@$(PYTHON) -m venv .newest/venv
+	@$(BIN)/uv pip sync $(QUIET) --python .newest/venv/bin/python --compile-bytecode .newest/requirements.lock
+	@$(BIN)/uv pip install --quiet --python .newest/venv/bin/python --no-deps --editable .
+	@.newest/venv/bin/python -m evergreen.storage.database_template
+	@.newest/venv/bin/python -m pytest
+
 clean: ## remove .venv, caches and the demo's state; your own state in .evergreen stays
-	@rm -rf .venv .demo .site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info
+	@rm -rf .venv .newest .demo .site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache *.egg-info

@@ -60,7 +60,11 @@ def set_home_folder(environ: MutableMapping[str, str], folder: Path) -> None:
 def make_home(home: Path) -> None:
     """Create the state folder, for nobody but its owner: it holds rows, models and logs. One that is there stays so.
 
+    So is every folder above it that has to be made: the home of an environment lies in a home.
+
     Raises:
         OSError: it cannot be created.
     """
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    above = [folder for folder in reversed(home.parents) if not folder.exists()]
+    for folder in (*above, home):
+        folder.mkdir(exist_ok=True, mode=0o700)

@@ -67,6 +67,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     return _Scheduling(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, for many tests wait for servers; at most six, each with a server."""
+    return min((os.cpu_count() or 1) + 1, 6)
+
+
 LONGEST_FIRST = ("live", "faults", "proofs", "flows", "deployments", "benchmarks")
 
 

@@ -236,6 +236,16 @@ def print_json(document: Mapping[str, Any]) -> None:
     print(json.dumps(document, allow_nan=False, sort_keys=False))
 
 
+def locate_reports(told: Any, place: str) -> Any:
+    """JSON in which each `report` is a path or a URL, for the name by which it is kept; `place` is that of reports."""
+    if isinstance(told, list | tuple):
+        return [locate_reports(each, place) for each in told]
+    if not isinstance(told, dict):
+        return told
+    found = {name: locate_reports(each, place) for name, each in told.items()}
+    return found | ({"report": show_kept(place, found["report"])} if isinstance(found.get("report"), str) else {})
+
+
 def print_result(result: T, show: Callable[[T], None], *, as_json: bool) -> None:
     """Print the result of a command: as one JSON object, or for a person with `show`."""
     if as_json:

@@ -52,7 +52,7 @@ def retrain(
                 f"Run: evergreen rehearse {name}",
             )
         if as_json:
-            console.print_json(detail_to_json(result))
+            console.print_json(console.locate_reports(detail_to_json(result), settings.report_place))
         else:
             console.show_retrain(result)
 
@@ -77,7 +77,10 @@ def monitor(name: Name, at: At = None, as_json: Json = False) -> None:
             load_libraries(settings)
             listen()
             result = flow(name, at=time)
-        console.print_result(result, console.show_monitor, as_json=as_json)
+        if as_json:
+            console.print_json(console.locate_reports(result.to_json(), settings.report_place))
+        else:
+            console.show_monitor(result)
 
     guard(work, as_json)
 

@@ -23,13 +23,13 @@ def status(
         if name is None:
             _show_all(environment, as_json)
             return
-        from deployments.cli.console import print_json
+        from deployments.cli.console import locate_reports, print_json
         from deployments.cli.status_view import read_status, show_status
 
         settings = prepare(name, runs_flow=False, seen=environment)
         state = read_status(settings, name, models.load_spec(name, settings.models))
         if as_json:
-            print_json(state)
+            print_json(locate_reports(state, settings.report_place))
         else:
             show_status(state)
 

@@ -31,6 +31,7 @@ def why(
 
     def work() -> None:
         import models
+        from deployments.cli.console import locate_reports
         from deployments.cli.why_view import show_empty, show_entries, show_problem
         from evergreen.ledger.timeline import read_timeline
 
@@ -38,7 +39,8 @@ def why(
         spec = models.load(name, settings.models).spec
         entries = read_timeline(settings, name, at=time, last=last, spec=spec)
         if as_json:
-            print(json.dumps([_finite(entry.to_json()) for entry in entries]))
+            told = locate_reports([entry.to_json() for entry in entries], settings.report_place)
+            print(json.dumps(_finite(told)))
         elif entries:
             show_entries(entries, settings.report_place)
             if time is None:

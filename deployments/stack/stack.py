@@ -44,6 +44,7 @@ from evergreen.registry.database import probe
 from evergreen.registry.moved_home import require_own_places
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
+from evergreen.surroundings import make_home
 from serving.options import is_asked_for
 from serving.streams.options import is_asked_for as is_stream_asked_for
 
@@ -99,7 +100,7 @@ def up(settings: Settings, say: Say) -> Stack:
     """
     began = time.monotonic()
     folder = settings.stack
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(folder)
     with hold_file(folder / "up.lock"):
         supervisor = Supervisor(settings)
         ports, running = read_ports(settings), is_listening(settings)

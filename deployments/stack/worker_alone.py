@@ -19,6 +19,7 @@ from evergreen.errors import EvergreenError
 from evergreen.naming import work_pool
 from evergreen.settings import Settings
 from evergreen.storage.locks import hold_file
+from evergreen.surroundings import make_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def up_worker(settings: Settings, server: str, say: Callable[[str], None]) -> Wo
     with open_client("A worker"):
         # The server answers, and lets us in.
         pass
-    settings.stack.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(settings.stack)
     with hold_file(settings.stack / "up.lock"):
         supervisor, running = Supervisor(settings), is_listening(settings)
         ports = replace(read_ports(settings) or DEFAULT_PORTS, server=server)

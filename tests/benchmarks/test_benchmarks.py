@@ -13,10 +13,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def printed() -> str:
-    """What the quick parts print at their smallest sizes, all in one run: each would start a server of its own."""
-    words = [sys.executable, "-m", "benchmarks", "--tiny", "drift", "fleet", "ingest", "retrain", "unchanged"]
+def measure_tiny(*parts: str) -> str:
+    """What parts print at their smallest sizes, all in one run: each would start a server of its own."""
+    words = [sys.executable, "-m", "benchmarks", "--tiny", *parts]
     # The straight line fits with two threads, which wait for each other by spinning where the other test process works.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600, check=False)
@@ -24,21 +23,31 @@ def printed() -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "what",
+    ("parts", "found"),
     [
-        *("Findings", "beyond the import", "peak memory", "read_csv + write_deltalake"),
-        *("Where the time goes", "one changed cell at the same path", "landed", "index of 4 models"),
+        pytest.param(
+            ("ingest", "retrain"),
+            ("Findings", "read_csv + write_deltalake", "Where the time goes"),
+            marks=pytest.mark.slow,
+            id="ingest-retrain",
+        ),
+        pytest.param(
+            ("drift", "fleet", "unchanged"),
+            ("beyond the import", "peak memory", "index of 4 models", "one changed cell at the same path"),
+            marks=pytest.mark.proof(name="benchmarks"),
+            id="drift-fleet-unchanged",
+        ),
     ],
 )
-def test_the_quick_parts_run_and_print_what_they_found(printed: str, what: str) -> None:
+def test_parts_run_and_print_what_they_found(parts: tuple[str, ...], found: tuple[str, ...]) -> None:
     """Every part ends with its findings.
 
     A retraining fails by itself where a figure differs from the straight line's; the part of the unchanged rerun where
     the rerun is not `unchanged`, not cached, or the new figure is not in the lake.
     """
-    assert what in printed
+    printed = measure_tiny(*parts)
+    assert [what for what in found if what not in printed] == []
 
 
 def test_imports_are_added_up_by_library() -> None:

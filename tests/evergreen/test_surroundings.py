@@ -43,8 +43,9 @@ def test_without_a_proxy_nothing_is_said_of_one() -> None:
 
 def test_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
     """It holds rows and models; one that is there keeps the mode that somebody gave it."""
-    make_home(tmp_path / "new" / "home")
-    assert stat.S_IMODE((tmp_path / "new" / "home").stat().st_mode) == 0o700
+    make_home(tmp_path / "new" / "environment-dev")
+    assert [stat.S_IMODE(made.stat().st_mode) for made in (tmp_path / "new").rglob("*")] == [0o700]
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     (tmp_path / "shared").mkdir(mode=0o755)
     make_home(tmp_path / "shared")
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o755

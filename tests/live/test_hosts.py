@@ -25,6 +25,7 @@ import pytest
 from deployments.stack.services import SERVER, Ports, worker_name
 from deployments.stack.services import environment as service_environment
 from evergreen.settings import Settings
+from evergreen.storage.kept_files import open_kept_files
 from tests.live.clone import until
 from tests.live.conftest import PROJECT, TOY, copy_project, free_port
 from tests.servers import databases
@@ -50,15 +51,14 @@ class Host:
     def words(self, *words: str) -> list[str]:
         return ["ip", "netns", "exec", self.name, *words]
 
-    def evergreen(self, *words: str, timeout: float = 300) -> dict[str, Any]:
+    def evergreen(self, *words: str, timeout: float = 300) -> Any:
         """Run a command on this host; what it said."""
         done = subprocess.run(
             self.words(sys.executable, "-m", "deployments.cli", *words, "--json"),
             env={**self.surroundings}, cwd=self.project, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
+        return json.loads(done.stdout)
 
     def cut_off(self, *, back: bool = False) -> None:
         """Pull the plug, or put it in again."""
@@ -159,7 +159,8 @@ def site(tmp_path: Path, databases: dict[str, str]) -> Iterator[Site]:
             "PREFECT_API_URL": f"http://{ADDRESS}:{prefect}/api", "PREFECT_API_AUTH_STRING": LOGIN,
             "EVERGREEN_TRACKING_URI": f"http://{ADDRESS}:{tracking}",
             "MLFLOW_TRACKING_USERNAME": MLFLOW_USER, "MLFLOW_TRACKING_PASSWORD": MLFLOW_PASSWORD,
-            "EVERGREEN_LAKE": "s3://shop/lake", "PYTHONPATH": str(project), "COLUMNS": "200",
+            "EVERGREEN_LAKE": "s3://shop/lake", "EVERGREEN_REPORTS": "s3://shop/kept",
+            "PYTHONPATH": str(project), "COLUMNS": "200",
             # What the hosts' own network cannot reach, they do not wait for.
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
         }  # fmt: skip
@@ -219,18 +220,20 @@ def site(tmp_path: Path, databases: dict[str, str]) -> Iterator[Site]:
         yield site
 
 
-def test_one_is_cut_off_in_the_middle_of_a_retraining(site: Site, make_rows: Callable[..., pd.DataFrame]) -> None:
+def test_one_is_cut_off_in_the_middle_of_a_retraining(
+    site: Site, make_rows: Callable[..., pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other one finishes it; the first changes nothing more when it is back; both tell the same."""
     for host in site.hosts:
         host.land("history", make_rows(240))
     first = site.start("retrain", f"retrain-{MODEL}")
-    until(lambda: site.state(first) == "COMPLETED", "the first champion", 300)
+    until(lambda: site.state(first) == "COMPLETED", "the first champion")
     for host in site.hosts:
         host.land("news", make_rows(240, start=240, slope=4.0))
     workers = site.ask("work_pools/evergreen/workers/filter", limit=10)
     assert sorted(each["name"] for each in workers) == sorted(host.worker for host in site.hosts)
     lost = site.start("retrain", f"retrain-{MODEL}")
-    until(lambda: site.is_fitting(lost), "it fits", 120)
+    until(lambda: site.is_fitting(lost), "it fits")
     gone = until(lambda: site.who(lost), "its worker is known")
     (other,) = (host for host in site.hosts if host is not gone)
     gone.cut_off()
@@ -248,6 +251,12 @@ def test_one_is_cut_off_in_the_middle_of_a_retraining(site: Site, make_rows: Cal
     assert other.evergreen("history", MODEL) == told
     assert gone.evergreen("history", MODEL) == told
     assert gone.evergreen("status", MODEL)["champion"] == other.evergreen("status", MODEL)["champion"]
+    pages = {each["links"]["report"] for each in gone.evergreen("why", MODEL) if "report" in each["links"]}
+    for name, value in gone.surroundings.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    assert pages
+    assert pages <= {f"s3://shop/kept/{file.name}" for file in open_kept_files("s3://shop/kept").listing("reports")}
     print(json.dumps(told)[:2000])
 
 

@@ -78,3 +78,13 @@ def test_a_flow_does_not_wait_for_the_thread_of_its_heartbeats(monkeypatch: pyte
     with flow_engine._send_heartbeats(engine):
         assert sent.acquire(timeout=30)
     assert len(joined) == 1
+
+
+def test_json_tells_where_a_report_is() -> None:
+    """At any depth, a path or a URL; a `report` that is no file of ours stays as it is."""
+    told = {"drift": {"report": "reports/toy/d1/report.html"}, "links": [{"report": "none of ours"}], "report": None}
+    assert console.locate_reports(told, "/srv/home") == {
+        "drift": {"report": "/srv/home/reports/toy/d1/report.html"},
+        "links": [{"report": "none of ours"}],
+        "report": None,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -124,8 +125,12 @@ def test_a_server_that_a_file_names(settings: Settings, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_two_commands_at_a_time_in_a_fresh_home(tmp_path: Path) -> None:
-    """Both end well, and both runs and all their task runs, thirteen each, are stored with their ends."""
-    environment = os.environ | {"EVERGREEN_HOME": str(tmp_path)}
+    """Both end well, and both runs and all their task runs, thirteen each, are stored with their ends.
+
+    The home that they make is their owner's alone.
+    """
+    home = tmp_path / "home"
+    environment = os.environ | {"EVERGREEN_HOME": str(home)}
     words = [sys.executable, "-m", "deployments.cli", "monitor", "iris", "--json"]
     commands = [
         subprocess.Popen(words, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -135,5 +140,6 @@ def test_two_commands_at_a_time_in_a_fresh_home(tmp_path: Path) -> None:
     for command, errors in zip(commands, ends, strict=True):
         assert command.returncode == 0, errors
         assert "a temporary Prefect server started" in errors
-    assert _runs(tmp_path) == {"flow_run": [("COMPLETED", 2)], "task_run": [("COMPLETED", 26)]}
-    assert not (tmp_path / "prefect" / "memo_store.toml").exists(), "a server that stays registers the block types"
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert _runs(home) == {"flow_run": [("COMPLETED", 2)], "task_run": [("COMPLETED", 26)]}
+    assert not (home / "prefect" / "memo_store.toml").exists(), "a server that stays registers the block types"
