@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +64,15 @@ PART_PREFIX = ".part-"
 """A file or folder that is being written begins with this until it is whole."""
 
 
+BACKUP_MANIFEST = "manifest.json"
+BACKUP_SEAL = "manifest.sha256"
+"""What a backup holds and where it is from, and the hash of that file: a folder without them is no backup."""
+BACKUP_LAKE, BACKUP_FILES, BACKUP_REPORTS, BACKUP_LANDING = "lake", "artifacts", "kept", "landing"
+"""The folders of a backup: tables, the files of versions, reports and refused batches, landing folders."""
+BACKUP_DATABASE, BACKUP_DUMP = "registry/mlflow.db", "registry/mlflow.dump"
+"""The registry in a backup: an SQLite file, or what pg_dump wrote."""
+
+
 UNNAMED = "nameless"
 """What EVERGREEN_SEES calls the environment without a name."""
 RESERVED = frozenset(
@@ -92,6 +101,7 @@ class ForeignPlace(str):
 
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*")
+_PLACE = "environment-"
 
 
 def is_environment(name: str) -> bool:
@@ -106,7 +116,12 @@ def owner(environment: str) -> str:
 
 def place(parent: str, environment: str) -> str:
     """The folder or URL of an environment below one that several share; no model's folder has a dash."""
-    return "/".join([parent.rstrip("/"), f"environment-{environment}"]) if environment else parent
+    return "/".join([parent.rstrip("/"), f"{_PLACE}{environment}"]) if environment else parent
+
+
+def is_place(folder: str) -> bool:
+    """Whether a folder below a shared one is an environment's, by its name: no model's."""
+    return folder.startswith(_PLACE)
 
 
 def registered_model(environment: str, model: str) -> str:
@@ -265,6 +280,17 @@ def report_folder(model: str, decision: str) -> str:
 def quarantine_folder(model: str) -> str:
     """The folder of a model's batches that were refused as a whole, below EVERGREEN_REPORTS."""
     return f"quarantine/{model}"
+
+
+def set_aside(place: str, at: datetime) -> str:
+    """The folder beside a place into which a restore moves what was there."""
+    return f"{place}.before-restore-{at:%Y%m%dT%H%M%SZ}"
+
+
+def half_restored(place: str) -> str:
+    """The folder beside a place in which a restore puts files until all of them are there."""
+    parent, _, name = place.rpartition("/")
+    return f"{parent}/{PART_PREFIX}restore-{name}"
 
 
 def lineage_namespace(environment: str) -> str:

@@ -182,10 +182,13 @@ def unawaited_heartbeats() -> Iterator[None]:
 
 
 @contextmanager
-def show_work(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+def show_work(
+    title: str, *, of: str = "fit", within: str = "the search"
+) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
     """Show work that is no flow on stderr, with a spinner.
 
-    Yields a function that prints a line for a step that is done, and one that shows how far a search is.
+    Yields a function that prints a line for a step that is done, and one that shows how far the present one is: so many
+    `of` those `within` it.
     """
     last = time.monotonic()
     with err.status(f"[dim]{escape(title)}[/]") as status:
@@ -196,7 +199,7 @@ def show_work(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
             print_step(line, f"{now - last:.1f} s")
             last = now
 
-        yield step, lambda done, total: status.update(f"[dim]{done} of {many(total, 'fit')} of the search[/]")
+        yield step, lambda done, total: status.update(f"[dim]{done} of {many(total, of)} of {within}[/]")
 
 
 def draw_bar(share: float) -> str:

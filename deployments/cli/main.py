@@ -20,6 +20,7 @@ import typer
 from deployments.cli import (
     automations,
     backtest,
+    backup,
     canary,
     clean,
     deployments,
@@ -51,7 +52,10 @@ PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, canary.canary, backtest.backtest),
     "Serve online": (serve.serve, stream.stream, image.image),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
-    "Maintain": (doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),
+    "Maintain": (
+        *(doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),
+        *(backup.backup, backup.restore),
+    ),
 }
 """The commands as `evergreen --help` lists them."""
 for panel, commands in PANELS.items():

@@ -9,28 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from evergreen import naming
 from evergreen.errors import RegistryError
+from evergreen.registry.contents import PLACES
 from evergreen.registry.database import explained
 from evergreen.settings import Settings
 from evergreen.storage.locks import machine_locks
 
 _WAIT_SECONDS = 10
-_COLUMNS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-"""Where MLflow stores the place of files, as a URI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +68,25 @@ def rewrite_places(settings: Settings) -> tuple[Rewritten, ...]:
             return ()
         for prefix in _prefixes(database, settings):
             with database:
-                number = sum(_rewrite(database, *column, prefix, new) for column in _COLUMNS)
+                number = rewrite_prefix(database.execute, prefix, new)
             done.append(Rewritten(_folder(prefix).parent, settings.root, number))
     return tuple(done)
 
 
-def _rewrite(database: sqlite3.Connection, table: str, column: str, old: str, new: str) -> int:
-    change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"  # noqa: S608
-    return database.execute(change, (new, len(old) + 1, len(old) + 1, f"{old}/")).rowcount
+def rewrite_prefix(execute: Callable[[str, Mapping[str, Any]], Any], old: str, new: str) -> int:
+    """Let every place below one folder, or at it, name another one; both are URIs. Returns how many were changed.
+
+    `execute` runs a statement with its parameters, by name, and returns what has the number of changed rows.
+    """
+    words = {"old": old, "new": new, "length": len(old), "below": f"{old}/"}
+    return sum(
+        execute(
+            f"UPDATE {table} SET {column} = :new || substr({column}, :length + 1) "  # noqa: S608
+            f"WHERE {column} = :old OR substr({column}, 1, :length + 1) = :below",
+            words,
+        ).rowcount
+        for table, column in PLACES
+    )
 
 
 def _foreign_prefixes(settings: Settings) -> tuple[str, ...]:
@@ -117,7 +122,7 @@ def _prefixes(database: sqlite3.Connection, settings: Settings) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def _database(settings: Settings) -> Path | None:
+def database_file(settings: Settings) -> Path | None:
     """The database's file; None where it is no SQLite file of this home."""
     scheme, _, rest = settings.tracking.partition(":///")
     path = Path(rest.partition("?")[0])
@@ -127,7 +132,7 @@ def _database(settings: Settings) -> Path | None:
 @contextlib.contextmanager
 def _open(settings: Settings) -> Iterator[sqlite3.Connection | None]:
     """The registry's database; None where it is no SQLite file of this home, or not there yet."""
-    path = _database(settings)
+    path = database_file(settings)
     if path is None or not path.is_file():
         yield None
         return

@@ -14,7 +14,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -154,6 +154,23 @@ class Leases:
                 continue
             return lease
         raise BusyError(f"{self.table.uri} is written by too many at once.", "Run it again.")
+
+
+def require_free(lake: str, models: Iterable[str], purposes: Sequence[str], *, now: datetime) -> None:
+    """Refuse to go on where somebody holds a lease of one of these models, for one of these purposes; none is taken.
+
+    Raises:
+        BusyError: somebody does.
+    """
+    for model in models:
+        leases = Leases(lake, model)
+        opened = leases.table.open_existing()
+        if opened is None:
+            continue
+        for purpose in purposes:
+            lease = leases.newest(purpose, opened)
+            if lease is not None and lease.is_held(now):
+                raise BusyError(f"A {purpose} of {model} is running ({lease.owner}).", "Wait for it to end.")
 
 
 class _HeldLease(contextlib.AbstractContextManager["_HeldLease"]):

@@ -196,6 +196,7 @@ ALLOWED = {
     "evergreen/model_files/first_rows.py": r"evergreen\.sources|\{\}_SQL_URL",
     "evergreen/model_files/new.py": r"\{\}\.py",
     "evergreen/model_files/recipe.py": r"evergreen(\.spec|\.sources)?|\{\}\.py",
+    "evergreen/maintenance/backup_manifest.py": r"evergreen",
     "evergreen/maintenance/rebuild.py": r"(models/)?\{\}\.py",
     "evergreen/storage/database_template.py": r"evergreen",
     "evergreen/pages/dossier.py": r"evergreen\.pages",

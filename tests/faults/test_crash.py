@@ -1,5 +1,7 @@
 """kill -9 at every step of a retraining and of a rollback, then a rerun: the end is that of an uninterrupted run.
 
+A backup at a step is put in the place of the home, and ends in the same way.
+
 Every case starts from a copied state folder at one and the same path, because MLflow stores absolute paths.
 """
 
@@ -9,23 +11,39 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset as ds
 import pytest
 
+import models
+from evergreen.data.observations import Observations
+from evergreen.ledger.decisions import Decisions
+from evergreen.ledger.promotions import Promotions
+from evergreen.maintenance.backup import back_up
+from evergreen.maintenance.backup_manifest import read_manifest
+from evergreen.maintenance.restore import restore
+from evergreen.naming import BACKUP_DATABASE
+from evergreen.registry.database_copy import read_registry
 from evergreen.settings import Settings
+from evergreen.storage.kept_files import kept_name, open_kept_files
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 MODELS = HERE / "models"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _points(both: tuple[str, ...], after: tuple[str, ...], quick: tuple[str, ...] = ()) -> list[Any]:
@@ -307,6 +325,91 @@ def test_a_second_retraining_says_who_is_at_it(driver: Driver, ends: Ends) -> No
     assert first.told is not None
     assert first.told["outcome"] == "promoted"
     assert driver.state == expected
+
+
+COPIED = _points((), ("register", "champion"), quick=("champion:after",))
+
+
+@pytest.mark.parametrize("point", COPIED)
+def test_a_backup_in_the_middle_of_a_retraining(driver: Driver, ends: Ends, point: str, tmp_path: Path) -> None:
+    """It is of that moment: what it names is in it, and a restored home ends as one whose run was killed there."""
+    expected = ends("next")
+    driver.start_from("next")
+    assert driver.run(point=point, how="SIGSTOP").signal == signal.SIGSTOP
+    manifest = back_up(driver.settings, tmp_path / "backup", landing=True, now=NOW)
+    first = driver.go_on()
+    assert first.told is not None
+    assert first.told["outcome"] == "promoted"
+    assert driver.state == expected, "the run that was copied ends as ever"
+    assert manifest.damaged == ()
+    shutil.rmtree(driver.home)
+    restore(driver.settings, tmp_path / "backup", replace=False, now=NOW)
+    _require_references(driver.settings)
+    found, ended = driver.again()
+    assert found["aliases"]["champion"] is not None
+    assert ended == expected
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(5, marks=pytest.mark.proof(name="backups"))])
+def test_backups_without_a_pause(driver: Driver, rounds: int, tmp_path: Path) -> None:
+    """Retrainings, promotions and rollbacks run, and backups are taken one after the other: each is of one moment."""
+    taken, times = list[Path](), list[float]()
+    for round_ in range(rounds):
+        driver.start_from("next")
+        over = threading.Event()
+        writer = threading.Thread(target=_run_on, args=(driver, over))
+        writer.start()
+        while not over.is_set():
+            began, folder = time.monotonic(), tmp_path / f"{round_}-{len(taken)}"
+            back_up(driver.settings, folder, landing=True, now=NOW)
+            times.append(time.monotonic() - began)
+            taken.append(folder)
+        writer.join()
+    states = dict[tuple[str, ...], Path]()
+    for folder in taken:
+        manifest = read_manifest(folder)
+        states[(manifest.files[BACKUP_DATABASE].sha256, *map(str, manifest.tables.items()))] = folder
+    assert len(states) > 3 * rounds, "they saw the runs at work"
+    for folder in states.values():
+        there = Settings(home=tmp_path / "there", models=driver.models)
+        restore(there, folder, replace=False, now=NOW)
+        _require_references(there)
+        shutil.rmtree(there.root)
+    median = sorted(times)[len(times) // 2]
+    print(f"{len(taken)} backups of {len(states)} states, each whole; the median took {median:.2f} s.")
+
+
+def _run_on(driver: Driver, over: threading.Event) -> None:
+    try:
+        driver.finish()
+        driver.land("c.csv", rows(600, shift=-4))
+        driver.finish()
+        driver.finish("rollback", reason="test")
+    finally:
+        over.set()
+
+
+def _require_references(settings: Settings) -> None:
+    """Each version has its rows and each decision its version and report; the log and the alias agree."""
+    contents, decisions = read_registry(settings), Decisions(settings.lake_uri, "toy")
+    observations = Observations(settings.lake_uri, models.load("toy", settings.models).spec)
+    with closing(sqlite3.connect(settings.root / "mlflow.db")) as database:
+        tags = database.execute("SELECT value FROM model_version_tags WHERE key = 'evergreen.data_version'").fetchall()
+        alias = database.execute("SELECT version FROM registered_model_aliases WHERE alias = 'champion'").fetchall()
+    assert len(tags) == len(contents.versions) >= 1
+    assert max(int(version) for (version,) in tags) <= observations.version()
+    numbers = {version.number for version in contents.versions}
+    promotions = Promotions(settings.lake_uri, "toy")
+    named = {move.after for move in promotions.all()} | {one.detail.version for one in decisions.all("retrain")}
+    assert {number for number in named if number} <= numbers
+    begun = promotions.open()
+    assert alias[0][0] in ({begun.before, begun.after} if begun else {promotions.champion()})
+    files = open_kept_files(settings.report_place)
+    for decision in decisions.all("drift"):
+        name = kept_name(decision.detail.report)
+        assert name is not None
+        assert files.read(name) is not None
+        assert len(decisions.scores.read(where=ds.field("decision_id") == decision.id)) > 0
 
 
 @pytest.mark.parametrize(
