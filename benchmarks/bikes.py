@@ -12,7 +12,7 @@ from benchmarks.measure import Run, fresh, python
 
 TUNED = """
 import atexit, gc, runpy
-gc.set_threshold(100_000, 20, 100)
+gc.set_threshold(1_000_000, 20, 100)
 atexit.register(gc.freeze)
 runpy.run_module("benchmarks.straight_line", run_name="__main__")
 """

@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln
 
 from evergreen.evaluation.block_length import variance_inflation
 
@@ -67,6 +66,8 @@ def bound_share(hits: int, rows: int, *, alpha: float) -> Interval:
     """
     if rows == 0:
         return 0.0, 1.0
+    from scipy.special import betaln
+
     a, b = PRIOR
     mixture = float(betaln(a + hits, b + rows - hits) - betaln(a, b))
     limit = mixture + math.log(alpha)
