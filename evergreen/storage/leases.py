@@ -127,7 +127,8 @@ class Leases:
         """
 
         def follow(last: Lease | None, now: datetime) -> Lease | None:
-            if last is None or last.token != lease.token or last.released:
+            # The owner tells two apart who were both let in by a store whose conditional write is not atomic.
+            if last is None or (last.token, last.owner) != (lease.token, lease.owner) or last.released:
                 return None
             return Lease(lease.token, lease.owner, now + timedelta(seconds=seconds), release)
 

@@ -137,7 +137,8 @@ def s3() -> Iterator[Store]:
     url = f"http://127.0.0.1:{port}"
     # A process of its own: while delta-rs asks whether a table exists, no other thread of this one could answer it.
     running = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-m", "tests.object_store", "-H", "127.0.0.1", "-p", str(port)],
+        cwd=Path(__file__).resolve().parents[2],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

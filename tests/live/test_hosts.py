@@ -179,7 +179,8 @@ def site(tmp_path: Path, databases: dict[str, str]) -> Iterator[Site]:
             run(*inside, "route", "add", "default", "via", f"{net}.1")
             home = tmp_path / f"home-{number}"
             hosts.append(Host(name, home, project, shared | {"EVERGREEN_HOME": str(home)}))
-        serve(stack, [sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(store)], kept, tmp_path, "store")  # noqa: S104
+        words = [sys.executable, "-m", "tests.object_store", "-H", "0.0.0.0", "-p", str(store)]  # noqa: S104
+        serve(stack, words, kept | {"PYTHONPATH": str(PROJECT)}, tmp_path, "store")
         settings = Settings(home=tmp_path / "server", **databases)  # type: ignore[arg-type]
         variables = service_environment(SERVER, settings, Ports(prefect, tracking))
         serve(

@@ -181,6 +181,17 @@ def test_a_holder_finds_out_whether_it_still_is_one(
             held.require()
 
 
+def test_of_two_who_were_both_let_in_one_goes_on(tmp_path: Path) -> None:
+    """A store whose conditional write is not atomic keeps the second's lease, of the same number."""
+    ours, theirs = (Leases(str(tmp_path / name), "toy") for name in ("ours", "theirs"))
+    first, second = ours.take("retrain", "one", 60), theirs.take("retrain", "other", 60)
+    assert (first.token, second.token) == (1, 1)
+    assert theirs.extend("retrain", second, 60)
+    assert not theirs.extend("retrain", first, 60)
+    assert not theirs.extend("retrain", first, 60, release=True)
+    assert theirs.extend("retrain", second, 60)
+
+
 def test_a_file_is_held_until_it_is_given_back(tmp_path: Path) -> None:
     """The operating system vouches for it."""
     with FileLocks(tmp_path).hold("toy", "retrain", wait=0, now=NOW) as held:
