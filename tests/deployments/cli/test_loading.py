@@ -52,6 +52,7 @@ def test_plugins_are_the_same_however_often_they_are_read(group: str) -> None:
         assert set(metadata.entry_points().select(group=group)) == set(plain)
 
 
+@pytest.mark.slow
 def test_packages_and_certificates_are_read_once(tmp_path: Path) -> None:
     """While a flow's libraries are loaded, which read both a dozen times if they are let."""
     environment = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PATH": os.environ["PATH"], "HOME": str(tmp_path)}

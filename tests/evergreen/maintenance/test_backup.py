@@ -445,6 +445,7 @@ def test_a_manifest_that_names_files_outside_of_the_backup(copied: Path) -> None
         read_manifest(copied)
 
 
+@pytest.mark.slow
 def test_former_versions_of_a_table_can_be_read_after_a_restore(
     filled: Settings, tmp_path: Path, spec: ModelSpec, make_rows: Make
 ) -> None:
