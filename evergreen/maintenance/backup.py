@@ -127,8 +127,8 @@ def _require_folder(settings: Settings, folder: Path) -> None:
         raise EvergreenError(f"{folder} is a file, and a backup is a folder.", "Give another folder.")
     if folder.is_dir() and any(folder.iterdir()):
         raise EvergreenError(f"{folder} is not empty.", "Give a folder that is empty or not there yet.")
-    places = [settings.lake_uri, settings.report_place, str(settings.landing), str(settings.artifact_folder)]
-    for place in places[:1] + [f"{places[1]}/{name}" for name in naming.KEPT_FOLDERS] + places[2:]:
+    kept = [f"{settings.report_place}/{name}" for name in naming.KEPT_FOLDERS]
+    for place in (settings.lake_uri, *kept, str(settings.landing), str(settings.artifact_folder)):
         if "://" not in place and folder.resolve().is_relative_to(Path(place).resolve()):
             raise EvergreenError(f"{folder} lies in {place}, which is backed up.", "Give a folder outside of it.")
 
