@@ -35,7 +35,7 @@ demo: $(STAMP) ## keep a model fresh in front of your eyes (two minutes; KEEP=1 
 test: $(STAMP) ## run the tests but the slow ones (about thirteen minutes)
 	@$(BIN)/python -m pytest
 
-test-all: $(STAMP) ## run the slow tests, too: every crash point, outages, storms, a season, the demo (twenty-five minutes)
+test-all: $(STAMP) ## run the slow tests, too: every crash point, outages, storms, a season, the demo (twenty minutes)
 	@$(BIN)/python -m pytest -m 'not proof'
 
 # The words behind `prove` are names of proofs, not of targets.
