@@ -14,7 +14,6 @@ from evergreen.registry import descriptions
 from evergreen.registry.version import Version, VersionTags, status_of
 from evergreen.reports.tables import gate_table
 from evergreen.runs.context import RunContext
-from evergreen.storage.kept_files import local_copy
 from evergreen.training.evaluate import evaluate_candidate, figures, record_judgement, reject_repeat
 from evergreen.training.plan import Plan
 from evergreen.verdicts import Verdict
@@ -62,7 +61,7 @@ def _record(context: RunContext, plan: Plan, version: Version, drift: DriftRepor
     registry, spec = context.registry, context.spec
     heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
     heading += f" Fits: {version.tags.fits}." if version.tags.fits else ""
-    with local_copy(context.kept_files, drift.page) as page:
+    with context.kept_files.reading(drift.page) as page:
         registry.enrich(version.run_id, figures(spec, judgement), {"drift": page} if page else {})
     description = f"{heading}\n\n{gate_table(judgement.checks)}"
     record_judgement(registry, version, spec, judgement, champion=plan.champion, description=description)

@@ -34,7 +34,7 @@ from evergreen.prometheus import CONTENT_TYPE
 from evergreen.runs.fleet import read_fleet, sort_lines
 from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
-from evergreen.storage.kept_files import kept_name, open_kept_files
+from evergreen.storage.kept_files import KeptFiles, kept_name
 from evergreen.watch_detail import DriftDetail
 
 _LOG = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class PageCache:
         reports = [detail.report for detail in details if isinstance(detail, DriftDetail | RetrainDetail)]
         own = naming.report_folder(model, "")
         named = [name for name in map(kept_name, reports) if name and name.startswith(f"{own}/")]
-        files = open_kept_files(self.settings.report_place)
+        files = KeptFiles(self.settings.report_place)
         return next((page for page in map(files.read, named) if page is not None), None)
 
     def _cached(self, key: str, model: str, build: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
-from evergreen.storage.kept_files import copy_file, open_kept_files
+from evergreen.storage.kept_files import KeptFiles, copy_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def quarantine_batch(
     Raises:
         EvergreenError: the bytes cannot be stored.
     """
-    files, folder = open_kept_files(settings.report_place), naming.quarantine_folder(spec.name)
+    files, folder = KeptFiles(settings.report_place), naming.quarantine_folder(spec.name)
     payload = ""
     try:
         # A file's name may be as long as names can be, or no text at all; only its end is kept.

@@ -18,6 +18,7 @@ from evergreen.sources.file_formats import inspect_ends
 from evergreen.storage import delta_log
 from evergreen.storage.delta_table import Table
 from evergreen.storage.file_tree import FileTree
+from evergreen.storage.kept_files import KeptFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def copy_kept(settings: Settings, folder: Path, tell: Tellers) -> int:
     """Copy drift reports and refused batches; returns how many files there are."""
     tree, number = FileTree(settings.report_place, "EVERGREEN_REPORTS"), 0
     for kept in naming.KEPT_FOLDERS:
-        names = [name for name in tree.sizes(kept) if naming.PART_PREFIX not in name]
+        names = [file.name for file in KeptFiles(settings.report_place).listing(kept)]
         number += len(names) - len(tree.fetch_all(names, folder / naming.BACKUP_REPORTS, progress=tell.progress))
     return number
 
@@ -80,7 +81,7 @@ def copy_kept(settings: Settings, folder: Path, tell: Tellers) -> int:
 def copy_landing(settings: Settings, folder: Path, remarks: Remarks) -> int:
     """Copy landing folders, but for files that are still being written: a half one would land as a whole one."""
     tree, number, half = FileTree(str(settings.landing), "EVERGREEN_HOME"), 0, 0
-    for name in tree.sizes():
+    for name in (file.name for file in tree.listing()):
         path, target = settings.landing / name, folder / naming.BACKUP_LANDING / name
         status = path.stat()
         ends = inspect_ends(path, status.st_size, abs(datetime.now().timestamp() - status.st_mtime))

@@ -33,7 +33,11 @@ def copy_artifacts(contents: Contents, folder: Path, remarks: Remarks, tell: Tel
                 f"The files of {many(elsewhere, 'run')} of {experiment.name}, which lie elsewhere than the others'."
             )
         # A folder of the second level is a run's, and one of the third a model's: runs that began later are left out.
-        names = [name for name in tree.sizes() if any(name.startswith(f"{place}/") for place in _parents(name, known))]
+        names = [
+            file.name
+            for file in tree.listing()
+            if any(file.name.startswith(f"{place}/") for place in _parents(file.name, known))
+        ]
         target = folder / naming.BACKUP_FILES / experiment.name
         number += len(names) - len(tree.fetch_all(names, target, progress=tell.progress))
     return number

@@ -29,7 +29,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CLEANED
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.kept_files import KeptFiles, open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.storage.locks import open_locks
 
 _WAIT_SECONDS = 30.0
@@ -62,7 +62,7 @@ def carry_out(
     settings: Settings, registry: Registry, cleaning: Plan, *, step: Callable[[str], None] = lambda _text: None
 ) -> None:
     """Delete what a plan lists, under the model's locks; `step` is called with each thing that is gone."""
-    files = open_kept_files(settings.report_place)
+    files = KeptFiles(settings.report_place)
     for item in cleaning.going:
         if item.kind == "version":
             # Tagged first, so that a version whose files are half deleted is never taken for a damaged one.

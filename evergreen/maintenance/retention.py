@@ -24,7 +24,8 @@ from evergreen.registry.version import PENDING, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
-from evergreen.storage.kept_files import KeptFile, KeptFiles, kept_name, open_kept_files
+from evergreen.storage.file_tree import TreeFile
+from evergreen.storage.kept_files import KeptFiles, kept_name
 
 Kind = Literal["version", "leftover", "report", "scratch", "quarantine", "table"]
 
@@ -127,7 +128,7 @@ def plan(settings: Settings, registry: Registry, spec: ModelSpec, retention: Ret
     reasons = _keep_reasons(settings, registry, spec.name, versions, retention, before)
     kept_versions = [version for version in versions if version.number in reasons]
     needed_by = _readable_versions(settings, spec, kept_versions)
-    observations, files = observations_of(settings, spec.name), open_kept_files(settings.report_place)
+    observations, files = observations_of(settings, spec.name), KeptFiles(settings.report_place)
     going = [
         *_expired_versions(registry, versions, reasons, retention),
         *_leftovers(registry, spec.name, before),
@@ -224,7 +225,7 @@ def _expired_reports(
 ) -> Iterator[Item]:
     """Report folders by age and number; those of the decisions that made a kept version stay."""
     kept_decisions = {version.tags.decision_id for version in kept}
-    reports = dict[str, list[KeptFile]]()
+    reports = dict[str, list[TreeFile]]()
     for file in files.listing(naming.report_folder(model, "")):
         folder, _, name = file.name.rpartition("/")
         if name in ("report.html", "report.json"):

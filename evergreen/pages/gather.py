@@ -23,7 +23,7 @@ from evergreen.registry.client import Registry
 from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.kept_files import KeptFiles, open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.watch_detail import DriftDetail, PerformanceDetail, WindowFigure
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def gather(settings: Settings, spec: ModelSpec, links: PageLinks, *, now: dateti
     Raises:
         EvergreenError: the registry or a table cannot be read.
     """
-    registry, files = Registry(settings), open_kept_files(settings.report_place)
+    registry, files = Registry(settings), KeptFiles(settings.report_place)
     entries = tuple(_linked(entry, spec.name, links, files) for entry in read_timeline(settings, spec.name, spec=spec))
     numbers = {alias: _number(registry, spec.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     scores = _scores(settings, spec.name)

@@ -20,7 +20,7 @@ from evergreen.runs.recorder import DecisionRecorder
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.delta_table import Table
-from evergreen.storage.kept_files import KeptFiles, open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.storage.locks import Held, Locks, open_locks
 
 LOCK_WAIT = 30.0
@@ -141,7 +141,7 @@ class RunContext:
     @cached_property
     def kept_files(self) -> KeptFiles:
         """Drift reports, and batches that were refused."""
-        return open_kept_files(self.settings.report_place)
+        return KeptFiles(self.settings.report_place)
 
     @property
     def recorder(self) -> DecisionRecorder:

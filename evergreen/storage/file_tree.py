@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from evergreen.errors import DataError
+from evergreen.errors import DataError, EvergreenError
 from evergreen.storage.file_store import FileStore
+
+_TIMES = ("mtime", "LastModified", "last_modified", "updated")
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """A file in a listing.
+
+    Attributes:
+        name: below the place.
+        bytes: its size.
+        modified: when it was written (aware); now, where the store does not say, so that it never counts as old.
+    """
+
+    name: str
+    bytes: int
+    modified: datetime
 
 
 class FileTree:
@@ -31,8 +52,8 @@ class FileTree:
         self.name, self.local = self.store.name, self.store.local
         self.place = self.store.path if self.local else place.rstrip("/")
 
-    def sizes(self, folder: str = "") -> dict[str, int]:
-        """The size of each file below a folder, by name; none where there is no folder.
+    def listing(self, folder: str = "") -> tuple[TreeFile, ...]:
+        """All files below a folder, by name; none where there is no folder.
 
         Raises:
             DataError: it cannot be listed.
@@ -42,12 +63,12 @@ class FileTree:
                 found = self.store.files.find(self._path(folder), detail=True)
             except FileNotFoundError:
                 # No such bucket.
-                return {}
-        return {
-            path[len(self.store.path) + 1 :]: int(info.get("size") or 0)
+                return ()
+        return tuple(
+            TreeFile(path[len(self.store.path) + 1 :], int(info.get("size") or 0), _modified(info))
             for path, info in sorted(found.items())
             if path != self.store.path and not path.endswith("/")
-        }
+        )
 
     def children(self, folder: str = "") -> tuple[str, ...]:
         """The names of what is in a folder itself; none where there is no folder.
@@ -115,7 +136,6 @@ class FileTree:
             _copy_unchanged(source, path)
             return
         with self.store.explain_errors("written"):
-            self.store.files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self.store.files.put_file(str(source), self._path(name))
 
     def put_all(
@@ -144,6 +164,18 @@ class FileTree:
         with self.store.explain_errors("read"):
             return bytes(self.store.files.cat_file(self._path(name)))
 
+    def delete(self, name: str) -> None:
+        """Delete a file, and its folder where that is empty then; one that is gone is none.
+
+        Raises:
+            EvergreenError: it cannot be deleted.
+        """
+        if self.local:
+            _delete(Path(self._path(name)))
+            return
+        with self.store.explain_errors("deleted"), contextlib.suppress(FileNotFoundError):
+            self.store.files.rm_file(self._path(name))
+
     def _path(self, name: str) -> str:
         return f"{self.store.path}/{name}" if name else self.store.path
 
@@ -168,3 +200,21 @@ def _copy_unchanged(source: Path, target: Path) -> bool:
             os.utime(target, ns=(after.st_atime_ns, after.st_mtime_ns))
             return True
     raise DataError(f"{source} was written again and again while it was copied.", "Run it again when it is quiet.")
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    except OSError as error:
+        raise EvergreenError(
+            f"{path} cannot be deleted: {error.strerror or error}.", "Fix its owner or mode, then run it again."
+        ) from None
+
+
+def _modified(info: Mapping[str, Any]) -> datetime:
+    told = next((info[key] for key in _TIMES if info.get(key)), None)
+    if isinstance(told, datetime):
+        return told
+    return datetime.fromtimestamp(told, UTC) if isinstance(told, int | float) else datetime.now(UTC)

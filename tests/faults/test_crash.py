@@ -38,7 +38,7 @@ from evergreen.maintenance.restore import restore
 from evergreen.naming import BACKUP_DATABASE
 from evergreen.registry.database_copy import read_registry
 from evergreen.settings import Settings
-from evergreen.storage.kept_files import kept_name, open_kept_files
+from evergreen.storage.kept_files import KeptFiles, kept_name
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
@@ -404,7 +404,7 @@ def _require_references(settings: Settings) -> None:
     assert {number for number in named if number} <= numbers
     begun = promotions.open()
     assert alias[0][0] in ({begun.before, begun.after} if begun else {promotions.champion()})
-    files = open_kept_files(settings.report_place)
+    files = KeptFiles(settings.report_place)
     for decision in decisions.all("drift"):
         name = kept_name(decision.detail.report)
         assert name is not None

@@ -25,7 +25,7 @@ import pytest
 from deployments.stack.services import SERVER, Ports, worker_name
 from deployments.stack.services import environment as service_environment
 from evergreen.settings import Settings
-from evergreen.storage.kept_files import open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from tests.live.clone import until
 from tests.live.conftest import PROJECT, TOY, copy_project, free_port
 from tests.servers import databases
@@ -257,7 +257,7 @@ def test_one_is_cut_off_in_the_middle_of_a_retraining(
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
     assert pages
-    assert pages <= {f"s3://shop/kept/{file.name}" for file in open_kept_files("s3://shop/kept").listing("reports")}
+    assert pages <= {f"s3://shop/kept/{file.name}" for file in KeptFiles("s3://shop/kept").listing("reports")}
     print(json.dumps(told)[:2000])
 
 

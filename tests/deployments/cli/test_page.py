@@ -36,7 +36,7 @@ from evergreen.registry.version import CHAMPION
 from evergreen.runs.results import describe_drift
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.model import ModelSpec
-from evergreen.storage.kept_files import open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.training.candidate import build_candidate
 from evergreen.training.evaluate import evaluate_candidate
 from evergreen.watch_detail import PerformanceDetail, RuleFigure
@@ -109,7 +109,7 @@ def newest_report(spec: ModelSpec, settings: Settings) -> None:
         registry,
         version,
         snapshot,
-        reports=open_kept_files(settings.report_place),
+        reports=KeptFiles(settings.report_place),
         now=LAST,
     )
     ledger.record_scores(asked, LAST, version.number, report.columns)

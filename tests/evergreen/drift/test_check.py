@@ -22,7 +22,7 @@ from evergreen.runs.recorder import data_question
 from evergreen.settings import Settings
 from evergreen.spec.data import Labels
 from evergreen.spec.monitoring import DriftThresholds
-from evergreen.storage.kept_files import open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.verdicts import Verdict
 from tests.details import detail_of
 
@@ -44,7 +44,7 @@ def watch(settings: Settings) -> Callable[..., DriftReport]:
             Registry(settings),
             champion,
             snapshot,
-            reports=open_kept_files(settings.report_place),
+            reports=KeptFiles(settings.report_place),
         )
 
     return run
@@ -134,7 +134,7 @@ def test_a_label_that_has_not_come_is_no_drift(
         Registry(settings),
         champion,
         observations.snapshot(),
-        reports=open_kept_files(settings.report_place),
+        reports=KeptFiles(settings.report_place),
         now=NOW,
     )
     assert report.verdict is Verdict.PASS, report

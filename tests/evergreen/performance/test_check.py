@@ -34,7 +34,7 @@ from evergreen.spec.gates import Gates
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftThresholds, PerformanceThresholds
-from evergreen.storage.kept_files import open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.verdicts import Verdict
 
 Make = Callable[..., Any]
@@ -326,7 +326,7 @@ def test_drift_of_the_predictions_is_seen_before_there_are_labels(watch: Watch) 
         watch.registry,
         watch.champion,
         watch.observations.snapshot(),
-        reports=open_kept_files(watch.settings.report_place),
+        reports=KeptFiles(watch.settings.report_place),
     )
     assert (seen.verdict, seen.drifted) == (FAIL, ("prediction",))
     assert "drift report" in watch.look().reason

@@ -22,11 +22,11 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> FileTree:
 
 def test_what_is_put_is_listed_and_fetched(tree: FileTree, tmp_path: Path) -> None:
     """By names below the tree, with sizes; nothing is listed where there is nothing."""
-    assert (tree.sizes(), tree.children(), tree.children("a")) == ({}, (), ())
+    assert (tree.listing(), tree.children(), tree.children("a")) == ((), (), ())
     (source := tmp_path / "source").write_bytes(b"rows")
     tree.put_all(["a/one", "a/b/two", "c"], lambda _name: source)
-    assert tree.sizes() == {"a/b/two": 4, "a/one": 4, "c": 4}
-    assert tree.sizes("a/b") == {"a/b/two": 4}
+    assert [(file.name, file.bytes) for file in tree.listing()] == [("a/b/two", 4), ("a/one", 4), ("c", 4)]
+    assert [file.name for file in tree.listing("a/b")] == ["a/b/two"]
     assert (tree.children(), tree.children("a")) == (("a", "c"), ("b", "one"))
     assert tree.read("a/one") == b"rows"
     assert tree.fetch_all(["a/b/two", "missing", "c"], tmp_path / "copy") == ("missing",)

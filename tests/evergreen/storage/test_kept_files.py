@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evergreen import naming
 from evergreen.errors import EvergreenError, ForeignError
-from evergreen.storage.kept_files import KeptFiles, copy_file, kept_name, local_copy, open_kept_files, show_kept
+from evergreen.storage.kept_files import KeptFiles, copy_file, kept_name, show_kept
 
 Store = Any
 FOLDER = naming.report_folder("toy", "d1")
@@ -31,7 +31,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def files(place: str) -> Iterator[KeptFiles]:
     """The files there, of which one report is written."""
-    opened = open_kept_files(place)
+    opened = KeptFiles(place)
     with opened.writing(FOLDER) as folder:
         (folder / "report.html").write_text("<p>drift</p>")
         (folder / "report.json").write_text("{}")
@@ -42,10 +42,10 @@ def files(place: str) -> Iterator[KeptFiles]:
 
 def test_what_is_written_is_read_elsewhere(files: KeptFiles, place: str) -> None:
     """By name, from the same place opened anew; a file that is not there is None."""
-    other = open_kept_files(place)
+    other = KeptFiles(place)
     assert other.read(PAGE) == b"<p>drift</p>"
     assert other.read(f"{FOLDER}/no.html") is None
-    with local_copy(other, PAGE) as path, local_copy(other, f"{FOLDER}/no.html") as none, local_copy(other, None) as no:
+    with other.reading(PAGE) as path, other.reading(f"{FOLDER}/no.html") as none, other.reading(None) as no:
         assert path is not None and path.read_text() == "<p>drift</p>"
         assert (none, no) == (None, None)
 
@@ -68,7 +68,7 @@ def test_a_file_is_deleted_once(files: KeptFiles) -> None:
 
 def test_a_block_that_fails_keeps_nothing_in_a_store(s3: Store, tmp_path: Path) -> None:
     """Files reach an object store when the block has ended well."""
-    opened = open_kept_files(f"s3://shop/{tmp_path.name}")
+    opened = KeptFiles(f"s3://shop/{tmp_path.name}")
 
     def write_half() -> None:
         with opened.writing(FOLDER) as folder:
@@ -82,9 +82,9 @@ def test_a_block_that_fails_keeps_nothing_in_a_store(s3: Store, tmp_path: Path) 
 
 def test_another_environments_files_are_only_read(tmp_path: Path) -> None:
     """Writing and deleting are refused by its name."""
-    with open_kept_files(str(tmp_path)).writing(FOLDER) as folder:
+    with KeptFiles(str(tmp_path)).writing(FOLDER) as folder:
         (folder / "report.html").write_text("theirs")
-    seen = open_kept_files(naming.ForeignPlace(str(tmp_path), "prod"))
+    seen = KeptFiles(naming.ForeignPlace(str(tmp_path), "prod"))
     assert seen.read(PAGE) == b"theirs"
     with pytest.raises(ForeignError, match="belongs to the environment prod"):
         seen.delete(PAGE)
@@ -94,7 +94,7 @@ def test_another_environments_files_are_only_read(tmp_path: Path) -> None:
 
 def test_a_store_that_is_not_there_is_one_sentence(s3: Store) -> None:
     """The setting and the URL are named."""
-    opened = open_kept_files("s3://no-such-bucket/x")
+    opened = KeptFiles("s3://no-such-bucket/x")
     with (
         pytest.raises(EvergreenError, match=r"^EVERGREEN_REPORTS: s3://no-such-bucket/x cannot be "),
         opened.writing(FOLDER) as folder,

@@ -25,7 +25,7 @@ from evergreen.spec.data import Features
 from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import DriftThresholds
-from evergreen.storage.kept_files import open_kept_files
+from evergreen.storage.kept_files import KeptFiles
 from evergreen.training import importance
 from evergreen.training.fit import fit
 from evergreen.training.predict import predict
@@ -165,7 +165,7 @@ def test_a_champion_weighs_its_own_drift_report(
             registry,
             version,
             observations.snapshot(),
-            reports=open_kept_files(settings.report_place),
+            reports=KeptFiles(settings.report_place),
         )
 
     strange = watched(champion, "strange", make_rows(200, start=600).assign(kind="odd"))
