@@ -43,6 +43,8 @@ TURN = "evergreen.turn"
 """The application of Delta's transactions whose commits follow one another, each after a look at the former."""
 RUN_FOLDER = "evergreen"
 """The folder among the artifacts of an MLflow run for what is stored beside the pipeline."""
+ADOPTED_FOLDER = "adopted"
+"""The folder among them for what another environment says of a version that was carried over."""
 DEPLOY_FOLDER_PREFIX = "evergreen-deploy-"
 """The temporary folder for the part of prefect.yaml that has to be deployed begins with this."""
 DOWNLOADS_PREFIX = "evergreen-files-"
@@ -76,7 +78,7 @@ BACKUP_DATABASE, BACKUP_DUMP = "registry/mlflow.db", "registry/mlflow.dump"
 UNNAMED = "nameless"
 """What EVERGREEN_SEES calls the environment without a name."""
 RESERVED = frozenset(
-    "approve backtest canary drift gates ingest loss monitor page performance promote reconcile reject retrain "
+    "adopt approve backtest canary drift gates ingest loss monitor page performance promote reconcile reject retrain "
     f"rollback runs score scoring search shadow skew {UNNAMED}".split()
 )
 """What a name without an environment may begin with, and what it is called: no environment has such a name."""

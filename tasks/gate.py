@@ -59,8 +59,11 @@ def _stored_judgement(version: Version) -> Judgement | None:
 
 def _record(context: RunContext, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
     registry, spec = context.registry, context.spec
-    heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. Trained for: {plan.request.reason}."
-    heading += f" Fits: {version.tags.fits}." if version.tags.fits else ""
+    tags = version.tags
+    origin = f"Carried over from {tags.adopted_from}, version {tags.adopted_version}"
+    heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. "
+    heading += f"{origin if tags.adopted_from else f'Trained for: {plan.request.reason}'}."
+    heading += f" Fits: {tags.fits}." if tags.fits and not tags.adopted_from else ""
     with context.kept_files.reading(drift.page) as page:
         registry.enrich(version.run_id, figures(spec, judgement), {"drift": page} if page else {})
     description = f"{heading}\n\n{gate_table(judgement.checks)}"

@@ -28,9 +28,10 @@ def plan(context: RunContext, request: Request) -> Plan:
         lock=context.promotion_lock(context.now),
         refused=context.quarantine,
     )
-    if retraining.settled is None and retraining.resume is None:
+    if retraining.settled is None and retraining.resume is None and not request.adopts:
         require_fittable(context.spec, request.params)
-    rows = f"{many(retraining.train_rows, 'row')} to learn from, {retraining.holdout_rows:,} to judge by"
+    held = f"{retraining.holdout_rows:,} to judge by"
+    rows = f"rows: {held}" if request.adopts else f"{many(retraining.train_rows, 'row')} to learn from, {held}"
     _log_request(context.spec.name, request, retraining)
     run_logger(context.spec.name, retraining.decision_id).info("plan: %s", retraining.explanation or rows)
     return retraining

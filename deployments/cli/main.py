@@ -49,7 +49,10 @@ app = typer.Typer(
 PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
-    "Decide": (promote.promote, promote.rollback, promote.accept_loss, canary.canary, backtest.backtest),
+    "Decide": (
+        *(promote.promote, promote.rollback, promote.accept_loss, promote.adopt),
+        *(canary.canary, backtest.backtest),
+    ),
     "Serve online": (serve.serve, stream.stream, image.image),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (

@@ -1,4 +1,4 @@
-"""evergreen promote, rollback and accept-loss: a person moves the champion, rejects a version, or goes on without."""
+"""evergreen promote, rollback, accept-loss and adopt: what a person decides of versions and the champion."""
 
 from __future__ import annotations
 
@@ -85,5 +85,38 @@ def accept_loss(name: Name, reason: Reason, by: By = None, as_json: Json = False
             listen()
             result = flow(name, reason, login_name() if by is None else by)
         console.print_result(result, console.show_move, as_json=as_json)
+
+    guard(work, as_json)
+
+
+def adopt(
+    name: Name,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version's number in that environment.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="ENVIRONMENT", help="One that EVERGREEN_SEES names; it is only read.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Carry a version over from another environment.
+
+    It is judged by the gates of the model file on the newest rows of this
+    environment, and becomes the champion if it passes.
+    """
+
+    def work() -> None:
+        from deployments.cli import console
+        from evergreen.ledger.detail_json import detail_to_json
+
+        settings = prepare(name)
+        with console.show_steps(f"adopting {name} version {version} from {source}") as listen:
+            from flows.adopt import adopt as flow
+
+            load_libraries(settings)
+            listen()
+            result = flow(name, version, source)
+        if as_json:
+            console.print_json(console.locate_reports(detail_to_json(result), settings.report_place))
+        else:
+            console.show_retrain(result)
 
     guard(work, as_json)

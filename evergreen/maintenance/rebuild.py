@@ -106,7 +106,8 @@ def rebuild(
 
     Raises:
         RegistryError: there is no such version.
-        RefusedError: the version was not made by Evergreen, was cleaned, or the model file has changed since.
+        RefusedError: the version was not made by Evergreen, or in another environment, was cleaned, or the model file
+            has changed since.
         DataError: the table no longer has the version's rows.
         ModelFileError: the pipeline cannot be built or fitted.
     """
@@ -182,6 +183,12 @@ def _result(
 
 
 def _require_tags(version: Version) -> None:
+    if version.tags.adopted_from:
+        there, number = version.tags.adopted_from, version.tags.adopted_version
+        raise RefusedError(
+            f"{version.label} was carried over from {there}, version {number}: the rows that made it are there.",
+            f"Rebuild it where EVERGREEN_ENVIRONMENT is {there}: evergreen rebuild {version.model} {number}",
+        )
     missing = [name for name in NEEDED if not version.tags.raw.get(name)]
     if missing:
         raise RefusedError(

@@ -104,6 +104,18 @@ class Registry(ModelRegistry):
         """What the experiment of a model of this environment is called in MLflow."""
         return naming.experiment(self.settings.environment, model)
 
+    def experiment_id(self, model: str) -> str:
+        """MLflow's id of a model's experiment, which is made where there is none."""
+        experiment_ = self.client.get_experiment_by_name(self.experiment(model))
+        if experiment_ is not None:
+            return str(experiment_.experiment_id)
+        root = self.settings.artifact_uri
+        # A folder of this machine means nothing to the others that share a tracking server, which has a place for all.
+        place = None if root is None else f"{root}/{self.experiment(model)}"
+        if place is not None and (folder := folder_of(place)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return str(self.client.create_experiment(self.experiment(model), artifact_location=place))
+
     def _model_of(self, registered: str) -> str | None:
         return naming.model_of(self.settings.environment, registered)
 
@@ -208,7 +220,7 @@ class Registry(ModelRegistry):
             mlflow.set_tracking_uri(self.settings.tracking)
             mlflow.set_registry_uri(self.settings.tracking)
             with mlflow.start_run(
-                experiment_id=self._experiment(spec.name), run_name=run_name, tags=prefixed(tags)
+                experiment_id=self.experiment_id(spec.name), run_name=run_name, tags=prefixed(tags)
             ) as run:
                 logged = mlflow.sklearn.log_model(
                     pipeline,
@@ -417,17 +429,6 @@ class Registry(ModelRegistry):
                 version_of(model, version), Verdict.INCONCLUSIVE, "Its run ended before the gates were applied.", {}
             )
         return len(running)
-
-    def _experiment(self, model: str) -> str:
-        experiment_ = self.client.get_experiment_by_name(self.experiment(model))
-        if experiment_ is not None:
-            return str(experiment_.experiment_id)
-        root = self.settings.artifact_uri
-        # A folder of this machine means nothing to the others that share a tracking server, which has a place for all.
-        place = None if root is None else f"{root}/{self.experiment(model)}"
-        if place is not None and (folder := folder_of(place)) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(self.experiment(model), artifact_location=place))
 
     def _ensure_model(self, model: str) -> None:
         if not self.client.search_registered_models(named(self.registered(model))):

@@ -122,7 +122,12 @@ def with_params(recipe: str, spec: ModelSpec, params: Mapping[str, Any] | None) 
 
 
 def same_recipe(version: Version, champion: Version | None) -> bool:
-    """Whether a version differs from the champion by its rows only; not where the recipe of one is not known."""
+    """Whether a version differs from the champion by newer rows only; not where the recipe of one is not known.
+
+    One that was carried over from another environment need not have learned newer rows.
+    """
+    if version.tags.adopted_from:
+        return False
     return champion is not None and version.tags.recipe != "" and version.tags.recipe == champion.tags.recipe
 
 

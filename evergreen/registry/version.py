@@ -56,6 +56,9 @@ class VersionTags:
         deployed_rows: rows that the fit learned that is deployed.
         judgement_text: what the gates found, as `Judgement.to_text` writes it.
         rolled_back: why it was rolled back; None where it was not.
+        adopted_from: the environment that it was carried over from; empty where it was trained here.
+        adopted_version: its number there.
+        train_value: of a version that was carried over, the deciding metric on the rows that it was trained on.
         declined: why a person did not want it; None where nobody said so.
         refused: how live traffic proved it worse; None where it did not.
         cleaned: when its files were deleted; None where they are kept.
@@ -103,6 +106,9 @@ class VersionTags:
     declined_by: str | None = None
     refused: str | None = None
     cleaned: str | None = None
+    adopted_from: str = ""
+    adopted_version: int | None = None
+    train_value: float | None = None
     canary: int | None = None
     described: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -114,7 +120,7 @@ class VersionTags:
         texts = (
             *("decision_id", "reason", "compared_with", "data_digest", "data_revision", "data_start", "data_end"),
             *("learned_end", "known", "spec_hash", "recipe", "params", "flow_run", "event_id", "git_commit", "machine"),
-            *("sha256", "files_sha256", "state_sha256", "judged_sha256", DESCRIBED),
+            *("sha256", "files_sha256", "state_sha256", "judged_sha256", "adopted_from", DESCRIBED),
         )
         numbers = (
             "data_version",
@@ -124,6 +130,7 @@ class VersionTags:
             "holdout_rows",
             "judged_rows",
             "deployed_rows",
+            "adopted_version",
             CANARY,
         )
         facts: dict[str, Any] = {name: raw.get(name, "") for name in texts}
@@ -137,6 +144,7 @@ class VersionTags:
             packages=_packages(raw.get("packages", "")),
             trusted=_names(raw.get("trusted", "")),
             size_mb=_figure(raw.get("size_mb", "")) or 0.0,
+            train_value=_figure(raw.get("train_value", "")),
             judgement_text=raw.get("judgement", ""),
             figures=dict(_figures(raw)),
             raw=raw,

@@ -160,6 +160,12 @@ def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, n
     return stored_ids(folder / (DEPLOYED if model_is_judged else TRAINED))
 
 
+def deployed_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The identity of every row that the fit of a version that is deployed was trained on."""
+    folder = versions.files(version)
+    return stored_ids(folder / (DEPLOYED if (folder / DEPLOYED).exists() else TRAINED))
+
+
 def stored_ids(file: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """The identities of rows, as they were stored with a version."""
     import pandas as pd

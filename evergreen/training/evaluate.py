@@ -30,7 +30,7 @@ from evergreen.registry.lineage import against, same_recipe
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.registry.version import Version
 from evergreen.spec.model import ModelSpec
-from evergreen.training.candidate import DEPLOYED, JUDGED_PROBE, PROBE, stored_ids, trained_ids
+from evergreen.training.candidate import DEPLOYED, JUDGED_PROBE, PROBE, deployed_ids, stored_ids, trained_ids
 from evergreen.training.naive import apply_rule, naive_forecasts, read_known_times
 from evergreen.training.predict import baseline, labelled, predict, target_of
 from evergreen.verdicts import Check, Verdict
@@ -52,6 +52,9 @@ def evaluate_candidate(
     The holdout is what the split left out of training, without any row that the champion was trained on. Where a fit is
     deployed that learned the holdout too, the judged fit of the candidate meets the judged fit of the champion.
 
+    A candidate that was carried over from another environment may have learned rows of this holdout there: they are
+    left out as well. As nothing was fitted here, there are rows that no fit has learned, and the deployed fits meet.
+
     Raises:
         ArtifactError: the candidate's or the champion's stored files are not what was registered.
     """
@@ -59,16 +62,19 @@ def evaluate_candidate(
     frame = labelled(spec, window.read(observations))
     split = split_window(observations, frame)
     train, holdout = frame[split.train], frame[split.holdout].reset_index(drop=True)
-    ids = observations.ids(holdout)
-    if champion is not None:
-        known = np.isin(ids, trained_ids(versions, champion))
-        holdout, ids = holdout[~known].reset_index(drop=True), ids[~known]
-    pipeline, refitted = versions.load(version, spec), bool(version.tags.judged_sha256)
+    ids, adopted = observations.ids(holdout), bool(version.tags.adopted_from)
+    learned = deployed_ids if adopted else trained_ids
+    for each in (champion, version if adopted else None):
+        if each is not None:
+            known = np.isin(ids, learned(versions, each))
+            holdout, ids = holdout[~known].reset_index(drop=True), ids[~known]
+    pipeline, refitted = versions.load(version, spec), bool(version.tags.judged_sha256) and not adopted
     candidate = versions.load_judged(version, spec) if refitted else pipeline
+    load_rival = versions.load if adopted else versions.load_judged
     y = target_of(spec, holdout)
     nothing = baseline(spec, target_of(spec, train), 0)
     predictions = predict(candidate, spec, holdout) if len(holdout) else nothing
-    rival = predict(versions.load_judged(champion, spec), spec, holdout) if champion and len(holdout) else None
+    rival = predict(load_rival(champion, spec), spec, holdout) if champion and len(holdout) else None
     copies, first = number_copies(ids)
     groups: Groups = watched_groups(spec, holdout)
     if groups is None and len(first) < len(ids):
@@ -80,10 +86,10 @@ def evaluate_candidate(
         baseline=baseline(spec, target_of(spec, train), len(holdout)),
         slices={column: holdout[column].to_numpy() for column in spec.slices},
         groups=groups,
-        overlap=int(np.isin(ids, trained_ids(versions, version)).sum()),
+        overlap=int(np.isin(ids, learned(versions, version)).sum()),
         copies=len(ids) - len(first),
         order=describe_order(target_of(spec, frame)) if spec.holdout.strategy == "random" else "",
-        train_value=measure(spec.metric, target_of(spec, train), predict(candidate, spec, train)),
+        train_value=_train_value(spec, version, candidate, train),
         latency_ms=_latency(pipeline, spec, frame),
         size_mb=version.tags.size_mb,
         tags=version.tags.raw,
@@ -106,6 +112,13 @@ def evaluate_candidate(
     rival_value = _finite(comparison.champion_value) if comparison else None
     by_slice, spread = _by_slice(spec, evidence), _spread(spec, evidence)
     return Judgement(checks, verdict_of(checks), _finite(value), rival_value, interval, len(holdout), by_slice, spread)
+
+
+def _train_value(spec: ModelSpec, version: Version, candidate: Pipeline, train: pd.DataFrame) -> float:
+    """The metric on the rows that the candidate was trained on; what its training found where those are elsewhere."""
+    if version.tags.adopted_from:
+        return float("nan") if version.tags.train_value is None else version.tags.train_value
+    return measure(spec.metric, target_of(spec, train), predict(candidate, spec, train))
 
 
 def _with_rules(

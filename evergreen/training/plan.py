@@ -121,7 +121,9 @@ def plan_retraining(
         # Its gates load the champion, and would leave a candidate that nobody judges.
         registry.require_trusted(champion, spec)
     learned, held, end = (count or count_rows)(spec, observations, window)
-    short = learned < spec.training.min_rows
+    # What is not fitted here needs rows for the baseline alone.
+    least = 1 if request.adopts else spec.training.min_rows
+    short = learned < least
     resume = registry.find(spec.name, decision)
     if resume is not None and (resume.tags.spec_hash != spec_hash or resume.tags.cleaned is not None):
         # The model file was changed since, most likely because of what the version came to; or its files are gone.
@@ -135,19 +137,19 @@ def plan_retraining(
         learned,
         held,
         "inconclusive" if short else None,
-        _short(spec, snapshot, learned, held) if short else "",
+        _short(spec, snapshot, learned, held, least) if short else "",
         resume,
         resume is not None and resume.tags.compared_with == against(champion.number if champion else None),
         learned_end=end,
     )
 
 
-def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, holdout_rows: int) -> str:
+def _short(spec: ModelSpec, snapshot: Snapshot, learned: int, holdout_rows: int, least: int) -> str:
     """Why too few rows can be learned from."""
     if learned + holdout_rows == 0:
         rows = many(snapshot.rows, "row")
         return f"none of the {rows} has a known {spec.target!r} by now: there is nothing to learn from"
-    return f"{many(learned, 'training row is', 'training rows are')} fewer than the minimum of {spec.training.min_rows}"
+    return f"{many(learned, 'training row is', 'training rows are')} fewer than the minimum of {least}"
 
 
 def _nothing(spec: ModelSpec, quarantine: Table | None) -> DataError:
@@ -224,7 +226,7 @@ def _id(
         raise EvergreenError(f"{request.decision_id[:60]!a} is not the id of a decision.", "See: evergreen status NAME")
     number = champion.number if champion else None
     ground = "" if request.reason in ROUTINE else request.reason
-    parts = snapshot.digest, spec_hash, ground, params_text(request.params), *([loss] if loss else [])
+    parts = snapshot.digest, spec_hash, ground, params_text(request.params), *filter(None, (loss, request.adopts))
     base = request.decision_id or decision_id(spec.name, number, "retrain", *parts)
     if not request.force:
         return base

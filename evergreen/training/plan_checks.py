@@ -71,12 +71,26 @@ def _came_of(version: Version, facts: PlanFacts) -> bool:
     return tags.data_digest == facts.snapshot.digest and tags.spec_hash == facts.spec_hash
 
 
+def _adopted_already(facts: PlanFacts) -> _Settled | None:
+    """The champion is the very model that is to be carried over."""
+    champion, adopts = facts.champion, facts.request.adopts
+    if champion is None or not adopts or champion.tags.state_sha256 != adopts:
+        return None
+    return UNCHANGED, f"version {champion.number}, the champion, is this very model", None
+
+
 def _rolled_back(facts: PlanFacts) -> _Settled | None:
     """The same data, code and parameters give the same model, under whatever number."""
     if facts.request.force:
         return None
+    adopts = facts.request.adopts
+    origin = "is this very model" if adopts else "came of this very data"
     for version in facts.registry.versions(facts.spec.name):
-        same = _came_of(version, facts) and version.tags.params == params_text(facts.request.params)
+        same = (
+            version.tags.state_sha256 == adopts
+            if adopts
+            else _came_of(version, facts) and version.tags.params == params_text(facts.request.params)
+        )
         known = (
             (version.tags.rolled_back, "was rolled back"),
             (version.tags.declined, "was not wanted"),
@@ -84,8 +98,7 @@ def _rolled_back(facts: PlanFacts) -> _Settled | None:
         )
         for reason, what in known:
             if same and reason is not None:
-                why = f"version {version.number} came of this very data and {what}: {reason}"
-                return "rejected", why, None
+                return "rejected", f"version {version.number} {origin} and {what}: {reason}", None
     return None
 
 
@@ -169,6 +182,7 @@ def _cooling(facts: PlanFacts) -> _Settled | None:
 
 PLAN_CHECKS: tuple[Callable[[PlanFacts], _Settled | None], ...] = (
     _unchanged,
+    _adopted_already,
     _rolled_back,
     _answered,
     _taken_back,

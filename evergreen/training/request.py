@@ -17,6 +17,7 @@ class Request:
         force: retrain although there is nothing new, or although the decision was answered.
         params: pipeline parameters to use instead of searching; None searches.
         event_id: the event that started this, where one did.
+        adopts: `state_sha256` of a stored model that is judged in place of one that is fitted; empty where one is.
     """
 
     reason: str = "manual"
@@ -24,3 +25,4 @@ class Request:
     force: bool = False
     params: Mapping[str, Any] | None = None
     event_id: str | None = None
+    adopts: str = ""
