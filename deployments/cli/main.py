@@ -23,6 +23,7 @@ from deployments.cli import (
     backup,
     canary,
     clean,
+    deploy,
     deployments,
     doctor,
     dossier,
@@ -50,7 +51,7 @@ PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Make and run a model": (new.new, explain_file.explain_file, flows.retrain, flows.monitor, flows.score),
     "See what happened": (status.status, status.history, why.why, page.page, dossier.dossier),
     "Decide": (promote.promote, promote.rollback, promote.accept_loss, canary.canary, backtest.backtest),
-    "Serve online": (serve.serve, stream.stream, image.image),
+    "Serve online": (serve.serve, stream.stream, image.image, deploy.deploy),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (
         *(doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),
