@@ -15,8 +15,8 @@ from evergreen.errors import EvergreenError
 
 DEADLINE = 3600.0
 """Seconds that a platform may take for a step; it starts machines for it."""
-_TOLD = 4
-"""Lines of what a tool said that an error repeats."""
+_TOLD, _LONGEST = 4, 600
+"""Lines of what a tool said that an error repeats, and characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,19 @@ def run_tool(words: Sequence[str], progress: Progress, *, given: str = "", deadl
             process.terminate()
             raise
     if process.returncode:
-        end = " ".join([line.strip() for line in errors.splitlines() if line.strip()][-_TOLD:])
         raise FailedStepError(
-            f"{short} failed with status {process.returncode}: {end or 'it said nothing.'}",
+            f"{short} failed with status {process.returncode}: {_reason(errors)}",
             f"Run it by hand to see more: {shlex.join(words)}",
         )
     return told
+
+
+def _reason(errors: str) -> str:
+    """What a tool said of its failure: from its first line of an error on, or its last lines."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    first = next((place for place, line in enumerate(lines) if line.lower().startswith("error")), None)
+    told = lines[-_TOLD:] if first is None else lines[first : first + _TOLD]
+    return " ".join(told)[:_LONGEST] or "it said nothing."
 
 
 def read_json(words: Sequence[str], progress: Progress) -> Any:
