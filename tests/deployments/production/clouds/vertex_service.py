@@ -33,6 +33,9 @@ class Vertex:
         kind, name, verb = found.groups()
         if kind == "operations":
             return 200, self.operations[name]
+        if verb == "predict":
+            self.asked.append(body)
+            return 200, self.answer
         return self._look(method, kind, name) or self._change(kind, name, verb, query, body)
 
     def _look(self, method: str, kind: str, name: str) -> tuple[int, Any] | None:
@@ -52,9 +55,6 @@ class Vertex:
         return None
 
     def _change(self, kind: str, name: str, verb: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
-        if verb == "predict":
-            self.asked.append(body)
-            return 200, self.answer
         if verb == "predict":
             self.asked.append(body)
             return 200, self.answer
