@@ -228,6 +228,7 @@ ALLOWED = {
     "evergreen/runs/loop_facts.py": r"\{\}\.py",
     "deployments/cli/doctor_checks.py": r"evergreen",
     "deployments/cli/new.py": r"\.html",
+    "deployments/production/clouds/target.py": r"/invocations",
     "deployments/production/image.py": r"evergreen(-\{\}\.dist-info)?",
     "evergreen/runs/lineage_events.py": r"evergreen",
     "serving/app.py": r"/invocations",

@@ -12,11 +12,21 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployments.production.clouds.sagemaker_things import (
+    KINDS,
+    POLL,
+    Call,
+    kind_word,
+    list_own,
+    make_client,
+    removal,
+    remove,
+    report_refusals,
+    require_own,
+)
 from deployments.production.clouds.steps import (
     DEADLINE,
     FailedStepError,
@@ -28,31 +38,12 @@ from deployments.production.clouds.steps import (
 )
 from deployments.production.clouds.target import ACCESS, Served, Target, build_step, push_step, run_step
 from evergreen.errors import EvergreenError
-from evergreen.naming import is_cloud_version
 
 INSTANCE = "ml.m5.large"
 _VARIANT = "champion"
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _SETTLED = 30.0
 """Seconds after which an endpoint that still serves what it served is not going to be updated any more."""
-_KINDS = ("endpoint_config", "model")
-_POLL = 5.0
-"""Seconds between two looks at an endpoint."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of the platform's programming interface."""
-
-    operation: str
-    what: str
-    arguments: Mapping[str, Any]
-    service: str = "sagemaker"
-
-    def step(self, when: str = "") -> Step:
-        """The same by the AWS CLI."""
-        words = ("aws", self.service, self.operation.replace("_", "-"))
-        return Step(self.what, (*words, "--cli-input-json", json.dumps(self.arguments)), when)
 
 
 def plan(target: Target) -> tuple[Step, ...]:
@@ -79,17 +70,17 @@ def plan(target: Target) -> tuple[Step, ...]:
     return (*steps, Step(f"Remove what other versions left: models and configurations of {endpoint} but {name}", ()))
 
 
-def deploy(target: Target, progress: Progress, *, deadline: float = DEADLINE, poll: float = _POLL) -> dict[str, Any]:
+def deploy(target: Target, progress: Progress, *, deadline: float = DEADLINE, poll: float = POLL) -> dict[str, Any]:
     """Carry the plan out, and return what is there then.
 
     Raises:
         EvergreenError: a tool or boto3 is missing, the endpoint is another's, SageMaker refused or failed, or it took
             too long. What a failure had begun is removed again, or named.
     """
-    sagemaker = _client("sagemaker")
+    sagemaker = make_client("sagemaker")
     require_tools(["docker"] if target.registry else [])
-    with _reported():
-        there = _require_own(sagemaker, target.served)
+    with report_refusals():
+        there = require_own(sagemaker, target.served)
         name = _name(target)
         _require_settled(there, name)
         if target.registry:
@@ -104,17 +95,17 @@ def deploy(target: Target, progress: Progress, *, deadline: float = DEADLINE, po
     return {"endpoint": target.served.endpoint, "serves": name, "image": target.uri, "removed": removed}
 
 
-def delete(served: Served, progress: Progress, *, poll: float = _POLL) -> list[str]:
+def delete(served: Served, progress: Progress, *, poll: float = POLL) -> list[str]:
     """Remove the endpoint, and the models and configurations that are its own; returns their names.
 
     Raises:
         EvergreenError: the endpoint is another's, or SageMaker refused.
     """
-    sagemaker = _client("sagemaker")
-    with _reported():
+    sagemaker = make_client("sagemaker")
+    with report_refusals():
         removed = []
-        if there := _require_own(sagemaker, served):
-            _remove(sagemaker, "endpoint", served.endpoint, poll)
+        if there := require_own(sagemaker, served):
+            remove(sagemaker, "endpoint", served.endpoint, poll)
             progress.done(f"endpoint: {there['EndpointName']} is removed")
             removed.append(f"endpoint {served.endpoint}")
         return removed + _remove_versions(sagemaker, served, progress)
@@ -126,11 +117,11 @@ def delete_plan(served: Served) -> tuple[Step, ...]:
     Raises:
         EvergreenError: the endpoint is another's, or SageMaker refused.
     """
-    sagemaker = _client("sagemaker")
-    with _reported():
-        there = _require_own(sagemaker, served)
-        own = [(kind, name) for kind in _KINDS for name in _own(sagemaker, kind, served)]
-        return tuple(_removal(*each).step() for each in [*([("endpoint", served.endpoint)] if there else []), *own])
+    sagemaker = make_client("sagemaker")
+    with report_refusals():
+        there = require_own(sagemaker, served)
+        own = [(kind, name) for kind in KINDS for name in list_own(sagemaker, kind, served)]
+        return tuple(removal(*each).step() for each in [*([("endpoint", served.endpoint)] if there else []), *own])
 
 
 def _name(target: Target) -> str:
@@ -181,84 +172,6 @@ def _invoke(target: Target) -> Step:
     return Step("Ask it", (*words, "--content-type=application/json", f"--body=fileb://{place}", "/dev/stdout"))
 
 
-def _client(service: str) -> Any:
-    try:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-    except ImportError:
-        raise EvergreenError(
-            "SageMaker is asked by boto3, which is not installed.", "Install it with: pip install 'evergreen[s3]'"
-        ) from None
-    try:
-        return boto3.client(service)
-    except (BotoCoreError, ValueError) as error:
-        raise EvergreenError(
-            f"boto3 cannot ask AWS: {error}", "Set AWS_DEFAULT_REGION, or a region in the profile of AWS_PROFILE."
-        ) from None
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """What AWS refuses as an error that a person can fix."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError) as error:
-        raise EvergreenError(
-            f"AWS refused: {error}", "Correct it, and run the command again: it continues from what is there."
-        ) from None
-
-
-def _listed(sagemaker: Any, kind: str, served: Served) -> Iterator[Mapping[str, Any]]:
-    """All of a kind that have the endpoint's name in their own."""
-    operation, key = {
-        "endpoint": ("list_endpoints", "Endpoints"),
-        "endpoint_config": ("list_endpoint_configs", "EndpointConfigs"),
-        "model": ("list_models", "Models"),
-    }[kind]
-    for page in sagemaker.get_paginator(operation).paginate(NameContains=served.endpoint):
-        yield from page[key]
-
-
-def _is_own(sagemaker: Any, arn: str, served: Served) -> bool:
-    tags = {tag["Key"]: tag["Value"] for page in _tag_pages(sagemaker, arn) for tag in page["Tags"]}
-    return served.tags.items() <= tags.items()
-
-
-def _tag_pages(sagemaker: Any, arn: str) -> Iterator[Mapping[str, Any]]:
-    yield from sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-
-
-def _own(sagemaker: Any, kind: str, served: Served) -> list[str]:
-    """The names of the models or configurations that are this endpoint's and carry our tags."""
-    prefix = {"endpoint_config": "EndpointConfig", "model": "Model"}[kind]
-    return [
-        each[f"{prefix}Name"]
-        for each in list(_listed(sagemaker, kind, served))
-        if is_cloud_version(served.endpoint, each[f"{prefix}Name"]) and _is_own(sagemaker, each[f"{prefix}Arn"], served)
-    ]
-
-
-def _require_own(sagemaker: Any, served: Served) -> Mapping[str, Any] | None:
-    """The endpoint as it is; None where there is none.
-
-    Raises:
-        EvergreenError: it carries not our tags.
-    """
-    names = [each["EndpointName"] for each in _listed(sagemaker, "endpoint", served)]
-    if served.endpoint not in names:
-        return None
-    there: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=served.endpoint)
-    if not _is_own(sagemaker, there["EndpointArn"], served):
-        wanted = ", ".join(f"{key}={value}" for key, value in served.tags.items())
-        raise EvergreenError(
-            f"The endpoint {served.endpoint} is not ours: it carries not the tags {wanted}. Nothing was changed.",
-            "If it is yours to replace, remove it by hand, or give it these tags.",
-        )
-    return there
-
-
 def _require_settled(there: Mapping[str, Any] | None, name: str) -> None:
     """Refuse an endpoint that SageMaker is bringing somewhere else: it takes no change until it is there."""
     status = there["EndpointStatus"] if there else ""
@@ -271,7 +184,7 @@ def _require_settled(there: Mapping[str, Any] | None, name: str) -> None:
 
 def _push(target: Target, progress: Progress) -> None:
     run_step(_build(target), progress)
-    ecr, repository = _client("ecr"), _repository(target)
+    ecr, repository = make_client("ecr"), _repository(target)
     try:
         ecr.create_repository(**repository.arguments)
         progress.done(f"ecr: the repository {repository.arguments['repositoryName']} is made")
@@ -295,14 +208,14 @@ def _bring_up(
     """Make what is not there, and wait until the endpoint serves it; `made` is told what was made."""
     calls, name, endpoint = _calls(target), _name(target), target.served.endpoint
     for kind, part in (("model", "model"), ("endpoint_config", "config")):
-        if name in _own(sagemaker, kind, target.served):
+        if name in list_own(sagemaker, kind, target.served):
             continue
         _make(sagemaker, calls[part])
         made.append((kind, name))
         progress.done(f"{part}: {name} is made")
     if there and there["EndpointStatus"] in ("Failed", "UpdateRollbackFailed"):
         # SageMaker takes nothing but its removal.
-        _remove(sagemaker, "endpoint", endpoint, poll)
+        remove(sagemaker, "endpoint", endpoint, poll)
         progress.done(f"endpoint: {endpoint} had failed, and is removed")
         there = None
     if there is None:
@@ -361,12 +274,12 @@ def _undo(sagemaker: Any, served: Served, made: Sequence[tuple[str, str]], poll:
     for kind, name in reversed(made):
         try:
             if kind != "endpoint" and _is_used(sagemaker, served, name):
-                left.append(f"{_word(kind)} {name}")
+                left.append(f"{kind_word(kind)} {name}")
                 continue
-            _remove(sagemaker, kind, name, poll)
-            gone.append(f"{_word(kind)} {name}")
+            remove(sagemaker, kind, name, poll)
+            gone.append(f"{kind_word(kind)} {name}")
         except (BotoCoreError, ClientError, EvergreenError) as error:
-            left.append(f"{_word(kind)} {name} ({error})")
+            left.append(f"{kind_word(kind)} {name} ({error})")
     removed = f"Removed again: {', '.join(gone)}." if gone else ""
     rest = f"Still there: {', '.join(left)}." if left else ""
     return f"{removed} {rest}".strip() or "Nothing was made."
@@ -374,41 +287,19 @@ def _undo(sagemaker: Any, served: Served, made: Sequence[tuple[str, str]], poll:
 
 def _is_used(sagemaker: Any, served: Served, name: str) -> bool:
     """Whether the endpoint is on a configuration."""
-    there = _require_own(sagemaker, served)
+    there = require_own(sagemaker, served)
     return there is not None and there["EndpointConfigName"] == name
-
-
-def _word(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-def _removal(kind: str, name: str) -> Call:
-    key = {"endpoint": "EndpointName", "endpoint_config": "EndpointConfigName", "model": "ModelName"}[kind]
-    return Call(f"delete_{kind}", f"Remove the {_word(kind)} {name}", {key: name})
-
-
-def _remove(sagemaker: Any, kind: str, name: str, poll: float = _POLL) -> None:
-    """Remove one; of an endpoint, wait until it is gone."""
-    call = _removal(kind, name)
-    getattr(sagemaker, call.operation)(**call.arguments)
-    began = time.monotonic()
-    while kind == "endpoint" and any(
-        each["EndpointName"] == name for each in _listed(sagemaker, kind, Served(name, {}))
-    ):
-        if time.monotonic() - began > DEADLINE:
-            raise EvergreenError(f"The endpoint {name} is not gone after {DEADLINE:.0f} s.", "Run the command again.")
-        time.sleep(poll)
 
 
 def _remove_versions(sagemaker: Any, served: Served, progress: Progress, but: str = "") -> list[str]:
     """Remove the configurations and models of the endpoint that carry our tags; returns which."""
     removed = []
-    for kind in _KINDS:
-        for name in _own(sagemaker, kind, served):
+    for kind in KINDS:
+        for name in list_own(sagemaker, kind, served):
             if name != but:
-                _remove(sagemaker, kind, name)
-                progress.done(f"remove: {_word(kind)} {name}")
-                removed.append(f"{_word(kind)} {name}")
+                remove(sagemaker, kind, name)
+                progress.done(f"remove: {kind_word(kind)} {name}")
+                removed.append(f"{kind_word(kind)} {name}")
     return removed
 
 
@@ -422,7 +313,7 @@ def _ask(target: Target, progress: Progress) -> None:
     endpoint = target.served.endpoint
     try:
         told = (
-            _client("sagemaker-runtime")
+            make_client("sagemaker-runtime")
             .invoke_endpoint(
                 EndpointName=endpoint, ContentType="application/json", Accept="application/json", Body=body.encode()
             )["Body"]

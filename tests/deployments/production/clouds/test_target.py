@@ -85,7 +85,7 @@ def test_a_plan_is_the_same_for_the_same(make_target: MakeTarget, platform: Modu
     target = make_target("cloud", **options)
     first = [step.command for step in platform.plan(target)]
     assert [step.command for step in platform.plan(make_target("cloud", **options))] == first
-    assert not any("https" in command or "//" in command.split("$schema")[0] for command in first)
+    assert not any("https://" in command for command in first)
     assert f"{IMAGES}/scoring-toy:v1-" in first[0]
 
 
