@@ -102,6 +102,8 @@ class ForeignPlace(str):
         return type(self), (str(self), self.environment)
 
 
+_CLOUD_LENGTH = 32
+"""Azure ML has the shortest names of endpoints."""
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*")
 _PLACE = "environment-"
 
@@ -376,6 +378,51 @@ def image_folder(model: str, version: int | None) -> str:
 def image_tag(environment: str, model: str, version: int | None) -> str:
     """The image that is built from it."""
     return _of(environment, f"{model}:champion" if version is None else f"{model}:{version}")
+
+
+def cloud_endpoint(environment: str, model: str) -> str:
+    """The endpoint of a model on SageMaker, Azure ML or Vertex AI, such as `scoring-bike-demand`.
+
+    What all three allow: up to 32 lower-case letters, digits and single dashes, a letter first and no dash last. A name
+    that does not fit ends in a digest of all of it.
+    """
+    whole = _of(environment, f"scoring-{model}")
+    name = whole.replace("_", "-")
+    if len(name) <= _CLOUD_LENGTH and "--" not in name and not name.endswith("-"):
+        return name
+    short = re.sub("-+", "-", name)[: _CLOUD_LENGTH - 7].rstrip("-")
+    return f"{short}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+
+
+def cloud_version(endpoint: str, version: int, content: str) -> str:
+    """What an endpoint serves, on SageMaker and Vertex AI: a version, and the digest of all that it is made of."""
+    return f"{endpoint}-v{version}-{content[:8]}"
+
+
+def is_cloud_version(endpoint: str, name: str) -> bool:
+    """Whether something is called as what an endpoint serves is called."""
+    return re.fullmatch(rf"{re.escape(endpoint)}-v\d+-[0-9a-f]{{8}}", name) is not None
+
+
+def cloud_image(registry: str, endpoint: str, version: int, content: str) -> str:
+    """The image of a version in a registry; `content` is the digest of the folder that it is built from."""
+    return f"{registry}/{endpoint}:v{version}-{content[:12]}"
+
+
+def cloud_deployment(version: int) -> str:
+    """A version below an endpoint of Azure ML, which asks for three characters at least."""
+    return f"version-{version}"
+
+
+def cloud_tags(environment: str, model: str, version: int | None = None) -> dict[str, str]:
+    """The tags, on Vertex AI labels, by which what was made in a cloud is an environment's own."""
+    tags = {"evergreen-owner": owner(environment), "evergreen-model": model}
+    return tags if version is None else tags | {"evergreen-version": str(version)}
+
+
+def cloud_folder(cloud: str, model: str, version: int) -> str:
+    """The folder of the files that are sent to a cloud, beside that of the image."""
+    return f"{image_folder(model, version)}-{cloud}"
 
 
 def part_file(file: str) -> str:

@@ -23,6 +23,7 @@ from deployments.cli import (
     backup,
     canary,
     clean,
+    deploy,
     deployments,
     doctor,
     dossier,
@@ -53,7 +54,7 @@ PANELS: Mapping[str, tuple[Callable[..., None], ...]] = {
         *(promote.promote, promote.rollback, promote.accept_loss, promote.adopt),
         *(canary.canary, backtest.backtest),
     ),
-    "Serve online": (serve.serve, stream.stream, image.image),
+    "Serve online": (serve.serve, stream.stream, image.image, deploy.deploy),
     "Run on schedules and events": (stack.up, stack.down, stack.rehearse),
     "Maintain": (
         *(doctor.doctor, rebuild.rebuild_table, rebuild.rebuild, clean.clean),

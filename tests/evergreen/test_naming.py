@@ -63,6 +63,15 @@ STABLE = [
     (naming.image_folder(MODEL, None), "bike_demand-champion"),
     (naming.image_tag("", MODEL, 3), "bike_demand:3"),
     (naming.image_tag("", MODEL, None), "bike_demand:champion"),
+    (naming.cloud_endpoint("", MODEL), "scoring-bike-demand"),
+    (naming.cloud_version("scoring-bike-demand", 3, "0a" * 32), "scoring-bike-demand-v3-0a0a0a0a"),
+    (
+        naming.cloud_image("host/place", "scoring-bike-demand", 3, "0a" * 32),
+        "host/place/scoring-bike-demand:v3-0a0a0a0a0a0a",
+    ),
+    (naming.cloud_deployment(3), "version-3"),
+    (naming.cloud_tags("", MODEL), {"evergreen-owner": "evergreen", "evergreen-model": "bike_demand"}),
+    (naming.cloud_folder("azureml", MODEL, 3), "bike_demand-v3-azureml"),
     (naming.part_file("scores.csv"), ".scores.csv.part"),
     (naming.ports_lock("ann"), "evergreen-ports-ann.lock"),
     (naming.socket_folder(1000), "evergreen-1000"),
@@ -112,6 +121,7 @@ OWNED = {
     "group": lambda of, model: [naming.stream_group(of, model)],
     "worker": lambda of, _model: [naming.worker(of, "box", Path("/srv"))],
     "image": lambda of, model: [naming.image_tag(of, model, 3), naming.image_tag(of, model, None)],
+    "cloud": lambda of, model: [naming.cloud_endpoint(of, model), str(naming.cloud_tags(of, model))],
     "lineage": lambda of, model: [f"{naming.lineage_namespace(of)}|{naming.lineage_job('retrain', model)}"],
     "table": lambda of, model: [
         naming.table(naming.place("s3://bucket/lake", of), model, name) for name in get_args(naming.Table)
@@ -181,6 +191,19 @@ def test_no_name_without_an_environment_begins_as_one_with() -> None:
     assert {name.partition("-")[0] for name in (*flows, *ARTIFACTS)} <= naming.RESERVED
 
 
+@given(environment=ENVIRONMENTS, model=MODELS, another=MODELS)
+def test_a_name_in_a_cloud_is_one_that_each_of_them_takes(environment: str, model: str, another: str) -> None:
+    """SageMaker's, Azure ML's and Vertex AI's rules, for the longest names, too; two models have two."""
+    endpoint = naming.cloud_endpoint(environment, model)
+    assert re.fullmatch(r"[a-z](-?[a-z0-9]){2,31}", endpoint) and len(endpoint) <= 32
+    assert (endpoint == naming.cloud_endpoint(environment, another)) is (model == another)
+    version = naming.cloud_version(endpoint, 999_999, "0123456789abcdef")
+    assert len(version) <= 63 and naming.is_cloud_version(endpoint, version)
+    assert not naming.is_cloud_version(f"{endpoint}x", version) and not naming.is_cloud_version(endpoint[:-1], version)
+    for key, value in naming.cloud_tags(environment, model, 3).items():
+        assert re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) and re.fullmatch(r"[a-z0-9_-]{0,63}", value)
+
+
 @pytest.mark.parametrize("kind", ["search", "scoring", "drift", "drift-report"])
 def test_the_key_of_an_artifact_has_no_underscore(kind: str) -> None:
     """Prefect refuses an artifact's key with an underscore."""
@@ -205,6 +228,7 @@ ALLOWED = {
     "evergreen/runs/loop_facts.py": r"\{\}\.py",
     "deployments/cli/doctor_checks.py": r"evergreen",
     "deployments/cli/new.py": r"\.html",
+    "deployments/production/clouds/target.py": r"/invocations",
     "deployments/production/image.py": r"evergreen(-\{\}\.dist-info)?",
     "evergreen/runs/lineage_events.py": r"evergreen",
     "serving/app.py": r"/invocations",
