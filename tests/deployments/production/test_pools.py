@@ -1,18 +1,20 @@
-"""The work pools on a real Prefect server with a login: what `evergreen deployments apply` and their workers make of them.
+"""The work pools on a real Prefect server with a login: what `evergreen deployments apply` and workers make of them.
 
-The workers are Prefect's own, of prefect-kubernetes and prefect-docker, in an environment beside the project's: name its
-`bin` by EVERGREEN_TEST_WORKERS. There is no cluster: what stands in its place answers the worker as the API of Kubernetes
-does, and runs the container of a Job as a process of this machine, with the Job's own words and variables.
+The workers are Prefect's own, of prefect-kubernetes and prefect-docker, in an environment beside the project's: name
+its `bin` by EVERGREEN_TEST_WORKERS. There is no cluster: what stands in its place answers the worker as the API of
+Kubernetes does, and runs the container of a Job as a process of this machine, with the Job's own words and variables.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +35,7 @@ from tests.deployments.production.manifests import (
     DOCKER_POOL,
     OVERLAYS,
     POOL,
+    PREFECTS_KEYS,
     PROJECT,
     Document,
     containers_of,
@@ -167,7 +170,7 @@ def _workers(program: str) -> str:
 
 
 class Cluster(ThreadingHTTPServer):
-    """Stands in the place of a cluster: stores the Jobs that it is sent, and runs the containers of those it is told to."""
+    """Stands in the place of a cluster: stores the Jobs that it is sent, and runs the containers that it is told to."""
 
     daemon_threads = True
 
@@ -277,7 +280,8 @@ def _start_worker(
         else:
             given.setdefault(each["name"], each["value"])
     given |= {
-        "PREFECT_HOME": str(server.folder / "worker"), "HOME": str(server.folder), "KUBECONFIG": str(cluster.kubeconfig),
+        "PREFECT_HOME": str(server.folder / "worker"), "HOME": str(server.folder),
+        "KUBECONFIG": str(cluster.kubeconfig),
         # The observer watches pods, of which there are none.
         "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_ENABLED": "false",
         "PREFECT_WORKER_WEBSERVER_PORT": str(health), "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
@@ -337,15 +341,12 @@ def _check_job(cluster: Cluster, job: Document, folder: Path) -> None:
 
 
 def _validate(job: Document, folder: Path) -> None:
-    """By the schema of Kubernetes, where the tool is; without two keys that Prefect asks for and Kubernetes drops."""
-    import shutil
-    from copy import deepcopy
-
+    """By the schema of Kubernetes, where the tool is."""
     tool = shutil.which("kubernetes-validate", path=os.environ.get("EVERGREEN_TEST_TOOLS", ""))
     if tool is None:
         return
     known = deepcopy(job)
-    for key in ("parallelism", "completions"):
+    for key in PREFECTS_KEYS:
         del known["spec"]["template"]["spec"][key]
     file = folder / "job.yaml"
     file.write_text(yaml.safe_dump(known))
@@ -382,13 +383,13 @@ def test_a_run_becomes_a_container_of_docker(server: Server) -> None:
     made = json.loads(done.stdout.splitlines()[-1])
     assert (made["image"], made["user"]) == (IMAGE, "10001:10001")
     assert made["volumes"] == ["/state"]
-    given = dict(each.split("=", 1) for each in made["environment"])
+    given = made["environment"]
     assert own.items() <= given.items()
     assert (given["EVERGREEN_ENVIRONMENT"], given["PREFECT_API_AUTH_STRING"]) == ("dev", LOGIN)
     host = made["host_config"]
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (2**32, 2**32, 2 * 10**9, 1024)
     assert (host["ReadonlyRootfs"], host["CapDrop"], host["Binds"]) == (True, ["ALL"], ["evergreen-runs:/state:rw"])
-    assert "PREFECT_HOME=/state/prefect" in made["environment"]
+    assert given["PREFECT_HOME"] == "/state/prefect"
 
 
 def test_the_overlays_use_the_pool_that_deployments_go_into() -> None:
