@@ -6,16 +6,19 @@ sides of every pair came to the same figures, or the part ends with an error.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from benchmarks.bikes import Bikes
 from benchmarks.measure import PROJECT, Finding, Run, Scale, console, fresh, python, table
 from benchmarks.scaled import WORKERS
 
-SEARCHED, REPLAYED, SCORED = (2_000, 20_000, 80_000), (70, 140), (100_000, 1_000_000)
+SEARCHED, REPLAYED, SCORED = (2_000, 20_000, 80_000), (70,), (100_000, 500_000)
 
 
 def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
@@ -32,10 +35,13 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
             ("until it is down", started["down"], ""),
         ],
     )
-    searched = {rows: _search(rows, 1 if few else 3) for rows in (SEARCHED[:1] if few else SEARCHED)}
+    searched = {rows: _search(rows, 1 if few else 2) for rows in (SEARCHED[:1] if few else SEARCHED)}
     _show_search(searched)
     replayed = _backtests(folder, REPLAYED[:1] if few else REPLAYED, 1)
-    scored = _scores(folder, api, scale, (5_000,) if few else SCORED)
+    bikes = Bikes(folder / "scale-bikes", api)
+    bikes.prepare(scale.retrain_rows)
+    _show_runs(bikes, scale.retrain_rows)
+    scored = _scores(bikes, (5_000,) if few else SCORED)
     console.print(f"[dim]  load {os.getloadavg()[0]:.1f} at the end[/]")
     found = {
         "search": searched[max(searched)].told["ratio"],
@@ -69,12 +75,23 @@ def _show_search(runs: Mapping[int, Run]) -> None:
                 f"{told['mb']:.0f}",
                 here,
                 dask,
+                *told["processor"].values(),
                 told["ratio"],
                 " to ".join(f"{end:.2f}" for end in told["ratios"]),
+                round(done.peak_mb),
                 "yes" if told["start"] + dask < here else "no",
             )
         )
-    header = ("rows", "MB", "one process, s", "cluster that is up, s", "ratio", "of the pairs", "pays with its start")
+    header = (
+        "rows",
+        "MB",
+        "one process, s",
+        "cluster that is up, s",
+        "ratio",
+        "of the pairs",
+        "peak MB here",
+        "pays with its start",
+    )
     table("Search of 4 combinations in 3 folds, and the last fit", header, shown)
 
 
@@ -90,12 +107,18 @@ def _backtests(folder: Path, lengths: tuple[int, ...], rounds: int) -> dict[int,
     names = list(runs[lengths[0]].told["seconds"])
     table(
         "Backtest of two policies, nothing known from before, starts of processes included",
-        ("days", "steps", *(f"{name}, s" for name in names), *(f"{name}, ratio" for name in names[1:])),
+        (
+            *("days", "steps"),
+            *(f"{name}, s" for name in names),
+            *(f"{name}, processor s" for name in names),
+            *(f"{name}, ratio" for name in names[1:]),
+        ),
         [
             (
                 days,
                 done.told["steps"],
                 *(done.told["seconds"][name] for name in names),
+                *(done.told["processor"][name] for name in names),
                 *(done.told["ratio"][name] for name in names[1:]),
             )
             for days, done in runs.items()
@@ -104,10 +127,46 @@ def _backtests(folder: Path, lengths: tuple[int, ...], rounds: int) -> dict[int,
     return runs
 
 
-def _scores(folder: Path, api: str, scale: Scale, sizes: tuple[int, ...]) -> dict[int, float]:
-    """The ratio of the rates of the cluster and of one thread, start of the cluster included, by rows."""
-    bikes = Bikes(folder / "scale-score", api)
-    bikes.prepare(scale.retrain_rows)
+def _show_runs(bikes: Bikes, rows: int) -> None:
+    """What each scheduled run of one model takes, of its own process and of the Prefect server, and what it leaves."""
+    bikes.restore()
+    named = (
+        ("retrain, a fifth of the rows new", "retrain"),
+        ("monitor, after it", "monitor"),
+        ("score, all rows", "score"),
+        ("monitor, nothing new", "monitor"),
+        ("score, nothing new", "score"),
+        ("retrain, nothing new", "retrain"),
+    )
+    shown = []
+    for title, command in named:
+        before = _servers_seconds(), _kilobytes(bikes.home)
+        done = bikes.evergreen(command)
+        server, grown = _servers_seconds() - before[0], _kilobytes(bikes.home) - before[1]
+        shown.append((title, done.cpu, server, done.wall, round(done.peak_mb), round(grown)))
+    header = ("", "processor s", "the server's", "wall s", "peak MB", "kB more in the state folder")
+    table(f"Runs of a model of {rows:,} rows", header, shown)
+    for name in ("observations", "predictions"):
+        place = bikes.home / "lake" / "bike_demand" / name
+        console.print(f"[dim]  {name}: {1000 * _kilobytes(place) / rows:.0f} bytes a row[/]")
+
+
+def _servers_seconds() -> float:
+    """Processor seconds of the processes that this one has started and that still run: those of the Prefect server."""
+    spent = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            spent += times.user + times.system
+    return spent
+
+
+def _kilobytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1000
+
+
+def _scores(bikes: Bikes, sizes: tuple[int, ...]) -> dict[int, float]:
+    """The ratio of the seconds of the cluster and of one thread, start of the cluster included, by rows."""
     data = bikes.folder / "data"
     fresh(python("benchmarks.given", "hours", data / "first.parquet", 1000))
     sides = {
@@ -119,7 +178,7 @@ def _scores(folder: Path, api: str, scale: Scale, sizes: tuple[int, ...]) -> dic
     for rows in sizes:
         file = data / f"{rows}.parquet"
         fresh(python("benchmarks.given", "hours", file, rows))
-        seconds = {}
+        seconds, processor = {}, {}
         for name, variables in sides.items():
             console.print(f"[dim]  scoring, {rows:,} rows, {name}[/]")
             shutil.rmtree(bikes.home)
@@ -128,10 +187,16 @@ def _scores(folder: Path, api: str, scale: Scale, sizes: tuple[int, ...]) -> dic
             done = fresh(words, bikes.environment | variables)
             if done.told["rows_scored"] != rows:
                 raise RuntimeError(f"{done.told['rows_scored']} of {rows} rows were scored")
-            seconds[name] = rows / done.told["rows_per_second"]
+            seconds[name], processor[name] = rows / done.told["rows_per_second"], done.cpu
         one = seconds["one thread"]
         ratios[rows] = seconds["dask"] / one
-        shown.append((f"{rows:,}", *seconds.values(), seconds["two threads"] / one, ratios[rows]))
-    header = ("rows", *(f"{name}, s" for name in sides), "two threads, ratio", "dask, ratio")
+        shown.append((f"{rows:,}", *seconds.values(), *processor.values(), seconds["two threads"] / one, ratios[rows]))
+    header = (
+        "rows",
+        *(f"{name}, s" for name in sides),
+        *(f"{name}, processor s" for name in sides),
+        "two threads, ratio",
+        "dask, ratio",
+    )
     table("Scoring a Parquet file, start of the cluster included", header, shown)
     return ratios

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import statistics
 import sys
 import time
@@ -41,22 +42,30 @@ def search(rows: str, rounds: str) -> dict[str, Any]:
     spec, frame = loaded.spec, _hours(int(rows))
     read_model = partial(models.load_same, spec.name, folder, loaded.hash, loaded.recipe)
     times: dict[str, list[float]] = {"one process": [], "dask": []}
+    spent: dict[str, list[float]] = {"one process": [], "dask": []}
     began = time.perf_counter()
     with FitWorkers(partial(open_cluster, "", WORKERS), read_model) as workers:
         # The first fit on a worker imports, and the first one here as well.
         alike = [fit(spec, frame.head(1_000), None, workers=each).tried for each in (None, workers)]
         start = time.perf_counter() - began
+        client = workers.backend.cluster.client
+
+        def processor() -> float:
+            return time.process_time() + float(sum(client.run(time.process_time).values()))
+
         for _ in range(int(rounds)):
             for name, side in (("one process", None), ("dask", workers)):
-                began = time.perf_counter()
+                before, began = processor(), time.perf_counter()
                 alike.append(fit(spec, frame, None, workers=side).tried)
                 times[name].append(time.perf_counter() - began)
+                spent[name].append(processor() - before)
     if not all(alike[place] == alike[place + 1] for place in range(0, len(alike), 2)) and len(frame) < 100_000:
         raise RuntimeError("the values of the search differ between one process and the workers")
     ratios = [dask / here for here, dask in zip(times["one process"], times["dask"], strict=True)]
     return {
         "start": start,
         "seconds": {name: statistics.median(held) for name, held in times.items()},
+        "processor": {name: statistics.median(held) for name, held in spent.items()},
         "ratio": statistics.median(ratios),
         "ratios": [min(ratios), max(ratios)],
         "mb": float(np.sum(frame.memory_usage(deep=True))) / 1e6,
@@ -105,11 +114,14 @@ def backtest(file: str, days: str, place: str, rounds: str) -> dict[str, Any]:
         "dask": lambda: open_cluster("", WORKERS),
     }
     times: dict[str, list[float]] = {name: [] for name in opened}
+    spent: dict[str, list[float]] = {name: [] for name in opened}
     told = set()
     for number in range(int(rounds)):
         for name, side in opened.items():
+            before = _processor()
             seconds, outcome, steps = once(number, name, side())
             times[name].append(seconds)
+            spent[name].append(_processor() - before)
             told.add(outcome)
     if len(told) != 1:
         raise RuntimeError("the sides of the backtest came to other figures")
@@ -117,10 +129,17 @@ def backtest(file: str, days: str, place: str, rounds: str) -> dict[str, Any]:
     return {
         "steps": steps,
         "seconds": {name: statistics.median(held) for name, held in times.items()},
+        "processor": {name: statistics.median(held) for name, held in spent.items()},
         "ratio": {
             name: statistics.median(b / a for a, b in zip(here, held, strict=True)) for name, held in times.items()
         },
     }
+
+
+def _processor() -> float:
+    """Processor seconds of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def start() -> dict[str, Any]:

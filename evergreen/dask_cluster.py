@@ -54,10 +54,10 @@ class Cluster:
 
     def submit(self, function: Callable[..., Any], *words: Any) -> distributed.Future[Any]:
         """Run a function of a module on some worker; the result is to be read by `result`."""
-        future = self.client.submit(function, *words, pure=False)  # type: ignore[no-untyped-call]
+        future = self.client.submit(function, *words, pure=False)
         with self._lock:
             self._pending.add(future)
-        return future  # type: ignore[no-any-return]
+        return future
 
     def share(self, value: Any) -> distributed.Future[Any]:
         """Bring a large value to every worker once; the result stands for it among the words of `submit`."""
@@ -74,7 +74,7 @@ class Cluster:
             EvergreenError: the cluster is at fault: its workers died or left, or the scheduler is gone.
         """
         with told_cluster_faults(self.name, lambda: self._fault):
-            return future.result()  # type: ignore[no-untyped-call]
+            return future.result()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -149,7 +149,7 @@ class ClusterExecutor(Executor):
             except BaseException as error:
                 here.set_exception(error)
 
-        there.add_done_callback(settle)
+        there.add_done_callback(settle)  # type: ignore[no-untyped-call]
         return here
 
 
@@ -188,7 +188,7 @@ def open_cluster(address: str, workers: int) -> Iterator[Cluster]:
                 client.close(timeout=_CONNECT_SECONDS)
         finally:
             if own is not None:
-                own.close(timeout=_CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+                own.close(timeout=_CONNECT_SECONDS)
     finally:
         logger.setLevel(level)
 

@@ -29,7 +29,7 @@ _Task = tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]
 
 
 class DaskBackend(ParallelBackendBase):  # type: ignore[misc]
-    """Runs each call of a `joblib.Parallel` on a worker of the cluster, unless `n_jobs` is 1."""
+    """Runs each call of a `joblib.Parallel` on a worker of `cluster`, unless `n_jobs` is 1."""
 
     supports_retrieve_callback = True
     default_n_jobs = -1
@@ -37,13 +37,13 @@ class DaskBackend(ParallelBackendBase):  # type: ignore[misc]
     def __init__(self, cluster: Cluster, read_model: Callable[[], object]) -> None:
         """`read_model` is run on a worker before anything of the model file is unpickled there."""
         super().__init__(nesting_level=0)
-        self._cluster, self._read_model = cluster, read_model
+        self.cluster, self._read_model = cluster, read_model
         self._shared: dict[int, tuple[Any, distributed.Future[Any]]] = {}
         self._begun: list[distributed.Future[Any]] = []
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """How many pieces run at a time."""
-        return 1 if n_jobs == 1 else self._cluster.workers()
+        return 1 if n_jobs == 1 else self.cluster.workers()
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **_words: Any) -> int:
         """Leave what asks for one job to this process."""
@@ -73,15 +73,15 @@ class DaskBackend(ParallelBackendBase):  # type: ignore[misc]
             for function, words, named in func.items
         ]
         # As bytes: the scheduler, which reads what it is sent, knows no model files.
-        future = self._cluster.submit(_work, self._read_model, cloudpickle.dumps(tasks), rows)
+        future = self.cluster.submit(_work, self._read_model, cloudpickle.dumps(tasks), rows)
         self._begun.append(future)
         if callback is not None:
-            future.add_done_callback(callback)
+            future.add_done_callback(callback)  # type: ignore[no-untyped-call]
         return future
 
     def retrieve_result_callback(self, out: distributed.Future[Any]) -> Any:
         """What a batch came to."""
-        return self._cluster.result(out)
+        return self.cluster.result(out)
 
     def stop_call(self) -> None:
         """Free the rows."""
@@ -91,12 +91,12 @@ class DaskBackend(ParallelBackendBase):  # type: ignore[misc]
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Take back what is not done: another piece failed."""
         with contextlib.suppress(Exception):
-            self._cluster.cancel([future for future in self._begun if not future.done()])
+            self.cluster.cancel([future for future in self._begun if not future.done()])  # type: ignore[no-untyped-call]
 
     def _share(self, value: Any) -> distributed.Future[Any]:
         # The value is held as well: the id of one that is gone would soon be another's.
         if id(value) not in self._shared:
-            self._shared[id(value)] = (value, self._cluster.share(value))
+            self._shared[id(value)] = (value, self.cluster.share(value))
         return self._shared[id(value)][1]
 
 

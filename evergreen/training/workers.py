@@ -30,7 +30,8 @@ class FitWorkers:
         self, open_cluster: Callable[[], AbstractContextManager[Cluster]], read_model: Callable[[], ModelSpec]
     ) -> None:
         self.read_model = read_model
-        self._open_cluster, self._open, self._backend = open_cluster, ExitStack(), None
+        self._open_cluster, self._open = open_cluster, ExitStack()
+        self._backend: Any = None
 
     def __enter__(self) -> FitWorkers:
         return self

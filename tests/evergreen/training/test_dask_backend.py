@@ -71,7 +71,7 @@ def test_workers_fit_what_one_process_fits(scheduler: str, rows: pd.DataFrame, t
 
 def _logs_of_work(workers: FitWorkers) -> set[str]:
     """The workers that read the model file."""
-    client = workers.backend._cluster.client
+    client = workers.backend.cluster.client
 
     def has_read() -> bool:
         import models
