@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -25,26 +24,15 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     """Measure the three, each at several sizes."""
     few = not scale.details
     console.print(f"[dim]  load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores[/]")
-    started = fresh(python("benchmarks.scaled", "start")).told
-    table(
-        f"A cluster of {WORKERS} workers on this machine, seconds",
-        ("", "", "a worker, MB"),
-        [
-            ("until it is up", started["up"], ""),
-            ("first job, imports", started["imports"], f"{started['mb'][0]:.0f} to {started['mb'][1]:.0f}"),
-            ("until it is down", started["down"], ""),
-        ],
-    )
-    searched = {rows: _search(rows, 1 if few else 2) for rows in (SEARCHED[:1] if few else SEARCHED)}
-    _show_search(searched)
-    replayed = _backtests(folder, REPLAYED[:1] if few else REPLAYED, 1)
+    searched = _show_search(SEARCHED[:1] if few else SEARCHED, 1 if few else 3)
     bikes = Bikes(folder / "scale-bikes", api)
     bikes.prepare(scale.retrain_rows)
     _show_runs(bikes, scale.retrain_rows)
     scored = _scores(bikes, (5_000,) if few else SCORED)
+    replayed = _backtests(folder, REPLAYED, 1)
     console.print(f"[dim]  load {os.getloadavg()[0]:.1f} at the end[/]")
     found = {
-        "search": searched[max(searched)].told["ratio"],
+        "search": searched,
         "backtest": replayed[max(replayed)].told["ratio"]["dask"],
         "scoring": scored[max(scored)],
     }
@@ -59,40 +47,26 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
     ]
 
 
-def _search(rows: int, rounds: int) -> Run:
-    console.print(f"[dim]  search, {rows:,} rows[/]")
-    return fresh(python("benchmarks.scaled", "search", rows, rounds))
-
-
-def _show_search(runs: Mapping[int, Run]) -> None:
-    shown = []
-    for rows, done in runs.items():
-        told = done.told
-        here, dask = told["seconds"]["one process"], told["seconds"]["dask"]
-        shown.append(
-            (
-                f"{rows:,}",
-                f"{told['mb']:.0f}",
-                here,
-                dask,
-                *told["processor"].values(),
-                told["ratio"],
-                " to ".join(f"{end:.2f}" for end in told["ratios"]),
-                round(done.peak_mb),
-                "yes" if told["start"] + dask < here else "no",
-            )
-        )
-    header = (
-        "rows",
-        "MB",
-        "one process, s",
-        "cluster that is up, s",
-        "ratio",
-        "of the pairs",
-        "peak MB here",
-        "pays with its start",
+def _show_search(sizes: tuple[int, ...], rounds: int) -> float:
+    """Print what a search takes by its rows; returns the ratio at the largest size."""
+    done = fresh(python("benchmarks.scaled", "search", rounds, *sizes))
+    start, told = done.told["start"], done.told["sizes"]
+    console.print(
+        f"[dim]  A cluster of {WORKERS} workers until its first fit is done: {start['seconds']:.1f} s, "
+        f"{start['processor']:.1f} processor seconds; then {start['mb']:.0f} MB a worker. "
+        f"Peak of the run's own process: {done.peak_mb:.0f} MB.[/]"
     )
-    table("Search of 4 combinations in 3 folds, and the last fit", header, shown)
+    shown = [
+        (
+            f"{int(rows):,}",
+            *(one["mb"], *one["seconds"].values(), *one["processor"].values(), one["ratio"]),
+            "yes" if start["seconds"] + one["seconds"]["dask"] < one["seconds"]["one process"] else "no",
+        )
+        for rows, one in told.items()
+    ]
+    header = ("rows", "MB", "here, s", "cluster that is up, s", "here, processor s", "cluster, processor s", "ratio")
+    table("Search of 4 combinations in 3 folds, and the last fit", (*header, "pays with its start"), shown)
+    return float(told[str(max(sizes))]["ratio"])
 
 
 def _backtests(folder: Path, lengths: tuple[int, ...], rounds: int) -> dict[int, Run]:

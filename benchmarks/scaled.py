@@ -1,6 +1,6 @@
 """One side of the part `scale`, in a process of its own; prints one JSON object.
 
-`python -m benchmarks.scaled search ROWS ROUNDS`, `backtest FILE DAYS FOLDER ROUNDS`, or `start`
+`python -m benchmarks.scaled search ROUNDS ROWS ...`, or `backtest FILE DAYS FOLDER ROUNDS`
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evergreen.spec.model import ModelSpec
+    from evergreen.training.workers import FitWorkers
 
 WORKERS = 2
 
@@ -27,10 +33,8 @@ def main() -> None:
     print(json.dumps(SIDES[kind](*words)))
 
 
-def search(rows: str, rounds: str) -> dict[str, Any]:
+def search(rounds: str, *sizes: str) -> dict[str, Any]:
     """The search of `bike_demand` and its last fit: in this process, and with the folds on a cluster that is up."""
-    import numpy as np
-
     import models
     from evergreen.dask_cluster import open_cluster
     from evergreen.settings import load_settings
@@ -39,35 +43,49 @@ def search(rows: str, rounds: str) -> dict[str, Any]:
 
     folder = load_settings().models
     loaded = models.load("bike_demand", folder)
-    spec, frame = loaded.spec, _hours(int(rows))
+    spec, first = loaded.spec, _hours(1_000)
     read_model = partial(models.load_same, spec.name, folder, loaded.hash, loaded.recipe)
-    times: dict[str, list[float]] = {"one process": [], "dask": []}
-    spent: dict[str, list[float]] = {"one process": [], "dask": []}
-    began = time.perf_counter()
+    fit(spec, first, None)
+    began, before = time.perf_counter(), time.process_time()
     with FitWorkers(partial(open_cluster, "", WORKERS), read_model) as workers:
-        # The first fit on a worker imports, and the first one here as well.
-        alike = [fit(spec, frame.head(1_000), None, workers=each).tried for each in (None, workers)]
-        start = time.perf_counter() - began
+        # The first fit on a worker imports, as the first one here did.
+        fit(spec, first, None, workers=workers)
         client = workers.backend.cluster.client
 
         def processor() -> float:
             return time.process_time() + float(sum(client.run(time.process_time).values()))
 
-        for _ in range(int(rounds)):
-            for name, side in (("one process", None), ("dask", workers)):
-                before, began = processor(), time.perf_counter()
-                alike.append(fit(spec, frame, None, workers=side).tried)
-                times[name].append(time.perf_counter() - began)
-                spent[name].append(processor() - before)
-    if not all(alike[place] == alike[place + 1] for place in range(0, len(alike), 2)) and len(frame) < 100_000:
-        raise RuntimeError("the values of the search differ between one process and the workers")
-    ratios = [dask / here for here, dask in zip(times["one process"], times["dask"], strict=True)]
+        start = {"seconds": time.perf_counter() - began, "processor": processor() - before}
+        start["mb"] = statistics.median(client.run(_resident_mb).values())
+        told = {rows: _searched(spec, _hours(int(rows)), workers, int(rounds), processor) for rows in sizes}
+    return {"start": start, "sizes": told}
+
+
+def _searched(
+    spec: ModelSpec, frame: pd.DataFrame, workers: FitWorkers, rounds: int, processor: Callable[[], float]
+) -> dict[str, Any]:
+    """Pairs of a fit here and one on the workers, at one size."""
+    import numpy as np
+
+    from evergreen.training.fit import fit
+
+    times: dict[str, list[float]] = {"one process": [], "dask": []}
+    spent: dict[str, list[float]] = {"one process": [], "dask": []}
+    for _ in range(rounds):
+        tried = []
+        for name, side in (("one process", None), ("dask", workers)):
+            before, began = processor(), time.perf_counter()
+            tried.append(fit(spec, frame, None, workers=side).tried)
+            times[name].append(time.perf_counter() - began)
+            spent[name].append(processor() - before)
+        if tried[0] != tried[1]:
+            raise RuntimeError("the values of the search differ between one process and the workers")
     return {
-        "start": start,
         "seconds": {name: statistics.median(held) for name, held in times.items()},
         "processor": {name: statistics.median(held) for name, held in spent.items()},
-        "ratio": statistics.median(ratios),
-        "ratios": [min(ratios), max(ratios)],
+        "ratio": statistics.median(
+            there / here for here, there in zip(times["one process"], times["dask"], strict=True)
+        ),
         "mb": float(np.sum(frame.memory_usage(deep=True))) / 1e6,
     }
 
@@ -142,34 +160,6 @@ def _processor() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def start() -> dict[str, Any]:
-    """What a cluster of two workers takes before it does anything, and what its processes hold then, in MB."""
-    from evergreen.dask_cluster import open_cluster
-
-    began = time.perf_counter()
-    with open_cluster("", WORKERS) as cluster:
-        up = time.perf_counter() - began
-        began = time.perf_counter()
-        cluster.result(cluster.submit(_import_all))
-        imported = time.perf_counter() - began
-        resident = cluster.client.run(_resident_mb)  # type: ignore[no-untyped-call]
-        began = time.perf_counter()
-    return {
-        "up": up,
-        "imports": imported,
-        "down": time.perf_counter() - began,
-        "mb": [min(resident.values()), max(resident.values())],
-    }
-
-
-def _import_all() -> None:
-    import models
-    from evergreen.settings import load_settings
-
-    spec = models.load("bike_demand", load_settings().models).spec
-    spec.pipeline(spec.seed)
-
-
 def _resident_mb() -> float:
     import os
 
@@ -191,7 +181,7 @@ def _hours(rows: int) -> Any:
     return frame.assign(at=pd.date_range("2000-01-01", periods=rows, freq="h", tz="UTC"))
 
 
-SIDES: dict[str, Callable[..., dict[str, Any]]] = {"search": search, "backtest": backtest, "start": start}
+SIDES: dict[str, Callable[..., dict[str, Any]]] = {"search": search, "backtest": backtest}
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -194,6 +196,19 @@ def test_a_cluster_without_workers_is_one_line(tmp_path: Path) -> None:
         cluster = Cluster(client, "the Dask cluster of a test", without_workers=0.5)
         with pytest.raises(EvergreenError, match=r"^The Dask cluster of a test has had no worker"), cluster.watched():
             cluster.result(cluster.submit(len, "abc"))
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_one_line(tmp_path: Path) -> None:
+    """What waits for it ends, and so does the run."""
+    pytest.importorskip("distributed")
+    from evergreen.dask_cluster import open_cluster
+
+    with dask_processes(tmp_path / "dask", 1) as address, open_cluster(address, 1) as cluster:
+        waiting = cluster.submit(signal.pause)
+        os.kill(cluster.client.run_on_scheduler(os.getpid), signal.SIGKILL)
+        with pytest.raises(EvergreenError, match=r"^The scheduler of the Dask cluster at .* does not answer any more"):
+            cluster.result(waiting)
 
 
 def test_only_parts_open_a_cluster(make_spec: Callable[..., ModelSpec], make_rows: MakeRows) -> None:
