@@ -24,6 +24,7 @@ from benchmarks import (
     leases,
     memory,
     retrain,
+    scale,
     score,
     serving,
     start,
@@ -52,6 +53,7 @@ PARTS: dict[str, Callable[[Scale, Path, str], list[Finding]]] = {
     "serving": serving.run,
     "fleet": fleet.run,
     "leases": leases.run,
+    "scale": scale.run,
 }
 LONG = (
     "alarms",
@@ -65,6 +67,7 @@ LONG = (
     "serving",
     "fleet",
     "leases",
+    "scale",
 )
 """They take most of an hour: measured where they are named."""
 TINY = Scale(rounds=1, warmups=0, rows=5_000, many=10_000, details=False, batches=(1, 3), windows=4)
@@ -88,14 +91,14 @@ def main() -> None:
     unknown = [part for part in given.parts if part not in PARTS]
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; there are: {', '.join(PARTS)}")
-    scale = TINY if given.tiny else Scale(rounds=given.rounds, many=given.many, windows=given.windows)
+    size = TINY if given.tiny else Scale(rounds=given.rounds, many=given.many, windows=given.windows)
     findings: list[Finding] = []
     with tempfile.TemporaryDirectory(prefix="evergreen-benchmarks-") as place:
         folder = Path(place)
         with prefect_server(folder / "server") as api:
             for part in given.parts or [part for part in PARTS if part not in LONG]:
                 console.print(f"[bold]{part}[/]")
-                findings += PARTS[part](scale, folder, api)
+                findings += PARTS[part](size, folder, api)
     marks = {True: "[green]met[/]", False: "[red]missed[/]"}
     rows = [(one.what, one.value, one.target, marks[one.met]) for one in findings]
     where = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"

@@ -38,10 +38,11 @@ class Settings(BaseSettings):
         redis: URL of the Redis that carries the events of the local stack's Prefect server; empty for memory.
         notify: who gets alerts, separated by commas: URLs (http, https, mailto, mailtos), or `type/name` of blocks
             that are saved in Prefect.
-        runner: what scores chunks in parallel: threads of the run's own process, or a Dask cluster.
+        runner: where scoring, the fits of a search and a backtest are done in parallel: `threads`, on this machine
+            (chunks in threads of the run's process, a backtest in processes, a fit in one), or `dask`, on a cluster.
         dask: the address of the Dask scheduler; empty for a cluster on this machine that lives as long as the run.
-        workers: how many chunks are scored at a time, in threads or in a cluster of the run's own; 0 means one for each
-            processor, at most 4.
+        workers: how many chunks, or jobs of a backtest, are done at a time on this machine, and the workers of a
+            cluster of the run's own; 0 means one for each processor, at most 4.
         parallel_runs: how many flow runs the worker of `evergreen up` has at a time; 0 means one for each processor,
             and at least 4, so that runs that take hours leave room for those that watch.
         serving_keys: lines of a file of API keys (`NAME SHA256 [REQUESTS_PER_SECOND]`), also separated by commas, for a

@@ -16,6 +16,7 @@ from evergreen.events import is_rehearsal
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
 from flows.shared.conclude import conclude
+from flows.shared.executors import fit_workers
 from flows.shared.lineage import ENDS
 from flows.shared.opening import ingest_new_data, open_run
 from tasks.detect import detect
@@ -61,7 +62,7 @@ def retrain(
         if todo.settled is not None:
             return conclude(context, todo, ingested)
         drift = detect(context, todo.champion, todo.snapshot)
-        version = todo.resume or register(context, fit(context, todo))
+        version = todo.resume or register(context, fit(context, todo, fit_workers(context)))
         judgement = gate(context, todo, version, drift)
         outcome = promote(context, version, judgement, reason)
         result = conclude(context, todo, ingested, outcome, version, drift, judgement)

@@ -15,8 +15,10 @@ from __future__ import annotations
 import ast
 import gc
 import importlib.util
+import platform
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,6 +95,45 @@ def load_spec(name: str, folder: Path) -> ModelSpec:
     path = _file_of(name, folder, files)
     _read(path)
     return _load_spec(name, path, folder, files)
+
+
+def load_same(name: str, folder: Path, code: str, made_by: str) -> ModelSpec:
+    """Load a model in another process, for a run that has loaded it: read again only where the file changed since.
+
+    Args:
+        name: of the model.
+        folder: of model files, at the same path as where the run is.
+        code: the `hash` of the run's `LoadedModel`.
+        made_by: its `recipe`.
+
+    Raises:
+        ModelFileError: as in `load`, or the file is another one here.
+    """
+    with _loading_same:
+        asked = (name, folder, code, made_by)
+        if asked not in _loaded_same:
+            # What a model file imports is in a process that lives on as an earlier run read it.
+            files = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*.py")}
+            if _files_then != files:
+                for module_name in [each for each in sys.modules if each.startswith(f"{__name__}.")]:
+                    _forget(module_name)
+                _loaded_same.clear()
+                _files_then.clear()
+                _files_then.update(files)
+            loaded = load(name, folder)
+            if (loaded.hash, loaded.recipe) != (code, made_by):
+                raise ModelFileError(
+                    f"{loaded.path} on {platform.node()} is another file than where the run is, or imports other ones.",
+                    "Bring the same files to every machine that works for this run.",
+                )
+            _loaded_same[asked] = loaded.spec
+        return _loaded_same[asked]
+
+
+_loading_same = threading.Lock()
+_loaded_same: dict[tuple[str, Path, str, str], ModelSpec] = {}
+"""The models that were loaded for runs elsewhere, and below the files that they are of."""
+_files_then: dict[Path, tuple[int, int]] = {}
 
 
 def files_of(name: str, folder: Path) -> tuple[Mapping[str, Path], frozenset[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -12,12 +14,13 @@ from evergreen.registry.version import Candidate
 from evergreen.runs.context import RunContext
 from evergreen.training.candidate import build_candidate
 from evergreen.training.plan import Plan, lineage_of
+from evergreen.training.workers import FitWorkers
 from tasks import run_logger
 
 
 @task(cache_policy=NO_CACHE, timeout_seconds=6 * 3600, task_run_name="fit")
-def fit(context: RunContext, plan: Plan) -> Candidate:
-    """Fit and store a candidate; it is not registered yet."""
+def fit(context: RunContext, plan: Plan, workers: FitWorkers | None = None) -> Candidate:
+    """Fit and store a candidate, in parts on `workers`; it is not registered yet."""
     logger = run_logger(context.spec.name, plan.decision_id)
     shown: list[object] = []
 
@@ -34,14 +37,16 @@ def fit(context: RunContext, plan: Plan) -> Candidate:
 
     code = (context.spec_hash, context.recipe)
     tags = lineage_of(plan, context.spec, *code, flow_run=context.flow_run)
-    candidate = build_candidate(
-        context.observations,
-        context.registry,
-        plan.window,
-        decision=plan.decision_id,
-        params=plan.request.params,
-        tags=tags,
-        progress=progress,
-    )
+    with workers or nullcontext():
+        candidate = build_candidate(
+            context.observations,
+            context.registry,
+            plan.window,
+            decision=plan.decision_id,
+            params=plan.request.params,
+            tags=tags,
+            progress=progress,
+            workers=workers,
+        )
     logger.info("fit: %s on %s, stored in %.1f MB", context.spec.name, many(plan.train_rows, "row"), candidate.size_mb)
     return candidate

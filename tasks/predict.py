@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +13,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 import models
 from evergreen.data.contract import scoring_schema
 from evergreen.data.prediction_log import Progress
+from evergreen.errors import EvergreenError
 from evergreen.markdown import many
 from evergreen.naming import artifact
 from evergreen.registry.client import Registry
@@ -20,7 +22,7 @@ from evergreen.runs.context import RunContext
 from evergreen.scoring import commit
 from evergreen.scoring.chunk import LoadedVersion, RunStamp, ScoredChunk, score_chunk
 from evergreen.scoring.input import Chunk, ScoringInput, resolve
-from evergreen.settings import Settings
+from evergreen.settings import Settings, load_settings
 from tasks import retried, run_logger
 
 _loading = threading.Lock()
@@ -29,22 +31,43 @@ _loading = threading.Lock()
 class ScoringJob:
     """What a task in another process needs to score a chunk; a plain class, as `RunContext`.
 
+    Another process reads its own settings: passwords are in the environment of whoever needs them, and are not sent.
+
     Attributes:
-        settings: where things are.
+        lake: where the run has its tables.
         model: its name; the model file is read where the task runs.
         spec_hash: of the model file's code.
         sha256: of the champion's stored pipeline.
         stamp: what every prediction is stamped with.
     """
 
-    __slots__ = ("model", "settings", "sha256", "spec_hash", "stamp")
-
     def __init__(self, context: RunContext, scoring_input: ScoringInput, champion: Version) -> None:
-        self.settings = context.settings
+        self._settings: Settings | None = context.settings
+        self.lake = context.settings.lake_uri
         self.model = context.spec.name
         self.spec_hash = context.spec_hash
         self.sha256 = champion.tags.sha256
         self.stamp = RunStamp(scoring_input.batch, scoring_input.name, champion.number, context.flow_run, context.now)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_settings": None}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this process.
+
+        Raises:
+            EvergreenError: they lead to other tables than those of the run.
+        """
+        if self._settings is None:
+            settings = load_settings()
+            if settings.lake_uri != self.lake:
+                raise EvergreenError(
+                    f"A worker on {platform.node()} has its tables at {settings.lake_uri}, and the run at {self.lake}.",
+                    "Start the workers with the EVERGREEN_* variables of the run, and the same folders.",
+                )
+            self._settings = settings
+        return self._settings
 
 
 @retried("resolve-input", timeout_seconds=1800)

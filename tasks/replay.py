@@ -23,7 +23,7 @@ from evergreen.backtest.simulation import SimulationPlan
 from evergreen.markdown import many
 from evergreen.registry.lineage import of_code
 from evergreen.runs.context import RunContext
-from models import load_spec
+from models import load_same
 from tasks import run_logger
 
 
@@ -45,7 +45,7 @@ def replay(
     )
     cache = JobCache(settings.backtest(spec.name))
     version = context.observations.snapshot().version
-    reader = partial(load_spec, spec.name, settings.models)
+    reader = partial(load_same, spec.name, settings.models, context.spec_hash, context.recipe)
     source = JobSource(reader, settings.lake_uri, cache, context.spec_hash, version, delay)
     jobs = source.context()
     steps = steps_of(jobs.history, request.since)

@@ -28,6 +28,7 @@ PLANTED = [
     ("deployments/stack/stack.py", "import filelock", "File locks are taken in one module"),
     ("evergreen/registry/client.py", "import fcntl", "File locks are taken in one module"),
     ("evergreen/training/fit.py", "import mlflow", "MLflow is imported by the registry alone"),
+    ("tasks/fit.py", "import distributed", "Dask is imported by the cluster and the task runner alone"),
     ("evergreen/drift/check.py", "import evidently", "Evidently is imported in one module"),
     ("flows/shared/lineage.py", "import openlineage", "OpenLineage is imported where events are made and sent"),
     ("evergreen/data/windows.py", "import sqlalchemy", "SQLAlchemy is imported where databases are read and written"),

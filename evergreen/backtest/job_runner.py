@@ -240,6 +240,8 @@ def processes(workers: int) -> Iterator[Executor | None]:
 
 _CONTEXTS: dict[tuple[object, ...], JobContext] = {}
 """The context of a process that works jobs out, by what it was made of; the last one only."""
+_one_at_a_time = threading.Lock()
+"""A worker of a Dask cluster may have several threads; a limit of threads is one of the whole process."""
 
 
 def _work_out_there(source: JobSource, job: Job) -> JobResult:
@@ -248,7 +250,7 @@ def _work_out_there(source: JobSource, job: Job) -> JobResult:
     from threadpoolctl import threadpool_limits
 
     name = (source.lake, source.cache, source.spec_hash, source.version, source.delay)
-    with threadpool_limits(1):
+    with _one_at_a_time, threadpool_limits(1):
         if name not in _CONTEXTS:
             _CONTEXTS.clear()
             _CONTEXTS[name] = source.context()

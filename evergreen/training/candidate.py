@@ -35,6 +35,7 @@ from evergreen.training import importance
 from evergreen.training.fit import Fitted, fit
 from evergreen.training.predict import labelled, predict
 from evergreen.training.reference import REFERENCE, reference_sample
+from evergreen.training.workers import FitWorkers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +77,9 @@ def build_candidate(
     params: Mapping[str, Any] | None,
     tags: Mapping[str, str],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: FitWorkers | None = None,
 ) -> Candidate:
-    """Fit a candidate on the window's training rows and store it.
+    """Fit a candidate on the window's training rows and store it; see `fit` for `workers`.
 
     Raises:
         DataError: there is nothing to learn from the target.
@@ -86,7 +88,7 @@ def build_candidate(
     spec = observations.spec
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / naming.RUN_FOLDER
-        candidate = fit_candidate(observations, window, folder, params=params, progress=progress)
+        candidate = fit_candidate(observations, window, folder, params=params, progress=progress, workers=workers)
         figures = {naming.train_metric(spec.metric.name): candidate.fitted.value, "train_rows": candidate.rows}
         return registry.log(
             spec,
@@ -114,6 +116,7 @@ def fit_candidate(
     *,
     params: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: FitWorkers | None = None,
 ) -> FittedCandidate:
     """Fit on the window's training rows; what is kept beside the pipeline goes to `folder`, which is made.
 
@@ -126,8 +129,8 @@ def fit_candidate(
     frame = labelled(spec, window.read(observations))
     split = split_window(observations, frame)
     train = frame[split.train].reset_index(drop=True)
-    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress)
-    pipeline = refit(spec, frame, fitted.params) if spec.training.refit else fitted.pipeline
+    fitted = fit(spec, train, row_weights(spec, train), params=params, progress=progress, workers=workers)
+    pipeline = refit(spec, frame, fitted.params, workers) if spec.training.refit else fitted.pipeline
     probe = frame.tail(_PROBE_ROWS).reset_index(drop=True)
     predicted = predict(pipeline, spec, probe)
     matters = importance.importances(fitted.pipeline, spec, frame[split.holdout], seed=spec.seed)
@@ -145,9 +148,11 @@ def fit_candidate(
     return FittedCandidate(pipeline, fitted, len(train), predicted.classes, matters, tags)
 
 
-def refit(spec: ModelSpec, frame: pd.DataFrame, params: Mapping[str, Any]) -> Pipeline:
+def refit(
+    spec: ModelSpec, frame: pd.DataFrame, params: Mapping[str, Any], workers: FitWorkers | None = None
+) -> Pipeline:
     """The fit that is deployed: of every labelled row of a window (in time order), with parameters already found."""
-    return fit(spec, frame, row_weights(spec, frame), params=params).pipeline
+    return fit(spec, frame, row_weights(spec, frame), params=params, workers=workers).pipeline
 
 
 def trained_ids(versions: StoredVersions, version: Version) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from evergreen.spec.place import describe, failing_line
 from evergreen.training.folds import split_into_folds
 from evergreen.training.pipeline_checks import build_pipeline
 from evergreen.training.predict import Array, predict, target_of, threads
+from evergreen.training.workers import FitWorkers, has_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +64,12 @@ def fit(
     *,
     params: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: FitWorkers | None = None,
 ) -> Fitted:
     """Search the grid (or take `params`), then fit once on all of `train` (labelled rows in time order).
 
-    `progress` is told how many fits of how many are done.
+    `progress` is told how many fits of how many are done. With `workers` the fits of the search are theirs, and so are
+    the parts of an estimator with `n_jobs` or of a search of scikit-learn; without, all of it is done here.
 
     Raises:
         DataError: the target has one class or one value only.
@@ -79,8 +83,9 @@ def fit(
     try:
         with threads(len(x)):
             if params is None:
-                params, tried = _search(spec, train, x, y, sample_weight, progress)
-            pipeline = _fit_one(spec, params, x, y, sample_weight)
+                params, tried = _search(spec, train, x, y, sample_weight, progress, workers)
+            with _shared_out(spec, workers):
+                pipeline = _fit_one(spec, params, x, y, sample_weight)
     except (EvergreenError, MemoryError):
         raise
     except Exception as error:
@@ -117,6 +122,16 @@ def _fit_one(
     return pipeline.fit(x, y, **extra)
 
 
+def _shared_out(spec: ModelSpec, workers: FitWorkers | None) -> AbstractContextManager[Any]:
+    """Within it joblib works on the workers, where the pipeline has parts for them."""
+    if workers is None or not has_parts(build_pipeline(spec)):
+        return nullcontext()
+    from joblib import parallel_config
+
+    shared: AbstractContextManager[Any] = parallel_config(backend=workers.backend)
+    return shared
+
+
 def _search(
     spec: ModelSpec,
     train: pd.DataFrame,
@@ -124,26 +139,53 @@ def _search(
     y: Array,
     sample_weight: npt.NDArray[np.float64] | None,
     progress: Callable[[int, int], None],
+    workers: FitWorkers | None,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Every combination of the grid on the same folds; the best mean wins, the first of equals."""
+    from joblib import Parallel, delayed, parallel_config
     from sklearn.model_selection import ParameterGrid
 
     combinations = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
     if len(combinations) < 2:
         return (combinations[0] if combinations else {}), {}
     folds = split_into_folds(spec, train, y)
+    total = len(combinations) * len(folds)
+    read_model = (lambda: spec) if workers is None else workers.read_model
+    calls = (
+        delayed(_value_on_fold)(read_model, combination, x, y, sample_weight, fit_rows, test_rows)
+        for combination in combinations
+        for fit_rows, test_rows in folds
+    )
+    values = np.empty(total)
+    with nullcontext() if workers is None else parallel_config(backend=workers.backend):
+        # In the order of the calls, whichever of them ends first.
+        for number, value in enumerate(Parallel(1 if workers is None else -1, return_as="generator")(calls)):
+            values[number] = value
+            progress(number + 1, total)
     sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
     tried: dict[str, float] = {}
     best: tuple[float, dict[str, Any]] = (-np.inf, combinations[0])
-    for number, combination in enumerate(combinations):
-        values = []
-        for fold, (fit_rows, test_rows) in enumerate(folds):
-            weight = None if sample_weight is None else sample_weight[fit_rows]
-            pipeline = _fit_one(spec, combination, x.iloc[fit_rows], y[fit_rows], weight)
-            values.append(measure(spec.metric, y[test_rows], predict(pipeline, spec, x.iloc[test_rows])))
-            progress(number * len(folds) + fold + 1, len(combinations) * len(folds))
-        mean = float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+    for combination, of_folds in zip(combinations, values.reshape(-1, len(folds)), strict=True):
+        mean = float(np.nanmean(of_folds)) if not np.isnan(of_folds).all() else float("nan")
         tried[", ".join(f"{name}={value}" for name, value in sorted(combination.items()))] = mean
         if sign * mean > best[0]:
             best = (sign * mean, combination)
     return best[1], tried
+
+
+def _value_on_fold(
+    read_model: Callable[[], ModelSpec],
+    params: Mapping[str, Any],
+    x: pd.DataFrame,
+    y: Array,
+    sample_weight: npt.NDArray[np.float64] | None,
+    fit_rows: Array,
+    test_rows: Array,
+) -> float:
+    """The metric of one combination on one fold; the rows in full, so that all folds have them in common."""
+    spec = read_model()
+    weight = None if sample_weight is None else sample_weight[fit_rows]
+    # As on a worker: with other numbers of threads linear algebra adds up in another order.
+    with threads(len(x), linear_algebra=True):
+        pipeline = _fit_one(spec, params, x.iloc[fit_rows], y[fit_rows], weight)
+        return measure(spec.metric, y[test_rows], predict(pipeline, spec, x.iloc[test_rows]))

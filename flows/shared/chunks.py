@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
+from evergreen.dask_cluster import told_cluster_faults
 from evergreen.data.prediction_log import Progress
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
@@ -43,7 +44,7 @@ def score_chunks(
             progress_bar(context.settings.environment, spec.name, scoring_input),
             ScoringJob(context, scoring_input, champion),
         )
-        with task_runner(settings) as runner:
+        with told_cluster_faults(f"the Dask cluster {settings.dask or 'of this run'}"), task_runner(settings) as runner:
             for scored in _predict_in_order(runner, job, chain([first], chunks), 2 * workers(settings)):
                 progress = commit_chunk(context, progress, scored, champion.number)
                 show(progress)

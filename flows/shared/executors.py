@@ -6,23 +6,22 @@ The choice is made when a flow runs, not at import, so that one deployment serve
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+import models
 from evergreen.backtest.job_runner import processes
-from evergreen.errors import EvergreenError
+from evergreen.dask_cluster import ClusterExecutor, open_cluster, own_cluster, require_scheduler, without_dask
+from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
+from evergreen.training.workers import FitWorkers
 
 _MOST = 4
-_WAIT_SECONDS = 10
-_ANY_PORT = "127.0.0.1:0"
-"""Of the dashboard; two clusters on one machine would claim the same fixed port."""
 
 
 def workers(settings: Settings) -> int:
@@ -41,13 +40,11 @@ def task_runner(settings: Settings) -> TaskRunner[Any]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
-        raise _without_dask() from None
+        raise without_dask() from None
     if settings.dask:
-        _require_scheduler(settings.dask)
+        require_scheduler(settings.dask)
         return DaskTaskRunner(address=settings.dask)
-    # One thread a process: chunks take turns at Python's lock otherwise.
-    cluster = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": _ANY_PORT}
-    return DaskTaskRunner(cluster_kwargs=cluster)
+    return DaskTaskRunner(cluster_kwargs=own_cluster(workers(settings)))
 
 
 @contextmanager
@@ -61,37 +58,14 @@ def executor(settings: Settings) -> Iterator[Executor | None]:
         with processes(workers(settings)) as pool:
             yield pool
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise _without_dask() from None
-    if settings.dask:
-        _require_scheduler(settings.dask)
-    own = {"n_workers": workers(settings), "threads_per_worker": 1, "dashboard_address": _ANY_PORT}
-    with Client(settings.dask or None, **({} if settings.dask else own)) as client:  # type: ignore[no-untyped-call]
-        yield client.get_executor(pure=False)
+    with open_cluster(settings.dask, workers(settings)) as cluster:
+        yield ClusterExecutor(cluster)
 
 
-def _without_dask() -> EvergreenError:
-    return EvergreenError(
-        "EVERGREEN_RUNNER=dask needs the Dask extra, which is not installed.",
-        'Run: pip install ".[dask]"; or unset EVERGREEN_RUNNER.',
-    )
-
-
-def _require_scheduler(address: str) -> None:
-    """Check that something listens there; Dask itself retries for 30 seconds and ends with a traceback."""
-    fix = "Start it: dask scheduler; or set EVERGREEN_DASK to its address, such as tcp://scheduler:8786."
-    try:
-        parts = urlsplit(address if "://" in address else f"tcp://{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or port is None:
-        raise EvergreenError("EVERGREEN_DASK is not the address of a Dask scheduler.", fix)
-    try:
-        socket.create_connection((host, port), timeout=_WAIT_SECONDS).close()
-    except OSError as error:
-        raise EvergreenError(
-            f"The Dask scheduler at {host}:{port} does not answer ({type(error).__name__}).", fix
-        ) from None
+def fit_workers(context: RunContext) -> FitWorkers | None:
+    """The processes for the parts of a fit, not opened yet; None on threads, where a fit is one process."""
+    settings = context.settings
+    if settings.runner == "threads":
+        return None
+    read_model = partial(models.load_same, context.spec.name, settings.models, context.spec_hash, context.recipe)
+    return FitWorkers(partial(open_cluster, settings.dask, workers(settings)), read_model)

@@ -33,10 +33,13 @@ def measure_tiny(*parts: str) -> str:
             id="ingest-retrain",
         ),
         pytest.param(
-            ("drift", "fleet", "unchanged"),
-            ("beyond the import", "peak memory", "index of 4 models", "one changed cell at the same path"),
+            ("drift", "fleet", "unchanged", "scale"),
+            (
+                *("beyond the import", "peak memory", "index of 4 models", "one changed cell at the same path"),
+                *("pays with its start", "Backtest of two policies", "dask, ratio"),
+            ),
             marks=pytest.mark.proof(name="benchmarks"),
-            id="drift-fleet-unchanged",
+            id="drift-fleet-unchanged-scale",
         ),
     ],
 )

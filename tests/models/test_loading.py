@@ -171,3 +171,21 @@ def test_an_import_of_before_names_its_new_line(tmp_path: Path, line: str, now: 
 def test_an_import_through_a_door_still_works(line: str) -> None:
     """What model files imported from `evergreen.spec` and `evergreen.sources` before is still there."""
     exec(line, {})  # noqa: S102
+
+
+def test_a_process_that_lives_on_reads_what_changed(tmp_path: Path) -> None:
+    """For a run elsewhere: a file is read once, an edited one again, and one that is not the run's is refused."""
+    (tmp_path / "_step.py").write_text("STEP = 1\n")
+    (tmp_path / "derived.py").write_text(
+        DERIVED.replace("from", "from models._step import STEP\nfrom", 1).replace("+ 1", "+ STEP")
+    )
+    first = models.load("derived", tmp_path)
+    asked = ("derived", tmp_path, first.hash, first.recipe)
+    one = models.load_same(*asked)
+    assert models.load_same(*asked) is one
+    (tmp_path / "_step.py").write_text("STEP = 22\n")
+    with pytest.raises(ModelFileError, match=r"derived\.py on .* is another file than where the run is"):
+        models.load_same("derived", tmp_path, "0" * 16, first.recipe)
+    models._forget("models._step")
+    second = models.load("derived", tmp_path)
+    assert models.load_same("derived", tmp_path, second.hash, second.recipe).seed == one.seed + 21

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from evergreen.errors import EvergreenError
 from evergreen.settings import PROJECT, Settings
 from flows.shared.executors import executor, task_runner, workers
 from models import load_spec
+from tests.dask_processes import dask_processes
 
 TOYS = PROJECT / "tests" / "faults" / "models"
 
@@ -110,12 +112,14 @@ def test_dask_gives_the_same_table_as_threads(
     assert on_dask["chunk"].nunique() == 9
 
 
-@pytest.mark.parametrize("runner", ["threads", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "runner", ["threads", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dask", "dask of others"))]
+)
 def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     runner: str, settings: Settings, make_rows: Callable[..., pd.DataFrame], tmp_path: Path
 ) -> None:
-    """In processes beside each other, or on a Dask cluster of its own, as in this process alone; all of it once."""
-    if runner == "dask":
+    """In processes beside each other, or on a Dask cluster, as in this process alone; all of it once."""
+    if runner != "threads":
         pytest.importorskip("distributed")
     spec = load_spec("toy", TOYS)
     observations = Observations(settings.lake_uri, spec)
@@ -135,7 +139,10 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
         return run(given, course, Request(named(["every 14 days", "on drift"], spec))), given.spent
 
     alone, once = told("alone", None)
-    with executor(settings.model_copy(update={"runner": runner, "workers": 2})) as pool:
+    with ExitStack() as open_until_the_end:
+        others = open_until_the_end.enter_context(dask_processes(tmp_path / "dask")) if "others" in runner else ""
+        asked = {"runner": runner.partition(" ")[0], "workers": 2, "dask": others}
+        pool = open_until_the_end.enter_context(executor(settings.model_copy(update=asked)))
         assert pool is not None
         apart, spent = told("apart", pool)
     assert [(row.variant, row.error, row.retrains, row.rejected) for row in apart.rows] == [
@@ -146,3 +153,17 @@ def test_a_backtest_tells_the_same_wherever_its_work_is_done(
     assert {kind: number for kind, number in spent.fresh.items() if kind != "fit"} == {
         kind: number for kind, number in once.fresh.items() if kind != "fit"
     }
+
+
+@pytest.mark.slow
+def test_a_cluster_that_fails_is_told_from_work_that_fails(settings: Settings) -> None:
+    """The work's own error comes back as it is; one of a worker that dies again and again says so."""
+    pytest.importorskip("distributed")
+    with executor(settings.model_copy(update={"runner": "dask", "workers": 1})) as pool:
+        assert pool is not None
+        assert pool.submit(len, "abc").result() == 3
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 1, 0).result()
+        with pytest.raises(EvergreenError, match="died at the same piece of work"):
+            pool.submit(os._exit, 3).result()
+        assert pool.submit(len, "ab").result() == 2
