@@ -388,7 +388,7 @@ def test_a_run_becomes_a_container_of_docker(server: Server) -> None:
     assert (given["EVERGREEN_ENVIRONMENT"], given["PREFECT_API_AUTH_STRING"]) == ("dev", LOGIN)
     host = made["host_config"]
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (2**32, 2**32, 2 * 10**9, 1024)
-    assert (host["ReadonlyRootfs"], host["CapDrop"], host["Binds"]) == (True, ["ALL"], ["evergreen-runs:/state:rw"])
+    assert (host["ReadonlyRootfs"], host["CapDrop"], host["Binds"]) == (True, ["ALL"], ["evergreen-runs:/state"])
     assert given["PREFECT_HOME"] == "/state/prefect"
 
 
