@@ -71,7 +71,7 @@ class Machine:
     def place(self, text: str, state: Path) -> str:
         """A word of the file as it is meant here: folders, names and ports of containers are those of this machine."""
         text = re.sub(r"(?<![\w/.])/state\b", str(state), text)
-        text = re.sub(r"(?<![\w/.])/(app|shared|run/secrets)\b", rf"{self.folder}/\1", text)
+        text = re.sub(r"(?<![\w/.])/(app|data|shared|run/secrets)\b", rf"{self.folder}/\1", text)
         text = re.sub(rf"(?<![\w.-])({'|'.join(NAMES)})(?=:\d)", "127.0.0.1", text)
         return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: str(self.ports[found[1]]), text)
 
@@ -135,7 +135,7 @@ class Machine:
             assert code == 0, (self.folder / f"{service.name}-0.log").read_text()[-4000:]
         else:
             for copy in range(service.copies):
-                until(lambda copy=copy: self.is_healthy(service, copy), f"{service.name} is healthy", 180)
+                until(lambda copy=copy: self.is_healthy(service, copy), f"{service.name} is healthy", 300)
 
     def up(self, stack: Mapping[str, Service]) -> None:
         """Start everything in the file's order."""
@@ -240,6 +240,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom deployments.cli.main import main\n\nmain()\n")
     command.chmod(0o755)
+    (tmp_path / "data").mkdir()
     (tmp_path / "shared").mkdir()
     (tmp_path / "volumes").mkdir()
     secrets = tmp_path / "run" / "secrets"
@@ -298,7 +299,7 @@ def test_a_model_is_kept_fresh_behind_the_proxy(machine: Machine) -> None:
     def run(flow: str) -> Any:
         (deployment,) = api("deployments/filter", deployments={"name": {"any_": [f"{flow}-bike-demand"]}})
         made = api(f"deployments/{deployment['id']}/create_flow_run", parameters={"model": MODEL})
-        return until(lambda: ended(made["id"]), f"{flow} ends", 300)
+        return until(lambda: ended(made["id"]), f"{flow} ends", 900)
 
     def ended(run_id: str) -> Any:
         (found,) = api("flow_runs/filter", flow_runs={"id": {"any_": [run_id]}})
@@ -325,7 +326,7 @@ def test_a_model_is_kept_fresh_behind_the_proxy(machine: Machine) -> None:
         return answer.json() if answer.status_code == 200 else None
 
     assert until(predicted, "a prediction through the proxy", 120)["version"] == 1
-    until(lambda: machine.is_healthy(stack["serving"]), "serving is healthy", 60)
+    until(lambda: machine.is_healthy(stack["serving"]), "serving is healthy", 120)
     metrics = httpx.get(
         f"http://127.0.0.1:{machine.ports['8000']}/metrics", headers={"Authorization": f"Bearer {key}"}, timeout=30
     )
@@ -339,13 +340,13 @@ def test_a_model_is_kept_fresh_behind_the_proxy(machine: Machine) -> None:
     land(machine, "drifted", simulate(CHANGE, 21, seed=SEED, scenario="covariate", change=CHANGE))
     before = len(runs("retrain"))
     assert run("monitor")["state_type"] == "COMPLETED"
-    (event,) = until(lambda: failed(api), "the event of the failed report", 60)
+    (event,) = until(lambda: failed(api), "the event of the failed report", 120)
     print(f"{time.monotonic() - began:5.1f} s: the report failed: {event['event']}")
-    until(lambda: len(runs("retrain")) > before, "the event starts a retraining", 60)
-    until(lambda: all(each["state_type"] == "COMPLETED" for each in runs("retrain")), "it ends", 300)
+    until(lambda: len(runs("retrain")) > before, "the event starts a retraining", 120)
+    until(lambda: all(each["state_type"] == "COMPLETED" for each in runs("retrain")), "it ends", 900)
     promoted = out.ask("mlflow", champion, auth=mlflow).json()["model_version"]["version"]
     assert promoted == "2"
-    until(lambda: (predicted() or {}).get("version") == 2, "the server follows", 60)
+    until(lambda: (predicted() or {}).get("version") == 2, "the server follows", 120)
     print(f"{time.monotonic() - began:5.1f} s: version 2 answers through the proxy")
 
     page = out.ask("pages", f"/{MODEL}", auth=ann)
