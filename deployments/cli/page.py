@@ -1,4 +1,4 @@
-"""evergreen page: write a model's page, or serve the pages of all models on a loopback port."""
+"""evergreen page: write a model's page, or serve the pages of all models."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ def page(
         typer.Option("--out", metavar="FILE", help="The file to write; by default in EVERGREEN_HOME/pages."),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the pages of all models on 127.0.0.1.")] = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="ADDRESS", help="Where --serve listens; it has no login: behind a proxy."),
+    ] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="The port of --serve; 0 for any.")
     ] = None,
@@ -47,13 +51,13 @@ def page(
                     "--serve takes no NAME and no --out: it serves the pages of all models.",
                     "Run: evergreen page --serve",
                 )
-            _serve(settings, port, as_json)
+            _serve(settings, host, port, as_json)
         elif name is None:
             raise EvergreenError(
                 "NAME is missing.", "Run: evergreen page NAME, or for all models: evergreen page --serve"
             )
-        elif port is not None:
-            raise EvergreenError("--port needs --serve.", "Run: evergreen page --serve --port N")
+        elif port is not None or host is not None:
+            raise EvergreenError("--port and --host need --serve.", "Run: evergreen page --serve --port N")
         else:
             _write(settings, seen_settings(environment), name, out, as_json)
 
@@ -92,14 +96,14 @@ def _write(own: Settings, settings: Settings, name: str, out: Path | None, as_js
         console.out.print(f"Wrote [bold]{path}[/]", soft_wrap=True)
 
 
-def _serve(settings: Settings, port: int | None, as_json: bool) -> None:
+def _serve(settings: Settings, host: str | None, port: int | None, as_json: bool) -> None:
     from deployments.cli import console
     from deployments.stack.page_server import PageCache, Server
-    from deployments.stack.services import PAGES_PORT
+    from deployments.stack.services import HOST, PAGES_PORT
     from deployments.stack.stack import be_interruptible
 
     port = PAGES_PORT if port is None else port
-    with Server(PageCache(settings, find_links(settings, None, settings.environment)), port) as server:
+    with Server(PageCache(settings, find_links(settings, None, settings.environment)), port, host or HOST) as server:
         be_interruptible()
         if settings.logs == "json" and not as_json:
             print_as_json(naming.LOGGER)

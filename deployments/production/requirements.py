@@ -1,12 +1,15 @@
-"""The part of `requirements.lock` that a server needs, with its hashes; no network is asked.
+"""The parts of `requirements.lock` that a server and the project's image need, with their hashes; no network is asked.
 
 Below each package of the lock stands by which others it came in (`# via`). From the project's own dependencies, less
 those that no server imports, that leads to all that is needed, and to a few that only an extra would have asked for.
+
+`python -m deployments.production.requirements EXTRA...` prints that of the image; it needs nothing but Python.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -48,9 +51,22 @@ def serving_requirements(project: Path, libraries: Iterable[str], *, follow: boo
     Raises:
         EvergreenError: something that is needed is not in the lock.
     """
+    needed = _own(project / "pyproject.toml", EXTRAS) - NOT_SERVING - (frozenset() if follow else REGISTRY)
+    return _cut_down(project, needed | _distributions(libraries))
+
+
+def image_requirements(project: Path, extras: Iterable[str]) -> tuple[str, int]:
+    """The lines for pip of all that the project needs, with these extras, and how many packages they are.
+
+    Raises:
+        EvergreenError: there is no such extra, or something that is needed is not in the lock.
+    """
+    return _cut_down(project, _own(project / "pyproject.toml", extras))
+
+
+def _cut_down(project: Path, needed: set[str]) -> tuple[str, int]:
+    """The lines of the lock for what is needed, and for what that needs."""
     locked = _read_lock(project / "requirements.lock")
-    needed = _own(project / "pyproject.toml") - NOT_SERVING - (frozenset() if follow else REGISTRY)
-    needed |= _distributions(libraries)
     if missing := sorted(needed - {each.name for each in locked}):
         raise EvergreenError(
             f"requirements.lock does not have {', '.join(missing)}.",
@@ -61,11 +77,16 @@ def serving_requirements(project: Path, libraries: Iterable[str], *, follow: boo
     return "\n".join([*lines, ""]), len(names)
 
 
-def _own(file: Path) -> set[str]:
+def _own(file: Path, extras: Iterable[str]) -> set[str]:
     """The names of the project's dependencies, and of those of the extras."""
     project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-    extras: Mapping[str, list[str]] = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(each for extra in EXTRAS for each in extras[extra])]
+    optional: Mapping[str, list[str]] = project["optional-dependencies"]
+    extras = tuple(extras)
+    if unknown := sorted(set(extras) - set(optional)):
+        raise EvergreenError(
+            f"pyproject.toml has no extra {', '.join(unknown)}.", f"Choose from: {', '.join(sorted(optional))}."
+        )
+    wanted = [*project["dependencies"], *(each for extra in extras for each in optional[extra])]
     return {_normal(re.split(r"[^\w.-]", each, maxsplit=1)[0]) for each in wanted}
 
 
@@ -101,3 +122,10 @@ def _with_what_they_need(needed: set[str], locked: Iterable[_Locked]) -> set[str
         found.add(name)
         waiting |= {each.name for each in locked if name in each.via} - found
     return found
+
+
+if __name__ == "__main__":
+    try:
+        print(image_requirements(Path.cwd(), sys.argv[1:])[0], end="")
+    except EvergreenError as error:
+        sys.exit(str(error))

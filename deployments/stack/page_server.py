@@ -1,7 +1,8 @@
-"""Serve the pages of all models, and the loop's metrics, on a loopback port; a page is built when it is requested.
+"""Serve the pages of all models, and the loop's metrics; a page is built when it is requested.
 
-The server only reads: GET and HEAD, and no file but the Evidently reports that decisions name. It refuses a request for
-another host name, because a page elsewhere may let its own name point to this machine (DNS rebinding).
+The server only reads: GET and HEAD, and no file but the Evidently reports that decisions name. It has no login: beyond
+loopback it is for a proxy that asks for one. It refuses a page for another host name than its own, because a page
+elsewhere may let its own name point to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import gaierror
 from typing import Any
+from urllib.parse import urlsplit
 
 import models
 from deployments.stack.loop_monitor import LoopMonitor
@@ -41,6 +44,12 @@ _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS = 60.0
 _PAGE_TABLES: tuple[Table, ...] = ("decisions", "drift", "promotions", "quarantine")
 HTML, PLAIN_TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
+_PROBES = ("/health", "/metrics")
+_REFUSED = {
+    errno.EADDRINUSE: "is in use",
+    errno.EACCES: "may not be used",
+    errno.EADDRNOTAVAIL: "is no address of this machine",
+}
 _MODEL = re.compile(r"/([a-z][a-z0-9_]*)")
 _REPORT = re.compile(r"/report/([a-z][a-z0-9_]*)/([0-9a-f]{1,64})")
 # Evidently's page draws with inline scripts and its own Plotly. In a sandbox it has no origin and may fetch nothing.
@@ -121,27 +130,32 @@ class PageCache:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on loopback; its threads end with it."""
+    """Listens on loopback, or on the address that it is told; its threads end with it."""
 
     daemon_threads = True
 
-    def __init__(self, pages: PageCache, port: int) -> None:
+    def __init__(self, pages: PageCache, port: int, host: str = HOST) -> None:
         self.pages = pages
         self.monitor = LoopMonitor(pages.settings)
         try:
-            super().__init__((HOST, port), _Handler)
+            super().__init__((host, port), _Handler)
         except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            what = _REFUSED.get(error.errno or 0)
+            if what is None and not isinstance(error, gaierror):
                 raise
-            what = "is in use" if error.errno == errno.EADDRINUSE else "may not be used"
             raise EvergreenError(
-                f"Port {port} on {HOST} {what}.", "Choose another one: evergreen page --serve --port N"
+                f"Port {port} on {host} {what or 'is no address of this machine'}.",
+                "Choose another one: evergreen page --serve --port N, and --host where it listens elsewhere.",
             ) from None
+        self.host = host
+        # What it is called from outside, by a proxy that passes the name on.
+        self.names = {f"{HOST}:{self.server_port}", f"localhost:{self.server_port}", f"{host}:{self.server_port}"}
+        self.names |= {urlsplit(pages.settings.pages).netloc} - {""}
 
     @property
     def url(self) -> str:
         """The address of the server."""
-        return f"http://{HOST}:{self.server_port}"
+        return f"http://{self.host}:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what a request failed with."""
@@ -152,7 +166,7 @@ class Server(ThreadingHTTPServer):
 
     def knows(self, host: str | None) -> bool:
         """Whether a Host header names this server."""
-        return host in (f"{HOST}:{self.server_port}", f"localhost:{self.server_port}")
+        return host in self.names
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -170,12 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        if not self.server.knows(self.headers.get("Host")):
+        path = self.path.partition("?")[0]
+        # In a network of containers a probe and Prometheus ask by whatever name or address the server has there.
+        is_probe = path in _PROBES and self.server.host != HOST
+        if not is_probe and not self.server.knows(self.headers.get("Host")):
             self._send(
                 HTTPStatus.MISDIRECTED_REQUEST, b"This server does not have this name.\n", content_type=PLAIN_TEXT
             )
             return
-        path = self.path.partition("?")[0]
         try:
             self._send_page(path)
         except EvergreenError as error:

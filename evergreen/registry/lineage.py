@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -131,15 +132,25 @@ def same_recipe(version: Version, champion: Version | None) -> bool:
     return champion is not None and version.tags.recipe != "" and version.tags.recipe == champion.tags.recipe
 
 
+BUILT_FROM = "EVERGREEN_COMMIT"
+"""The variable by which an image, which has no repository, says its commit: with `-dirty` where files differed."""
+
+
 def current_commit() -> str:
-    """The commit that is checked out; empty outside of a repository."""
-    return _run("rev-parse", "HEAD")
+    """The commit that is checked out; outside of a repository the one that the image was built from, if any."""
+    return _run("rev-parse", "HEAD") or _built_from()[0]
 
 
 def checked_out() -> tuple[str, str]:
-    """The commit that is checked out and whether files differ from it; empty outside of a repository."""
-    commit = current_commit()
-    return (commit, "true" if _run("status", "--porcelain") else "false") if commit else ("", "")
+    """The commit, and whether files differ from it; empty outside of a repository, and of an image that knows it."""
+    if commit := _run("rev-parse", "HEAD"):
+        return commit, "true" if _run("status", "--porcelain") else "false"
+    return _built_from()
+
+
+def _built_from() -> tuple[str, str]:
+    commit, mark, _ = os.environ.get(BUILT_FROM, "").partition("-")
+    return (commit, "true" if mark else "false") if commit else ("", "")
 
 
 def _run(*words: str) -> str:

@@ -25,6 +25,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
 from evergreen.drift.check import check_drift, drift_question
+from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, Promotions
@@ -394,6 +395,31 @@ def test_the_server_answers_only_what_it_is_for(server: Server) -> None:
     status, body, headers = asked(server, link)
     assert status == 200
     assert "sandbox allow-scripts" in headers["Content-Security-Policy"]
+
+
+def test_a_proxy_reaches_it_by_its_name(settings: Settings) -> None:
+    """Beyond loopback by the name of EVERGREEN_PAGES, and a probe by any; on loopback no probe by another name."""
+    outside = settings.model_copy(update={"pages": "https://pages.example.org/"})
+    # What takes long to read is not asked for here.
+    paths = ("/nothing", "/health")
+    for host, wanted in (("0.0.0.0", (404, 200)), ("127.0.0.1", (404, 421))):  # noqa: S104
+        with Server(PageCache(outside, PageLinks()), 0, host) as found:
+            thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            try:
+                assert asked(found, paths[0], Host="pages.example.org")[0] == wanted[0]
+                assert asked(found, paths[0], Host="evil.example")[0] == 421
+                assert asked(found, paths[1], Host="10.1.2.3:4300")[0] == wanted[1]
+            finally:
+                found.shutdown()
+                thread.join()
+
+
+def test_an_address_that_is_not_this_machines_is_refused(settings: Settings) -> None:
+    """By a sentence that says which option to change."""
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        with pytest.raises(EvergreenError, match=f"Port 0 on {host} is no address of this machine.*--host"):
+            Server(PageCache(settings, PageLinks()), 0, host)
 
 
 def test_a_page_is_made_again_when_something_was_decided(settings: Settings, server: Server) -> None:

@@ -214,7 +214,8 @@ def _find(tool: str) -> str | None:
     return shutil.which(tool, path=os.pathsep.join([os.environ.get("EVERGREEN_TEST_TOOLS", ""), os.environ["PATH"]]))
 
 
-def _require(tool: str) -> str:
+def require_tool(tool: str) -> str:
+    """The path of a linter; the test is skipped without it."""
     found = _find(tool)
     return found or pytest.skip(f"{tool} is not installed; EVERGREEN_TEST_TOOLS names a folder that has it")
 
@@ -234,12 +235,13 @@ def test_the_linters_find_nothing(tool: str, template: str) -> None:
         "yamllint": ["--strict", "--config-data", YAMLLINT],
         "actionlint": [],
     }[tool]
-    done = subprocess.run([_require(tool), *words, TEMPLATES[template]], capture_output=True, text=True, check=False)
+    command = [require_tool(tool), *words, TEMPLATES[template]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_shellcheck_finds_nothing() -> None:
     """Where it is installed."""
-    words = [_require("shellcheck"), "--external-sources", "--source-path=SCRIPTDIR", *SCRIPTS]
+    words = [require_tool("shellcheck"), "--external-sources", "--source-path=SCRIPTDIR", *SCRIPTS]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

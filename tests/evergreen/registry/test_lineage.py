@@ -71,8 +71,24 @@ def test_the_commit_and_whether_files_differ(tmp_path: Path, monkeypatch: pytest
     assert tags["git_dirty"] == "false"
     (tmp_path / "file").write_text("two")
     assert _tags()["git_dirty"] == "true"
+    # A variable of the shell does not speak for a repository.
+    monkeypatch.setenv(module.BUILT_FROM, "c0ffee")
+    assert _tags()["git_commit"] == tags["git_commit"]
+    monkeypatch.delenv(module.BUILT_FROM)
     monkeypatch.setenv("PATH", "")
     assert _tags()["git_commit"] == ""
+
+
+@pytest.mark.parametrize(("said", "dirty"), [("c0ffee", "false"), ("c0ffee-dirty", "true")])
+def test_an_image_says_which_commit_it_was_built_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, dirty: str
+) -> None:
+    """It has no repository, and its environment has what git said when it was built."""
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv(module.BUILT_FROM, said)
+    assert (_tags()["git_commit"], _tags()["git_dirty"]) == ("c0ffee", dirty)
+    assert module.current_commit() == "c0ffee"
 
 
 def test_parameters_by_hand_are_another_recipe_where_the_search_does_not_try_them() -> None:
