@@ -175,7 +175,7 @@ def test_a_bad_refit_is_refused(
     """A deployed fit of shuffled, constant or negated targets, or of a broken feature, fails; the judged fit passes."""
     real = candidate.refit
     monkeypatch.setattr(
-        candidate, "refit", lambda spec, frame, params: real(spec, plant(frame, spec.target), params)
+        candidate, "refit", lambda spec, frame, params, _workers: real(spec, plant(frame, spec.target), params)
     )  # fmt: skip
     spec = make_spec(training=REFIT)
     found = judge(spec, make_version(spec, make_rows(200)))
@@ -190,7 +190,7 @@ def test_a_refit_without_finite_predictions_is_refused(
     """Predictions that are no numbers fail, and the metric of them is undefined."""
     real = candidate.refit
 
-    def broken(spec: ModelSpec, frame: pd.DataFrame, params: Any) -> Any:
+    def broken(spec: ModelSpec, frame: pd.DataFrame, params: Any, _workers: object) -> Any:
         pipeline = real(spec, frame, params)
         pipeline.steps[-1][1].coef_ = pipeline.steps[-1][1].coef_ * np.nan
         return pipeline
@@ -275,7 +275,7 @@ def test_a_classification_is_refitted(
     monkeypatch.setattr(
         candidate,
         "refit",
-        lambda spec, frame, params: real(spec, frame.assign(y=1 - frame["y"]), params),
+        lambda spec, frame, params, _workers: real(spec, frame.assign(y=1 - frame["y"]), params),
     )
     assert _checks(judge(spec, make_version(spec, rows, "second")))["refit"].status is Verdict.FAIL
 
