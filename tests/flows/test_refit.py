@@ -129,7 +129,7 @@ def test_a_bad_refit_is_not_promoted(land: Callable[..., None], monkeypatch: pyt
 
     real = candidate.refit
 
-    def shuffled(spec: ModelSpec, frame: pd.DataFrame, params: Any) -> Any:
+    def shuffled(spec: ModelSpec, frame: pd.DataFrame, params: Any, _workers: object) -> Any:
         return real(spec, frame.assign(y=frame["y"].sample(frac=1, random_state=0).to_numpy()), params)
 
     monkeypatch.setattr(candidate, "refit", shuffled)
