@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 RECORD = "adopted.json"
 """What the source says of the version, in a folder of its own in the run."""
 _CARRIED = (
-    *("data_digest", "data_rows", "data_revision", "data_start", "data_end", "learned_end", "known"),
+    *("data_digest", "data_rows", "data_revision", "data_start", "data_end", "known"),
     *("spec_hash", "recipe", "params", "seed", "git_commit", "git_dirty", "machine", "packages"),
     *("judged_rows", "deployed_rows"),
 )
@@ -167,8 +168,10 @@ def carry_over(registry: Registry, offer: Offer, spec: ModelSpec, tags: Mapping[
         ArtifactError: the files changed while they were carried.
     """
     theirs = offer.version.tags
-    merged = {name: value for name, value in tags.items() if name not in ("data_version", "learned_row")}
+    merged = {name: value for name, value in tags.items() if name != "data_version"}
     merged |= {name: theirs.raw[name] for name in _CARRIED if name in theirs.raw}
+    # What judges it here counts as given to it, as what is held out counts for a version that was trained here.
+    merged["learned_end"] = _later(theirs.learned_end, merged["learned_end"])
     merged |= {
         "adopted_from": offer.environment,
         "adopted_version": str(offer.version.number),
@@ -195,6 +198,11 @@ def carry_over(registry: Registry, offer: Offer, spec: ModelSpec, tags: Mapping[
     needed = theirs.trusted if theirs.trusted is not None else types_in((folder / PIPELINE).read_bytes())
     hashes = theirs.sha256, theirs.files_sha256, offer.state_sha256
     return Candidate(run_id, model_id, *hashes, size, merged, spec.tags, needed, theirs.judged_sha256)
+
+
+def _later(*times: str) -> str:
+    """The latest of some times (ISO 8601); empty where none is given."""
+    return max(filter(None, times), key=datetime.fromisoformat, default="")
 
 
 def _make_run(registry: Registry, offer: Offer, model: str, tags: Mapping[str, str]) -> str:

@@ -129,6 +129,8 @@ def test_a_version_is_carried_over_to_the_byte_and_promoted_by_the_one_path(side
         assert adopted.tags.raw[name] == source.tags.raw[name], name
     assert adopted.tags.data_version is None
     assert adopted.tags.next_row == 200
+    assert source.tags.learned_end == "2025-01-13T11:00:00+00:00"
+    assert adopted.tags.learned_end == "2025-01-17T15:00:00+00:00"
     folders = theirs.stored.pipeline_folder(source), ours.stored.pipeline_folder(adopted)
     assert folders[0] != folders[1]
     assert (folders[0] / PIPELINE).read_bytes() == (folders[1] / PIPELINE).read_bytes()
@@ -196,6 +198,21 @@ def test_it_has_to_be_proven_better_than_the_champion_here(sides: Sides) -> None
     worse = sides.adopt(2)
     assert (worse.outcome, worse.version, worse.champion) == ("rejected", 3, 2)
     assert next(check for check in worse.checks if check.name == "champion").status == "FAIL"
+
+
+def test_its_performance_counts_from_the_rows_that_come_after_it(sides: Sides) -> None:
+    """Rows of the law before are older than the adoption, though newer than its training: they are no fault of it."""
+    from flows.monitor import monitor
+
+    sides.train("staging", 0, 300, slope=5.0)
+    sides.train("prod", 1000, 300)
+    with sides.be("prod") as settings:
+        sides.land(settings, 1300, 100, slope=5.0)
+    assert sides.adopt().outcome == "promoted"
+    with sides.be("prod") as settings:
+        assert monitor(MODEL).performance.verdict == "INCONCLUSIVE"
+        sides.land(settings, 1400, 400, slope=5.0)
+        assert monitor(MODEL).performance.verdict == "PASS"
 
 
 def test_what_may_not_be_adopted_is_refused_and_nothing_is_changed(sides: Sides) -> None:
