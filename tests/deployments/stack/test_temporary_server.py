@@ -68,8 +68,9 @@ def _runs(home: Path) -> dict[str, list[tuple[str, int]]]:
 def test_it_ends_with_the_command(tmp_path: Path, end: signal.Signals | None) -> None:
     """Whatever ends the command ends the server."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as command:
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")},
+    ) as command:  # fmt: skip
         assert command.stdin is not None
         assert command.stdout is not None
         pid = int(command.stdout.readline())
