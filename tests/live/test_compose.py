@@ -322,8 +322,11 @@ def test_a_model_is_kept_fresh_behind_the_proxy(machine: Machine) -> None:
         """What is answered to the row that the server's own description has."""
         path = predict_path(MODEL)
         schema = out.ask("predictions", "/openapi.json", X_API_Key=key).json()["paths"][path]["post"]["requestBody"]
-        example = schema["content"]["application/json"]["schema"]["anyOf"][0].get("examples", [{}])[0]
-        answer = out.ask("predictions", path, body=example, X_API_Key=key)
+        examples = schema["content"]["application/json"]["schema"]["anyOf"][0].get("examples")
+        if not examples:
+            # It has not followed the champion yet.
+            return None
+        answer = out.ask("predictions", path, body=examples[0], X_API_Key=key)
         assert answer.status_code in (200, 422, 503), answer.text
         return answer.json() if answer.status_code == 200 else None
 
