@@ -33,6 +33,8 @@ class Evidence:
         tags: the version's tags.
         description: the version's description.
         integrity: empty when the stored artifact reloads and repeats its predictions, else what is wrong.
+        learned_before: of a candidate that was carried over, how many rows of the holdout are left out because it, or
+            the champion, has learned them.
         same_as_champion: the candidate is the champion's version.
         deployed: of the fit that is deployed, where it is not the one that is judged; then latency and size are its
             own, and all else is of the judged fits of the candidate and the champion.
@@ -59,5 +61,6 @@ class Evidence:
     same_as_champion: bool
     deployed: DeployedFit | None = None
     routine: bool = False
+    learned_before: int = 0
     naive: tuple[NaiveForecast, ...] = ()
     rule: Predictions | None = None

@@ -100,6 +100,11 @@ def _holdout(evidence: Evidence, spec: ModelSpec) -> Check:
     if distinct < least:
         among = f" that differ, among {rows}" if evidence.copies else ""
         reason = f"Only {distinct} holdout rows{among}; at least {least} are needed to judge."
+        if evidence.learned_before:
+            held = many(evidence.learned_before, "row that is held out here was", "rows that are held out here were")
+            reason += (
+                f" {held} learned before, by this version where it comes from or by the champion: land newer rows."
+            )
     elif not finite(evidence.y):
         reason = f"The target {spec.target!r} has missing or infinite values in the holdout."
     elif _constant(evidence.y):

@@ -63,7 +63,7 @@ def evaluate_candidate(
     split = split_window(observations, frame)
     train, holdout = frame[split.train], frame[split.holdout].reset_index(drop=True)
     ids, adopted = observations.ids(holdout), bool(version.tags.adopted_from)
-    learned = deployed_ids if adopted else trained_ids
+    learned, held_out = deployed_ids if adopted else trained_ids, len(ids)
     for each in (champion, version if adopted else None):
         if each is not None:
             known = np.isin(ids, learned(versions, each))
@@ -97,6 +97,7 @@ def evaluate_candidate(
         integrity=_integrity(candidate, spec, versions, version, JUDGED_PROBE if refitted else PROBE),
         same_as_champion=champion is not None and champion.number == version.number,
         routine=same_recipe(version, champion),
+        learned_before=held_out - len(ids) if adopted else 0,
     )
     if refitted:
         predicted = predict(pipeline, spec, holdout) if len(holdout) else nothing
