@@ -36,8 +36,8 @@ def main() -> None:
 def search(rounds: str, *sizes: str) -> dict[str, Any]:
     """The search of `bike_demand` and its last fit: in this process, and with the folds on a cluster that is up."""
     import models
-    from evergreen.dask_cluster import open_cluster
     from evergreen.settings import load_settings
+    from evergreen.training.dask_cluster import open_cluster
     from evergreen.training.fit import fit
     from evergreen.training.workers import FitWorkers
 
@@ -99,10 +99,10 @@ def backtest(file: str, days: str, place: str, rounds: str) -> dict[str, Any]:
     from evergreen.backtest.request import Request, named, steps_of
     from evergreen.backtest.run import run
     from evergreen.backtest.simulation import SimulationPlan
-    from evergreen.dask_cluster import ClusterExecutor, open_cluster
     from evergreen.data.observations import Observations
     from evergreen.ingest.ingest import ingest
     from evergreen.settings import load_settings
+    from evergreen.training.dask_cluster import ClusterExecutor, open_cluster
 
     settings = load_settings()
     loaded = models.load(MODEL, settings.models)

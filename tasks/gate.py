@@ -60,9 +60,9 @@ def _stored_judgement(version: Version) -> Judgement | None:
 def _record(context: RunContext, plan: Plan, version: Version, drift: DriftReport, judgement: Judgement) -> None:
     registry, spec = context.registry, context.spec
     tags = version.tags
-    origin = f"Carried over from {tags.adopted_from}, version {tags.adopted_version}"
-    heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. "
-    heading += f"{origin if tags.adopted_from else f'Trained for: {plan.request.reason}'}."
+    adopted = f"Carried over from {tags.adopted_from}, version {tags.adopted_version}."
+    origin = adopted if tags.adopted_from else f"Trained for: {plan.request.reason}."
+    heading = f"**{judgement.verdict}** on {judgement.rows} holdout rows. {origin}"
     heading += f" Fits: {tags.fits}." if tags.fits and not tags.adopted_from else ""
     with context.kept_files.reading(drift.page) as page:
         registry.enrich(version.run_id, figures(spec, judgement), {"drift": page} if page else {})

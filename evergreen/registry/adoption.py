@@ -22,7 +22,7 @@ from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.detail_json import detail_to_json
 from evergreen.ledger.promotions import Move, PromotionLog
-from evergreen.registry.artifacts import PIPELINE, state_sha256, types_in, verify
+from evergreen.registry.artifacts import PIPELINE, size_mb, state_sha256, types_in, verify
 from evergreen.registry.client import Registry
 from evergreen.registry.mlflow_calls import clear, quiet_mlflow, without_warnings
 from evergreen.registry.mlflow_entities import prefixed
@@ -40,6 +40,8 @@ _CARRIED = (
     *("judged_rows", "deployed_rows"),
 )
 """Tags that are as true here as there. Numbers of rows and of a table's versions are of the source's table."""
+_OF_TRAINING = (naming.train_metric(""), naming.importance_metric(""))
+"""Metrics of a run that its training left. Those of its gates are of the source's rows, and its cost was there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,7 @@ def read_offer(
         folder,
         files,
         dict(run.data.params),
-        {name: float(value) for name, value in run.data.metrics.items()},
+        {name: float(value) for name, value in run.data.metrics.items() if name.startswith(_OF_TRAINING)},
         _record(environment, version, ledger.select(("retrain", "approval", "canary")), promotions.all()),
     )
 
@@ -133,7 +135,7 @@ def _require_good(environment: str, version: Version, spec_hash: str, file: str)
 
 
 def _record(environment: str, version: Version, decisions: Sequence[Decision], moves: Sequence[Move]) -> str:
-    own = [each for each in decisions if version.tags.decision_id and _is_about(each, version)]
+    own = [each for each in decisions if _is_about(each, version)]
     told = {
         "environment": environment,
         "model": version.model,
@@ -167,19 +169,8 @@ def carry_over(registry: Registry, offer: Offer, spec: ModelSpec, tags: Mapping[
     Raises:
         ArtifactError: the files changed while they were carried.
     """
-    theirs = offer.version.tags
-    merged = {name: value for name, value in tags.items() if name != "data_version"}
-    merged |= {name: theirs.raw[name] for name in _CARRIED if name in theirs.raw}
-    # What judges it here counts as given to it, as what is held out counts for a version that was trained here.
-    merged["learned_end"] = _later(theirs.learned_end, merged["learned_end"])
-    merged |= {
-        "adopted_from": offer.environment,
-        "adopted_version": str(offer.version.number),
-        "adopted_record": hashlib.sha256(offer.record.encode()).hexdigest(),
-    }
-    train = offer.metrics.get(naming.train_metric(spec.metric.name))
-    merged |= {} if train is None else {"train_value": repr(train)}
-    client = registry.client
+    theirs, client = offer.version.tags, registry.client
+    merged = _merge_tags(offer, spec, tags)
     with clear(registry.settings.tracking), without_warnings():
         run_id = _make_run(registry, offer, spec.name, merged)
         model_id = _store_model(client, run_id, offer.model_folder)
@@ -188,16 +179,28 @@ def carry_over(registry: Registry, offer: Offer, spec: ModelSpec, tags: Mapping[
         client.set_terminated(run_id)
         place = client.get_run(run_id).info.artifact_uri
     copied = f"The copy of {offer.version.label} of {offer.environment}"
-    folder, files = (
-        registry.stored.model_folder(model_id),
-        registry.stored.local(f"{place}/{naming.RUN_FOLDER}", copied),
-    )
+    folder = registry.stored.model_folder(model_id)
     verify(folder / PIPELINE, theirs.sha256, copied)
-    verify(files, theirs.files_sha256, copied)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    verify(registry.stored.local(f"{place}/{naming.RUN_FOLDER}", copied), theirs.files_sha256, copied)
     needed = theirs.trusted if theirs.trusted is not None else types_in((folder / PIPELINE).read_bytes())
     hashes = theirs.sha256, theirs.files_sha256, offer.state_sha256
-    return Candidate(run_id, model_id, *hashes, size, merged, spec.tags, needed, theirs.judged_sha256)
+    return Candidate(run_id, model_id, *hashes, size_mb(folder), merged, spec.tags, needed, theirs.judged_sha256)
+
+
+def _merge_tags(offer: Offer, spec: ModelSpec, tags: Mapping[str, str]) -> dict[str, str]:
+    """What the version was made of by the source's tags, what becomes of it here by ours, and where it comes from."""
+    theirs = offer.version.tags
+    merged = {name: value for name, value in tags.items() if name != "data_version"}
+    merged |= {name: theirs.raw[name] for name in _CARRIED if name in theirs.raw}
+    # What judges it here counts as given to it, as what is held out counts for a version that was trained here.
+    merged["learned_end"] = _later(theirs.learned_end, merged["learned_end"])
+    train = offer.metrics.get(naming.train_metric(spec.metric.name))
+    return merged | {
+        "adopted_from": offer.environment,
+        "adopted_version": str(offer.version.number),
+        "adopted_record": hashlib.sha256(offer.record.encode()).hexdigest(),
+        **({} if train is None else {"train_value": repr(train)}),
+    }
 
 
 def _later(*times: str) -> str:

@@ -65,6 +65,11 @@ def state_sha256(path: Path) -> str:
     return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
 
 
+def size_mb(folder: Path) -> float:
+    """Of all files below a folder, in megabytes of a million bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
 def verify(path: Path, expected: str, what: str) -> None:
     """Compare a file or folder with the hash that was recorded when it was registered.
 

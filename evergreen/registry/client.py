@@ -23,6 +23,7 @@ from evergreen.registry.artifacts import (
     load_pipeline,
     packed,
     sha256,
+    size_mb,
     state_sha256,
     types_in,
     verify,
@@ -236,7 +237,7 @@ class Registry(ModelRegistry):
                 self.client.log_artifacts(run_id, str(files), naming.RUN_FOLDER)
                 self.client.log_inputs(run_id, [dataset_of(dataset)])
         folder = self.stored.model_folder(logged.model_id)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        size = size_mb(folder)
         hashes = sha256(folder / PIPELINE), sha256(files), state_sha256(folder / PIPELINE)
         judged = files / JUDGED
         if not judged.exists():

@@ -18,7 +18,7 @@ from joblib import parallel_config
 from joblib._parallel_backends import FallbackToBackend, SequentialBackend
 from joblib.parallel import ParallelBackendBase
 
-from evergreen.dask_cluster import Cluster
+from evergreen.training.dask_cluster import Cluster
 
 if TYPE_CHECKING:
     import distributed

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
-from evergreen.dask_cluster import Cluster
 from evergreen.spec.model import ModelSpec
+from evergreen.training.dask_cluster import Cluster
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

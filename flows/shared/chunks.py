@@ -10,12 +10,12 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
-from evergreen.dask_cluster import told_cluster_faults
 from evergreen.data.prediction_log import Progress
 from evergreen.registry.version import Version
 from evergreen.runs.context import RunContext
 from evergreen.scoring.chunk import ScoredChunk, require_columns
 from evergreen.scoring.input import Chunk, ScoringInput, require_readable, write_chunks
+from evergreen.training.dask_cluster import told_cluster_faults
 from flows.shared.executors import task_runner, workers
 from tasks.predict import ScoringJob, commit_chunk, predict, progress_bar
 

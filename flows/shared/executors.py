@@ -16,9 +16,9 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 import models
 from evergreen.backtest.job_runner import processes
-from evergreen.dask_cluster import ClusterExecutor, open_cluster, own_cluster, require_scheduler, without_dask
 from evergreen.runs.context import RunContext
 from evergreen.settings import Settings
+from evergreen.training.dask_cluster import ClusterExecutor, open_cluster, own_cluster, require_scheduler, without_dask
 from evergreen.training.workers import FitWorkers
 
 _MOST = 4

@@ -139,6 +139,11 @@ def test_a_version_is_carried_over_to_the_byte_and_promoted_by_the_one_path(side
     assert ours.client.get_run(adopted.run_id).info.status == "FINISHED"
     metrics = ours.client.get_run(adopted.run_id).data.metrics
     assert metrics["train_rows"] == 240
+    assert metrics["holdout_mae"] == pytest.approx(adopted.tags.figures["holdout_mae"])
+    assert adopted.tags.figures["holdout_mae"] != source.tags.figures["holdout_mae"]
+    assert "| carried over from | staging, version 1 |" in adopted.description
+    assert "`evergreen rebuild toy 1` in the environment staging, which has the rows." in adopted.description
+    assert "trains it again" not in adopted.description
 
     record = ours.client.download_artifacts(adopted.run_id, "adopted/adopted.json")
     text = Path(record).read_text()
@@ -244,9 +249,16 @@ def test_what_may_not_be_adopted_is_refused_and_nothing_is_changed(sides: Sides)
     with pytest.raises(ArtifactError, match="its sha256 differs"):
         sides.adopt()
     file.write_bytes(whole)
-    registry.tag(version, "rolled_back", "it was wrong on Sundays")
-    with pytest.raises(RefusedError, match="was rolled back: it was wrong on Sundays"):
-        sides.adopt()
+    for tag, sentence in (
+        ("rolled_back", "was rolled back: a person's reason"),
+        ("refused", "was refused by its canary: a person's reason"),
+        ("declined", "was not wanted: a person's reason"),
+        ("cleaned", "was cleaned at a person's reaso: its files are gone"),
+    ):
+        registry.tag(version, tag, "a person's reason")
+        with pytest.raises(RefusedError, match=sentence):
+            sides.adopt()
+        registry.untag(registry.get(MODEL, 1), tag)
     with sides.be("prod") as settings:
         ours = Registry(settings)
         assert ours.versions(MODEL) == ()

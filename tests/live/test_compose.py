@@ -28,6 +28,7 @@ from deployments.demo import CHANGE, SEED, START
 from evergreen.naming import predict_path
 from evergreen.sources.simulator import simulate
 from tests.deployments.production.compose_file import FOLDER, Service, example, services
+from tests.deployments.production.nginx_surroundings import SURROUNDINGS
 from tests.live.clone import until
 from tests.live.conftest import copy_project, free_port
 
@@ -39,22 +40,6 @@ NAMES = ("postgres", "redis", "prefect", "mlflow", "serving", "pages")
 LEFT_OUT = {"prometheus": "is not installed here as a container", "alertmanager": "has nobody to tell"}
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/nowhere"))
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(POSTGRES)])
-NGINX = """
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/default.conf;
-}}
-"""
 
 
 @dataclass
@@ -192,7 +177,7 @@ class Machine:
         text = self.place((FOLDER / "compose.nginx.conf").read_text(), folder)
         (folder / "default.conf").write_text(re.sub(r"listen (\d+)", r"listen 127.0.0.1:\1", text))
         user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=user))
+        (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder, user=user, file="default.conf"))
         nginx = str(shutil.which("nginx", path=SEARCH))
         self.start(service, [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")])
 

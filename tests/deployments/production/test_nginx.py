@@ -17,27 +17,12 @@ import pytest
 from evergreen.naming import predict_path
 from serving.access import add_key
 from tests.deployments.production.conftest import ROW, Process, Shop, free_port
+from tests.deployments.production.nginx_surroundings import SURROUNDINGS
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXAMPLE = PROJECT / "deployments" / "production" / "nginx.conf"
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 OPENSSL = shutil.which("openssl")
-SURROUNDINGS = """
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/evergreen.conf;
-}}
-"""
 
 pytestmark = [
     pytest.mark.skipif(NGINX is None, reason="nginx is not installed"),
@@ -60,7 +45,7 @@ def _configure(folder: Path, server: int, plain: int, secure: int) -> None:
         text = text.replace(there, here)
     (folder / "evergreen.conf").write_text(text)
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder, user=user))
+    (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder, user=user, file="evergreen.conf"))
 
 
 def _certify(folder: Path) -> ssl.SSLContext:

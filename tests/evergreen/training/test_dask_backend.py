@@ -37,7 +37,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _workers(address: str, loaded: models.LoadedModel, folder: Path = MODELS) -> FitWorkers:
-    from evergreen.dask_cluster import open_cluster
+    from evergreen.training.dask_cluster import open_cluster
 
     read_model = partial(models.load_same, loaded.spec.name, folder, loaded.hash, loaded.recipe)
     return FitWorkers(partial(open_cluster, address, 2), read_model)
@@ -187,7 +187,7 @@ def test_a_cluster_without_workers_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     from distributed import Client
 
-    from evergreen.dask_cluster import Cluster
+    from evergreen.training.dask_cluster import Cluster
 
     with (
         dask_processes(tmp_path / "dask", 0) as address,
@@ -202,7 +202,7 @@ def test_a_cluster_without_workers_is_one_line(tmp_path: Path) -> None:
 def test_a_scheduler_that_dies_is_one_line(tmp_path: Path) -> None:
     """What waits for it ends, and so does the run."""
     pytest.importorskip("distributed")
-    from evergreen.dask_cluster import open_cluster
+    from evergreen.training.dask_cluster import open_cluster
 
     with dask_processes(tmp_path / "dask", 1) as address, open_cluster(address, 1) as cluster:
         waiting = cluster.submit(signal.pause)
