@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen.storage.delta_errors import explain_write_errors, first_line
-from evergreen.storage.delta_table import KEEP_LOG, SMALL_FILE_BYTES, Table, dataset_of
+from evergreen.storage.delta_table import KEEP_LOG, SMALL_FILE_BYTES, Table
+from evergreen.storage.table_files import dataset_of
 
 if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable

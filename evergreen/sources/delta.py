@@ -17,7 +17,8 @@ from evergreen.sources.base import Batch, Waiting
 from evergreen.sources.object_store import refuse_secret
 from evergreen.sources.parquet import PIECE_BYTES, READ_ROWS, piece_ids, split_into_pieces
 from evergreen.storage.credentials import resolve_env
-from evergreen.storage.delta_table import Table, dataset_of
+from evergreen.storage.delta_table import Table
+from evergreen.storage.table_files import dataset_of
 
 if TYPE_CHECKING:
     from evergreen.storage.delta_table import OpenTable

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from evergreen.errors import BusyError
 from evergreen.storage.delta_errors import read_error
-from evergreen.storage.delta_table import Table, files_of, read_files
+from evergreen.storage.delta_table import Table
+from evergreen.storage.table_files import files_of, read_files
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evergreen.naming import COMMIT_PREFIX
 from evergreen.storage.delta_errors import read_error
-from evergreen.storage.delta_table import MAINTENANCE, OpenTable, Table, added_files, file_system_of
+from evergreen.storage.delta_table import MAINTENANCE, OpenTable, Table
+from evergreen.storage.table_files import added_files, file_system_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
