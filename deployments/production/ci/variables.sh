@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: the variables of the CI's environment are looked at before anything is done.
 # docs/pipelines.md lists them.
 set -euo pipefail
