@@ -1,6 +1,6 @@
 """One side of the part `scale`, in a process of its own; prints one JSON object.
 
-`python -m benchmarks.scaled search ROUNDS ROWS ...`, or `backtest FILE DAYS FOLDER ROUNDS`
+`python -m benchmarks.scaled search ROUNDS ROWSxCOMBINATIONS ...`, or `backtest FILE DAYS FOLDER ROUNDS`
 """
 
 from __future__ import annotations
@@ -57,8 +57,20 @@ def search(rounds: str, *sizes: str) -> dict[str, Any]:
 
         start = {"seconds": time.perf_counter() - began, "processor": processor() - before}
         start["mb"] = statistics.median(client.run(_resident_mb).values())
-        told = {rows: _searched(spec, _hours(int(rows)), workers, int(rounds), processor) for rows in sizes}
+        told = {}
+        for size in sizes:
+            rows, combinations = map(int, size.split("x"))
+            told[size] = _searched(_widened(spec, combinations), _hours(rows), workers, int(rounds), processor)
     return {"start": start, "sizes": told}
+
+
+def _widened(spec: ModelSpec, combinations: int) -> ModelSpec:
+    """The model with an even number of combinations to try; with four they are those that it ships with."""
+    import numpy as np
+
+    rates = np.linspace(0.1, 0.2, combinations // 2).round(4).tolist()
+    grid = {**spec.search.grid, "model__learning_rate": tuple(rates)}
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"grid": grid})})
 
 
 def _searched(
