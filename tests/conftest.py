@@ -27,6 +27,9 @@ from xdist.scheduler import LoadFileScheduling
 
 from evergreen.ledger.detail_json import detail_to_json
 
+# Threads of OpenMP wait for each other by spinning: with two of them, a fit of two seconds takes minutes beside two
+# other processes. The product limits its own; this is for what tests fit by themselves.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Before Prefect or MLflow is imported by any test module: quiet, no telemetry, no state outside of the test's folder.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

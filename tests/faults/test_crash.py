@@ -95,7 +95,6 @@ class Driver:
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": server,
             "PYTHONPATH": str(PROJECT),
-            "OMP_NUM_THREADS": "1",
             **more,
         }
         self.process = subprocess.Popen(

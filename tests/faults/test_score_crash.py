@@ -40,7 +40,6 @@ class Scorer:
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": server,
             "PYTHONPATH": str(PROJECT),
-            "OMP_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "score_driver.py")],

@@ -59,7 +59,6 @@ class Racers:
             "PREFECT_HOME": str(settings.root / "prefect"),
             "PREFECT_API_URL": server,
             "PYTHONPATH": str(PROJECT),
-            "OMP_NUM_THREADS": "1",
         }
         words = [sys.executable, "-m", "tests.evergreen.registry.racer"]
         return subprocess.Popen(words, env=around, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
