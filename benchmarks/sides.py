@@ -51,7 +51,7 @@ def compare(folder: Path) -> dict[str, Any]:
     report = compare(
         old, new, DriftThresholds(), numeric=WIDE_NUMERIC, categorical=WIDE_CATEGORICAL, folder=folder / "page"
     )
-    assert report.html is not None
+    assert report.page is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": report.current_rows}
 
 
@@ -83,14 +83,15 @@ def detect(home: Path) -> dict[str, Any]:
     from evergreen.drift.check import check_drift
     from evergreen.registry.client import Registry
     from evergreen.settings import Settings
+    from evergreen.storage.kept_files import KeptFiles
 
     settings = Settings(home=home, models=MODELS)
     spec, registry = models.load("wide", MODELS).spec, Registry(settings)
     champion, observations = registry.champion("wide"), Observations(settings.lake_uri, spec)
     assert champion is not None
     snapshot = observations.snapshot()
-    report = check_drift(observations, registry, champion, snapshot, reports=settings.root / "reports")
-    assert report.html is not None
+    report = check_drift(observations, registry, champion, snapshot, reports=KeptFiles(settings.report_place))
+    assert report.page is not None
     return {"verdict": str(report.verdict), "columns": len(report.columns), "rows": snapshot.rows}
 
 
