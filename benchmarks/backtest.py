@@ -35,10 +35,9 @@ def run(scale: Scale, folder: Path, api: str) -> list[Finding]:
         (f"{days} days", done.told["replayed"], f"{done.told['wall']:.0f} s", f"{done.told['fresh_seconds']:.0f} s")
         for days, done in runs.items()
     ]
-    header = ("history", "steps", "wall", "processor time of fits, reports and gates")
     table(
         f"Cost, {WORKERS} processes",
-        header,
+        ("history", "steps", "wall", "processor time of fits, reports and gates"),
         [*shown, ("again", again.told["replayed"], f"{again.told['wall']:.1f} s", "0")],
     )
     share = whole.told["wall"] / (whole.told["fresh_seconds"] / WORKERS)

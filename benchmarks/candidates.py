@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.streams import TRAINING, WEEK, Stream, all_streams
+from benchmarks.streams import LEARNED, WEEK, Stream, all_streams
 from evergreen.data.predictions import Predictions
 from evergreen.data.split import split_rows
 from evergreen.data.windows import watched_groups
@@ -148,7 +148,7 @@ class Replay:
 
     def _window(self, number: int) -> pd.DataFrame:
         step = self.steps[number]
-        return self.stream.between(step - (TRAINING.last or WEEK), step)
+        return self.stream.between(step - LEARNED, step)
 
     def _refused_by(self, number: int, champion: int, gates: Gates) -> tuple[str, ...]:
         """The gates that a candidate does not pass."""

@@ -142,7 +142,7 @@ def run_canary(case: Case, rate: int, judge: Judge, seed: int) -> End:
 
         known = max(0, int(hours) - DELAY_HOURS) if case.labels else 0
         blocks = LossBlocks(
-            np.arange(known) * 3600.0, traffic.rows[:known], traffic.lost[:known], traffic.worse[:known]
+            np.arange(known, dtype=np.float64) * 3600, traffic.rows[:known], traffic.lost[:known], traffic.worse[:known]
         )
         in_step = until("rows") - until("rows", entered)
         evidence = Evidence(until("rows"), in_step, until("failures"), until("rows"), until("slower"), blocks, "mae")

@@ -115,7 +115,12 @@ def _server_seconds(api: str) -> float:
 
     port = urlsplit(api).port
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
             times = psutil.Process(connection.pid).cpu_times()
             return float(times.user + times.system)
     return 0.0
@@ -144,7 +149,7 @@ def _index(_place: Path, settings: Settings) -> dict[str, Any]:
     from evergreen.pages.links import PageLinks
 
     began = time.perf_counter()
-    letters = len(PageCache(settings, PageLinks("", "", None)).index())
+    letters = len(PageCache(settings, PageLinks()).index())
     return {"letters": letters, "seconds": time.perf_counter() - began}
 
 

@@ -70,7 +70,7 @@ def hours(file: Path, rows: int) -> None:
     days = pd.Timestamp("1700-01-01") + pd.to_timedelta(order // 24, unit="D")
     clock = days + pd.to_timedelta(order % 24, unit="h")
     # Without the hours that Washington's clock skips, which would go to quarantine.
-    there = ~clock.tz_localize("America/New_York", ambiguous=np.zeros(len(order), bool), nonexistent="NaT").isna()
+    there = clock.tz_localize("America/New_York", ambiguous=np.zeros(len(order), bool), nonexistent="NaT").notna()
     frame = year.iloc[order % len(year)].assign(dteday=days.strftime("%m/%d/%Y"), hr=order % 24)
     frame[there].head(rows).to_parquet(file, index=False)
 

@@ -124,7 +124,7 @@ def real_pairs(
                 HistGradientBoostingRegressor(max_iter=60, random_state=seed).fit(x[rows], y[rows]).predict(x[judging])
                 for rows in (first, recent & ~first)
             ]
-            yield y[judging], given[0], given[1], days[judging]
+            yield y[judging], given[0], given[1], np.asarray(days[judging], dtype=np.int64)
 
 
 def interval_seconds(name: str, rows: int) -> float:
@@ -132,6 +132,7 @@ def interval_seconds(name: str, rows: int) -> float:
     random = np.random.default_rng(0)
     days = Clusters(np.arange(rows) * 365 // rows, DAY)
     kind = KNOWN[name]
+    y: Any
     if kind.task == "regression":
         y = random.normal(size=rows)
         models = [Predictions(y + random.normal(size=rows)) for _ in range(2)]

@@ -106,9 +106,9 @@ def _show_parts(home: Path) -> None:
     import orjson
 
     from serving.options import Options
-    from serving.prediction_queue import Served
     from serving.protocols import plain
     from serving.protocols.call import Call
+    from serving.served import Served
     from serving.server import build
 
     settings = _settings(home)
@@ -213,7 +213,7 @@ def _resident_mb(port: int) -> float:
     import psutil
 
     for connection in psutil.net_connections("tcp"):
-        if connection.status == "LISTEN" and connection.laddr.port == port and connection.pid:
+        if connection.status == "LISTEN" and connection.laddr and connection.laddr.port == port and connection.pid:
             return float(psutil.Process(connection.pid).memory_info().rss / 1e6)
     return float("nan")
 

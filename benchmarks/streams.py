@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 WEEK = timedelta(weeks=1)
 HOLDOUT = Holdout(strategy="blocked", block=timedelta(days=1), every=5, recent=timedelta(weeks=8), min_rows=72)
 NEWEST = Holdout(strategy="latest", share=0.2, min_rows=72)
-TRAINING = Training(last=timedelta(days=180), min_rows=336)
+LEARNED = timedelta(days=180)
+TRAINING = Training(last=LEARNED, min_rows=336)
 HOURS = 24 * 7 * (27 + 105)
 """Of a simulated stream: half a year to learn first, and two years of weeks."""
 
@@ -152,7 +153,8 @@ def seasons(seed: int) -> Stream:
 
 
 def _first(rows: pd.DataFrame) -> pd.Timestamp:
-    return rows["at"].iloc[0] + 27 * WEEK
+    first: pd.Timestamp = rows["at"].iloc[0] + 27 * WEEK
+    return first
 
 
 def _spec(name: str, task: str, metric: str, numeric: tuple[str, ...]) -> ModelSpec:

@@ -125,7 +125,7 @@ def refit_by_script(stream: Stream, moments: Sequence[datetime], until: datetime
 
     rows, last = stream.rows, SHIPPED.training.last
     columns, grid = [*FEATURES.numeric, *FEATURES.categorical], dict(SHIPPED.search.grid)
-    assert last is not None
+    assert isinstance(last, timedelta)
     found = []
     for moment, following in zip(moments, [*moments[1:], until], strict=True):
         known = rows[(rows["known_at"] < moment) & (rows["at"] >= moment - last)].sort_values("at")
@@ -155,7 +155,7 @@ def main() -> None:
     rows = judged(stream)
     asked = [START, *(datetime.fromisoformat(each["week"]).replace(tzinfo=UTC) for each in weeks if each["asked"])]
     script = refit_by_script(stream, asked, rows["at"].max() + timedelta(seconds=1))
-    errors = {name: np.abs(rows[name] - rows["cnt"]) for name in ("prediction", "first")}
+    errors = {name: (rows[name] - rows["cnt"]).abs() for name in ("prediction", "first")}
     by_week = rows["at"].dt.floor("7D").dt.strftime("%Y-%m-%d")
     told = {
         "rows": len(rows),
