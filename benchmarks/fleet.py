@@ -79,13 +79,13 @@ def build(place: Path, count: int, hours: int) -> None:
 def _store(settings: Settings, model: str, hours: int) -> None:
     """A champion that was promoted, and what its hourly monitor runs stored since."""
     from evergreen.decision import Decision
+    from evergreen.details.watch import DriftDetail, PerformanceDetail
     from evergreen.ledger.decisions import Decisions
     from evergreen.ledger.drift_scores import ColumnDrift
     from evergreen.ledger.promotions import Move, Promotions
     from evergreen.runs.history import Run as FlowRun
     from evergreen.runs.history import Runs
     from evergreen.verdicts import Verdict
-    from evergreen.watch_detail import DriftDetail, PerformanceDetail
 
     now, lake = datetime.now(UTC), settings.lake_uri
     since = now - timedelta(hours=hours + 1)

@@ -28,7 +28,8 @@ from deployments.stack.stack import Stack
 from deployments.stack.traffic import Traffic
 from evergreen import naming
 from evergreen.decision import Decision, Kind
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import DriftDetail
 from evergreen.errors import EvergreenError
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
@@ -39,7 +40,6 @@ from evergreen.sources.simulator import simulate
 from evergreen.storage.atomic_write import staged_file
 from evergreen.storage.kept_files import show_kept
 from evergreen.surroundings import prepare_environment
-from evergreen.watch_detail import DriftDetail
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from evergreen.decision_detail import D, Detail, ReconciledDetail, SuppressedDetail, expect_detail
+from evergreen.details.decision import D, Detail, ReconciledDetail, SuppressedDetail, expect_detail
 
 Kind = Literal[
     "drift",

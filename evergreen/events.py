@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evergreen.canary_detail import CanaryDetail
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.watch import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 from evergreen.naming import model_resource
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision

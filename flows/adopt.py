@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result
 from flows.shared.conclude import conclude

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.events import is_rehearsal
 from evergreen.training.request import Request
 from flows.shared.approval import await_approval, suspended_result

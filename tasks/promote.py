@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from evergreen.actor import approval_reason
-from evergreen.decision_detail import Outcome
+from evergreen.details.decision import Outcome
 from evergreen.errors import RefusedError, RegistryError
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.promotions import Move

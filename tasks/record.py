@@ -9,7 +9,7 @@ from prefect.context import FlowRunContext
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
+from evergreen.details.decision import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.naming import artifact

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from evergreen.backtest.report import Backtest
 from evergreen.canary.report import CanaryReport
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.ledger.reconciliation import Action
 from evergreen.markdown import MARK, escape, many, table

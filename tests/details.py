@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from evergreen.canary_detail import CanaryDetail, CanaryQuestion
 from evergreen.decision import Kind
-from evergreen.decision_detail import (
+from evergreen.details.canary import CanaryDetail, CanaryQuestion
+from evergreen.details.decision import (
     ApprovalDetail,
     Detail,
     DriftResult,
@@ -20,8 +20,8 @@ from evergreen.decision_detail import (
     SnapshotFacts,
     SuppressedDetail,
 )
+from evergreen.details.watch import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, SkewedColumn
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, SkewedColumn
 
 ASKED = CanaryQuestion("outcome", Verdict.PASS, -0.01, (-0.03, 0.02), 0.2, 150, "It is as good.", "mae")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deployments.automations import rehearsal, run_follower
 from evergreen import naming
 from evergreen.decision import Decision, Kind
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.registry.approval import with_approval

@@ -20,13 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evergreen import naming
-from evergreen.decision_detail import DriftResult, Ingested, RetrainDetail
+from evergreen.details.decision import DriftResult, Ingested, RetrainDetail
+from evergreen.details.watch import RuleFigure
 from evergreen.errors import EvergreenError
 from evergreen.logs import JsonText, log_as_json
 from evergreen.markdown import many, number
 from evergreen.settings import load_settings
 from evergreen.storage.kept_files import show_kept
-from evergreen.watch_detail import RuleFigure
 
 if TYPE_CHECKING:
     from evergreen.runs.results import MonitorResult, MoveResult, ScoreResult

@@ -14,7 +14,7 @@ from deployments.cli import console
 from deployments.cli.console import coloured, facts
 from evergreen.actor import describe_actor, describe_start
 from evergreen.decision import Decision
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.errors import ArtifactError, ModelFileError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from evergreen.actor import describe_actor, describe_start
-from evergreen.decision_detail import ApprovalDetail, RetrainDetail, SuppressedDetail
+from evergreen.details.decision import ApprovalDetail, RetrainDetail, SuppressedDetail
+from evergreen.details.watch import ShadowDetail
 from evergreen.ledger.timeline_outcomes import describe_reason
-from evergreen.watch_detail import ShadowDetail
 
 if TYPE_CHECKING:
     from rich.table import Table

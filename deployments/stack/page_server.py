@@ -25,7 +25,8 @@ import models
 from deployments.stack.loop_monitor import LoopMonitor
 from deployments.stack.services import HOST
 from evergreen import naming
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import DriftDetail
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.naming import Table
@@ -38,7 +39,6 @@ from evergreen.runs.fleet import read_fleet, sort_lines
 from evergreen.runs.loop_facts import stored_state
 from evergreen.settings import Settings
 from evergreen.storage.kept_files import KeptFiles, kept_name
-from evergreen.watch_detail import DriftDetail
 
 _LOG = logging.getLogger(__name__)
 _FRESH_SECONDS = 60.0

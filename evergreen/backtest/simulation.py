@@ -19,7 +19,7 @@ from evergreen.backtest.job_runner import JobRunner
 from evergreen.backtest.jobs import CachedVersions, Fit, Job, Measured, PredictedRows
 from evergreen.data.predictions import Predictions
 from evergreen.decision import Decision
-from evergreen.decision_detail import Ingested
+from evergreen.details.decision import Ingested
 from evergreen.drift.check import drift_question, no_champion_report
 from evergreen.drift.report import DriftReport
 from evergreen.errors import DataError, EvergreenError

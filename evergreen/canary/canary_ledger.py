@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Literal
 
 from evergreen.canary.judge import Position
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision, decision_id
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.ledger.decisions import Ledger
 
 CanaryOutcome = Literal[

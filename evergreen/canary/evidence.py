@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from evergreen.canary.judge import Evidence, LossBlocks, Position, outcome_interval
 from evergreen.canary.sequences import MIN_BLOCKS
-from evergreen.canary_detail import CanaryPoint
 from evergreen.data.comparison_log import ComparisonLog
 from evergreen.data.label_rules import LABELLED_AT
 from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
+from evergreen.details.canary import CanaryPoint
 from evergreen.evaluation.measure import row_losses
 from evergreen.registry.model_registry import ModelRegistry, StoredVersions
 from evergreen.spec.canary import Canary

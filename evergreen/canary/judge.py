@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evergreen.canary.sequences import MIN_BLOCKS, Interval, bound_ratio, bound_share
-from evergreen.canary_detail import CanaryQuestion
+from evergreen.details.canary import CanaryQuestion
 from evergreen.markdown import describe_span, many
 from evergreen.spec.canary import Canary
 from evergreen.verdicts import Verdict

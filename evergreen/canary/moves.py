@@ -14,9 +14,9 @@ from evergreen.actor import PERSON, rejection_reason
 from evergreen.canary.canary_ledger import CanaryOutcome, CanaryState, make_entry
 from evergreen.canary.evidence import Pair, trace_outcome
 from evergreen.canary.judge import Evidence, Position, Ruling, canary_steps, judge_canary
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
-from evergreen.decision_detail import Outcome
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import Outcome
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog

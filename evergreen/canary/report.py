@@ -8,8 +8,8 @@ from typing import Any
 
 from evergreen.canary.evidence import trace_outcome
 from evergreen.canary.moves import Look
-from evergreen.canary_detail import CanaryPoint, CanaryQuestion
-from evergreen.decision_detail import Outcome
+from evergreen.details.canary import CanaryPoint, CanaryQuestion
+from evergreen.details.decision import Outcome
 from evergreen.spec.canary import canary_of
 from evergreen.spec.model import ModelSpec
 

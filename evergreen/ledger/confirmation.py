@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evergreen.decision import Decision
+from evergreen.details.watch import DriftDetail
 from evergreen.spec.monitoring import DriftThresholds
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import DriftDetail
 
 
 @dataclass(frozen=True, slots=True)

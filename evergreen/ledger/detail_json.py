@@ -10,9 +10,9 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Kind
-from evergreen.decision_detail import (
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import (
     ApprovalDetail,
     Detail,
     EscalationDetail,
@@ -21,8 +21,8 @@ from evergreen.decision_detail import (
     RetrainDetail,
     SuppressedDetail,
 )
+from evergreen.details.watch import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, TriggerDetail
 from evergreen.errors import EvergreenError
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail, TriggerDetail
 
 DETAILS: Mapping[Kind, type[Detail]] = {
     "drift": DriftDetail,

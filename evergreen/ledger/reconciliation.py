@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
 from evergreen.decision import Decision, Kind, decision_id
-from evergreen.decision_detail import EscalationDetail, RetrainDetail
+from evergreen.details.decision import EscalationDetail, RetrainDetail
+from evergreen.details.watch import DriftDetail, TriggerDetail
 from evergreen.events import RETRAIN_ESCALATED, Event
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions, taken_back
@@ -21,7 +22,6 @@ from evergreen.markdown import many
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.retraining import RetrainTrigger
-from evergreen.watch_detail import DriftDetail, TriggerDetail
 
 TRIGGER_OUTCOMES: Mapping[RetrainTrigger, str] = {"drift": "FAIL", "performance": "FAIL", "data": "LANDED"}
 """The outcome with which a decision of each kind calls for a retraining."""

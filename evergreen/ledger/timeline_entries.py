@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
-from evergreen.decision_detail import (
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import (
     ApprovalDetail,
     D,
     Detail,
@@ -22,12 +22,12 @@ from evergreen.decision_detail import (
     SuppressedDetail,
     expect_detail,
 )
+from evergreen.details.watch import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.detail_json import detail_to_json, to_json
 from evergreen.ledger.promotions import Move
 from evergreen.markdown import many
-from evergreen.watch_detail import DataDetail, DriftDetail, PerformanceDetail, ShadowDetail, SkewDetail
 
 MOVES = ("promote", "rollback", "loss")
 _WORST = ("FAIL", "INCONCLUSIVE", "PASS")

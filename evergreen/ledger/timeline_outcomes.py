@@ -8,15 +8,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from evergreen.actor import describe_actor, describe_start
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
-from evergreen.decision_detail import EscalationDetail, ReconciledDetail, SuppressedDetail
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import EscalationDetail, ReconciledDetail, SuppressedDetail
+from evergreen.details.watch import DriftDetail, ShadowDetail
 from evergreen.ledger import reconciliation
 from evergreen.ledger.confirmation import Confirmation
 from evergreen.ledger.promotions import Move
 from evergreen.ledger.timeline_entries import MOVES, Entry, MoveDetail
 from evergreen.spec.model import ModelSpec
-from evergreen.watch_detail import DriftDetail, ShadowDetail
 
 _FORCED = re.compile(r"-\d+$")
 _Lines = Sequence[tuple[datetime, str]]

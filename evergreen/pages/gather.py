@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.actor import PERSON, rejection_reason
 from evergreen.canary.view import newest_canary
+from evergreen.details.watch import DriftDetail, PerformanceDetail, WindowFigure
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.timeline import read_timeline
 from evergreen.ledger.timeline_entries import Entry
@@ -24,7 +25,6 @@ from evergreen.registry.version import CHALLENGER, CHAMPION, PREVIOUS, Version
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.storage.kept_files import KeptFiles
-from evergreen.watch_detail import DriftDetail, PerformanceDetail, WindowFigure
 
 if TYPE_CHECKING:
     import pandas as pd

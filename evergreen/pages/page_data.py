@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from evergreen.canary.report import CanaryReport
+from evergreen.details.watch import RuleFigure
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
-from evergreen.watch_detail import RuleFigure
 
 
 @dataclass(frozen=True, slots=True)

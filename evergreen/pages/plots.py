@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from evergreen.canary_detail import CanaryDetail, CanaryPoint
+from evergreen.details.canary import CanaryDetail, CanaryPoint
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import Distribution
 from evergreen.pages.figure_parts import (

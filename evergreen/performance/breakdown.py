@@ -9,6 +9,7 @@ import numpy as np
 
 from evergreen.data.predictions import Predictions
 from evergreen.data.windows import cluster_ids, watched_groups
+from evergreen.details.watch import AlsoFigure, Bin, Calibration, Interval, Residuals, SliceFigure, WindowFigure
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.measure import measure
@@ -18,7 +19,6 @@ from evergreen.performance.report import figures, finite
 from evergreen.spec.metric import Array, Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import AlsoFigure, Bin, Calibration, Interval, Residuals, SliceFigure, WindowFigure
 
 if TYPE_CHECKING:
     import pandas as pd

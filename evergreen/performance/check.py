@@ -20,6 +20,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import order_column, watched_groups
+from evergreen.details.watch import AlsoFigure
 from evergreen.evaluation.bootstrap import Estimate, bootstrap
 from evergreen.evaluation.persistence import NaiveForecast
 from evergreen.ledger.decisions import Ledger
@@ -35,7 +36,6 @@ from evergreen.spec.fields import distance
 from evergreen.spec.model import ModelSpec
 from evergreen.training.predict import target_of
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import AlsoFigure
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 

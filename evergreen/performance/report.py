@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import field_values
+from evergreen.details.decision import field_values
+from evergreen.details.watch import Interval, PerformanceDetail
 from evergreen.evaluation.bootstrap import Estimate
 from evergreen.spec.model import ModelSpec
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import Interval, PerformanceDetail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

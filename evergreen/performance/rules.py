@@ -12,6 +12,7 @@ from evergreen.data.observations import Observations
 from evergreen.data.predictions import Predictions
 from evergreen.data.snapshot import Snapshot
 from evergreen.data.windows import ROW, Window, order_column
+from evergreen.details.watch import RuleFigure, WindowFigure
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.bootstrap import Estimate, Groups, paired_bootstrap
 from evergreen.evaluation.measure import measure
@@ -28,7 +29,6 @@ from evergreen.spec.metric import Array
 from evergreen.spec.model import ModelSpec
 from evergreen.training.naive import naive_forecasts, read_known_times
 from evergreen.training.predict import labelled
-from evergreen.watch_detail import RuleFigure, WindowFigure
 
 
 def forecast_rows(

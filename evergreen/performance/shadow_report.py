@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import field_values
+from evergreen.details.decision import field_values
+from evergreen.details.watch import ShadowDetail
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import ShadowDetail
 
 BY = "shadow"
 """Who gives the alias back, in the log of promotions."""

@@ -23,6 +23,7 @@ from evergreen.data.request_log import RequestLog
 from evergreen.data.row_ids import row_ids
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, decision_id
+from evergreen.details.watch import SkewDetail, SkewedColumn
 from evergreen.ledger.decisions import Ledger
 from evergreen.markdown import many
 from evergreen.performance.served_rows import ROWS, Served, find_served, first_request, read_served
@@ -33,7 +34,6 @@ from evergreen.spec.data import Features
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.monitoring import Skew
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import SkewDetail, SkewedColumn
 
 if TYPE_CHECKING:
     import pandas as pd

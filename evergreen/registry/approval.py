@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from evergreen.actor import MAX_NAME_LENGTH, approval_reason, clean_name, person, person_name, rejection_reason
 from evergreen.decision import Decision
-from evergreen.decision_detail import ApprovalDetail, Outcome, RetrainDetail
+from evergreen.details.decision import ApprovalDetail, Outcome, RetrainDetail
 from evergreen.errors import RefusedError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog

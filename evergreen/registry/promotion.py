@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evergreen.decision import decision_id
-from evergreen.decision_detail import Outcome
+from evergreen.details.decision import Outcome
 from evergreen.errors import ArtifactError, BusyError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.promotions import Action, Move, Phase, PromotionLog, moved_elsewhere
 from evergreen.registry.loss import deleted_champion

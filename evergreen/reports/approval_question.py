@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.markdown import number
 from evergreen.reports.tables import gate_table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evergreen.canary.report import CanaryReport
-from evergreen.canary_detail import CanaryQuestion
+from evergreen.details.canary import CanaryQuestion
 from evergreen.markdown import MARK, table
 
 

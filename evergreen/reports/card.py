@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.actor import PERSON, describe_actor, rejection_reason
-from evergreen.decision_detail import ApprovalDetail
+from evergreen.details.decision import ApprovalDetail
 from evergreen.markdown import MARK
 from evergreen.registry.version import CANARY
 from evergreen.reports.card_facts import (

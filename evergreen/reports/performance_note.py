@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from evergreen.details.watch import Interval, WindowFigure
 from evergreen.markdown import MARK, number, table
 from evergreen.performance.report import PerformanceReport
-from evergreen.watch_detail import Interval, WindowFigure
 
 SHOWN = 12
 """Windows in the table: the newest."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from evergreen.data.observations import latest_time
 from evergreen.decision import Decision, Kind
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import PerformanceDetail
 from evergreen.errors import EvergreenError
 from evergreen.ledger.reconciliation import (
     LedgerState,
@@ -30,7 +31,6 @@ from evergreen.runs.label_lag import count_waiting
 from evergreen.settings import Settings
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.protection import Protection, protection_of
-from evergreen.watch_detail import PerformanceDetail
 
 WORRIES = (
     "problem",  # the model file or a table cannot be read, so that nothing else is known

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import PerformanceDetail
 from evergreen.ledger.reconciliation import LedgerState
 from evergreen.spec.model import ModelSpec
-from evergreen.watch_detail import PerformanceDetail
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -19,7 +19,7 @@ from openlineage.client import constants, event_v2, facet_v2
 from evergreen import naming
 from evergreen.data.observations import Observations
 from evergreen.data.prediction_log import PredictionLog
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.ingest.landing import Landing
 from evergreen.ingest.quarantine import quarantine_table
 from evergreen.logs import describe_error

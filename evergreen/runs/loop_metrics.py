@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, get_args
 
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision, Kind
-from evergreen.decision_detail import Outcome
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import Outcome
+from evergreen.details.watch import DriftDetail, PerformanceDetail
 from evergreen.ledger.reconciliation import (
     is_asking,
     is_escalated,
@@ -28,7 +29,6 @@ from evergreen.runs.label_lag import count_waiting
 from evergreen.runs.loop_facts import LoopFacts
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.protection import protection_of
-from evergreen.watch_detail import DriftDetail, PerformanceDetail
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

@@ -9,7 +9,8 @@ from datetime import datetime
 from evergreen import naming
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision, Kind, decision_id, suppressed
-from evergreen.decision_detail import Detail, Ingested, MetricResult, Outcome, RetrainDetail
+from evergreen.details.decision import Detail, Ingested, MetricResult, Outcome, RetrainDetail
+from evergreen.details.watch import DataDetail, DriftDetail, TriggerDetail
 from evergreen.drift.report import DriftReport
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.confirmation import confirm
@@ -23,7 +24,6 @@ from evergreen.registry.version import Version
 from evergreen.runs.results import NO_DRIFT, describe_drift, describe_snapshot
 from evergreen.spec.model import ModelSpec
 from evergreen.training.plan import Plan
-from evergreen.watch_detail import DataDetail, DriftDetail, TriggerDetail
 
 
 class DecisionRecorder:

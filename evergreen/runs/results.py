@@ -8,7 +8,8 @@ from typing import Any
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decision_detail import DriftResult, Ingested, RefusedBatch, SnapshotFacts, WaitingBatch
+from evergreen.details.decision import DriftResult, Ingested, RefusedBatch, SnapshotFacts, WaitingBatch
+from evergreen.details.watch import DriftDetail
 from evergreen.drift.report import DriftReport
 from evergreen.ingest.landing import BatchReport, Landing
 from evergreen.ledger.confirmation import Confirmation
@@ -17,7 +18,6 @@ from evergreen.ledger.promotions import Move
 from evergreen.performance.report import PerformanceReport
 from evergreen.performance.shadow_report import ShadowReport
 from evergreen.performance.skew_report import NOT_SERVED, SkewReport
-from evergreen.watch_detail import DriftDetail
 
 NO_DRIFT = DriftResult("INCONCLUSIVE", 0.0, (), "not looked at: nothing is new")
 

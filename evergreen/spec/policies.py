@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import DriftDetail
 from evergreen.spec.policy import (
     TRIGGERS,
     PolicyContext,
@@ -24,7 +25,6 @@ from evergreen.spec.policy import (
     name_of,
     triggers_of,
 )
-from evergreen.watch_detail import DriftDetail
 
 if TYPE_CHECKING:
     from evergreen.decision import Decision

@@ -16,7 +16,7 @@ from evergreen.data.snapshot import Snapshot
 from evergreen.data.split import split_window
 from evergreen.data.windows import ROW, Window, order_column, training_window
 from evergreen.decision import Decision, decision_id
-from evergreen.decision_detail import Outcome
+from evergreen.details.decision import Outcome
 from evergreen.errors import DataError, EvergreenError
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.promotions import PromotionLog

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from evergreen.data.snapshot import Snapshot
 from evergreen.decision import Decision
-from evergreen.decision_detail import Outcome, RetrainDetail
+from evergreen.details.decision import Outcome, RetrainDetail
+from evergreen.details.watch import TriggerDetail
 from evergreen.ledger import policy_query, reconciliation
 from evergreen.ledger.decisions import Ledger
 from evergreen.ledger.reconciliation import TRIGGER_OUTCOMES, cooldown_until, trigger_of
@@ -19,7 +20,6 @@ from evergreen.registry.version import CHALLENGER, Version
 from evergreen.spec.canary import canary_of
 from evergreen.spec.model import ModelSpec
 from evergreen.training.request import Request
-from evergreen.watch_detail import TriggerDetail
 
 ROUTINE = ("manual", "schedule")
 """Reasons that give no trigger of their own: with nothing new, nothing is done."""

@@ -20,7 +20,7 @@ from prefect.runtime import deployment
 from pydantic import ValidationError
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.events import MODEL_PROMOTED, MODEL_REJECTED, Event
 from evergreen.pages.links import report_url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import Ingested, Outcome, RetrainDetail
+from evergreen.details.decision import Ingested, Outcome, RetrainDetail
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement

@@ -21,7 +21,7 @@ from prefect.logging.loggers import flow_run_logger
 
 import models
 from evergreen import naming
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.errors import EvergreenError
 from evergreen.events import is_rehearsal
 from evergreen.ingest.landing import Landing

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 import models
 from evergreen import naming
 from evergreen.data.snapshot import Snapshot
-from evergreen.decision_detail import Ingested
+from evergreen.details.decision import Ingested
 from evergreen.errors import EvergreenError
 from evergreen.events import DATA_REJECTED, Event
 from evergreen.ingest.landing import Landing, describe_unmatched

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import RetrainDetail
-from evergreen.watch_detail import DataDetail, DriftDetail, TriggerDetail
+from evergreen.details.decision import RetrainDetail
+from evergreen.details.watch import DataDetail, DriftDetail, TriggerDetail
 from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

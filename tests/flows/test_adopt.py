@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import models
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.errors import ArtifactError, EvergreenError, RefusedError, RegistryError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Promotions

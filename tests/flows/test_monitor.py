@@ -14,12 +14,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from deployments.cli.console import show_monitor
+from evergreen.details.watch import DriftDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.markdown import number
 from evergreen.registry.client import Registry
 from evergreen.runs.history import Runs
 from evergreen.settings import Settings
-from evergreen.watch_detail import DriftDetail
 from flows.monitor import monitor
 from flows.retrain import retrain
 

@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from evergreen.decision_detail import RetrainDetail
+from evergreen.details.decision import RetrainDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.registry.client import Registry
 from tests.live.clone import Stack, until

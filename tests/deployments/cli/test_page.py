@@ -24,6 +24,7 @@ from evergreen.data.contract import schema_of
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
+from evergreen.details.watch import PerformanceDetail, RuleFigure
 from evergreen.drift.check import check_drift, drift_question
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
@@ -40,7 +41,6 @@ from evergreen.spec.model import ModelSpec
 from evergreen.storage.kept_files import KeptFiles
 from evergreen.training.candidate import build_candidate
 from evergreen.training.evaluate import evaluate_candidate
-from evergreen.watch_detail import PerformanceDetail, RuleFigure
 from tests.details import detail_of
 
 SCRIPT = "<script>alert(1)</script>"

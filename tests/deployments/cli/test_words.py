@@ -18,7 +18,7 @@ from deployments.cli import console
 from deployments.cli.main import PANELS, app
 from deployments.demo import Demo, Scene
 from evergreen.decision import Decision
-from evergreen.decision_detail import DriftResult
+from evergreen.details.decision import DriftResult
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.settings import Settings

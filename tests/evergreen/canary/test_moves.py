@@ -16,9 +16,9 @@ from evergreen.canary.canary_ledger import CanaryState, open_canaries, read_cana
 from evergreen.canary.evidence import Pair
 from evergreen.canary.judge import Evidence, LossBlocks, Position
 from evergreen.canary.moves import Look, Stores, abort, hold, look_at_canary, preview_canary
-from evergreen.canary_detail import CanaryDetail
 from evergreen.decision import Decision
-from evergreen.decision_detail import Ingested, MetricResult, RetrainDetail, SnapshotFacts
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.decision import Ingested, MetricResult, RetrainDetail, SnapshotFacts
 from evergreen.errors import RefusedError
 from evergreen.registry import promotion
 from evergreen.registry.approval import recorded_approval

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.decision import Kind
-from evergreen.decision_detail import Detail, Ingested, SuppressedDetail
+from evergreen.details.decision import Detail, Ingested, SuppressedDetail
+from evergreen.details.watch import TriggerDetail, WindowFigure
 from evergreen.errors import EvergreenError
 from evergreen.ledger.detail_json import DETAILS, detail_from_json, detail_to_json
 from evergreen.verdicts import Check, Verdict
-from evergreen.watch_detail import TriggerDetail, WindowFigure
 from tests.details import detail_of
 
 STORED = [json.loads(line) for line in (Path(__file__).parent / "stored_details.jsonl").read_text().splitlines()]

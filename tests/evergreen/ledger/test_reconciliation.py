@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import EscalationDetail, RetrainDetail
+from evergreen.details.decision import EscalationDetail, RetrainDetail
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions
 from evergreen.ledger.reconciliation import (

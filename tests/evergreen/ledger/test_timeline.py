@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from evergreen.data.checked_batch import CheckedBatch
 from evergreen.decision import Decision, Kind, decision_id, reconciled, suppressed
+from evergreen.details.watch import AlsoFigure, WindowFigure
 from evergreen.drift.compare import ColumnDrift
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
@@ -34,7 +35,6 @@ from evergreen.registry import promotion
 from evergreen.settings import Settings
 from evergreen.sources.base import Batch
 from evergreen.verdicts import Check, Verdict
-from evergreen.watch_detail import AlsoFigure, WindowFigure
 from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

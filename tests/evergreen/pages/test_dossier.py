@@ -21,7 +21,7 @@ from deployments.cli.main import app
 from evergreen.data.observations import Observations
 from evergreen.data.windows import training_window
 from evergreen.decision import Decision
-from evergreen.decision_detail import Ingested, RefusedBatch
+from evergreen.details.decision import Ingested, RefusedBatch
 from evergreen.errors import EvergreenError
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions

@@ -16,6 +16,7 @@ import pytest
 from jsonschema import ValidationError
 
 from evergreen.decision import Decision
+from evergreen.details.watch import PerformanceDetail, WindowFigure
 from evergreen.drift.report import DriftReport
 from evergreen.errors import EvergreenError
 from evergreen.evaluation.judgement import Judgement
@@ -35,7 +36,6 @@ from evergreen.runs.fleet import FleetLine, broken_line
 from evergreen.settings import PROJECT, Settings
 from evergreen.spec.training import Training
 from evergreen.verdicts import Check, Verdict
-from evergreen.watch_detail import PerformanceDetail, WindowFigure
 from tests.details import detail_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

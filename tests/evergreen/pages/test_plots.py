@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from evergreen.canary_detail import CanaryDetail, CanaryPoint
+from evergreen.details.canary import CanaryDetail, CanaryPoint
 from evergreen.ledger.timeline_entries import Entry
 from evergreen.pages.distributions import spread
 from evergreen.pages.drawing import NARROW, WIDE, pictures

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from evergreen.details.watch import PerformanceDetail
 from evergreen.ledger.detail_json import detail_from_json, detail_to_json
 from evergreen.registry.client import Registry
 from evergreen.spec.gates import Gates
-from evergreen.watch_detail import PerformanceDetail
 from tests.evergreen.performance.test_check import Watch
 
 Make = Callable[..., Any]

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import (
+from evergreen.details.decision import (
     ApprovalDetail,
     DriftResult,
     Ingested,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import models
 from evergreen.actor import person, rejection_reason
 from evergreen.decision import Decision
-from evergreen.decision_detail import ApprovalDetail
+from evergreen.details.decision import ApprovalDetail
 from evergreen.evaluation.judgement import Judgement
 from evergreen.ledger.decisions import Decisions
 from evergreen.ledger.promotions import Move, Promotions

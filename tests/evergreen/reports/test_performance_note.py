@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from evergreen.details.watch import AlsoFigure, Bin, Calibration, Residuals, RuleFigure, SliceFigure, WindowFigure
 from evergreen.performance.report import PerformanceReport
 from evergreen.reports.performance_note import performance_note
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import AlsoFigure, Bin, Calibration, Residuals, RuleFigure, SliceFigure, WindowFigure
 
 WINDOWS = tuple(
     WindowFigure(f"2025-01-{day:02}T00:00:00+00:00", 24, 0.96, 40.0 + day, (39.0, 60.0) if day > 4 else None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from evergreen.details.watch import SkewedColumn
 from evergreen.performance.skew_report import SkewReport
 from evergreen.reports.skew_note import skew_note
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import SkewedColumn
 
 SINCE = "2026-01-01T08:00:00.123456+00:00"
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import SnapshotFacts
+from evergreen.details.decision import SnapshotFacts
+from evergreen.details.watch import WindowFigure
 from evergreen.ledger.reconciliation import LedgerState
 from evergreen.runs.label_lag import count_waiting
 from evergreen.spec.fields import Rows
 from evergreen.spec.monitoring import PerformanceThresholds
-from evergreen.watch_detail import WindowFigure
 from tests.details import detail_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,12 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from evergreen.decision import Decision, Kind
+from evergreen.details.watch import WindowFigure
 from evergreen.ledger.reconciliation import LedgerState
 from evergreen.runs.history import Run
 from evergreen.runs.loop_facts import LoopFacts
 from evergreen.runs.loop_metrics import FAMILIES, loop_families
 from evergreen.spec.retraining import Retraining
-from evergreen.watch_detail import WindowFigure
 from tests.details import detail_of
 from tests.series import Series
 

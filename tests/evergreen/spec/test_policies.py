@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from evergreen.decision import Decision
-from evergreen.decision_detail import SnapshotFacts
+from evergreen.details.decision import SnapshotFacts
 from evergreen.errors import ModelFileError
 from evergreen.events import DRIFT_FAILED, DRIFT_SUSPECTED, decision_event
 from evergreen.ledger.decisions import Decisions

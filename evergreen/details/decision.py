@@ -1,6 +1,6 @@
 """What a decision keeps beside its outcome and reason: one frozen type for each kind of decision.
 
-Those of what is watched, such as reports, are in `watch_detail.py`. How a detail is written to the table and read from
+Those of what is watched, such as reports, are in `watch.py`. How a detail is written to the table and read from
 it is `ledger/detail_json.py`; nobody else sees JSON.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from evergreen.canary_detail import CanaryDetail
+from evergreen.details.canary import CanaryDetail
+from evergreen.details.watch import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail, SkewDetail
 from evergreen.verdicts import Check
-from evergreen.watch_detail import DataDetail, DriftDetail, Interval, PerformanceDetail, ShadowDetail, SkewDetail
 
 Outcome = Literal["promoted", "rejected", "inconclusive", "unchanged", "awaiting-approval", "in-canary"]
 """What became of a retraining; `in-canary`: its version meets live traffic before it is champion."""

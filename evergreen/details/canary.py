@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evergreen.details.watch import Interval
 from evergreen.verdicts import Verdict
-from evergreen.watch_detail import Interval
 
 
 @dataclass(frozen=True, slots=True)

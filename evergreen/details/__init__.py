@@ -1,0 +1,1 @@
+"""What a decision keeps beside its outcome and reason: frozen types, which every folder may speak of."""
