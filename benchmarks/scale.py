@@ -17,7 +17,7 @@ from benchmarks.bikes import Bikes
 from benchmarks.measure import PROJECT, Finding, Run, Scale, console, fresh, python, table
 from benchmarks.scaled import WORKERS
 
-SEARCHED = ((2_000, 4), (20_000, 4), (80_000, 4), (80_000, 16))
+SEARCHED = ((2_000, 4), (20_000, 4), (80_000, 4), (80_000, 16), (80_000, 32))
 """Rows, and combinations that are tried."""
 REPLAYED, SCORED = (70, 280), (100_000, 500_000)
 """Days, and rows."""
