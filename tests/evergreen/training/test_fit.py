@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from evergreen.errors import DataError, EvergreenError, ModelFileError
 from evergreen.evaluation.measure import measure
@@ -16,7 +19,7 @@ from evergreen.spec.metric import Metric
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search
 from evergreen.training.fit import fit
-from evergreen.training.predict import baseline, labelled, predict, target_of
+from evergreen.training.predict import MANY_ROWS, baseline, labelled, predict, target_of, threads
 
 MakeSpec = Callable[..., ModelSpec]
 MakeRows = Callable[..., pd.DataFrame]
@@ -47,6 +50,41 @@ def test_the_same_seed_gives_the_same_model(make_spec: MakeSpec, make_rows: Make
     one, two = (fit(spec, rows, None) for _ in range(2))
     assert one.params == two.params
     assert np.array_equal(predict(one.pipeline, spec, rows).values, predict(two.pipeline, spec, rows).values)
+
+
+class _Counting(DummyRegressor):
+    """Notes how many threads of OpenMP it could use each time that it was asked."""
+
+    seen: ClassVar[list[set[int]]] = []
+
+    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> _Counting:
+        self.seen.append(openmp_threads())
+        fitted: _Counting = super().fit(x, y, sample_weight)
+        return fitted
+
+    def predict(self, x: Any) -> Any:
+        self.seen.append(openmp_threads())
+        return super().predict(x)
+
+
+def openmp_threads() -> set[int]:
+    """How many threads each OpenMP of this process would use now."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+
+
+def test_few_rows_are_fitted_and_predicted_with_one_thread(make_spec: MakeSpec, make_rows: MakeRows) -> None:
+    """In the search, the last fit and the predictions, whatever the process may use; many rows have all threads."""
+    _Counting.seen.clear()
+    search = Search(grid={"model__strategy": ("mean", "median")})
+    spec = make_spec(pipeline=lambda seed: Pipeline([("model", _Counting())]), search=search)
+    with threadpool_limits(2, user_api="openmp"):
+        fitted = fit(spec, make_rows(200), None)
+        predict(fitted.pipeline, spec, make_rows(200))
+        assert openmp_threads() == {2}
+        with threads(MANY_ROWS):
+            assert openmp_threads() == {2}
+    assert len(_Counting.seen) > 12
+    assert set.union(*_Counting.seen) == {1}
 
 
 def test_search_tries_the_whole_grid_and_takes_the_best(make_spec: MakeSpec, make_rows: MakeRows) -> None:
