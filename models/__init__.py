@@ -22,8 +22,9 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType
 
 from evergreen.errors import EvergreenError, ModelFileError
 from evergreen.model_files import recipe
@@ -113,7 +114,7 @@ def load_same(name: str, folder: Path, code: str, made_by: str) -> ModelSpec:
         asked = (name, folder, code, made_by)
         if asked not in _loaded_same:
             # What a model file imports is in a process that lives on as an earlier run read it.
-            files = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*.py")}
+            files = {path: path.read_bytes() for path in folder.rglob("*.py")}
             if _files_then != files:
                 for module_name in [each for each in sys.modules if each.startswith(f"{__name__}.")]:
                     _forget(module_name)
@@ -133,7 +134,7 @@ def load_same(name: str, folder: Path, code: str, made_by: str) -> ModelSpec:
 _loading_same = threading.Lock()
 _loaded_same: dict[tuple[str, Path, str, str], ModelSpec] = {}
 """The models that were loaded for runs elsewhere, and below the files that they are of."""
-_files_then: dict[Path, tuple[int, int]] = {}
+_files_then: dict[Path, bytes] = {}
 
 
 def files_of(name: str, folder: Path) -> tuple[Mapping[str, Path], frozenset[str]]:
@@ -229,20 +230,38 @@ def _module_spec(module_name: str, path: Path) -> ModuleSpec | None:
     """How the file of a model is imported; one that is called like a folder does not hide what lies in that."""
     inner = Path(__path__[0], module_name.rpartition(".")[2])
     hidden = [str(inner)] if any(inner.glob("*.py")) else None
-    return importlib.util.spec_from_file_location(module_name, path, submodule_search_locations=hidden)
+    loader = _FromText(module_name, str(path))
+    return importlib.util.spec_from_file_location(module_name, path, loader=loader, submodule_search_locations=hidden)
+
+
+class _FromText(SourceFileLoader):
+    """Compiles the text of a file each time.
+
+    Python takes the bytecode that it stored for a file as long as that has the same size and was written in the same
+    second. What is executed would then not be what `recipe` says.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """What Python asks a loader for before it executes a module."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 class _Finder:
-    """Finds `models.NAME` where NAME is a model, in whatever folder its file lies."""
+    """Finds `models.NAME` where NAME is a model, in whatever folder its file lies, and what else lies in `models`."""
 
     files: Mapping[str, str] = {}
 
-    def find_spec(self, module_name: str, _path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
+    def find_spec(self, module_name: str, path: Sequence[str] | None, _target: object = None) -> ModuleSpec | None:
         """What Python asks each finder before an import."""
         package, _, name = module_name.rpartition(".")
-        if package != __name__ or name not in self.files:
+        if package == __name__ and name in self.files:
+            return _module_spec(module_name, Path(self.files[name]))
+        if not module_name.startswith(f"{__name__}."):
             return None
-        return _module_spec(module_name, Path(self.files[name]))
+        found = PathFinder.find_spec(module_name, path)
+        if found is not None and isinstance(found.loader, SourceFileLoader):
+            found.loader = _FromText(found.loader.name, found.loader.path)
+        return found
 
 
 _FINDER = _Finder()

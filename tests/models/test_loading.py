@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +190,43 @@ def test_a_process_that_lives_on_reads_what_changed(tmp_path: Path) -> None:
     models._forget("models._step")
     second = models.load("derived", tmp_path)
     assert models.load_same("derived", tmp_path, second.hash, second.recipe).seed == one.seed + 21
+
+
+def _write_at(path: Path, text: str, seconds: float) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (seconds, seconds))
+
+
+def test_an_edit_within_a_second_of_the_same_size_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would take the bytecode of before for a file and for what it imports, and `recipe` the text of now."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    seen = set()
+    for step, more in ((1, 5), (2, 7)):
+        _write_at(tmp_path / "team" / "_step.py", f"STEP = {step}\n", 1e9)
+        text = DERIVED.replace("from", "from models.team._step import STEP\nfrom", 1)
+        _write_at(tmp_path / "team" / "derived.py", text.replace("+ 1", f"+ STEP * 10 + {more}"), 1e9)
+        loaded = models.load("derived", tmp_path)
+        assert models.load_same("derived", tmp_path, loaded.hash, loaded.recipe).seed == loaded.spec.seed
+        seen.add((loaded.spec.seed, loaded.recipe))
+        models._forget("models.team._step")
+    seeds = sorted(seed for seed, _ in seen)
+    assert (len({made_by for _, made_by in seen}), seeds[1] - seeds[0]) == (2, 12)
+
+
+def test_a_process_that_lives_on_sees_an_edit_that_keeps_size_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that were unpacked or copied with their times: what they say decides whether they are read again."""
+    seeds = []
+    for step in (1, 2):
+        _write_at(tmp_path / "_step.py", f"STEP = {step}\n", 1e9)
+        text = DERIVED.replace("from", "from models._step import STEP\nfrom", 1).replace("+ 1", "+ STEP")
+        _write_at(tmp_path / "derived.py", text, 1e9)
+        as_before = sys.modules.get("models._step")
+        models._forget("models._step")
+        loaded = models.load("derived", tmp_path)
+        if as_before is not None:
+            monkeypatch.setitem(sys.modules, "models._step", as_before)
+        seeds.append(models.load_same("derived", tmp_path, loaded.hash, loaded.recipe).seed)
+    assert seeds[1] - seeds[0] == 1
