@@ -73,16 +73,13 @@ def search_lines(objective: Objective) -> list[str]:
     return [*lines, "    search=Search(", "        grid={", *inner, "        },", "        folds=3,", "    ),"]
 
 
-def trusted_lines(name: str, findings: Findings, objective: Objective) -> list[str]:
+def trusted_lines(name: str, objective: Objective) -> list[str]:
     """The field `trusted` of a model file, with a comment before it; empty where nothing has to be named."""
-    types = ['"sklearn.model_selection._split.KFold"'] if findings.distinct else []
-    types += [f'"models.{name}.spread_ties"'] if objective.breaks_ties else []
-    if not types:
+    if not objective.breaks_ties:
         return []
-    ending = "," if len(types) == 1 else ""
     return [
         "    # What the stored pipeline holds beside the types that are known.",
-        f"    trusted=({', '.join(types)}{ending}),",
+        f'    trusted=("models.{name}.spread_ties",),',
     ]
 
 

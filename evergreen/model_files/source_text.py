@@ -264,7 +264,7 @@ def _model(
         *_training_lines(target.rows, ordered=ordered),
         *_drift_lines(findings),
         *_performance_lines(findings, ordered=ordered),
-        *trusted_lines(name, findings, objective),
+        *trusted_lines(name, objective),
         ")",
     ]
 

@@ -25,20 +25,50 @@ from evergreen.ledger.promotions import Move, PromotionLog
 from evergreen.registry.version import Version, VersionTags
 from evergreen.spec.model import ModelSpec
 
-_SKLEARN = (
-    "sklearn._loss.loss.HalfTweedieLoss",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-)
-_NUMPY = ("numpy.dtype",)
+_SKLEARN = {
+    "_loss.loss": ("HalfTweedieLoss", "HalfTweedieLossIdentity"),
+    "calibration": ("_CalibratedClassifier", "_SigmoidCalibration", "_TemperatureScaling"),
+    "compose._column_transformer": ("make_column_selector",),
+    "ensemble._hist_gradient_boosting.predictor": ("TreePredictor",),
+    "feature_selection._mutual_info": ("mutual_info_classif", "mutual_info_regression"),
+    "feature_selection._univariate_selection": ("chi2", "f_classif", "f_regression", "r_regression"),
+    "gaussian_process._gpc": ("_BinaryGaussianProcessClassifierLaplace",),
+    "gaussian_process.kernels": (
+        *("CompoundKernel", "ConstantKernel", "DotProduct", "ExpSineSquared", "Exponentiation", "Matern"),
+        *("PairwiseKernel", "Product", "RBF", "RationalQuadratic", "Sum", "WhiteKernel"),
+    ),
+    "impute._iterative": ("IterativeImputer", "_ImputerTriplet"),
+    "metrics._classification": (
+        *("accuracy_score", "balanced_accuracy_score", "brier_score_loss", "cohen_kappa_score", "f1_score"),
+        *("fbeta_score", "jaccard_score", "log_loss", "matthews_corrcoef", "precision_score", "recall_score"),
+    ),
+    "metrics._dist_metrics": tuple(
+        f"{kind}Distance64" for kind in ("Chebyshev", "Euclidean", "Haversine", "Manhattan", "Minkowski")
+    ),
+    "metrics._ranking": ("average_precision_score", "roc_auc_score"),
+    "metrics._regression": (
+        *("d2_absolute_error_score", "d2_pinball_score", "d2_tweedie_score", "explained_variance_score", "max_error"),
+        *("mean_absolute_error", "mean_absolute_percentage_error", "mean_gamma_deviance", "mean_pinball_loss"),
+        *("mean_poisson_deviance", "mean_squared_error", "mean_squared_log_error", "median_absolute_error"),
+        *("r2_score", "root_mean_squared_error", "root_mean_squared_log_error"),
+    ),
+    "metrics._scorer": ("_CurveScorer", "_PassthroughScorer", "_Scorer"),
+    "model_selection._search_successive_halving": ("HalvingGridSearchCV", "HalvingRandomSearchCV"),
+    "model_selection._split": (
+        *("GroupKFold", "KFold", "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedGroupKFold"),
+        *("StratifiedKFold", "StratifiedShuffleSplit", "TimeSeriesSplit"),
+    ),
+    "multiclass": ("_ConstantPredictor",),
+    "neighbors._ball_tree": ("BallTree",),
+    "neighbors._kd_tree": ("KDTree",),
+    "neural_network._stochastic_optimizers": ("AdamOptimizer", "SGDOptimizer"),
+    "tree._tree": ("Tree",),
+    "utils._bunch": ("Bunch",),
+    "utils._metadata_requests": ("MetadataRequest", "MethodMetadataRequest"),
+    "utils.validation": ("check_array",),
+}
+"""The types of scikit-learn by their module in it."""
+_NUMPY = ("numpy.dtype", "numpy.mean")
 _SCIPY = (
     # A spline holds the function by which SciPy converts what it is given to an array.
     "scipy._lib.array_api_compat.numpy._aliases.asarray",
@@ -58,23 +88,30 @@ _XGBOOST = (
 )
 _CATBOOST = tuple(f"catboost.core.CatBoost{kind}" for kind in ("", "Classifier", "Ranker", "Regressor"))
 # LightGBM keeps the results of its evaluation in one.
-_STANDARD = ("collections.OrderedDict",)
+_COLLECTIONS = ("collections.OrderedDict",)
+# Boosting by histograms prepares columns of categories with one; what it calls has to be known too.
+_FUNCTOOLS = ("functools.partial",)
 
 KNOWN: dict[str, tuple[str, ...]] = {
-    "sklearn": _SKLEARN,
+    "sklearn": tuple(f"sklearn.{module}.{name}" for module, names in _SKLEARN.items() for name in names),
     "numpy": _NUMPY,
     "scipy": _SCIPY,
     "lightgbm": _LIGHTGBM,
     "xgboost": _XGBOOST,
     "catboost": _CATBOOST,
-    "collections": _STANDARD,
+    "collections": _COLLECTIONS,
+    "functools": _FUNCTOOLS,
 }
-"""The types that common models are made of, by the library that has to be installed. Each was seen in a fitted model.
+"""The types that common models are made of, by the library that has to be installed: those that were seen in fitted
+models, and their like.
 
 They are data: none of them runs code that the file brings. skops leaves the trees of scikit-learn and the boosters out
 because their content is not audited: a crafted node or buffer can crash the process. Evergreen opens only a file whose
 sha256 is the one that it wrote down after it had fitted it, and almost every model is made of trees: a line that is
 copied into each model file protects nobody.
+
+Distributions of `scipy.stats`, which a RandomizedSearchCV may draw from, are left out on purpose: they execute source
+text that is among their data. Lists of values need no distribution.
 """
 
 

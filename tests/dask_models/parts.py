@@ -73,7 +73,7 @@ MODEL = ModelSpec(
     target="y",
     features=Features(numeric=("x",), categorical=("kind",)),
     pipeline=pipeline,
-    trusted=("models.parts.signed_square", "sklearn.utils._bunch.Bunch"),
+    trusted=("models.parts.signed_square",),
     metric=Metric(name="mae"),
     gates=Gates(latency_ms=60_000),
     holdout=Holdout(strategy="latest", share=0.2),
