@@ -83,10 +83,43 @@ def _predictions(pipeline: Pipeline, spec: ModelSpec, x: pd.DataFrame) -> Predic
     classes = pipeline.classes_
     if not hasattr(pipeline, "predict_proba"):
         return Predictions(np.asarray(pipeline.predict(x)), None, tuple(classes.tolist()))
-    # Labels follow from the probabilities, so that the rows go through the pipeline once.
     probability = np.asarray(pipeline.predict_proba(x), dtype="float64")
-    usable = np.nan_to_num(probability, nan=-1.0)
-    return Predictions(classes[usable.argmax(axis=1)], probability, tuple(classes.tolist()))
+    if answers_the_likeliest(pipeline):
+        values = classes[np.nan_to_num(probability, nan=-1.0).argmax(axis=1)]
+    else:
+        values = np.asarray(pipeline.predict(x))
+    return Predictions(values, probability, tuple(classes.tolist()))
+
+
+LIKELIEST = frozenset(
+    (
+        "lightgbm.sklearn.LGBMClassifier",
+        "sklearn.ensemble._forest.ExtraTreesClassifier",
+        "sklearn.ensemble._forest.RandomForestClassifier",
+        "sklearn.ensemble._gb.GradientBoostingClassifier",
+        "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
+        "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.linear_model._logistic.LogisticRegressionCV",
+        "sklearn.tree._classes.DecisionTreeClassifier",
+        "sklearn.tree._classes.ExtraTreeClassifier",
+        "xgboost.sklearn.XGBClassifier",
+    )
+)
+"""Classifiers whose `predict` is the class with the highest probability, but for the rounding of two that are equal."""
+
+
+def answers_the_likeliest(pipeline: Any) -> bool:
+    """Whether the labels of a fitted pipeline follow from its probabilities, so that rows go through it once.
+
+    They do not where a threshold was tuned or set, or where probabilities are estimated beside the decision (`SVC`):
+    what is not listed is asked for both.
+    """
+    from sklearn.pipeline import Pipeline
+
+    last = pipeline
+    while type(last) is Pipeline:
+        last = last.steps[-1][1]
+    return f"{type(last).__module__}.{type(last).__qualname__}" in LIKELIEST
 
 
 def baseline(spec: ModelSpec, y_train: Array, rows: int) -> Predictions:

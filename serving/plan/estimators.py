@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,17 +156,20 @@ def _stochastic_gradient(program: Program, model: Any, matrix: Matrix) -> Classi
     if model.loss != "log_loss":
         return _scored_classes(program, model, matrix)
     scores = add_scores(program, model, matrix)
-    if len(scores) == 1:
-        return _two(program, program.let(f"expit({scores[0]})"))
-    return _several(program, f"shares(({', '.join(scores)}))")
+    chances = program.let(f"expit({scores[0]})") if len(scores) == 1 else f"shares(({', '.join(scores)}))"
+    return _by_score(scores, f"(1.0 - {chances}, {chances})" if len(scores) == 1 else chances)
 
 
 def _scored_classes(program: Program, model: Any, matrix: Matrix) -> Classified:
     """A classifier without probabilities."""
-    scores = add_scores(program, model, matrix)
+    return _by_score(add_scores(program, model, matrix), None)
+
+
+def _by_score(scores: Sequence[str], probabilities: str | None) -> Classified:
+    """The class of the largest score; probabilities of several scores may be equal where the scores are not."""
     if len(scores) == 1:
-        return Classified(f"1 if {scores[0]} > 0.0 else 0", None)
-    return Classified(f"largest(({', '.join(scores)}))", None)
+        return Classified(f"1 if {scores[0]} > 0.0 else 0", probabilities)
+    return Classified(f"largest(({', '.join(scores)}))", probabilities)
 
 
 def _constant_classes(program: Program, model: Any, matrix: Matrix) -> Classified:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from evergreen.spec.metric import KNOWN
 from evergreen.spec.model import ModelSpec
 from evergreen.spec.training import Search
 from evergreen.training.candidate import FittedCandidate, fit_candidate
-from evergreen.training.predict import labelled
+from evergreen.training.predict import labelled, predict, target_of
 from tests.examples import EXAMPLES, TABLES, load_table, with_example, write
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -103,6 +104,17 @@ def test_a_cost_metric(changed: Any, trained: Any) -> None:
     assert measure(spec.metric, np.array(["yes", "no", "yes", "no"]), said) == (5 + 5 + 100 + 0) / 4
     assert 0 < candidate.fitted.value < 20
     assert set(candidate.importances) == set(spec.features.all)
+
+
+def test_a_threshold(changed: Any, trained: Any) -> None:
+    """Customers are called from a lower probability on than one half, which costs less; gates see these labels."""
+    spec = changed("A threshold")
+    candidate, observations = trained(spec)
+    rows = labelled(spec, observations.frame(observations.snapshot().version))
+    found, y = predict(candidate.fitted.pipeline, spec, rows), target_of(spec, rows)
+    assert found.values.tolist() == candidate.fitted.pipeline.predict(model_frame(rows, spec.features)).tolist()
+    likeliest = np.array(found.classes)[found.probability.argmax(axis=1)]
+    assert measure(spec.metric, y, found) < measure(spec.metric, y, replace(found, values=likeliest)) / 2
 
 
 def test_weights(changed: Any, trained: Any) -> None:
