@@ -16,7 +16,7 @@ from evergreen.markdown import many
 from evergreen.model_files.column_types import quote_name
 from evergreen.model_files.literals import literal
 from evergreen.sources.base import is_passed_over
-from evergreen.sources.file_formats import format_of
+from evergreen.sources.file_formats import ending_of, format_of
 
 MAX_SIBLINGS = 50
 """Files of a folder whose columns are looked at, at most."""
@@ -126,8 +126,8 @@ def _data_files(folder: Path) -> list[Path]:
 
 def _pattern_of(file: Path, *, alone: bool) -> str:
     """The pattern that files named like this one match: digits count on, and a name without any is a beginning."""
-    ending = "." + format_of(file)
-    stem, ending = file.name[: -len(ending)], file.name[-len(ending) :]
+    length = len(ending_of(file))
+    stem, ending = file.name[:-length], file.name[-length:]
     parts = [escape(part) for part in re.split(r"\d+(?:[-_.T:]\d+)*", stem)]
     if len(parts) == 1:
         return f"*{ending}" if alone else f"{parts[0]}*{ending}"
@@ -136,7 +136,7 @@ def _pattern_of(file: Path, *, alone: bool) -> str:
 
 def _everything(*files: Path) -> str:
     """The pattern of all files of these formats."""
-    endings = {file.name[-len(format_of(file)) - 1 :] for file in files}
+    endings = {file.name[-len(ending_of(file)) :] for file in files}
     return f"*{endings.pop()}" if len(endings) == 1 else "*"
 
 

@@ -149,7 +149,7 @@ def read_head(csv: Path, *, rows: int = MAX_ROWS, encoding: str = "utf-8") -> tu
             raise DataError(f"{where} {what}.", "Give a CSV or Parquet file, or a folder of them, with --csv.")
         if not format_of(csv) or csv.name.startswith((".", "_")):
             raise DataError(
-                f"{where}: a landing folder takes files named like data.csv, data.csv.gz or data.parquet.",
+                f"{where}: a landing folder takes files named like data.csv, data.tsv, data.csv.gz or data.parquet.",
                 "Rename the file.",
             )
         _, problem = identify_file(csv)

@@ -156,7 +156,7 @@ def _resolve_table(source: str, log: PredictionLog, conditions: tuple[str, ...])
         ) from None
     if not exists:
         what = "a folder, and no Delta table" if Path(uri).exists() else "not there"
-        raise DataError(f"{source} is {what}.", "Name a .csv, .csv.gz or .parquet file, or a Delta table.")
+        raise DataError(f"{source} is {what}.", "Name a .csv, .tsv, .csv.gz or .parquet file, or a Delta table.")
     opened = table.open()
     batch = hash_parts(str(opened.metadata().id), str(opened.version()), *conditions)
     return ScoringInput("table", batch, name, uri, opened.version(), log.progress(batch).next_row)

@@ -70,10 +70,19 @@ def hash_parts(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
+_FORMATS = {".csv": "csv", ".tsv": "csv", ".csv.gz": "csv.gz", ".tsv.gz": "csv.gz", ".parquet": "parquet"}
+"""The format by the ending of a name. What separates the columns of a CSV file is read from its first lines."""
+
+
+def ending_of(file: Path) -> str:
+    """The ending of a name that says the format, such as `.csv.gz`, in small letters; empty for any other file."""
+    name = file.name.lower()
+    return next((ending for ending in _FORMATS if name.endswith(ending)), "")
+
+
 def format_of(file: Path) -> str:
     """The format by the file's name: `csv`, `csv.gz` or `parquet`; empty for any other."""
-    name = file.name.lower()
-    return next((kind for kind in ("csv", "csv.gz", "parquet") if name.endswith(f".{kind}")), "")
+    return _FORMATS.get(ending_of(file), "")
 
 
 def inspect_ends(file: Path, size: int, age: float) -> FileEnds:
@@ -114,7 +123,9 @@ def identify_file(file: Path) -> tuple[str, str]:
     if not kind:
         return hash_parts(file.suffix, digest.digest()), "it is not a CSV or Parquet file"
     if actual_kind != kind:
-        return hash_parts(kind, digest.digest()), f"its name ends in .{kind}, and its content is something else"
+        return hash_parts(
+            kind, digest.digest()
+        ), f"its name ends in {ending_of(file)}, and its content is something else"
     return digest.hexdigest()[:32], _NOT_TEXT[is_utf16] if has_zero_bytes else ""
 
 

@@ -28,7 +28,7 @@ LEADS_OUT = "it is a link out of the folder, or not a plain file"
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A landing folder of CSV (`.csv`, `.csv.gz`) and Parquet files, each one a batch, in the order of their names.
+    """A landing folder of CSV (`.csv`, `.tsv`; also `.gz`) and Parquet files, each a batch, by their names.
 
     CSV is UTF-8, or of the encoding that is named, with a header, its fields separated by commas, semicolons, tabs or
     bars; lines before the header are skipped. Hidden names, those of half-written files (such as `.tmp`, `.part`,

@@ -64,7 +64,7 @@ def listing_fingerprint(store: FileStore, entries: list[Entry]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ObjectFolder:
-    """A landing folder by URL: CSV (`.csv`, `.csv.gz`) and Parquet files, each a batch, in the order of their names.
+    """A landing folder by URL: CSV (`.csv`, `.tsv`; also `.gz`) and Parquet files, each a batch, by their names.
 
     The rules are those of `Folder`: the same names are ignored, and so are subfolders.
 

@@ -31,6 +31,8 @@ def columns_of(file: Path) -> tuple[str, ...]:
         ("sales-20260131T0400.csv", "sales-20260201T0415.csv"),
         ("week 7.csv", "week 12.csv"),
         ("export (1).csv.gz", "export (2).csv.gz"),
+        ("scada 1.tsv", "scada 2.tsv"),
+        ("scada1.TSV.gz", "scada2.TSV.gz"),
         ("part-0001-abc.parquet", "part-0002-abc.parquet"),
         ("1.csv", "2.csv"),
         ("sales[a]1.csv", "sales[a]2.csv"),
