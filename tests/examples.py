@@ -109,9 +109,28 @@ def churn_table(rows: int = 1500, first: int = 10001) -> pd.DataFrame:
     )
 
 
+def reviews_table(rows: int = 900) -> pd.DataFrame:
+    """What guests wrote, an hour apart: more of the good words by those who recommend the place."""
+    random = np.random.default_rng(9)
+    plain, good, bad = (
+        "the room was very and a food we had".split(),
+        "warm friendly tasty".split(),
+        "cold rude bland".split(),
+    )
+    texts, labels = [], random.choice(["no", "yes"], rows)
+    for label in labels:
+        chance = 0.8 if label == "yes" else 0.2
+        told = [random.choice(good if random.random() < chance else bad) for _ in range(3)]
+        texts.append(" ".join([*random.choice(plain, random.integers(5, 15)), *told]))
+    at = pd.date_range("2026-01-01", periods=rows, freq="h", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
+    nights = random.integers(1, 8, rows)
+    return pd.DataFrame({"at": at, "nights": nights, "review": texts, "recommended": labels})
+
+
 TABLES: dict[str, tuple[Callable[..., pd.DataFrame], dict[str, Any]]] = {
     "load": (load_table, {"target": "load", "time": "at", "keys": ("site", "at")}),
     "churn": (churn_table, {"target": "churned", "keys": ("customer",)}),
+    "reviews": (reviews_table, {"target": "recommended", "time": "at"}),
 }
 
 

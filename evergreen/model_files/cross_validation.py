@@ -145,11 +145,12 @@ def cross_validate(
             for name in of_folds[0]
             if all(name in forecasts for forecasts in of_folds)
         }
-    figures = tuple(Figure(name, _mean(spec, y, folds, predictions)) for name, predictions in rules.items())
-    model = _model_figure(spec, sample, y, folds, classes, progress)
-    conclusion = _conclude(spec, model, figures)
+    by_fold = {name: _by_fold(spec, y, folds, predictions) for name, predictions in rules.items()}
+    model = _model_by_fold(spec, sample, y, folds, classes, progress)
+    figures = tuple(Figure(name, _mean(values)) for name, values in by_fold.items())
+    conclusion = _conclude(spec, model, by_fold)
     return CrossValidation(
-        spec.metric.name, model, figures, len(sample), len(rows), len(folds), made.ordered, conclusion
+        spec.metric.name, _mean(model), figures, len(sample), len(rows), len(folds), made.ordered, conclusion
     )
 
 
@@ -188,31 +189,31 @@ def _folds(spec: ModelSpec, rows: pd.DataFrame, y: Array) -> list[Fold]:
     ]
 
 
-def _model_figure(
+def _model_by_fold(
     spec: ModelSpec,
     rows: pd.DataFrame,
     y: Array,
     folds: list[Fold],
     classes: int,
     progress: Callable[[int, int], None],
-) -> float:
-    """The metric of the better one of two combinations of the grid; of one where a fit takes long."""
+) -> Array:
+    """The metric on each fold of the better one of two combinations of the grid; of one where a fit takes long."""
     from sklearn.model_selection import ParameterGrid
 
     grid = list(ParameterGrid({name: list(values) for name, values in spec.search.grid.items()}))
     quick = classes <= 2 and len(spec.features.all) <= FEW_FEATURES
     tried = [grid[0], grid[-1]] if quick and len(grid) > 1 else grid[:1]
     x = model_frame(rows, spec.features)
-    values = []
+    tries = []
     for turn, parameters in enumerate(tried):
         predictions = []
         for fold, (fit_rows, test_rows) in enumerate(folds):
             pipeline = _fit(spec, parameters, x.iloc[fit_rows], y[fit_rows], classes)
             predictions.append(predict(pipeline, spec, rows.iloc[test_rows]))
             progress(turn * len(folds) + fold + 1, len(tried) * len(folds))
-        values.append(_mean(spec, y, folds, predictions))
-    best = np.nanmax if spec.metric.kind.greater_is_better else np.nanmin
-    return float(best(values)) if np.isfinite(values).any() else float("nan")
+        tries.append(_by_fold(spec, y, folds, predictions))
+    sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
+    return max(tries, key=lambda values: float(np.nan_to_num(sign * _mean(values), nan=-np.inf)))
 
 
 def _fit(spec: ModelSpec, parameters: Mapping[str, Any], x: pd.DataFrame, y: Array, classes: int) -> Any:
@@ -231,8 +232,11 @@ def _fit(spec: ModelSpec, parameters: Mapping[str, Any], x: pd.DataFrame, y: Arr
         ) from error
 
 
-def _mean(spec: ModelSpec, y: Array, folds: list[Fold], predictions: list[Predictions]) -> float:
-    values = [measure(spec.metric, y[test], said) for (_, test), said in zip(folds, predictions, strict=True)]
+def _by_fold(spec: ModelSpec, y: Array, folds: list[Fold], predictions: list[Predictions]) -> Array:
+    return np.array([measure(spec.metric, y[test], said) for (_, test), said in zip(folds, predictions, strict=True)])
+
+
+def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
@@ -242,22 +246,31 @@ def _constant_name(spec: ModelSpec) -> str:
     return "a constant: the mean" if spec.metric.name in ("rmse", "mse", "r2") else "a constant: the median"
 
 
-def _conclude(spec: ModelSpec, model: float, rules: tuple[Figure, ...]) -> str:
-    """Whether there is a model in the data, and what to do where a rule is as good."""
+def _conclude(spec: ModelSpec, model: Array, rules: Mapping[str, Array]) -> str:
+    """Whether there is a model in the data, and what to do where a rule is as good; by the metric on each fold."""
     sign = 1.0 if spec.metric.kind.greater_is_better else -1.0
-    usable = [rule for rule in rules if np.isfinite(rule.value)]
-    if not np.isfinite(model) or not usable:
+    usable = {name: _mean(values) for name, values in rules.items() if np.isfinite(values).any()}
+    if not np.isfinite(model).any() or not usable:
         return f"{spec.metric.name} could not be measured on these folds: a fold may lack a class. Land more rows."
-    best = max(usable, key=lambda rule: sign * rule.value)
-    lead = sign * (model - best.value)
-    if lead > CLEAR_SHARE * abs(best.value):
-        than = "the constant" if best is rules[0] else "every rule of one line"
+    name = max(usable, key=lambda name: sign * usable[name])
+    constant = next(iter(rules))
+    # Of rules that do not differ the constant is named: the last label of a stream of noise is better by chance.
+    if constant in usable and sign * (usable[name] - usable[constant]) <= CLEAR_SHARE * abs(usable[constant]):
+        name = constant
+    best, lead = usable[name], sign * (_mean(model) - usable[name])
+    if lead > CLEAR_SHARE * abs(best):
+        than = "the constant" if name == constant else "every rule of one line"
+        if (sign * (model - rules[name]) <= 0).any():
+            return (
+                f"It is better than {than}, but not in each fold, which may be chance. Land more rows, or look for "
+                "features that say more of the target."
+            )
         return f"There is a model in the data: it is better than {than}."
-    worse = "better than" if lead < -CLEAR_SHARE * abs(best.value) else "as good as"
-    figures = f"({spec.metric.name} {number(best.value)} against {number(model)})"
-    if best.name in (LAST_LABEL, *SEASONS):
+    worse = "better than" if lead < -CLEAR_SHARE * abs(best) else "as good as"
+    figures = f"({spec.metric.name} {number(best)} against {number(_mean(model))})"
+    if name in (LAST_LABEL, *SEASONS):
         return (
-            f"{best.name[0].upper()}{best.name[1:]} is {worse} the model {figures}: where it is known in time, a rule "
+            f"{name[0].upper()}{name[1:]} is {worse} the model {figures}: where it is known in time, a rule "
             "of one line would do. Give the model labels of before as features, those that are known when it predicts: "
             "see Lags in docs/model-files.md."
         )

@@ -23,7 +23,12 @@ MAX_CATEGORIES = 100
 MIN_REPEATS = 3
 """A value of fewer rows says nothing of the target that another row could use."""
 
+MIN_WORDS = 4
+"""Texts of which most have this many words are sentences, and no names of their rows."""
+
 ID_WORDS = frozenset(("id", "ids", "uuid", "guid", "key", "pk", "index", "rowid", "rownum", "unnamed", "no", "nr"))
+
+FREE_TEXT = "free text"
 
 GROWS = "an identifier: the numbers grow from row to row, and none comes twice"
 
@@ -64,8 +69,9 @@ def infer_feature(raw: pd.Series, target: pd.Series, inferred: Target, *, is_tex
         return Column(name, "int" if is_long else "float", nullable=True)
     if kind == "b":
         return Column(name, "str" if is_text else "bool", nullable=True)
-    why = _no_category_reason(raw)
-    return LeftOut(name, why, identifies=raw.is_unique) if why else Column(name, "str", nullable=True)
+    if not (why := _no_category_reason(raw)):
+        return Column(name, "str", nullable=True)
+    return LeftOut(name, why, identifies=raw.is_unique and not why.startswith(FREE_TEXT))
 
 
 def _useless_reason(raw: pd.Series, target: pd.Series, inferred: Target) -> str:
@@ -84,8 +90,10 @@ def _no_category_reason(raw: pd.Series) -> str:
     if time_layouts(text):
         return "a time; derive a feature from it in prepare() to use it, or take it for the time of a row with --time"
     if distinct > len(raw) / 2 or (distinct > MAX_CATEGORIES and _is_seldom_repeated(text)):
-        what = "an identifier" if distinct == len(raw) else "identifiers or free text"
-        return f"{what}: {distinct:,} different texts in {rows_text(len(raw))}"
+        many = f"{distinct:,} different texts in {rows_text(len(raw))}"
+        if text.str.count(r"\S+").median() >= MIN_WORDS:
+            return f"{FREE_TEXT}: {many}; see Text in docs/model-files.md"
+        return f"{'an identifier' if distinct == len(raw) else 'identifiers or free text'}: {many}"
     if distinct > MAX_CATEGORIES and _runs_on(text):
         return f"identifiers that run on: most of the last rows have a value that none before them has ({distinct:,})"
     return ""

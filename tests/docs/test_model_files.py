@@ -171,6 +171,18 @@ def test_thousands_of_categories(changed: Any, trained: Any) -> None:
     assert candidate.importances["city"] == max(candidate.importances.values())
 
 
+def test_text(changed: Any, trained: Any) -> None:
+    """`new` says that it is free text and points here; the words are learned, and unknown ones are no obstacle."""
+    spec = changed("Text")
+    candidate, observations = trained(spec)
+    assert candidate.fitted.value > 0.85
+    strange = (
+        observations.frame(observations.snapshot().version).head(2).assign(review=["friendly", "ganz andere Wörter"])
+    )
+    chances = candidate.fitted.pipeline.predict_proba(model_frame(strange, spec.features))[:, 1]
+    assert np.isfinite(chances).all() and chances[0] > chances[1]
+
+
 def test_several_files_a_week(changed: Any, trained: Any, settings: Settings) -> None:
     """Files of any day land once, a corrected row takes the place of the first, one that is too late does not."""
     spec = changed("Several files a week")

@@ -13,7 +13,7 @@ import pytest
 
 import models
 from evergreen.errors import DataError
-from evergreen.model_files.cross_validation import CrossValidation, cross_validate
+from evergreen.model_files.cross_validation import CrossValidation, _conclude, cross_validate
 from evergreen.model_files.new import scaffold
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -91,6 +91,27 @@ def test_noise_is_said_to_be_none(measured: Measured) -> None:
     figure = measured(pd.DataFrame({"x": rng.normal(size=500), "y": rng.normal(size=500)}), quick=False)
     assert figure.conclusion.startswith("A constant is ")
     assert "hardly a model in the data" in figure.conclusion
+
+
+def test_a_rule_that_is_better_by_chance_is_not_advised(measured: Measured) -> None:
+    """A stream of noise: its last label is as good as a constant, and lags would help nobody."""
+    rng = np.random.default_rng(3)
+    at = pd.date_range("2026-01-01", periods=2000, freq="h", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
+    labels = np.where(rng.random(2000) < 0.6, "yes", "no")
+    figure = measured(pd.DataFrame({"at": at, "x": rng.normal(size=2000), "y": labels}))
+    assert max(named(figure).values()) > named(figure)["a constant: the shares of the classes"]
+    assert not figure.conclusion.startswith("There is a model")
+    assert "Lags" not in figure.conclusion
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [([3.0, 3.0, 2.0], "There is a model"), ([1.0, 4.1, 4.0], "It is better than the constant, but not in each fold")],
+)
+def test_a_model_has_to_be_better_in_each_fold(make_spec: Callable[..., Any], errors: list[float], said: str) -> None:
+    """A mean that one fold makes is told as that."""
+    constant = {"a constant: the median": np.array([4.0, 4.0, 4.0])}
+    assert _conclude(make_spec(), np.array(errors), constant).startswith(said)
 
 
 def test_a_sample_is_the_newest_rows_of_an_order_and_is_told(measured: Measured) -> None:

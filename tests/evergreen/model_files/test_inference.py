@@ -64,6 +64,7 @@ LEFT_OUT: dict[str, tuple[str, Any, str]] = {
     "missing": ("c", np.nan, "missing in every row"),
     "identifier of text": ("c", [f"u{n}" for n in N], "an identifier"),
     "free text": ("c", [f"text {n // 2}" for n in N], "free text"),
+    "sentences": ("c", [f"the room {n} was cold" for n in N], "free text"),
     "identifier of numbers": ("customerId", N * 3 + 5, "an identifier"),
     "a number that grows": ("invoice", 1000 + N * 3, "grow from row to row"),
     "row numbers without a name": ("Unnamed: 0", N, "an identifier"),
