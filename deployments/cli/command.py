@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,13 @@ def load_settings() -> Settings:
 
 def guard(work: Callable[[], None], as_json: bool) -> None:
     """Run a command. An error that a person can fix becomes one line and exit status 2."""
+    from deployments.cli.results import stdout_for_results
+
+    with stdout_for_results() if as_json else nullcontext():
+        _run(work, as_json)
+
+
+def _run(work: Callable[[], None], as_json: bool) -> None:
     from deployments.cli import console
 
     try:

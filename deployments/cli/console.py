@@ -19,6 +19,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from deployments.cli.results import print_result_text
 from evergreen import naming
 from evergreen.details.decision import DriftResult, Ingested, RetrainDetail
 from evergreen.details.watch import RuleFigure
@@ -245,7 +246,7 @@ def print_error(error: EvergreenError) -> None:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout."""
-    print(json.dumps(document, allow_nan=False, sort_keys=False))
+    print_result_text(json.dumps(document, allow_nan=False, sort_keys=False))
 
 
 def locate_reports(told: Any, place: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.cli.command import Name, Seen, guard, seen_settings
+from deployments.cli.results import print_result_text
 from evergreen.timestamps import parse_time
 
 
@@ -40,7 +41,7 @@ def why(
         entries = read_timeline(settings, name, at=time, last=last, spec=spec)
         if as_json:
             told = locate_reports([entry.to_json() for entry in entries], settings.report_place)
-            print(json.dumps(_finite(told)))
+            print_result_text(json.dumps(_finite(told)))
         elif entries:
             show_entries(entries, settings.report_place)
             if time is None:
