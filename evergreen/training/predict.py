@@ -79,16 +79,21 @@ def predict(pipeline: Pipeline, spec: ModelSpec, frame: pd.DataFrame) -> Predict
 
 def _predictions(pipeline: Pipeline, spec: ModelSpec, x: pd.DataFrame) -> Predictions:
     if spec.task == "regression":
-        return Predictions(np.asarray(pipeline.predict(x), dtype="float64"), None, None)
+        return Predictions(_answers(pipeline, x).astype("float64", copy=False), None, None)
     classes = pipeline.classes_
     if not hasattr(pipeline, "predict_proba"):
-        return Predictions(np.asarray(pipeline.predict(x)), None, tuple(classes.tolist()))
+        return Predictions(_answers(pipeline, x), None, tuple(classes.tolist()))
     probability = np.asarray(pipeline.predict_proba(x), dtype="float64")
     if answers_the_likeliest(pipeline):
         values = classes[np.nan_to_num(probability, nan=-1.0).argmax(axis=1)]
     else:
-        values = np.asarray(pipeline.predict(x))
+        values = _answers(pipeline, x)
     return Predictions(values, probability, tuple(classes.tolist()))
+
+
+def _answers(pipeline: Pipeline, x: pd.DataFrame) -> Array:
+    # CatBoost answers several classes in one column, (n, 1).
+    return np.asarray(pipeline.predict(x)).reshape(len(x))
 
 
 LIKELIEST = frozenset(

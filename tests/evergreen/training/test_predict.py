@@ -76,6 +76,23 @@ def test_labels_are_those_of_the_pipeline(spec: ModelSpec, y: Any) -> None:
         assert {"a low threshold", "a pipeline in a pipeline"} <= apart
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_column_of_answers_is_a_row_of_them(make_spec: MakeSpec, task: str) -> None:
+    """CatBoost answers (n, 1) where there are more than two classes."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.tree import DecisionTreeClassifier
+
+    class Upright(DecisionTreeClassifier):
+        def predict(self, x: Any) -> Any:
+            return super().predict(x).reshape(-1, 1)
+
+    metric = Metric(name="accuracy" if task == "classification" else "mae")
+    spec = make_spec(task=task, features=Features(numeric=("x",)), metric=metric)
+    fitted = Pipeline([("model", Upright())]).fit(X, X["x"].astype(int))
+    found = predict(fitted, spec, X)
+    assert found.values.tolist() == fitted.predict(X).ravel().tolist()
+
+
 def test_rows_go_through_a_listed_pipeline_once(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its labels follow from its probabilities; one of a class of its own that is derived from it is asked for both."""
     from sklearn.linear_model import LogisticRegression
