@@ -179,6 +179,22 @@ def _constant_classes(program: Program, model: Any, matrix: Matrix) -> Classifie
     return Classified(str(int(np.argmax(chances))), f"({', '.join(map(number, chances))},)")
 
 
+def _thresholded(program: Program, model: Any, matrix: Matrix) -> Classified:
+    """A threshold, set or tuned, on the probability of one class of two."""
+    inner = add_classifier(program, getattr(model, "estimator_", model.estimator), matrix)
+    classes = model.classes_.tolist()
+    if inner.probabilities is None or model.response_method == "decision_function" or len(classes) != 2:
+        raise NotCompiledError(f"{kind_of(model)} has a threshold that is not one of a probability of two classes")
+    if kind_of(model) == "FixedThresholdClassifier":
+        threshold, positive = 0.5 if model.threshold == "auto" else model.threshold, model.pos_label
+    else:
+        # The label that the scorer takes for the positive one has no public name.
+        threshold, positive = model.best_threshold_, model._curve_scorer._get_pos_label()
+    place = 1 if positive is None else classes.index(positive)
+    chances = program.let(inner.probabilities)
+    return Classified(f"{place} if {chances}[{place}] >= {number(threshold)} else {1 - place}", chances)
+
+
 _REGRESSORS: Mapping[str, Callable[[Program, Any, Matrix], str]] = {
     **{f"{kind}Regressor": _trees for kind in (*TREES, "GradientBoosting", "HistGradientBoosting")},
     **dict.fromkeys((*LINEAR_REGRESSORS, *GENERALIZED), _linear),
@@ -192,4 +208,5 @@ _CLASSIFIERS: Mapping[str, Callable[[Program, Any, Matrix], Classified]] = {
     "SGDClassifier": _stochastic_gradient,
     **dict.fromkeys(("RidgeClassifier", "LinearSVC"), _scored_classes),
     "DummyClassifier": _constant_classes,
+    **dict.fromkeys(("FixedThresholdClassifier", "TunedThresholdClassifierCV"), _thresholded),
 }

@@ -35,6 +35,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -216,9 +217,12 @@ def classifiers() -> dict[str, Any]:
         "forest": RandomForestClassifier(**forest),
         "extra trees": ExtraTreesClassifier(**forest, max_depth=4),
         "histogram": HistGradientBoostingClassifier(**few),
+        "histogram by half": FixedThresholdClassifier(HistGradientBoostingClassifier(**few)),
+        "logistic by a third": FixedThresholdClassifier(LogisticRegression(tol=0.1), threshold=1 / 3),
     }
 
 
+OF_TWO_CLASSES = ("histogram by half", "logistic by a third")
 TAKES_MISSING = ("dummy", "tree", "random tree", "forest", "extra trees", "histogram")
 
 
@@ -230,7 +234,8 @@ def cases(draw: st.DrawFn) -> Case:
     name = draw(st.sampled_from(sorted(models)))
     classes = None
     if task == "classification":
-        classes = draw(st.sampled_from([("no", "yes"), (0, 1), ("low", "mid", "high"), (3, 1, 2, 7)]))
+        more = [] if name in OF_TWO_CLASSES else [("low", "mid", "high"), (3, 1, 2, 7)]
+        classes = draw(st.sampled_from([("no", "yes"), (0, 1), *more]))
     filled = not name.startswith(TAKES_MISSING)
     seed = draw(st.integers(0, 50))
     coder = draw(coders)

@@ -24,6 +24,8 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
@@ -46,6 +48,7 @@ from serving.plan.compile import NoAnswerError, NotCompiledError, Plan, compile_
 from tests.serving.plan.pipelines import (
     CITIES,
     FEATURES,
+    OF_TWO_CLASSES,
     Case,
     cases,
     classifiers,
@@ -159,10 +162,32 @@ def test_every_model_that_has_a_compiled_form_is_answered_alike(task: str, name:
     """Also with three classes."""
     train = table(1, 120, 0.1)
     pipeline = _pipeline_of(MODELS[task, name])
-    fit(pipeline, train, target(train, ("low", "mid", "high") if task == "classification" else None, 1))
+    classes = ("no", "yes") if name in OF_TWO_CLASSES else ("low", "mid", "high")
+    fit(pipeline, train, target(train, classes if task == "classification" else None, 1))
     spec = model_spec(task, lambda _: pipeline)
     plan = plan_of(pipeline, spec)
     assert not compare(plan, pipeline, spec, table(2, 60, 0.1, unseen=0.1), to_the_bit=_is_of_trees(pipeline))
+
+
+THRESHOLDS: dict[str, Callable[[Any], Any]] = {
+    "of a rare class": lambda model: FixedThresholdClassifier(model, threshold=0.2, pos_label="no"),
+    "by itself": lambda model: FixedThresholdClassifier(model),
+    "tuned": lambda model: TunedThresholdClassifierCV(model, cv=2),
+    "tuned for the first class": lambda model: TunedThresholdClassifierCV(
+        model, cv=2, scoring=make_scorer(fbeta_score, beta=3, pos_label="no")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("model", [RandomForestClassifier(5, max_depth=3, random_state=0), LogisticRegression(tol=0.1)])
+def test_a_threshold_is_compiled(name: str, model: Any) -> None:
+    """Its label is not that of the highest probability, and is the pipeline's own."""
+    pipeline, spec = _fitted(THRESHOLDS[name](model), classes=("no", "yes"))
+    plan, rows = plan_of(pipeline, spec), table(2, 200, 0.1, unseen=0.1)
+    assert not compare(plan, pipeline, spec, rows, to_the_bit=_is_of_trees(pipeline))
+    answers = [plan.predict(row) for row in rows_of(rows, spec)]
+    assert name == "by itself" or any(value != ("no", "yes")[chances[1] > 0.5] for value, chances in answers)
 
 
 @pytest.mark.parametrize("name", ["histogram", "forest", "gradient boosting"])
@@ -297,6 +322,10 @@ REFUSED: dict[str, tuple[Any, tuple[Any, ...] | None, str]] = {
     ),
     "a random dummy": (DummyClassifier(strategy="uniform"), (0, 1), "DummyClassifier has the strategy uniform"),
     "a loss": (SGDClassifier(loss="modified_huber", tol=0.1), (0, 1), "SGDClassifier has the loss modified_huber"),
+    "a threshold of a margin": (
+        FixedThresholdClassifier(LogisticRegression(), response_method="decision_function"), (0, 1),
+        "FixedThresholdClassifier has a threshold that is not one of a probability",
+    ),
     "a beginning": (
         GradientBoostingRegressor(n_estimators=2, init=Ridge()), None, "begins from a model of its own"
     ),
