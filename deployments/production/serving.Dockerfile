@@ -8,7 +8,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m venv --without-pip /venv \
     && python -m pip --python /venv/bin/python install \
         --no-cache-dir --no-deps --require-hashes -r /tmp/requirements.txt \
-    && find /venv -type d -name tests -prune -exec rm -rf {} +
+    && find /venv -type d -name tests -not -path '*/evidently/*' -prune -exec rm -rf {} +
 
 COPY app/ /app/
 RUN python -m compileall -q /app && install -d -m 1777 /state

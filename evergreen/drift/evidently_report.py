@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.errors import EvergreenError
 from evergreen.storage.atomic_write import staged_file
 from evergreen.surroundings import prepare_environment
 
@@ -64,9 +65,20 @@ def draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, f
 
     Raises:
         OSError: a file cannot be written. Whatever Evidently raises is told in `failed` instead.
+        EvergreenError: Evidently, or what it needs, is not whole here. That is no fault of a column.
     """
     if not cells:
         return Drawn({}, {}, None, None)
+    try:
+        return _draw(cells, method=method, threshold=threshold, missing=missing, folder=folder)
+    except ImportError as error:
+        raise EvergreenError(
+            f"The drift report needs Evidently, which is not whole here: {error}.",
+            "Install the packages of requirements.lock again; in a clone of the project: make install",
+        ) from error
+
+
+def _draw(cells: Cells, *, method: str, threshold: float, missing: Mapping[str, float], folder: Path | None) -> Drawn:
     with _quiet():
         if folder is None:
             return _scored(cells, method, threshold)
@@ -102,6 +114,8 @@ def _scored(cells: Cells, method: str, threshold: float) -> Drawn:
         try:
             test = get_stattest(old, new, ColumnType.Categorical, method)
             scores[name] = round(float(test(old, new, ColumnType.Categorical, threshold).drift_score), 12)
+        except ImportError:
+            raise
         except Exception as error:
             failed[name] = type(error).__name__
     return Drawn(scores, failed, None, None)
@@ -113,6 +127,8 @@ def _run(cells: Cells, method: str, threshold: float, missing: Mapping[str, floa
     # Evidently has no error type of its own and no isolation: anything can come, and takes every column with it.
     try:
         return _snapshot(cells, method, threshold, missing), failed
+    except ImportError:
+        raise
     except Exception as error:
         if len(cells) == 1:
             return None, dict.fromkeys(cells, type(error).__name__)

@@ -1,4 +1,4 @@
-"""The project's own image, built by buildah, which needs no daemon: what its user can do in it."""
+"""The project's own image, built by Docker, or by buildah, which needs no daemon: what its user can do in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,17 +21,30 @@ from tests.deployments.production.conftest import Process, free_port
 BASE = os.environ.get("EVERGREEN_TEST_BASE", "")
 COMMIT = "c0ffee" * 6 + "c0ff"
 ISOLATED = ("--isolation", "chroot")
+
+
+def _engine() -> str | None:
+    if not BASE:
+        return None
+    if shutil.which("docker") and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        return "docker"
+    return "buildah" if shutil.which("buildah") else None
+
+
+ENGINE = _engine()
 FLOWERS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed"),
     pytest.mark.skipif(not BASE, reason="EVERGREEN_TEST_BASE names no image with this Python and pip"),
+    pytest.mark.skipif(ENGINE is None, reason="there is neither a Docker engine nor buildah"),
 ]
 
 
-def buildah(*words: str, check: bool = True) -> str:
-    done = subprocess.run(["buildah", *words], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
+def engine(*words: str) -> str:
+    """What a command of Docker or buildah said."""
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    done = subprocess.run([str(ENGINE), *words], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
 
 
@@ -41,6 +55,8 @@ class Container:
     name: str
 
     def command(self, *words: str) -> list[str]:
+        if ENGINE == "docker":
+            return ["docker", "exec", self.name, *words]
         return ["buildah", "run", *ISOLATED, self.name, "--", *words]
 
     def run(self, *words: str) -> str:
@@ -59,23 +75,47 @@ def container() -> Iterator[Container]:
     EVERGREEN_TEST_BASE names the base, EVERGREEN_TEST_PIP a pip.conf for the build.
     """
     tag, pip = f"localhost/evergreen-test-{os.getpid()}", os.environ.get("EVERGREEN_TEST_PIP", "")
-    built = [*ISOLATED, "--network", "host", "--format", "docker", "--build-arg", f"BASE={BASE}"]
+    built = ["--network", "host", "--build-arg", f"BASE={BASE}"]
     built += ["--build-arg", f"COMMIT={COMMIT}", *(["--secret", f"id=pip,src={pip}"] if pip else [])]
     with ExitStack() as stack:
         began = time.monotonic()
-        buildah("bud", *built, "--file", str(PROJECT / "deployments/production/Dockerfile"), "--tag", tag, str(PROJECT))
-        stack.callback(buildah, "rmi", tag)
-        size, base = (json.loads(buildah("images", "--json", each))[0]["size"] for each in (tag, BASE))
-        print(f"Built after {time.monotonic() - began:.0f} seconds; {size}, of which the base is {base}.")
-        name = buildah("from", tag)
-        stack.callback(buildah, "rm", name)
+        verb = ["build"] if ENGINE == "docker" else ["bud", *ISOLATED, "--format", "docker"]
+        engine(*verb, *built, "--file", str(PROJECT / "deployments/production/Dockerfile"), "--tag", tag, str(PROJECT))
+        stack.callback(engine, "rmi", tag)
+        print(f"Built after {time.monotonic() - began:.0f} seconds; {_size(tag)}, of which the base is {_size(BASE)}.")
+        if ENGINE == "docker":
+            # As compose.yaml and the manifests for Kubernetes run it; its ports are this machine's.
+            name = engine("run", "--detach", "--rm", "--network", "host", *CONFINED, tag, "sleep", "infinity")
+            stack.callback(engine, "rm", "--force", name)
+        else:
+            name = engine("from", tag)
+            stack.callback(engine, "rm", name)
         yield Container(name)
+
+
+CONFINED = (
+    *("--init", "--read-only", "--tmpfs=/tmp", "--tmpfs=/shared:uid=10001"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges:true", "--memory", "4g", "--pids-limit", "500"),
+)
+
+
+def _size(image: str) -> str:
+    if ENGINE == "docker":
+        return f"{int(engine('image', 'inspect', '--format', '{{.Size}}', image)) / 1e6:.0f} MB"
+    return str(json.loads(engine("images", "--json", image))[0]["size"])
+
+
+def _config(container: str) -> dict[str, Any]:
+    if ENGINE == "docker":
+        return dict(json.loads(engine("inspect", container))[0]["Config"])
+    return dict(json.loads(engine("inspect", container))["Docker"]["config"])
 
 
 def test_it_is_what_kubernetes_and_compose_rely_on(container: Container) -> None:
     """No entry point, a user without root, help as its command; all code is there, and nothing else of the clone."""
-    told = json.loads(buildah("inspect", container.name))["Docker"]["config"]
-    assert (told.get("Entrypoint") or [], told["Cmd"]) == ([], ["evergreen", "--help"])
+    told = _config(container.name)
+    assert not told.get("Entrypoint")
+    assert ENGINE == "docker" or told["Cmd"] == ["evergreen", "--help"]
     assert (told["User"], told["WorkingDir"]) == ("10001:10001", "/app")
     assert told["Labels"]["org.opencontainers.image.revision"] == COMMIT
     assert container.run("id", "-u") == "10001"
@@ -112,6 +152,21 @@ def test_a_model_is_trained_and_served_in_it(
     server.end()
 
 
+def test_a_drift_report_is_made_in_it(container: Container) -> None:
+    """Evidently is whole: parts of it lie in folders called tests."""
+    made = json.loads(container.run("python", "-c", REPORT))
+    assert made == {"scores": ["x"], "failed": {}, "page": True}
+
+
+REPORT = """
+import json
+from pathlib import Path
+import pandas as pd
+from evergreen.drift.evidently_report import draw
+side = pd.Series(["a", "b"] * 50, dtype="str")
+drawn = draw({"x": (side, side)}, method="psi", threshold=0.1, missing={"x": 0.1}, folder=Path("/tmp/page"))
+print(json.dumps({"scores": list(drawn.scores), "failed": dict(drawn.failed), "page": drawn.html.stat().st_size > 0}))
+"""
 UNCOMPILED = """
 from importlib.util import cache_from_source
 from pathlib import Path

@@ -15,6 +15,7 @@ import pytest
 
 from evergreen.drift import evidently_report
 from evergreen.drift.evidently_report import Cells, Drawn, draw
+from evergreen.settings import PROJECT
 
 
 def cells(old: Sequence[str | float | None], new: Sequence[str | float | None]) -> tuple[pd.Series, pd.Series]:
@@ -130,6 +131,29 @@ def test_one_column_that_fails_is_named_and_the_others_are_scored(
     assert result.html is not None
     alone = drawn({"bad": SAME}, tmp_path / "alone")
     assert (alone.scores, alone.failed, alone.html) == ({}, {"bad": "ValueError"}, None)
+
+
+@pytest.mark.parametrize("folder", ["None", "Path(sys.argv[1])"])
+def test_a_package_that_is_missing_is_no_fault_of_a_column(folder: str, tmp_path: Path) -> None:
+    """As in an image whose packages were thinned out: a report that says INCONCLUSIVE for ever would be believed."""
+    code = f"""
+import sys
+from pathlib import Path
+import pandas as pd
+from evergreen.drift.evidently_report import draw
+from evergreen.errors import EvergreenError
+sys.modules["evidently.legacy.tests"] = None
+side = pd.Series(["a", "b"] * 50, dtype="str")
+try:
+    print(draw({{"x": (side, side)}}, method="psi", threshold=0.1, missing={{"x": 0.1}}, folder={folder}))
+except EvergreenError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("The drift report needs Evidently, which is not whole here: ")
+    assert "evidently.legacy.tests" in done.stdout
 
 
 def test_columns_that_only_fail_together_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
