@@ -123,9 +123,8 @@ def identify_file(file: Path) -> tuple[str, str]:
     if not kind:
         return hash_parts(file.suffix, digest.digest()), "it is not a CSV or Parquet file"
     if actual_kind != kind:
-        return hash_parts(
-            kind, digest.digest()
-        ), f"its name ends in {ending_of(file)}, and its content is something else"
+        problem = f"its name ends in {ending_of(file)}, and its content is something else"
+        return hash_parts(kind, digest.digest()), problem
     return digest.hexdigest()[:32], _NOT_TEXT[is_utf16] if has_zero_bytes else ""
 
 
