@@ -11,6 +11,7 @@ import pytest
 
 from evergreen.settings import PROJECT
 
+pytestmark = pytest.mark.slow
 THINNED = """
 import sys
 from fnmatch import fnmatch
