@@ -156,8 +156,10 @@ def _stochastic_gradient(program: Program, model: Any, matrix: Matrix) -> Classi
     if model.loss != "log_loss":
         return _scored_classes(program, model, matrix)
     scores = add_scores(program, model, matrix)
-    chances = program.let(f"expit({scores[0]})") if len(scores) == 1 else f"shares(({', '.join(scores)}))"
-    return _by_score(scores, f"(1.0 - {chances}, {chances})" if len(scores) == 1 else chances)
+    if len(scores) > 1:
+        return _by_score(scores, f"shares(({', '.join(scores)}))")
+    chance = program.let(f"expit({scores[0]})")
+    return _by_score(scores, f"(1.0 - {chance}, {chance})")
 
 
 def _scored_classes(program: Program, model: Any, matrix: Matrix) -> Classified:
